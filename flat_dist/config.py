@@ -1,0 +1,347 @@
+"""What a run is: frozen dataclasses for every stage, presets, and content hashes. No I/O beyond reading presets.
+
+Every default is stated in the docstring under its field, with its source. Options named after a row of the paper's
+released code (UVa-NLP/FLAT, commit 5094803) reproduce that code; the defaults follow the paper.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; its message says what was wrong, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where examples come from, and how text becomes words."""
+
+    name: str = "rotten_tomatoes_sample"
+    """A named dataset: rotten_tomatoes_sample (built in), sst2, trec, ag_news or imdb (hub, or `folder`)."""
+    folder: str | None = None
+    """A folder with train, dev and test files (.csv, .jsonl or .parquet)."""
+    train: str | None = None
+    """Your own training file (.csv, .jsonl or .parquet); needs `dev` and `test` too."""
+    dev: str | None = None
+    """Your own development file; the best epoch is chosen on it."""
+    test: str | None = None
+    """Your own test file; only measured on."""
+    hf: str | None = None
+    """Any dataset of the Hugging Face hub, by name, with train, validation (or dev) and test splits."""
+    text_column: str = "text"
+    """Column that holds the text."""
+    label_column: str = "label"
+    """Column that holds the label: an integer from 0, or a name."""
+    label_names: tuple[str, ...] = ()
+    """Class names in the order of their integers; empty: those of the named dataset, or the names found, sorted."""
+    max_length: int = 50
+    """Words a model reads of a text; the rest is cut (paper, Table 6)."""
+    min_frequency: int = 0
+    """Words seen this often or less in training are unknown words (paper, Table 6: the low-frequency threshold)."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture of the classifier. The word mask is added by the kind of training, not here."""
+
+    name: str = "cnn"
+    """cnn (Kim 2014) or lstm (one layer, max-pool over time)."""
+    vectors: str | None = "glove-6b-50d"
+    """Pretrained word vectors that initialise the embedding: glove-6b-50d, a word2vec or GloVe text file, or none."""
+    embedding_dim: int = 50
+    """Size of a word vector; must equal that of `vectors`."""
+    kernels: int = 200
+    """CNN: kernels per width (released code: 200)."""
+    kernel_widths: tuple[int, ...] = (3, 4, 5)
+    """CNN: widths of the kernels, in words (paper, Appendix A)."""
+    hidden_size: int = 300
+    """LSTM: hidden units (released code: 200 to 300)."""
+    dropout: float = 0.2
+    """Dropout on the pooled features (released code: 0.2); never on the importance scores."""
+    mask_hidden_size: int = 400
+    """Hidden units of the mask's inference network (released code: 400)."""
+    temperature: float = 1.0
+    """Temperature of the Gumbel-softmax that samples word masks in training (released code: 1)."""
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """The FLAT objective (paper, Eqs. 1 to 3); `adv` and `base` training set beta and gamma aside."""
+
+    beta: float = 0.1
+    """Weight of the masks' entropy (paper, Section 3.2)."""
+    gamma: float = 0.001
+    """Weight of the importance difference between replaced words and their substitutes (paper, Eq. 1)."""
+    entropy: str = "mean"
+    """Entropy of a text's masks: mean over real words, sum over them, or padded_mean over all positions (released)."""
+    pairs: str = "pairs"
+    """Eq. 3 averages over original/adversarial pairs, or over the union of D and D' (released code)."""
+    weighting: str = "balanced"
+    """Eq. 2: balanced weighs clean and adversarial examples equally; union takes one mean over both (released code)."""
+    double_softmax: bool = False
+    """Feed probabilities to the cross-entropy, as the released CNN and LSTM do; rescales beta and gamma."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Optimisation. Rates and sizes default to those of the released CNN code."""
+
+    kinds: tuple[str, ...] = ("base", "adv", "flat")
+    """Kinds of training to compare: base (clean data), adv (plain adversarial training), flat."""
+    init: str = "base"
+    """A FLAT model starts from the base model (paper, 3.4), or from scratch: own clean epochs, then attacks itself."""
+    rounds: int = 2
+    """Rounds of attacking the latest checkpoint and training (paper: 3 to 5; released CNN and LSTM: 2)."""
+    epochs: int = 10
+    """Epochs on clean data, before the first attack."""
+    epochs_per_round: int = 10
+    """Epochs after each attack."""
+    batch_size: int = 64
+    """Clean examples per optimiser step, over all workers."""
+    learning_rate: float = 0.001
+    """Adam's learning rate before the first attack."""
+    round_learning_rate: float = 0.001
+    """Adam's learning rate after an attack."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0: no clipping."""
+    freeze_embeddings: tuple[str, ...] = ("base", "adv", "flat")
+    """Kinds of training in which the word vectors stay as they are (released CNN and LSTM: all)."""
+    shards: str = "accumulate"
+    """Train on the shards of all rounds so far (accumulate), or of the latest only (replace; released code)."""
+    keep: str = "successful"
+    """Attacked examples to train on: successful, successful_and_failed, or all (released code)."""
+    select: str = "dev"
+    """The best epoch since the latest attack has the best clean dev accuracy (dev), or is the last one (last)."""
+    workers: int = 1
+    """Ray Train workers that share each batch."""
+
+
+@dataclass(frozen=True)
+class AttackConfig:
+    """Attack generation on the Ray pool."""
+
+    name: str = "textfooler"
+    """The attack that training sees: textfooler or pwws."""
+    sample: int = 0
+    """Training examples attacked in a round, drawn anew each round; 0: all (paper: all of SST2 and TREC, 10,000 else)."""
+    synonyms: str = "counterfit"
+    """TextFooler's neighbours: counterfit (our offline stand-in), original (TextAttack's, downloaded), or a JSON file."""
+    unit_size: int = 32
+    """Examples per unit of work, which is one shard."""
+    workers: int = 0
+    """Attack actors; 0: one for each free CPU."""
+    device: str = "cpu"
+    """Device of the victim in each actor: cpu or cuda."""
+    gpus_per_worker: float = 0.0
+    """Share of a GPU that an actor asks for, below 1."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is measured, on the test split."""
+
+    attacks: tuple[str, ...] = ("textfooler", "pwws")
+    """Attacks after the last round; after earlier ones, only the attack that training sees."""
+    sample: int = 0
+    """Test examples attacked; 0: all."""
+    explain: int = 100
+    """Pairs explained with integrated gradients per model and attack; 0: all."""
+    steps: int = 50
+    """Steps of the integrated gradients' path."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """MLflow."""
+
+    uri: str | None = None
+    """Tracking server, or none for an SQLite file beside the run."""
+    experiment: str = "flat_dist"
+    """MLflow experiment that the run appears in."""
+    enabled: bool = True
+    """Whether to log to MLflow at all."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    attack: AttackConfig = field(default_factory=AttackConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    storage: str = "runs"
+    """Folder for stages, results and the MLflow database; an absolute path when run by `ray job submit`."""
+    run_name: str | None = None
+    """Name of the run's folder under `storage`; default: from dataset, model, attack and the config's hash."""
+    seed: int = 1111
+    """Seed of everything (released code: 1111)."""
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "model.name": ("cnn", "lstm"),
+    "objective.entropy": ("mean", "sum", "padded_mean"),
+    "objective.pairs": ("pairs", "union"),
+    "objective.weighting": ("balanced", "union"),
+    "training.kinds": ("base", "adv", "flat"),
+    "training.init": ("base", "scratch"),
+    "training.freeze_embeddings": ("base", "adv", "flat"),
+    "training.shards": ("accumulate", "replace"),
+    "training.keep": ("successful", "successful_and_failed", "all"),
+    "training.select": ("dev", "last"),
+    "attack.name": ("textfooler", "pwws"),
+    "attack.device": ("cpu", "cuda"),
+    "evaluation.attacks": ("textfooler", "pwws"),
+}
+"""Fields whose value (or each of whose values) must be one of a few words."""
+
+LOWEST: dict[str, float] = {
+    "data.max_length": 1,
+    "data.min_frequency": 0,
+    "model.embedding_dim": 1,
+    "model.kernels": 1,
+    "model.kernel_widths": 1,
+    "model.hidden_size": 1,
+    "model.dropout": 0,
+    "model.mask_hidden_size": 1,
+    "objective.beta": 0,
+    "objective.gamma": 0,
+    "training.rounds": 0,
+    "training.epochs": 1,
+    "training.epochs_per_round": 1,
+    "training.batch_size": 1,
+    "training.clip": 0,
+    "training.workers": 1,
+    "attack.sample": 0,
+    "attack.unit_size": 1,
+    "attack.workers": 0,
+    "attack.gpus_per_worker": 0,
+    "evaluation.sample": 0,
+    "evaluation.explain": 0,
+    "evaluation.steps": 1,
+    "seed": 0,
+}
+"""Numeric fields and the least value each may have."""
+
+POSITIVE = ("model.temperature", "training.learning_rate", "training.round_learning_rate")
+"""Numeric fields that must be above zero."""
+
+
+def unknown(what: str, value: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is none of the known ones, with the nearest of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(value, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return UserError(f"unknown {what} {value!r}: choose one of {', '.join(names)}{hint}")
+
+
+def validate(config: Config) -> None:
+    """Raise UserError for the first field whose value no run could use."""
+    for name, choices in CHOICES.items():
+        for value in _values(config, name):
+            if value not in choices:
+                raise unknown(f"value of --{name}", value, choices)
+    for name, least in LOWEST.items():
+        for value in _values(config, name):
+            if not math.isfinite(value) or value < least:
+                raise UserError(f"--{name} is {value}, but must be at least {least}")
+    for name in POSITIVE:
+        for value in _values(config, name):
+            if not math.isfinite(value) or value <= 0:
+                raise UserError(f"--{name} is {value}, but must be above 0")
+    if not config.training.kinds:
+        raise UserError("--training.kinds is empty: name at least one of base, adv, flat")
+    if config.model.dropout >= 1:
+        raise UserError(f"--model.dropout is {config.model.dropout}, but must be below 1")
+    if config.attack.gpus_per_worker >= 1:
+        raise UserError(f"--attack.gpus_per_worker is {config.attack.gpus_per_worker}, but must be below 1")
+
+
+def _values(config: Config, name: str) -> tuple[Any, ...]:
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value if isinstance(value, tuple) else (value,)
+
+
+def presets() -> dict[str, str]:
+    """Names of the built-in presets and the YAML text of each."""
+    folder = resources.files("flat_dist") / "presets"
+    return {
+        path.name.removesuffix(".yaml"): path.read_text(encoding="utf-8")
+        for path in sorted(folder.iterdir(), key=lambda path: path.name)
+        if path.name.endswith(".yaml")
+    }
+
+
+def from_yaml(text: str, source: str) -> Config:
+    """The config that a preset describes: the defaults, with the fields that it names replaced.
+
+    Raises:
+        UserError: the text is not YAML, or names a field that does not exist.
+    """
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    return from_dict(Config, values, source)
+
+
+def from_dict(kind: type[T], values: Any, source: str, prefix: str = "") -> T:
+    """Build the dataclass `kind` from nested mappings; the inverse of `to_dict`.
+
+    Raises:
+        UserError: a key is no field of the dataclass, or a value has the wrong type.
+    """
+    if not isinstance(values, Mapping):
+        raise UserError(f"{source}: {prefix.rstrip('.') or 'the file'} must hold fields, not {values!r}")
+    hints = typing.get_type_hints(kind)
+    arguments = {}
+    for key, value in values.items():
+        if key not in hints:
+            raise unknown(f"field in {source}", f"{prefix}{key}", (f"{prefix}{name}" for name in hints))
+        arguments[key] = _coerce(hints[key], value, source, f"{prefix}{key}")
+    return kind(**arguments)
+
+
+def _coerce(hint: Any, value: Any, source: str, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, source, f"{name}.")
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{source}: {name} must be a list, not {value!r}")
+        element = typing.get_args(hint)[0]
+        return tuple(_coerce(element, item, source, name) for item in value)
+    allowed = typing.get_args(hint) or (hint,)
+    if float in allowed and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        expected = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
+        raise UserError(f"{source}: {name} must be {expected}, not {value!r}")
+    return value
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as nested plain values, ready for JSON or YAML."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def content_hash(value: Any) -> str:
+    """Sixteen hexadecimal digits that depend on the content of nested plain values alone."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
