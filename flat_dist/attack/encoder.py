@@ -1,0 +1,210 @@
+"""Google's Universal Sentence Encoder, multilingual v3 (Yang et al. 2019; Chidambaram et al. 2018), in PyTorch.
+
+Architecture: piece embeddings (512) are projected and normalised to the input (256) of each of three branches, which
+apply two residual convolutions over n-grams (n = 2, 3, 5). Embedding and branches are joined (1280), normalised, summed
+over the text, projected, divided by the root of the text's length, and pass two residual dense blocks, tanh and L2.
+
+Why not `conv1d`: windows around a replaced word are nearly equal to one another. A layer's output at a position depends on
+few pieces around it, so each distinct context in a batch is computed once, and looked up wherever it occurs. A
+convolution is a sum over offsets, `sum_k x[t + k] @ weight[k]`; the products are made once for each distinct row, and an
+embedding bag adds those that a context needs.
+
+Shape letters: N texts, P positions (pieces of all texts), S slots (positions and the gaps around texts), R distinct
+rows of a layer (row 0 is zero: outside the text), K offsets of an n-gram, D features.
+"""
+
+import itertools
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from flat_dist.config import UserError
+
+EMBEDDING_DIM = 512
+"""Size of a text's encoding, and of a piece's embedding."""
+OFFSETS = ((0, 1), (-1, 0, 1), (-2, -1, 0, 1, 2))
+"""Which neighbours the n-grams of each branch read."""
+GAP = 2
+"""Empty slots before, between and after texts: as far as an n-gram reaches."""
+TABLES = 17
+"""Piece i is row i // 17 of table i % 17; each table has its own scale of quantisation."""
+
+
+class SentenceEncoder:
+    """Encodes texts as unit vectors, whose inner product is their similarity.
+
+    Args:
+        folder: holds sp.model (SentencePiece) and weights.npz, see `Assets.sentence_encoder`.
+        device: where the arithmetic is done.
+        batch_tokens: pieces encoded at once; a longer text is a batch of its own.
+
+    Raises:
+        UserError: a file is missing or is not what it should be.
+    """
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu", batch_tokens: int = 2048) -> None:
+        self.device = torch.device(device)
+        self.batch_tokens = batch_tokens
+        try:
+            self._pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sp.model"))
+            self._weights = _load_weights(folder / "weights.npz", self.device)
+        except (OSError, RuntimeError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            message = (
+                f"cannot read the sentence encoder in {folder} ({error}): delete that folder's parent and run again"
+            )
+            raise UserError(message) from error
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Encode each text by itself.
+
+        Returns:
+            (N, 512) float32 on the encoder's device, rows of length 1.
+        """
+        pieces = self._pieces.encode(list(texts), add_bos=True, add_eos=True, num_threads=1)
+        encodings = [self._encode(batch) for batch in _batches(pieces, self.batch_tokens)]
+        return torch.cat(encodings) if encodings else torch.empty(0, EMBEDDING_DIM, device=self.device)
+
+    @torch.inference_mode()
+    def _encode(self, pieces: list[list[int]]) -> Tensor:
+        weights = self._weights
+        lengths_N = np.array([len(text) for text in pieces])
+        slots_S, positions_P = _lay_out(pieces, lengths_N)
+        distinct_R, row_S = np.unique(slots_S, return_inverse=True)  # the gap, -1, comes first: row 0
+        embedded_RD = weights.embed(self._index(distinct_R[1:]))
+        features, rows = [embedded_RD], [row_S[positions_P] - 1]
+        for x_RD, offsets, layers in zip(weights.branch_inputs(embedded_RD), OFFSETS, weights.layers, strict=True):
+            layer_row_S = row_S
+            for weight, bias in layers:
+                context_RK, layer_row_S = _contexts(layer_row_S, positions_P, offsets)
+                x_RD = self._convolve(x_RD, weight, bias, context_RK, offsets.index(0))
+            features.append(x_RD)
+            rows.append(layer_row_S[positions_P] - 1)
+        return self._pool(features, rows, lengths_N)
+
+    def _convolve(self, x_RD: Tensor, weight: Tensor, bias: Tensor, context_RK: np.ndarray, centre: int) -> Tensor:
+        order = context_RK.shape[1]
+        products = x_RD.new_empty(len(x_RD) + 1, weight.shape[1])
+        products[0] = 0
+        torch.mm(x_RD, weight, out=products[1:])
+        context = self._index(context_RK * order + np.arange(order))
+        sum_RD = F.embedding_bag(context, products.view(-1, len(bias)), mode="sum")
+        return sum_RD.add_(bias).relu_().add_(x_RD.index_select(0, self._index(context_RK[:, centre] - 1)))
+
+    def _pool(self, features: list[Tensor], rows: list[np.ndarray], lengths_N: np.ndarray) -> Tensor:
+        weights = self._weights
+        # The last branch reads the widest context: positions that share its row share all other rows.
+        _, first_R, row_P = np.unique(rows[-1], return_index=True, return_inverse=True)
+        joined_RD = torch.cat(
+            [feature.index_select(0, self._index(row[first_R])) for feature, row in zip(features, rows, strict=True)], 1
+        )
+        joined_RD = F.layer_norm(joined_RD, joined_RD.shape[1:], *weights.norm, weights.eps)
+        starts_N = self._index(np.cumsum(lengths_N) - lengths_N)
+        sum_ND = F.embedding_bag(self._index(row_P), joined_RD, starts_N, mode="sum")
+        length_N1 = torch.from_numpy(lengths_N).to(self.device, torch.float32)[:, None]
+        return weights.head((sum_ND @ weights.output + length_N1 * weights.output_bias) * length_N1.rsqrt())
+
+    def _index(self, index: np.ndarray) -> Tensor:
+        return torch.from_numpy(index).to(self.device)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    table: Tensor  # (pieces, 512) uint8
+    scale: Tensor
+    low: Tensor
+    projection: Tensor  # (512, 3 * 256): the branches beside one another, and normalised together
+    projection_bias: Tensor
+    projection_norm: tuple[Tensor, Tensor]
+    layers: list[list[tuple[Tensor, Tensor]]]  # of each branch, two of (256, K * 256) and bias (256)
+    norm: tuple[Tensor, Tensor]
+    output: Tensor  # (1280, 512)
+    output_bias: Tensor
+    dense: list[Tensor]
+    skip: list[Tensor]
+    eps: float
+
+    def embed(self, pieces_R: Tensor) -> Tensor:
+        table_R1 = (pieces_R % TABLES)[:, None]
+        return self.table[pieces_R].float() * self.scale[table_R1] + self.low[table_R1]
+
+    def branch_inputs(self, embedded_RD: Tensor) -> tuple[Tensor, ...]:
+        x_RD = torch.addmm(self.projection_bias, embedded_RD, self.projection)
+        return F.layer_norm(x_RD, x_RD.shape[1:], *self.projection_norm, self.eps).chunk(len(OFFSETS), dim=1)
+
+    def head(self, x_ND: Tensor) -> Tensor:
+        first, second, third, fourth = self.dense
+        x_ND = (torch.relu(x_ND @ first) @ second + x_ND @ self.skip[0]).relu()
+        x_ND = (torch.relu(x_ND @ third) @ fourth + x_ND @ self.skip[1]).tanh()
+        return x_ND * x_ND.square().sum(1, keepdim=True).clamp(min=self.eps).rsqrt()
+
+
+def _load_weights(path: Path, device: torch.device) -> _Weights:
+    with np.load(path, allow_pickle=False) as arrays:
+        tables = np.stack([arrays[f"q{table}"] for table in range(1, TABLES + 1)], axis=1)
+        tensor = {name: torch.from_numpy(arrays[name]).to(device) for name in arrays.files if not name.startswith("q")}
+    orders = [len(offsets) for offsets in OFFSETS]
+    layers = [[(_beside(tensor[f"w{i}_{n}"], n), tensor[f"b{i}_{n}"]) for i in (1, 2)] for n in orders]
+    joined = {
+        name: torch.cat([tensor[f"{name}{n}"] for n in orders], dim=-1) for name in ("proj", "proj_b", "ln_g", "ln_b")
+    }
+    return _Weights(
+        table=torch.from_numpy(tables.reshape(-1, EMBEDDING_DIM)).to(device),
+        scale=tensor["scale"],
+        low=tensor["lo"],
+        projection=joined["proj"],
+        projection_bias=joined["proj_b"],
+        projection_norm=(joined["ln_g"], joined["ln_b"]),
+        layers=layers,
+        norm=(tensor["ln_g"], tensor["ln_b"]),
+        output=tensor["cnn_W"],
+        output_bias=tensor["cnn_b"],
+        dense=[tensor[f"d{layer}"] for layer in range(4)],
+        skip=[tensor["p1"], tensor["p3"]],
+        eps=float(tensor["eps"]),
+    )
+
+
+def _beside(weight: Tensor, order: int) -> Tensor:
+    # (K * D, D), offsets above one another, to (D, K * D), offsets beside one another.
+    return torch.cat(weight.chunk(order), dim=1).contiguous()
+
+
+def _batches(pieces: list[list[int]], limit: int) -> Iterator[list[list[int]]]:
+    batch: list[list[int]] = []
+    size = 0
+    for text in pieces:
+        if batch and size + len(text) > limit:
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text)
+    if batch:
+        yield batch
+
+
+def _lay_out(pieces: list[list[int]], lengths_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # All texts in one row of slots with gaps around them (-1), and the slot of each piece.
+    count = int(lengths_N.sum())
+    positions_P = np.arange(count) + np.repeat(GAP * np.arange(1, len(pieces) + 1), lengths_N)
+    slots_S = np.full(count + GAP * (len(pieces) + 1), -1)
+    slots_S[positions_P] = np.fromiter(itertools.chain.from_iterable(pieces), dtype=np.int64, count=count)
+    return slots_S, positions_P
+
+
+def _contexts(row_S: np.ndarray, positions_P: np.ndarray, offsets: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    # The distinct n-grams (R, K) of rows, and for each slot the row (from 1; 0 in gaps) of the n-gram around it.
+    gram_PK = row_S[positions_P[:, None] + np.array(offsets)]
+    key_P = gram_PK[:, 0]
+    for column_P in gram_PK.T[1:]:
+        key_P = np.unique(key_P, return_inverse=True)[1] * (row_S.max() + 1) + column_P
+    _, first_R, gram_P = np.unique(key_P, return_index=True, return_inverse=True)
+    context_row_S = np.zeros_like(row_S)
+    context_row_S[positions_P] = gram_P + 1
+    return gram_PK[first_R], context_row_S

@@ -1,0 +1,68 @@
+"""Attacks by name. Each is TextAttack 0.3.11's own recipe, with the resources that a run names plugged in.
+
+TextAttack must have been made ready by `flat_dist.attack.resources.activate` before this module is imported.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from textattack import Attack
+from textattack.attack_recipes import PWWSRen2019, TextFoolerJin2019
+from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
+from textattack.models.wrappers import ModelWrapper
+from textattack.shared import AbstractWordEmbedding, utils
+
+from flat_dist.attack.encoder import SentenceEncoder
+from flat_dist.config import unknown
+
+
+@dataclass(frozen=True)
+class Linguistics:
+    """Resources that the recipes draw on."""
+
+    embedding: AbstractWordEmbedding
+    """Counter-fitted neighbours of words."""
+    encoder: SentenceEncoder
+    """Universal Sentence Encoder."""
+
+
+def textfooler(victim: ModelWrapper, linguistics: Linguistics) -> Attack:
+    """TextFooler (Jin et al., AAAI 2020): counter-fitted neighbours, part of speech, sentence similarity.
+
+    TextAttack's recipe in every setting. Its sentence encoder, USE 4 from a model hub, is the multilingual USE 3 here.
+    """
+    key = "textattack_counterfitted_GLOVE_embedding"
+    before = utils.GLOBAL_OBJECTS.get(key)
+    # The recipe takes this object, when it is there, instead of downloading it.
+    utils.GLOBAL_OBJECTS[key] = linguistics.embedding
+    try:
+        attack = TextFoolerJin2019.build(victim)
+    finally:
+        utils.GLOBAL_OBJECTS[key] = before
+    for constraint in attack.constraints:
+        if isinstance(constraint, UniversalSentenceEncoder):
+            constraint.model = linguistics.encoder.encode
+    return attack
+
+
+def pwws(victim: ModelWrapper, linguistics: Linguistics) -> Attack:
+    """PWWS (Ren et al., ACL 2019): WordNet synonyms, words ordered by weighted saliency.
+
+    TextAttack's recipe in every setting; like it, this neither swaps named entities nor checks similarity, both of
+    which the paper's Appendix A mentions.
+    """
+    return PWWSRen2019.build(victim)
+
+
+RECIPES: dict[str, Callable[[ModelWrapper, Linguistics], Attack]] = {"textfooler": textfooler, "pwws": pwws}
+
+
+def build(name: str, victim: ModelWrapper, linguistics: Linguistics) -> Attack:
+    """The attack of that name on a victim.
+
+    Raises:
+        UserError: there is no such attack.
+    """
+    if name not in RECIPES:
+        raise unknown("attack", name, RECIPES)
+    return RECIPES[name](victim, linguistics)

@@ -1,0 +1,96 @@
+"""Command lines from the config dataclasses, and how a command ends."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from flat_dist.config import Config, UserError, from_yaml, presets, unknown, validate
+
+DEFAULT_PRESET = "rotten_tomatoes"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a job was asked to do."""
+
+    config: Config
+    dry_run: bool
+    json: bool
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    preset: str = DEFAULT_PRESET
+    """Named configuration to start from, or a YAML file of one; the other options replace its fields."""
+    dry_run: bool = False
+    """Print the resolved config and the plan, and exit."""
+    json: bool = False
+    """Print one JSON object as the last line of standard output."""
+
+
+def parse(arguments: Sequence[str], description: str) -> Command:
+    """The command line's config: a preset, with the fields that options name replaced.
+
+    Raises:
+        UserError: the preset is unknown, or a value is one that no run could use.
+        SystemExit: an option is unknown or malformed (code 2), or help was asked for (code 0).
+    """
+    preset = _preset_name(arguments)
+    default = _Arguments(load_preset(preset), preset)
+    parsed = tyro.cli(
+        _Arguments,
+        args=list(arguments),
+        default=default,
+        description=f"{description}\n\nPresets: {', '.join(presets())}.",
+    )
+    validate(parsed.config)
+    return Command(parsed.config, parsed.dry_run, parsed.json)
+
+
+def _preset_name(arguments: Sequence[str]) -> str:
+    for position, argument in enumerate(arguments):
+        if argument == "--preset" and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith("--preset="):
+            return argument.partition("=")[2]
+    return DEFAULT_PRESET
+
+
+def load_preset(name: str) -> Config:
+    """A built-in preset, or one from a YAML file.
+
+    Raises:
+        UserError: there is no such preset or file, or it is malformed.
+    """
+    built_in = presets()
+    if name in built_in:
+        return from_yaml(built_in[name], f"preset {name}")
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"preset file {name} does not exist")
+        return from_yaml(path.read_text(encoding="utf-8"), name)
+    raise unknown("preset", name, built_in)
+
+
+def main(job: Callable[[Sequence[str]], None]) -> None:
+    """Run a job: a user's mistake is one sentence and exit code 2; an interruption says how to go on, code 130."""
+    try:
+        job(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where this one stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def print_json(value: object) -> None:
+    """One line of JSON on standard output."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)

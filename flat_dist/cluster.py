@@ -1,0 +1,46 @@
+"""Connecting to Ray: the cluster that a job runs on, or one of this machine's own."""
+
+import logging
+import os
+import signal
+from types import FrameType
+
+import ray
+
+from flat_dist.config import UserError
+
+ENVIRONMENT = {
+    # No news to Ray's authors, and no look-ups of their hosts.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    # Ray Train looks for news of its workers every 2 s by default, which each `report` waits for.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+}
+
+
+def connect(cpus: int | None = None) -> None:
+    """Join the cluster of RAY_ADDRESS or of a running `ray start`, or start a local Ray that ends with this process.
+
+    A SIGTERM, which `ray job stop` sends, then interrupts the run as Ctrl-C does.
+
+    Raises:
+        UserError: RAY_ADDRESS names a cluster that cannot be reached.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    try:
+        ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    except ConnectionError as error:
+        raise UserError(
+            f"the Ray cluster at {os.environ.get('RAY_ADDRESS', 'auto')} cannot be reached: start it with "
+            "`ray start --head`, or unset RAY_ADDRESS to use this machine alone"
+        ) from error
+    signal.signal(signal.SIGTERM, _interrupt)  # Ray installs a handler of its own, so ours comes after it
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,25 @@
+"""Which words of a text and of its perturbed twin stand for each other."""
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+Span = tuple[int, int, int, int]
+"""Words start:end of the original and start:end of the perturbed text."""
+
+
+def align_spans(original: Sequence[str], perturbed: Sequence[str]) -> list[Span]:
+    """Spans that stand for each other, in order, covering both texts.
+
+    Texts of equal length are aligned word by word: word substitution is all that happened. Otherwise words were
+    inserted or merged (BAE, CLARE), and difflib finds what is equal; spans between may differ in length.
+    """
+    if len(original) == len(perturbed):
+        return [(index, index + 1, index, index + 1) for index in range(len(original))]
+    opcodes = SequenceMatcher(None, original, perturbed, autojunk=False).get_opcodes()
+    return [span for _, start, end, other, other_end in opcodes for span in _split(start, end, other, other_end)]
+
+
+def _split(start: int, end: int, other: int, other_end: int) -> list[Span]:
+    if end - start != other_end - other:
+        return [(start, end, other, other_end)]
+    return [(start + offset, start + offset + 1, other + offset, other + offset + 1) for offset in range(end - start)]

@@ -1,0 +1,114 @@
+"""Datasets of the Hugging Face hub, as rows like those of files."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flat_dist.config import UserError
+from flat_dist.data.files import Row, Rows, wrong_column
+
+if TYPE_CHECKING:
+    import datasets
+
+TIMEOUT_S = 5.0
+"""Seconds that the hub may take to answer at all, before it counts as out of reach."""
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """A dataset of the paper, as the hub has it."""
+
+    path: str
+    text_column: str = "text"
+    label_column: str = "label"
+    revision: str | None = None
+    dev_rows: int = 0
+    """Rows held out of train for dev, where the hub has no dev split (paper, Table 1: the size)."""
+    classes: tuple[str, ...] = ()
+    """Classes in the order of the hub's integers, where that order is not ours."""
+
+
+HOSTED = {
+    "sst2": Hosted("SetFit/sst2"),
+    "trec": Hosted(
+        "CogComp/trec",
+        label_column="coarse_label",
+        revision="refs/convert/parquet",  # the main branch is a script, which the library no longer runs
+        dev_rows=452,
+        classes=("ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"),
+    ),
+    "ag_news": Hosted("fancyzhx/ag_news", dev_rows=6_000),
+    "imdb": Hosted("stanfordnlp/imdb", dev_rows=5_000),
+}
+
+
+def load_named(name: str) -> list[Rows]:
+    """Train, dev and test of a dataset in `HOSTED`; labels are integers, or names where the hub's order is not ours.
+
+    Raises:
+        UserError: the hub cannot be reached.
+    """
+    hosted = HOSTED[name]
+    splits = _fetch(hosted.path, hosted.revision)
+    rows = {split: _rows(hosted.path, splits, split, hosted.text_column, hosted.label_column) for split in splits}
+    if hosted.dev_rows:
+        rows["train"], rows["validation"] = hold_out(rows["train"], hosted.dev_rows)
+    found = [rows[split] for split in ("train", "validation", "test")]
+    if hosted.classes:
+        found = [_named(split, hosted.classes) for split in found]
+    return found
+
+
+def _named(split: Rows, classes: Sequence[str]) -> Rows:
+    return Rows(split.source, [row._replace(label=classes[row.label]) for row in split.rows])
+
+
+def load(path: str, text_column: str, label_column: str) -> tuple[list[Rows], tuple[str, ...]]:
+    """Train, dev and test of any dataset of the hub, and its class names if it declares them.
+
+    Raises:
+        UserError: the hub cannot be reached, or the dataset, a split or a column does not exist.
+    """
+    splits = _fetch(path, None)
+    dev = "dev" if "dev" in splits else "validation"
+    for split in ("train", dev, "test"):
+        if split not in splits:
+            raise UserError(
+                f"{path} has no split {split!r}, but {', '.join(splits)}: save it as files and name their --data.folder"
+            )
+    rows = [_rows(path, splits, split, text_column, label_column) for split in ("train", dev, "test")]
+    return rows, tuple(getattr(splits["train"].features[label_column], "names", ()))
+
+
+def hold_out(split: Rows, n: int) -> tuple[Rows, Rows]:
+    """The split without `n` of its rows, and those `n`, all in their order: the first by the hash of their text."""
+    by_hash = sorted(split.rows, key=lambda row: hashlib.sha256(str(row.text).encode()).digest())
+    places = {row.place for row in by_hash[:n]}
+    rest = [row for row in split.rows if row.place not in places]
+    return Rows(split.source, rest), Rows(split.source, [row for row in split.rows if row.place in places])
+
+
+def _rows(path: str, splits: "datasets.DatasetDict", split: str, text_column: str, label_column: str) -> Rows:
+    source, table = f"{path} ({split})", splits[split]
+    for name in (text_column, label_column):
+        if name not in table.column_names:
+            raise wrong_column(source, table.column_names, name)
+    pairs = zip(table[text_column], table[label_column], strict=True)
+    return Rows(source, [Row(*pair, f"{source}, row {number}") for number, pair in enumerate(pairs, start=1)])
+
+
+def _fetch(path: str, revision: str | None) -> "datasets.DatasetDict":
+    """Download a dataset, or read it from the cache where HF_HUB_OFFLINE is set."""
+    import datasets  # takes seconds
+    from huggingface_hub import HfApi, constants
+
+    try:
+        if not constants.HF_HUB_OFFLINE:  # the library itself would retry for half a minute
+            HfApi().dataset_info(path, timeout=TIMEOUT_S)
+        return datasets.load_dataset(path, revision=revision)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(
+            f"cannot load {path} from the Hugging Face hub ({type(error).__name__}): connect to the internet, or set "
+            f"--data.folder to a folder with train, dev and test files (.csv, .jsonl or .parquet)"
+        ) from error

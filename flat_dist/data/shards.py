@@ -1,0 +1,192 @@
+"""Shards of attacked examples: the Arrow schema, and the manifest that is the only commit.
+
+A shard's name ends in the hash of its bytes, so that a restarted job can tell a whole shard from a damaged one without
+any other record. Readers trust only shards that the manifest lists.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from flat_dist.data.storage import Folder
+from flat_dist.data.tables import from_bytes, sha256, to_bytes
+
+FORMAT = "flat_dist.shard/1"
+MANIFEST = "manifest.json"
+STATUSES = ("successful", "failed", "skipped", "timeout", "error")
+"""Attack broke the model; model withstood; already wrong before; over its limit; could not be attacked."""
+
+SWAP = pa.struct([("index", pa.int32()), ("original", pa.string()), ("substitute", pa.string())])
+
+SCHEMA = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("round", pa.int32()),
+        ("label", pa.int32()),
+        ("original_text", pa.string()),
+        ("perturbed_text", pa.string()),
+        ("status", pa.dictionary(pa.int8(), pa.string())),
+        ("original_scores", pa.list_(pa.float32())),
+        ("perturbed_scores", pa.list_(pa.float32())),
+        ("swaps", pa.list_(SWAP)),
+        ("num_queries", pa.int32()),
+        ("error", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A clean example to attack."""
+
+    example_id: str
+    text: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Words of the original, from word `index` on, and what stands in their place; either side may be empty."""
+
+    index: int
+    original: str
+    substitute: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One attacked example; the columns of `SCHEMA` without the scores, which are predicted for a whole shard."""
+
+    example_id: str
+    label: int
+    original_text: str
+    perturbed_text: str
+    status: str
+    swaps: tuple[Swap, ...] = ()
+    num_queries: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What a manifest says of a shard."""
+
+    name: str
+    rows: int
+    sha256: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def to_table(
+    records: Sequence[Record],
+    original_scores: Sequence[Sequence[float]],
+    perturbed_scores: Sequence[Sequence[float]],
+    round_number: int,
+    metadata: Mapping[str, Any],
+) -> pa.Table:
+    """Records and their scores, each (N, C), as a table of `SCHEMA` with `metadata` in its schema."""
+    rows = [asdict(record) for record in records]
+    columns: dict[str, Any] = (
+        {name: [row[name] for row in rows] for name in rows[0]} if rows else {name: [] for name in SCHEMA.names}
+    )
+    columns |= {
+        "round": [round_number] * len(rows),
+        "original_scores": original_scores,
+        "perturbed_scores": perturbed_scores,
+        # One dictionary for every shard, whatever statuses it happens to hold.
+        "status": pa.DictionaryArray.from_arrays(
+            pa.array([STATUSES.index(record.status) for record in records], pa.int8()), pa.array(STATUSES)
+        ),
+    }
+    encoded = {"format": FORMAT} | {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
+    return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA.with_metadata(encoded))
+
+
+def write_shard(folder: Folder, unit: int, table: pa.Table) -> ShardInfo:
+    """Write one unit's table as an Arrow IPC file, zstd-compressed."""
+    data = to_bytes(table)
+    digest = sha256(data)
+    info = ShardInfo(f"{unit:06d}-{digest[:16]}.arrow", table.num_rows, digest, count_statuses(table))
+    folder.write(info.name, data)
+    return info
+
+
+def count_statuses(table: pa.Table) -> dict[str, int]:
+    """Rows of each status, in the order of `STATUSES`."""
+    counted = Counter(table["status"].to_pylist())
+    return {status: counted[status] for status in STATUSES if counted[status]}
+
+
+def read_shard(folder: Folder, info: ShardInfo) -> pa.Table:
+    """The table of a shard.
+
+    Raises:
+        ValueError: the file is missing, or its content is not what the manifest says.
+    """
+    try:
+        data = folder.read(info.name)
+    except FileNotFoundError as error:
+        raise ValueError(f"shard {info.name} is missing from {folder.uri}") from error
+    if sha256(data) != info.sha256:
+        raise ValueError(f"shard {info.name} in {folder.uri} is damaged: its sha256 is not the manifest's")
+    return from_bytes(data)
+
+
+def finished_units(folder: Folder, units: Sequence[Sequence[str]]) -> dict[int, ShardInfo]:
+    """Whole shards that an interrupted job left, by unit; `units` holds each unit's example ids.
+
+    A file whose bytes do not hash to its name, or that holds other examples than its unit, is removed.
+    """
+    finished = {}
+    for name in (name for name in folder.names() if name.endswith(".arrow")):
+        data = folder.read(name)
+        digest = sha256(data)
+        unit, _, written = name.removesuffix(".arrow").partition("-")
+        if unit.isdigit() and int(unit) < len(units) and written == digest[:16]:
+            table = from_bytes(data)
+            if table["example_id"].to_pylist() == list(units[int(unit)]):
+                finished[int(unit)] = ShardInfo(name, table.num_rows, digest, count_statuses(table))
+                continue
+        folder.delete(name)
+    return finished
+
+
+def write_manifest(
+    folder: Folder, shards: Iterable[ShardInfo], identity: Mapping[str, Any], timings: Mapping[str, float]
+) -> None:
+    """Commit the shards: everything about the stage that its readers may rely on."""
+    listed = sorted(shards, key=lambda shard: shard.name)
+    counts = Counter[str]()
+    for shard in listed:
+        counts.update(shard.counts)
+    manifest = {
+        "format": FORMAT,
+        "identity": identity,
+        "rows": sum(shard.rows for shard in listed),
+        "counts": {status: counts[status] for status in STATUSES if counts[status]},
+        "shards": [asdict(shard) for shard in listed],
+        "timings": timings,
+    }
+    folder.write_json(MANIFEST, manifest)
+
+
+def read_manifest(folder: Folder) -> dict[str, Any] | None:
+    """The manifest; None while the stage is not finished."""
+    return folder.read_json(MANIFEST) if folder.exists(MANIFEST) else None
+
+
+def read_shards(folder: Folder) -> pa.Table:
+    """All rows of a finished attack stage, in the order of its plan.
+
+    Raises:
+        ValueError: the stage is not finished, or a shard is missing or damaged.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise ValueError(f"{folder.uri} has no {MANIFEST}: the attack that writes it has not finished")
+    tables = [read_shard(folder, ShardInfo(**shard)) for shard in manifest["shards"]]
+    return pa.concat_tables([table.replace_schema_metadata(None) for table in tables] or [SCHEMA.empty_table()])

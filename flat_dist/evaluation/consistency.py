@@ -1,0 +1,133 @@
+"""Interpretation consistency: do a model's reasons survive the attack? (paper, Section 5.2)
+
+For each original/adversarial pair and class, the word attributions of the two texts are compared by Kendall's tau and
+by the intersection of their k top words. A substitute counts as the word that it replaced, as in the paper. Shape
+letters: P pairs, C classes, T words, K sizes k.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+import numpy as np
+from scipy.stats import kendalltau
+
+KS = range(1, 11)
+"""Sizes of the top-k intersection (paper: 5 in Table 3, 1 to 10 in Appendix C)."""
+
+Alignment = Sequence[tuple[int, int]]
+"""Pairs (word index in the original, word index in the perturbed text) of words that count as the same."""
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Agreement of interpretations: the mean over pairs within each class, then over classes."""
+
+    kendall_tau: float | None
+    """Kendall's tau-b over all aligned words, in [-1, 1]; None where no pair has one."""
+    top_k: dict[int, float]
+    """Share of the k top words in common, in [0, 1], by k from 1 to 10; empty where no pair has aligned words."""
+    pairs: int
+    """Pairs compared: those with at least one aligned word."""
+    undefined: int
+    """Comparisons (a pair, a class) left out of `kendall_tau`, because one word or equal attributions have no order."""
+
+    @property
+    def top_5(self) -> float | None:
+        """The top-5 intersection of Table 3, in [0, 1]; None where no pair has aligned words."""
+        return self.top_k.get(5)
+
+
+def kendall_tau(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Kendall's tau-b of two attributions of the same words, each (T,), in [-1, 1].
+
+    None where it is not defined: fewer than two words, or all attributions of one text equal.
+    """
+    if len(a) < 2:
+        return None
+    tau = float(kendalltau(a, b, variant="b").statistic)
+    return None if np.isnan(tau) else tau
+
+
+def top_k_intersection(a: np.ndarray, b: np.ndarray, k: int) -> float:
+    """Share in common of the k most positively attributed words, of two attributions of the same words, each (T,).
+
+    Fewer than k words are all top words, and all in common. Of equal attributions, the earlier word comes first.
+
+    Raises:
+        ValueError: there is no word, or k is below 1.
+    """
+    if k < 1 or not len(a):
+        raise ValueError(f"the top {k} of {len(a)} words are not defined")
+    return float(_top_k_intersections(a, b, (k,))[0])
+
+
+def _top_k_intersections(a: np.ndarray, b: np.ndarray, ks: Iterable[int]) -> np.ndarray:
+    """The intersection for each k, (K,): a word is in common once k exceeds its rank in both texts."""
+    both = np.maximum(_ranks(a), _ranks(b))
+    return np.array([np.count_nonzero(both < k) / min(k, len(both)) for k in ks])
+
+
+def _ranks(a: np.ndarray) -> np.ndarray:
+    ranks = np.empty(len(a), dtype=np.int64)
+    ranks[np.argsort(-a, kind="stable")] = np.arange(len(a))
+    return ranks
+
+
+def align(original_tokens: Sequence[str], perturbed_tokens: Sequence[str]) -> list[tuple[int, int]]:
+    """Word indices (original, perturbed) that count as the same word, for the words that the model read of each text.
+
+    Texts of equal length are aligned position by position. Otherwise words were inserted or merged (BAE, CLARE): equal
+    words are matched by difflib, and so are substitutes that stand in an equal number between matches; the other words
+    are dropped.
+    """
+    if len(original_tokens) == len(perturbed_tokens):
+        return [(index, index) for index in range(len(original_tokens))]
+    matcher = SequenceMatcher(None, original_tokens, perturbed_tokens, autojunk=False)
+    return [
+        (start + offset, perturbed_start + offset)
+        for _, start, end, perturbed_start, perturbed_end in matcher.get_opcodes()
+        if end - start == perturbed_end - perturbed_start
+        for offset in range(end - start)
+    ]
+
+
+def consistency(
+    attributions_original: Sequence[np.ndarray],
+    attributions_perturbed: Sequence[np.ndarray],
+    alignments: Sequence[Alignment],
+) -> Consistency:
+    """Compare the attributions of original/adversarial pairs.
+
+    Args:
+        attributions_original: for each pair, the attributions of the original text's words, (C, T).
+        attributions_perturbed: for each pair, those of the perturbed text's words, (C, T').
+        alignments: for each pair, the words that count as the same, as `align` gives them.
+
+    Raises:
+        ValueError: the three sequences differ in length.
+    """
+    pairs = [
+        (original_CT[:, [i for i, _ in alignment]], perturbed_CT[:, [j for _, j in alignment]])
+        for original_CT, perturbed_CT, alignment in zip(
+            attributions_original, attributions_perturbed, alignments, strict=True
+        )
+        if alignment
+    ]
+    if not pairs:
+        return Consistency(kendall_tau=None, top_k={}, pairs=0, undefined=0)
+    taus_PC = np.array([[kendall_tau(a, b) for a, b in zip(*pair, strict=True)] for pair in pairs], dtype=np.float64)
+    tops_PCK = np.array([[_top_k_intersections(a, b, KS) for a, b in zip(*pair, strict=True)] for pair in pairs])
+    return Consistency(
+        kendall_tau=_mean_over_classes(taus_PC),
+        top_k=dict(zip(KS, tops_PCK.mean(axis=(0, 1)).tolist(), strict=True)),
+        pairs=len(pairs),
+        undefined=int(np.isnan(taus_PC).sum()),
+    )
+
+
+def _mean_over_classes(taus_PC: np.ndarray) -> float | None:
+    """Mean over the pairs that have a tau, class by class, then over the classes where any has."""
+    classes = [taus_P[~np.isnan(taus_P)] for taus_P in taus_PC.T]
+    means = [taus_P.mean() for taus_P in classes if len(taus_P)]
+    return float(np.mean(means)) if means else None

@@ -1,0 +1,167 @@
+"""Word attributions: what each word adds to the probability of each class (paper, Section 5.2).
+
+Shape letters: B texts, T words, C classes, D embedding dimensions, S steps of the path, N points of paths (texts times
+steps).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients
+from torch import Tensor, nn
+
+from flat_dist.config import UserError
+
+BASELINE = 0.0
+"""Every number of the path's start: the padding embedding, a text with as many words that say nothing."""
+
+WORDS_PER_BATCH = 4096
+"""Word vectors evaluated at once, padding included: bounds memory for texts of any length."""
+
+
+class Classifier(Protocol):
+    """What is needed of a model; an `nn.Module` whose network takes word vectors."""
+
+    def embed(self, ids_BT: Tensor, /) -> Tensor:
+        """Word vectors (B, T, D), before any mask."""
+
+    def classify(self, embedded_BTD: Tensor, real_BT: Tensor, /) -> Tensor:
+        """Logits (B, C); in a FLAT model the word mask is computed from these same word vectors."""
+
+    def eval(self) -> Any:
+        """Put the model in evaluation mode."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """The model and every module in it."""
+
+
+@dataclass(frozen=True)
+class Attributions:
+    """Word attributions of a batch of texts, on the CPU."""
+
+    words: Tensor
+    """What word t adds to the probability of class c, (B, C, T), float32; 0 at padding."""
+    error: Tensor
+    """By how much the attributions of a text miss the change in probability that they should add up to, (B, C)."""
+
+    def by_text(self, real_BT: Tensor) -> list[np.ndarray]:
+        """One array (C, T_i) for each text: the columns of its real words."""
+        pairs = zip(self.words.numpy(), real_BT.cpu().numpy(), strict=True)
+        return [words_CT[:, real_T] for words_CT, real_T in pairs]
+
+
+@torch.no_grad()
+def integrated_gradients(
+    model: Classifier, ids_BT: Tensor, real_BT: Tensor, steps: int, words_per_batch: int = WORDS_PER_BATCH
+) -> Attributions:
+    """Integrated gradients (Sundararajan et al. 2017) of every class with respect to every word.
+
+    The path runs from zero vectors to the word vectors, by Gauss-Legendre quadrature; the attributions of a word's D
+    numbers are added up. Completeness: over the words, they add up to the probability less that of the baseline.
+
+    The function explained is the softmax probability, not the logit: a logit means nothing by itself (the same number
+    added to all of them changes no prediction), LIME explains probabilities too, and the released code's CNN and LSTM
+    return them. The paper does not say which it explains, nor its baseline and steps.
+
+    Args:
+        model: left in evaluation mode; no gradient is kept on its parameters.
+        ids_BT: word ids, (B, T).
+        real_BT: True at real words, False at padding, (B, T). Each text starts at the first column.
+        steps: points on the path of each text; 50 is captum's default.
+        words_per_batch: word vectors evaluated at once; changes memory and time, not the result.
+
+    Raises:
+        UserError: the attributions are not finite numbers.
+    """
+    model.eval()
+    method = _per_class_method(model)
+    lengths_B = (real_BT * torch.arange(1, real_BT.shape[1] + 1, device=real_BT.device)).amax(dim=1)
+    results: dict[int, tuple[Tensor, Tensor]] = {}
+    for rows, length in _batches(lengths_B.tolist(), words_per_batch // steps):
+        batch = ids_BT[rows, :length], real_BT[rows, :length]
+        words_BCT, error_BC = _explain(method, model, *batch, steps, max(len(rows), words_per_batch // length))
+        results.update(zip(rows, zip(words_BCT.cpu(), error_BC.cpu(), strict=True), strict=True))
+    return _gather(results, *ids_BT.shape)
+
+
+def _per_class_method(model: Classifier) -> IntegratedGradients:
+    """Captum's method for all classes at once: it sees texts as (N, 1, T, D) and their gradients as (N, C, T, D)."""
+
+    def probabilities(embedded_N1TD: Tensor, real_NT: Tensor) -> Tensor:
+        return model.classify(embedded_N1TD.squeeze(1), real_NT).softmax(dim=-1)
+
+    method = IntegratedGradients(probabilities)
+    # Captum's own function takes one class a call, and so repeats the forward pass for each class.
+    method.gradient_func = _class_gradients
+    return method
+
+
+def _class_gradients(
+    forward_fn: Callable[..., Tensor],
+    inputs: tuple[Tensor, ...],
+    target_ind: None = None,
+    additional_forward_args: tuple[Tensor, ...] = (),
+) -> tuple[Tensor]:
+    """Gradients (N, C, T, D) of each class's probability from one forward pass, in the form of captum's function."""
+    with torch.enable_grad():
+        probabilities_NC = forward_fn(*inputs, *additional_forward_args)
+        totals_C = probabilities_NC.sum(dim=0).unbind()
+    # Probabilities add up to 1, so their gradients add up to 0: the last class needs no backward pass.
+    gradients = [torch.autograd.grad(total, inputs, retain_graph=True)[0] for total in totals_C[:-1]]
+    gradients.append(-torch.stack(gradients).sum(dim=0))
+    return (torch.cat(gradients, dim=1),)
+
+
+def _batches(lengths: list[int], words: int) -> Iterator[tuple[list[int], int]]:
+    """Rows of similar length, and the length of the longest; at most `words` words, but at least one row.
+
+    Texts without words are left out: nothing can be attributed to them.
+    """
+    order = [row for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]) if lengths[row]]
+    start = 0
+    while start < len(order):
+        length = lengths[order[start]]
+        rows = order[start : start + max(1, words // length)]
+        yield rows, length
+        start += len(rows)
+
+
+def _explain(
+    method: IntegratedGradients, model: Classifier, ids_BT: Tensor, real_BT: Tensor, steps: int, points: int
+) -> tuple[Tensor, Tensor]:
+    """Attributions (B, C, T) and completeness error (B, C) of one batch, at most `points` points at a time."""
+    embedded_B1TD = model.embed(ids_BT).unsqueeze(1)
+    with _differentiable(model):
+        attributions_BCTD = method.attribute(
+            embedded_B1TD, BASELINE, additional_forward_args=(real_BT,), n_steps=steps, internal_batch_size=points
+        )
+    words_BCT = attributions_BCTD.sum(dim=-1).masked_fill(~real_BT.unsqueeze(1), 0.0)
+    end_BC = method.forward_func(embedded_B1TD, real_BT)
+    start_BC = method.forward_func(torch.full_like(embedded_B1TD, BASELINE), real_BT)
+    return words_BCT, words_BCT.sum(dim=-1) - (end_BC - start_BC)
+
+
+def _differentiable(model: Classifier) -> AbstractContextManager[None]:
+    """CuDNN's recurrent layers refuse a backward pass in evaluation mode; PyTorch's own do not."""
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    return torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+
+
+def _gather(results: dict[int, tuple[Tensor, Tensor]], texts: int, length: int) -> Attributions:
+    """Put the rows back in their places, and padding to the right of them."""
+    if not results:
+        raise UserError("there is no word to explain: every text is empty; give texts with at least one word")
+    classes = next(iter(results.values()))[0].shape[0]
+    words_BCT, error_BC = torch.zeros(texts, classes, length), torch.zeros(texts, classes)
+    for row, (words_CT, error_C) in results.items():
+        words_BCT[row, :, : words_CT.shape[1]], error_BC[row] = words_CT, error_C
+    if not torch.isfinite(words_BCT).all():
+        raise UserError(
+            "the model's attributions are not finite numbers: its weights have diverged; "
+            "train it again with a lower learning rate"
+        )
+    return Attributions(words_BCT, error_BC)

@@ -1,0 +1,70 @@
+"""The folder of one run: its config, its results, and the line that keeps other configs out."""
+
+from dataclasses import asdict
+from typing import Any
+
+from flat_dist.config import Config, UserError, content_hash, to_dict
+from flat_dist.data.storage import Folder
+from flat_dist.tracking.report import Result, markdown
+
+CONFIG = "config.json"
+
+IRRELEVANT = (("storage",), ("run_name",), ("tracking",), ("attack", "workers"))
+"""Fields that may change between two calls of the same run: they do not change its results."""
+
+
+def relevant(config: Config) -> dict[str, Any]:
+    """What the results depend on."""
+    values = to_dict(config)
+    for *path, name in IRRELEVANT:
+        inner = values
+        for part in path:
+            inner = inner[part]
+        del inner[name]
+    return values
+
+
+def run_name(config: Config) -> str:
+    """The folder's name: as given, or from dataset, model, attack and what the results depend on."""
+    if config.run_name:
+        return config.run_name
+    dataset = "custom" if config.data.train else (config.data.hf or config.data.name).replace("/", "-")
+    return f"{dataset}-{config.model.name}-{config.attack.name}-{content_hash(relevant(config))[:8]}"
+
+
+def open_folder(config: Config) -> Folder:
+    """The run's folder, made if it is not there.
+
+    Raises:
+        UserError: the folder was made by a run with another config, or cannot be written.
+    """
+    folder = Folder(config.storage) / run_name(config)
+    wanted = relevant(config)
+    if folder.exists(CONFIG):
+        if differences := _differences(folder.read_json(CONFIG), wanted):
+            raise UserError(
+                f"{folder.uri} was made with another config ({'; '.join(differences)}): "
+                "give these values again, or another --run-name"
+            )
+        return folder
+    try:
+        folder.write_json(CONFIG, wanted)
+    except OSError as error:
+        raise UserError(f"--storage {config.storage!r} cannot be written: {error}") from error
+    return folder
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in sorted(old.keys() | new.keys())
+            for line in _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+        ]
+    return [] if old == new else [f"{prefix} was {old!r}, now {new!r}"]
+
+
+def write_results(folder: Folder, results: list[Result]) -> None:
+    """Write the table as results.json and results.md."""
+    folder.write_json("results.json", [asdict(result) for result in results])
+    folder.write("results.md", markdown(results).encode())

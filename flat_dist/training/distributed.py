@@ -1,0 +1,156 @@
+"""The training loop under Ray Train: one run name for each stage, resumed from its last epoch."""
+
+import tempfile
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray.train
+import ray.train.torch
+import torch
+from ray.train import CheckpointConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from flat_dist.config import Config, from_dict
+from flat_dist.data.batches import Encoder, encode_adversarial, encode_clean
+from flat_dist.data.shards import read_shards
+from flat_dist.data.storage import Folder
+from flat_dist.data.tables import read_table
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.progress import Bar
+from flat_dist.seeds import derive_seed
+from flat_dist.training.loop import Loop, TrainingData
+
+HISTORY = "history.json"
+"""Metrics of each epoch so far."""
+
+WATCH_SECONDS = 1.0
+"""How often the driver looks for a new epoch."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A training stage in plain values, which travel to the workers."""
+
+    name: str
+    """What is trained, such as adv-2; its random numbers depend on it."""
+    kind: str
+    """base, adv or flat."""
+    config: dict[str, Any]
+    """The run's config, as `config.to_dict` makes it."""
+    data: str
+    """Folder of the clean splits."""
+    start: str
+    """Folder of the checkpoint to start from."""
+    shards: tuple[str, ...]
+    """Folders of the attack stages to train on, oldest first."""
+    epochs: int
+    learning_rate: float
+
+
+def load_data(job: TrainingJob, config: Config, encoder: Encoder) -> TrainingData:
+    """Clean examples and those of all the shards, encoded."""
+    folder = Folder(job.data)
+    adversarial = None
+    if job.shards:
+        shards = pa.concat_tables([read_shards(Folder(uri)) for uri in job.shards])
+        adversarial = encode_adversarial(shards, encoder, config.training.keep)
+    clean, dev = (encode_clean(read_table(folder, split), encoder) for split in ("train", "dev"))
+    return TrainingData(clean, adversarial, dev)
+
+
+def start(job: TrainingJob, config: Config) -> Checkpoint:
+    """The checkpoint to start from; FLAT adds a word mask where there is none yet."""
+    checkpoint = checkpoints.load(Folder(job.start))
+    model = checkpoint.model
+    if job.kind == "flat" and model.mask is None:
+        torch.manual_seed(derive_seed(config.seed, "mask"))
+        checkpoints.add_mask(model, checkpoint.config)
+    model.embedding.weight.requires_grad_(job.kind not in config.training.freeze_embeddings)
+    return checkpoint
+
+
+def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar: Bar) -> None:
+    """Train on Ray, and write the best epoch's checkpoint and `history.json`, each epoch's metrics, to `output`.
+
+    Args:
+        job: what to train, and on what.
+        run_name: a run of this name that was interrupted goes on after its last epoch.
+        storage: where Ray Train keeps its state meanwhile.
+        output: where the result goes.
+        bar: follows the epochs.
+
+    Raises:
+        ray.train.TrainingFailedError: a worker raised.
+    """
+    config = from_dict(Config, job.config, job.name)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job, "output": output.uri},
+        scaling_config=ScalingConfig(num_workers=config.training.workers),
+        run_config=RunConfig(
+            name=run_name, storage_path=storage.uri, checkpoint_config=CheckpointConfig(num_to_keep=1)
+        ),
+    )
+    finished = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(output, bar, finished), daemon=True)
+    watcher.start()
+    try:
+        trainer.fit()
+    finally:
+        finished.set()
+        watcher.join()
+
+
+def _watch(output: Folder, bar: Bar, finished: threading.Event) -> None:
+    while not finished.wait(WATCH_SECONDS):
+        _show(output, bar)
+    _show(output, bar)
+
+
+def _show(output: Folder, bar: Bar) -> None:
+    if output.exists(HISTORY):
+        history = output.read_json(HISTORY)
+        last = history[-1]
+        bar.advance(
+            len(history) - bar.done, f"loss {last['loss']:.3f}, dev accuracy {100 * last['dev_accuracy']:.1f} %"
+        )
+
+
+def train_worker(settings: dict[str, Any]) -> None:
+    """What each Ray Train worker runs."""
+    job: TrainingJob = settings["job"]
+    output = Folder(settings["output"])
+    config = from_dict(Config, job.config, job.name)
+    checkpoint = start(job, config)
+    checkpoint.model.to(ray.train.torch.get_device())
+    context = ray.train.get_context()
+    loop = Loop(
+        checkpoint.model,
+        load_data(job, config, checkpoint.encoder),
+        config,
+        job.name,
+        job.learning_rate,
+        context.get_world_rank(),
+        context.get_world_size(),
+        ray.train.torch.prepare_model,
+    )
+    if previous := ray.train.get_checkpoint():
+        with previous.as_directory() as folder:
+            loop.restore(Folder(folder))
+
+    def report(loop: Loop, metrics: dict[str, float]) -> None:
+        if loop.rank:
+            ray.train.report(metrics)
+            return
+        output.write_json(HISTORY, loop.state.history)
+        with tempfile.TemporaryDirectory() as folder:
+            loop.save(Folder(folder))
+            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+    loop.run(job.epochs, report)
+    if not loop.rank:
+        loop.model.load_state_dict(loop.state.best_weights)
+        checkpoints.save(checkpoints.with_model(checkpoint, loop.model.cpu()), output)

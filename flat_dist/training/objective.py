@@ -1,0 +1,110 @@
+"""The FLAT objective (paper, Eqs. 1 to 3 and Section 3.2).
+
+Shapes: B texts, T words, C classes, S swaps, W words on one side of a swap.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from flat_dist.config import ObjectiveConfig
+from flat_dist.data.batches import PADDING, Batch, Swaps
+from flat_dist.models.classifier import Prediction, TextClassifier
+from flat_dist.models.mask import bernoulli_entropy
+
+
+def cross_entropy(logits_BC: Tensor, labels_B: Tensor, double_softmax: bool = False) -> Tensor:
+    """Cross-entropy of each text (B), in nats.
+
+    `double_softmax` reproduces the released CNN and LSTM, which feed probabilities to a loss that expects logits.
+    """
+    return F.cross_entropy(logits_BC.softmax(-1) if double_softmax else logits_BC, labels_B, reduction="none")
+
+
+def mask_entropy(importance_BT: Tensor, real_BT: Tensor, reduction: str, length: int, padding: Tensor) -> Tensor:
+    """Entropy H(W | x) of each text's masks (B), in nats (paper, Section 3.2).
+
+    Args:
+        importance_BT: phi of each word.
+        real_BT: true at words, false at padding.
+        reduction: `sum` over real words (the paper's formula), `mean` over them, or `padded_mean` over all `length`
+            positions, of which the padding counts too (released code).
+        length: positions of a padded text, for `padded_mean`.
+        padding: importance of the padding vector, a scalar, for `padded_mean`.
+    """
+    total_B = (bernoulli_entropy(importance_BT) * real_BT).sum(1)
+    if reduction == "sum":
+        return total_B
+    words_B = real_BT.sum(1)
+    if reduction == "mean":
+        return total_B / words_B
+    return (total_B + (length - words_B) * bernoulli_entropy(padding)) / length
+
+
+def importance_difference(model: TextClassifier, swaps: Swaps) -> Tensor:
+    """|phi(x_i) - phi(x'_i)| of each swap (S), Eq. 3; the importance of several words is their mean."""
+    return (_swap_importance(model, swaps.original_SW) - _swap_importance(model, swaps.substitute_SW)).abs()
+
+
+def _swap_importance(model: TextClassifier, words_SW: Tensor) -> Tensor:
+    real_SW = words_SW != PADDING
+    return (model.word_importance(words_SW) * real_SW).sum(1) / real_SW.sum(1)
+
+
+class Objective(nn.Module):
+    """A model with its loss, so that whatever wraps it for several workers sees every use of its parameters.
+
+    Without a mask this is plain training: beta and gamma have nothing to act on (paper, Section 3.3).
+    """
+
+    def __init__(self, model: TextClassifier, config: ObjectiveConfig, max_length: int, world_size: int = 1):
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.max_length = max_length
+        self.world_size = world_size
+
+    def forward(self, clean: Batch | None, adversarial: Batch | None) -> dict[str, Tensor]:
+        """Scalar terms; `loss` is what to minimise, the others are logged.
+
+        Means are over the whole batch: sums over this worker's share, divided by the batch's count, times the number
+        of workers, because workers' gradients are averaged.
+        """
+        parts = {}
+        if clean is not None:
+            parts["clean"] = self._prediction_loss(clean)
+        if adversarial is not None:
+            parts["adversarial"] = self._prediction_loss(adversarial)
+        counts = {name: batch.count for name, batch in (("clean", clean), ("adversarial", adversarial)) if batch}
+        weights = dict.fromkeys(counts, 1.0)
+        if self.config.weighting == "union":
+            weights = {name: count / sum(counts.values()) for name, count in counts.items()}
+        terms = {f"{name}_{term}": value for name, part in parts.items() for term, value in part.items()}
+        total = torch.stack([weights[name] * part["prediction_loss"] for name, part in parts.items()]).sum()
+        if adversarial is not None and self.model.mask is not None:
+            terms["importance_difference"] = self._importance_loss(adversarial, sum(counts.values()))
+            total = total + self.config.gamma * terms["importance_difference"]
+        return {"loss": total, **terms}
+
+    def _prediction_loss(self, batch: Batch) -> dict[str, Tensor]:
+        prediction: Prediction = self.model(batch.ids_BT, batch.real_BT)
+        cross_entropy_B = cross_entropy(prediction.logits_BC, batch.labels_B, self.config.double_softmax)
+        terms = {"cross_entropy": self._mean(cross_entropy_B, batch.count)}
+        terms["prediction_loss"] = terms["cross_entropy"]
+        if prediction.importance_BT is not None and self.model.mask is not None:
+            padding = self.model.mask.importance(prediction.importance_BT.new_zeros(self.model.embedding.embedding_dim))
+            entropy_B = mask_entropy(
+                prediction.importance_BT, batch.real_BT, self.config.entropy, self.max_length, padding
+            )
+            terms["mask_entropy"] = self._mean(entropy_B, batch.count)
+            terms["prediction_loss"] = terms["cross_entropy"] - self.config.beta * terms["mask_entropy"]
+        return terms
+
+    def _importance_loss(self, adversarial: Batch, union: int) -> Tensor:
+        if adversarial.swaps is None:
+            raise ValueError("an adversarial batch without swaps has no importance to compare")
+        count = adversarial.swaps.pairs if self.config.pairs == "pairs" else union
+        return self._mean(importance_difference(self.model, adversarial.swaps), count)
+
+    def _mean(self, values: Tensor, count: int) -> Tensor:
+        return values.sum() * (self.world_size / count)

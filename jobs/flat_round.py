@@ -1,0 +1,72 @@
+"""Train a base classifier, then attack it and train it again, plainly and with FLAT, and compare the three.
+
+Every step is a stage whose folder is named by a hash of its config and inputs. Running the same command again continues
+an interrupted run, and repeats nothing that is finished.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+
+from flat_dist import cli, cluster, run_folder
+from flat_dist.config import Config, to_dict
+from flat_dist.data import datasets
+from flat_dist.data.storage import Folder
+from flat_dist.progress import Display
+from flat_dist.rounds import Run, plan
+from flat_dist.tracking.mlflow import MlflowTracker, NoTracker, Tracker, database
+from flat_dist.tracking.report import table
+
+
+def job(arguments: Sequence[str]) -> None:
+    """Parse, build, run."""
+    command = cli.parse(arguments, str(__doc__))
+    config = command.config
+    dataset = datasets.load(config.data)
+    if command.dry_run:
+        show_plan(config, dataset, command.json)
+        return
+    folder = run_folder.open_folder(config)
+    tracker = open_tracker(config, folder)
+    status = "KILLED"
+    try:
+        cluster.connect()
+        with Display() as display:
+            results = Run(config, Folder(config.storage), dataset, tracker, display).run()
+        run_folder.write_results(folder, results)
+        if folder.local:
+            tracker.artifact(folder.local, "run")
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        tracker.finish(status)
+    title = f"{dataset.source}, {config.model.name}, {config.training.rounds} rounds"
+    Console().print(table(results, title))
+    print(f"results: {folder.uri}\nMLflow:  {config.tracking.uri or database(config.storage)}  (make ui)")
+    if command.json:
+        cli.print_json({"run": folder.uri, "results": [asdict(result) for result in results]})
+
+
+def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
+    """What would run."""
+    steps = plan(config, dataset)
+    if as_json:
+        cli.print_json({"config": to_dict(config), "plan": steps})
+        return
+    console = Console(highlight=False)
+    console.print_json(data=to_dict(config))
+    console.print(*(f"{number}. {step}" for number, step in enumerate(steps, 1)), sep="\n")
+
+
+def open_tracker(config: Config, folder: Folder) -> Tracker:
+    """MLflow, or nothing."""
+    if not config.tracking.enabled:
+        return NoTracker()
+    return MlflowTracker(config, run_folder.run_name(config))
+
+
+if __name__ == "__main__":
+    cli.main(job)
