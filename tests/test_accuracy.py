@@ -71,5 +71,5 @@ def test_nothing_to_score(rows: list[Any]) -> None:
 
 
 def test_an_unknown_status_is_named() -> None:
-    with pytest.raises(UserError, match="'sucessful'.*did you mean 'successful'"):
+    with pytest.raises(UserError, match=r"'sucessful'.*did you mean 'successful'"):
         after_attack(pa.Table.from_pylist([row("sucessful")], SCHEMA))

@@ -50,7 +50,7 @@ def test_top_k_intersection_by_hand(k: int, expected: float) -> None:
 
 @given(attributions, st.integers(1, 10))
 def test_top_k_intersection_by_sets(pair: tuple[np.ndarray, np.ndarray], k: int) -> None:
-    tops = [set(sorted(range(len(a)), key=lambda i, a=a: (-a[i], i))[:k]) for a in pair]
+    tops = [{index for _, index in sorted(zip(-a, range(len(a)), strict=True))[:k]} for a in pair]
     assert top_k_intersection(*pair, k) == pytest.approx(len(tops[0] & tops[1]) / len(tops[0]))
 
 
@@ -80,8 +80,8 @@ def test_align_when_words_were_inserted_or_merged(
 
 
 def test_consistency_averages_over_pairs_then_classes() -> None:
-    # The first class has a tau in both pairs (1 and -1), the second in the first pair alone (1/3): in the second pair its
-    # attributions are all equal. Mean over classes (0 + 1/3) / 2; a mean over all three comparisons would be 1/9.
+    # The first class has a tau in both pairs (1 and -1), the second in the first pair alone (1/3): its attributions are
+    # all equal in the second. Mean over classes (0 + 1/3) / 2; a mean over all three comparisons would be 1/9.
     original = [np.array([[3.0, 2, 1], [3, 2, 1]]), np.array([[1.0, 2], [0, 0]])]
     perturbed = [np.array([[9.0, 5, 4], [2, 3, 1]]), np.array([[2.0, 1], [1, 0]])]
     result = consistency(original, perturbed, [same(3), same(2)])

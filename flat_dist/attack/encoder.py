@@ -4,10 +4,10 @@ Architecture: piece embeddings (512) are projected and normalised to the input (
 apply two residual convolutions over n-grams (n = 2, 3, 5). Embedding and branches are joined (1280), normalised, summed
 over the text, projected, divided by the root of the text's length, and pass two residual dense blocks, tanh and L2.
 
-Why not `conv1d`: windows around a replaced word are nearly equal to one another. A layer's output at a position depends on
-few pieces around it, so each distinct context in a batch is computed once, and looked up wherever it occurs. A
-convolution is a sum over offsets, `sum_k x[t + k] @ weight[k]`; the products are made once for each distinct row, and an
-embedding bag adds those that a context needs.
+Why not `conv1d`: windows around a replaced word are nearly equal to one another. What a layer puts out at a position
+depends on few pieces around it, so each distinct context in a batch is computed once, and looked up wherever it occurs.
+A convolution is a sum over offsets, `sum_k x[t + k] @ weight[k]`; the products are made once for each distinct row, and
+an embedding bag adds those that a context needs.
 
 Shape letters: N texts, P positions (pieces of all texts), S slots (positions and the gaps around texts), R distinct
 rows of a layer (row 0 is zero: outside the text), K offsets of an n-gram, D features.
@@ -56,10 +56,9 @@ class SentenceEncoder:
             self._pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sp.model"))
             self._weights = _load_weights(folder / "weights.npz", self.device)
         except (OSError, RuntimeError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            message = (
-                f"cannot read the sentence encoder in {folder} ({error}): delete that folder's parent and run again"
-            )
-            raise UserError(message) from error
+            raise UserError(
+                f"cannot read the sentence encoder in {folder} ({error}): delete it and run again"
+            ) from error
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Encode each text by itself.

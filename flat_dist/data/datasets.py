@@ -29,8 +29,8 @@ LABEL_NAMES: dict[str, tuple[str, ...]] = {
     "ag_news": ("World", "Sports", "Business", "Sci/Tech"),
     "imdb": ("negative", "positive"),
 }
-"""Classes of the named datasets, in the order of their integers in files. For TREC many orders are about; the hub's is
-another one, and labels from there are mapped by name."""
+"""Classes of the named datasets, in the order of their integers in files. For TREC several orders are about:
+this is not the hub's, whose integers are mapped to it."""
 
 INTEGER = re.compile(r"-?\d{1,9}", re.ASCII)
 
@@ -91,8 +91,8 @@ def _dataset(splits: Sequence[Rows], label_names: Sequence[str], source: str) ->
     names = tuple(label_names) or _names_found(splits[0])
     if len(set(names)) != len(names):
         raise UserError(f"--data.label_names holds a name twice ({', '.join(names)}): give every class its own")
+    _check_classes(splits[0], names)
     labels = [[_label(row, names) for row in split.rows] for split in splits]
-    _check_classes(splits[0].source, labels[0], names)
     train, dev, test = (_table(*split) for split in zip(SPLITS, splits, labels, strict=True))
     return Dataset(train, dev, test, names, source)
 
@@ -133,13 +133,15 @@ def _label(row: Row, names: tuple[str, ...]) -> int:
     raise UserError(f"{row.place}: label {text!r} is none of train's classes {known}: mend it, or --data.label_names")
 
 
-def _check_classes(source: str, labels: Sequence[int], names: tuple[str, ...]) -> None:
-    found = {names[label] for label in labels}
+def _check_classes(train: Rows, names: tuple[str, ...]) -> None:
+    found = {names[_label(row, names)] for row in train.rows}
     if len(found) == 1:
-        raise UserError(f"{source} has only the class {found.pop()!r}: give it examples of at least two classes")
+        raise UserError(f"{train.source} has only the class {found.pop()!r}: give it examples of at least two classes")
     for name in names:
         if name not in found:
-            raise UserError(f"{source} has no example of the class {name!r}: add some, or mend --data.label_names")
+            raise UserError(
+                f"{train.source} has no example of the class {name!r}: add some, or mend --data.label_names"
+            )
 
 
 def _table(split: str, rows: Rows, labels: Sequence[int]) -> pa.Table:
@@ -229,8 +231,7 @@ def _built_in() -> list[Rows]:
     found = {clean(row.text): row for row in files.read_csv(path, "text", "label", header=("label", "text"))}
     by_hash = sorted(found.values(), key=lambda row: _sha256(clean(row.text)))
     classes = [
-        [row._replace(label=name) for row in by_hash if row.label == label]
-        for label, name in zip(("-1", "1"), LABEL_NAMES[BUILT_IN], strict=True)
+        [row._replace(label=label) for row in by_hash if row.label == sign] for label, sign in enumerate(("-1", "1"))
     ]
     size = min(map(len, classes))
     splits = []

@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from flat_dist import cli, run_folder
+from flat_dist.config import CHOICES, LOWEST, POSITIVE, Config, UserError, content_hash, from_dict, from_yaml, to_dict
+from flat_dist.config import presets, validate
+
+
+def parse(*arguments: str) -> Config:
+    return cli.parse(arguments, "test").config
+
+
+def test_a_config_survives_plain_values_and_yaml() -> None:
+    config = parse("--objective.beta", "0.5", "--training.kinds", "base", "flat", "--model.kernel-widths", "2", "3")
+    assert config.training.kinds == ("base", "flat")
+    assert from_dict(Config, to_dict(config), "test") == config
+    assert from_yaml(yaml.safe_dump(to_dict(config)), "test") == config
+
+
+def test_the_hash_depends_on_content_alone() -> None:
+    values = to_dict(Config())
+    assert content_hash(values) == content_hash(dict(reversed(values.items())))
+    assert content_hash(values) != content_hash(to_dict(replace(Config(), seed=1)))
+
+
+@pytest.mark.parametrize("name", presets())
+def test_presets_are_valid_and_the_papers_lengths_are_table_6s(name: str) -> None:
+    config = cli.load_preset(name)
+    validate(config)
+    lengths = {"sst2": (50, 0), "imdb": (250, 5), "ag_news": (50, 5), "trec": (15, 0)}
+    if name in lengths:
+        assert (config.data.max_length, config.data.min_frequency) == lengths[name]
+        assert config.data.name == name
+
+
+def test_every_field_that_is_checked_exists() -> None:
+    for name in (*CHOICES, *LOWEST, *POSITIVE):
+        value = Config()
+        for part in name.split("."):
+            value = getattr(value, part)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--objective.beta", "-1"], "--objective.beta is -1.0, but must be at least 0"),
+        (["--objective.gamma", "nan"], "--objective.gamma is nan"),
+        (["--training.learning-rate", "0"], "--training.learning_rate is 0.0, but must be above 0"),
+        (["--model.name", "cnm"], "unknown value of --model.name 'cnm': choose one of cnn, lstm; did you mean 'cnn'?"),
+        (["--attack.name", "textfolder"], "did you mean 'textfooler'"),
+        (["--evaluation.attacks", "pwws", "bae"], "unknown value of --evaluation.attacks 'bae'"),
+        (["--training.kinds", "flatt"], "did you mean 'flat'"),
+        (["--preset", "rotten"], "unknown preset 'rotten': choose one of"),
+        (["--preset", "nowhere.yaml"], "preset file nowhere.yaml does not exist"),
+        (["--model.dropout", "1"], "--model.dropout is 1.0, but must be below 1"),
+        (["--attack.gpus-per-worker", "1.5"], "must be below 1"),
+    ],
+)
+def test_bad_values_get_one_sentence(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(*arguments)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training: {round: 3}", "unknown field in x.yaml 'training.round'"),
+        ("training: {rounds: many}", "training.rounds must be int, not 'many'"),
+        ("training: {rounds: true}", "training.rounds must be int, not True"),
+        ("training: {kinds: flat}", "training.kinds must be a list"),
+        ("training: 3", "training must hold fields"),
+        ("a: [", "is not valid YAML"),
+        ("- 1", "the file must hold fields"),
+    ],
+)
+def test_bad_presets_name_the_field(text: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        from_yaml(text, "x.yaml")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_option_replaces_a_field_of_the_preset() -> None:
+    assert parse("--preset", "trec").data.max_length == 15
+    assert parse("--preset=trec", "--data.max-length", "20").data.max_length == 20
+
+
+def test_a_run_folder_takes_one_config(tmp_path) -> None:
+    config = Config(storage=str(tmp_path), run_name="mine")
+    folder = run_folder.open_folder(config)
+    assert run_folder.open_folder(replace(config, attack=replace(config.attack, workers=1))).uri == folder.uri
+    other = replace(config, objective=replace(config.objective, beta=0.2))
+    with pytest.raises(UserError, match=r"another config \(objective.beta was 0.1, now 0.2\)"):
+        run_folder.open_folder(other)
+    assert run_folder.run_name(replace(config, run_name=None)) != run_folder.run_name(replace(other, run_name=None))

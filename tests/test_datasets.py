@@ -1,0 +1,333 @@
+import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import datasets as hf
+import huggingface_hub
+import pandas as pd
+import pyarrow as pa
+import pytest
+import requests
+
+from flat_dist import assets
+from flat_dist.config import DataConfig, UserError
+from flat_dist.data.datasets import load, sample
+
+GOOD = "text,label\nfine film,1\nbad film,0\n"
+
+
+def folder(path: Path, **contents: str) -> DataConfig:
+    """A folder of CSV files; splits that are not given are good ones."""
+    for split in ("train", "dev", "test"):
+        (path / f"{split}.csv").write_bytes(contents.get(split, GOOD).encode("utf-8", "surrogateescape"))
+    return DataConfig(folder=str(path))
+
+
+def message(config: DataConfig) -> str:
+    with pytest.raises(UserError) as caught:
+        load(config)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_table_has_clean_texts_and_stable_ids(tmp_path: Path) -> None:
+    train = '\ufefflabel,text\r\n1,"Fine, ""FILM"""\r\n0,bad\r\n1,fine film\r\n1,"fine , film"\r\n'
+    dataset = load(folder(tmp_path, train=train))
+    digests = [hashlib.sha256(text).hexdigest()[:12] for text in (b"fine , film", b"bad", b"fine film")]
+    ids = [f"train-{digests[row]}" for row in range(3)] + [f"train-{digests[0]}-2"]
+    assert dataset.train.to_pydict() == {
+        "example_id": ids,
+        "text": ["fine , film", "bad", "fine film", "fine , film"],
+        "label": [1, 0, 1, 1],
+    }
+    assert dataset.train.schema.types == [pa.string(), pa.string(), pa.int32()]
+    assert dataset.label_names == ("0", "1")
+    assert str(tmp_path / "train.csv") in dataset.source
+
+
+def test_all_kinds_of_file_read_alike(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"review": ['a "b"\nc', "d, é"], "class": ["pos", "neg"]})
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    frame.to_json(tmp_path / "dev.jsonl", orient="records", lines=True)
+    frame.to_parquet(tmp_path / "test.parquet")
+    train, dev, test = (str(tmp_path / name) for name in ("train.csv", "dev.jsonl", "test.parquet"))
+    dataset = load(DataConfig(train=train, dev=dev, test=test, text_column="review", label_column="class"))
+    for table in (dataset.train, dataset.dev, dataset.test):
+        assert table["text"].to_pylist() == ["a b c", "d , é"]
+        assert table["label"].to_pylist() == [1, 0]
+    assert dataset.label_names == ("neg", "pos")
+
+
+def test_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    for path in paths:
+        path.mkdir()
+    first, same = load(folder(paths[0])), load(folder(paths[1]))
+    other = load(folder(paths[2], dev="text,label\nfine film,0\nbad film,1\n"))
+    assert first.fingerprint == same.fingerprint != other.fingerprint
+    names = load(DataConfig(folder=str(paths[0]), label_names=("n", "p")))
+    assert names.fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "labels", "expected"),
+    [
+        ("rotten_tomatoes_sample", (), ["0", "1"], ("0", "1")),
+        ("rotten_tomatoes_sample", (), ["ham", "spam"], ("ham", "spam")),
+        ("rotten_tomatoes_sample", ("spam", "ham"), ["ham", "0"], ("spam", "ham")),
+        ("sst2", (), ["0", "1"], ("negative", "positive")),
+        ("sst2", ("no", "yes"), ["0", "1"], ("no", "yes")),
+        ("rotten_tomatoes_sample", ("1", "2"), ["1", "2"], ("1", "2")),  # a name comes before an integer
+    ],
+)
+def test_label_names(
+    tmp_path: Path, name: str, given: tuple[str, ...], labels: list[str], expected: tuple[str, ...]
+) -> None:
+    content = "text,label\n" + "".join(f"a film,{label}\n" for label in labels)
+    config = folder(tmp_path, train=content, dev=content, test=content)
+    dataset = load(DataConfig(name=name, folder=config.folder, label_names=given))
+    assert dataset.label_names == expected
+    assert sorted(dataset.train["label"].to_pylist()) == [0, 1]
+    named = {expected[label] for label in dataset.train["label"].to_pylist()}
+    assert named == set(expected)
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ("", "train.csv has no column 'text' among none"),
+        ("sentence,label\na,1\n", "train.csv has no column 'text' among sentence, label"),
+        ("text,text,label\na,b,1\n", "train.csv has more than one column 'text'"),
+        ("text,label\n", "train.csv has no rows"),
+        ('text,label\n"two\nlines",1\n\na,b,c\n', "train.csv:5: 3 fields, but there are 2 columns"),
+        ('text,label\n"two\nlines",1\nx\n', "train.csv:4: 1 fields"),
+        ('text,label\na,1\n"never closed,0\n', "train.csv:3: not valid CSV"),
+        ("text,label\na,1\n ,0\n", "train.csv:3: the text is empty"),
+        ("text,label\na,1\n***,0\n", "train.csv:3: nothing is left of the text '***' after cleaning"),
+        ("text,label\na,1\nb,\n", "train.csv:3: label '' is neither an integer nor a name"),
+        ("text,label\na,1\nb,0\nc,good\n", "train.csv:4: label 'good' is a name, but the first is an integer"),
+        ("text,label\na,good\nb,bad\nc,1\n", "train.csv:4: label '1' is an integer, but the first is a name"),
+        ("text,label\na,1\nb,1\nc,1\n", "train.csv has the labels 1:"),
+        ("text,label\na,0\nb,0\n", "train.csv has only the class '0'"),
+        ("text,label\na,1\nb,2\n", "train.csv has the labels 1, 2: number classes 0, 1"),
+        ("text,label\na,1\nb,-1\n", "train.csv has the labels -1, 1"),
+        ("text,label\na,1\nb\udce9,0\n", "train.csv:3: not UTF-8 (byte 0xe9)"),
+    ],
+)
+def test_bad_training_file(tmp_path: Path, train: str, expected: str) -> None:
+    assert f"{tmp_path}/{expected}" in message(folder(tmp_path, train=train))
+
+
+@pytest.mark.parametrize(
+    ("dev", "expected"),
+    [
+        ("text,label\na,1\nb,2\n", "dev.csv:3: label '2' is none of train's classes 0, 1 (or 0 to 1)"),
+        ("text,label\na,1\nb,x\n", "dev.csv:3: label 'x' is none of train's classes"),
+        ("text,label\n\n", "dev.csv has no rows"),
+    ],
+)
+def test_bad_development_file(tmp_path: Path, dev: str, expected: str) -> None:
+    assert f"{tmp_path}/{expected}" in message(folder(tmp_path, dev=dev))
+
+
+def test_a_split_of_one_class_is_fine_outside_training(tmp_path: Path) -> None:
+    assert load(folder(tmp_path, dev="text,label\na,1\n")).dev.num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("a", "b", "c"), "train.csv has no example of the class 'c'"),
+        (("a", "a"), "--data.label_names holds a name twice"),
+        (("a",), "train.csv:2: label '1' is none of train's classes a (or 0 to 0)"),
+    ],
+)
+def test_label_names_that_do_not_fit(tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
+    assert expected in message(DataConfig(folder=folder(tmp_path).folder, label_names=names))
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (['{"text": "a", "label": 1}', "", "{broken"], "train.jsonl:3: not valid JSON"),
+        (["[1]"], "train.jsonl:1: not a JSON object, but list"),
+        (['{"text": "a", "y": 1}'], "train.jsonl:1 has no column 'label' among text, y"),
+        (['{"text": null, "label": 1}', '{"text": "b", "label": 0}'], "train.jsonl:1: the text is empty"),
+        (['{"text": "a", "label": 1}', '{"text": 3, "label": 0}'], "train.jsonl:2: the text is 3, not a string"),
+        (['{"text": "a", "label": true}'], "train.jsonl:1: label True is neither"),
+        (['{"text": "a", "label": 1.0}'], "train.jsonl:1: label 1.0 is neither"),
+    ],
+)
+def test_bad_json_lines(tmp_path: Path, lines: list[str], expected: str) -> None:
+    config = folder(tmp_path)
+    (tmp_path / "train.csv").unlink()
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    assert expected in message(config)
+
+
+def test_line_separators_inside_json_strings_do_not_count_as_lines(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    rows = [{"text": "a\u2028b", "label": 0}, {"text": "c", "label": 1}, {"text": "", "label": 1}]
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    config = folder(tmp_path)
+    assert "train.jsonl:3: the text is empty" in message(DataConfig(train=str(path), dev=str(path), test=str(path)))
+    assert "has both train.csv and train.jsonl: keep one" in message(config)
+
+
+def test_bad_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    config = DataConfig(train=str(path), dev=str(path), test=str(path))
+    path.write_bytes(b"not parquet at all")
+    assert f"{path} is not a readable Parquet file" in message(config)
+    pd.DataFrame({"text": ["a", "b"]}).to_parquet(path)
+    assert f"{path} has no column 'label' among text" in message(config)
+    pd.DataFrame({"text": ["a", None], "label": [0, 1]}).to_parquet(path)
+    assert f"{path}, row 2: the text is empty" in message(config)
+
+
+def test_wrong_choices(tmp_path: Path) -> None:
+    missing, absent = tmp_path / "missing", str(tmp_path / "absent.csv")
+    assert f"--data.folder {missing} is not a folder" in message(DataConfig(folder=str(missing)))
+    assert "has no train file: put train.csv or train.jsonl or train.parquet" in message(
+        DataConfig(folder=str(tmp_path))
+    )
+    assert f"{absent} does not exist" in message(
+        DataConfig(**dict.fromkeys(["train", "dev", "test"], f"{missing}.csv"))
+    )
+    assert "a.txt is not a data file: its name must end in .csv" in message(
+        DataConfig(train="a.txt", dev="b.csv", test="c.csv")
+    )
+    assert "--data.dev is not set" in message(DataConfig(train="a.csv", test="b.csv"))
+    assert "--data.train is not set" in message(DataConfig(dev="b.csv"))
+    assert "--data.folder and --data.hf are both set" in message(DataConfig(folder="a", hf="b"))
+    assert "did you mean 'sst2'?" in message(DataConfig(name="sst"))
+
+
+def test_built_in_is_balanced_and_disjoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "polarity.csv"
+    lines = [f'"{sign}","Film {n} is {word} . \n"' for n in range(50) for sign, word in ((1, "good"), (-1, "bad"))]
+    repeated = '"1","FILM  7 is good ."'
+    path.write_text("\ufeff" + "\n".join([*lines, repeated, '"1","one more"']), encoding="utf-8")
+    monkeypatch.setattr(assets, "prepare", lambda: SimpleNamespace(rotten_tomatoes=path))
+    dataset = load(DataConfig())
+    assert dataset.label_names == ("negative", "positive")
+    splits = [dataset.train, dataset.dev, dataset.test]
+    assert [Counter(table["label"].to_pylist()) for table in splits] == [{0: 40, 1: 40}, {0: 5, 1: 5}, {0: 5, 1: 5}]
+    texts = [text for table in splits for text in table["text"].to_pylist()]
+    assert len(set(texts)) == 100
+    for table in splits:
+        for row in table.to_pylist():
+            assert row["label"] == ("bad" not in row["text"])
+    path.write_text("\n".join([repeated, *reversed(lines), '"1","one more"']), encoding="utf-8")
+    assert load(DataConfig()).fingerprint == dataset.fingerprint
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A hub that holds what the test puts into it, and records what was asked."""
+    held: dict[str, Any] = {}
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, path, timeout: None)
+    monkeypatch.setattr(hf, "load_dataset", lambda path, revision: hf.DatasetDict(held[path]))
+    return held
+
+
+def questions(n: int, classes: list[str], **columns: str) -> hf.Dataset:
+    features = hf.Features(
+        {columns.get("text", "text"): hf.Value("string"), columns["label"]: hf.ClassLabel(names=classes)}
+    )
+    rows = {
+        columns.get("text", "text"): [f"question {i}" for i in range(n)],
+        columns["label"]: [i % len(classes) for i in range(n)],
+    }
+    return hf.Dataset.from_dict(rows, features=features)
+
+
+def test_trec_from_the_hub_is_mapped_to_our_order_and_holds_out_dev(hub: dict[str, Any]) -> None:
+    classes = ["ABBR", "ENTY", "DESC", "HUM", "LOC", "NUM"]
+    hub["CogComp/trec"] = {
+        name: questions(n, classes, label="coarse_label") for name, n in [("train", 5452), ("test", 500)]
+    }
+    dataset = load(DataConfig(name="trec"))
+    assert [len(table) for table in (dataset.train, dataset.dev, dataset.test)] == [5000, 452, 500]  # paper, Table 1
+    for table in (dataset.train, dataset.dev, dataset.test):
+        for row in table.to_pylist():
+            number = int(row["text"].removeprefix("question "))
+            assert dataset.label_names[row["label"]] == classes[number % 6]
+    numbers = [{row["text"] for row in table.to_pylist()} for table in (dataset.train, dataset.dev)]
+    assert len(numbers[0] | numbers[1]) == 5452
+    assert load(DataConfig(name="trec")).fingerprint == dataset.fingerprint
+
+
+def test_any_hub_dataset(hub: dict[str, Any]) -> None:
+    split = questions(6, ["no", "yes"], text="sentence", label="y")
+    hub["someone/theirs"] = {"train": split, "validation": split, "test": split}
+    config = DataConfig(hf="someone/theirs", text_column="sentence", label_column="y")
+    dataset = load(config)
+    assert dataset.label_names == ("no", "yes")
+    assert dataset.test["label"].to_pylist() == [0, 1, 0, 1, 0, 1]
+    assert "someone/theirs (train) has no column 'text' among sentence, y" in message(DataConfig(hf="someone/theirs"))
+    del hub["someone/theirs"]["validation"]
+    assert "someone/theirs has no split 'validation', but train, test" in message(config)
+
+
+def test_hub_hides_test_labels(hub: dict[str, Any]) -> None:
+    good, hidden = (hf.Dataset.from_dict({"text": ["a", "b"], "label": labels}) for labels in ([0, 1], [-1, -1]))
+    hub["glue"] = {"train": good, "dev": good, "test": hidden}
+    assert "glue (test), row 1: label '-1' is none of train's classes" in message(DataConfig(hf="glue"))
+
+
+def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: Any, timeout: float) -> None:
+        assert timeout <= 10
+        raise requests.ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
+    for config in (DataConfig(name="sst2"), DataConfig(hf="a/b")):
+        assert "from the Hugging Face hub (ConnectionError)" in message(config)
+        assert "--data.folder" in message(config)
+
+
+def test_hub_offline_reads_the_cache_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", None)  # not asked
+    monkeypatch.setattr(hf.config, "HF_DATASETS_CACHE", tmp_path)
+    assert "cannot load SetFit/sst2" in message(DataConfig(name="sst2"))
+
+
+def table(n: int) -> pa.Table:
+    return pa.table({"example_id": [f"train-{i}" for i in range(n)], "label": list(range(n))})
+
+
+def test_sample_is_the_first_by_hash() -> None:
+    whole = table(50)
+    drawn = sample(whole, 10, seed=3)
+    expected = sorted(whole.to_pylist(), key=lambda row: hashlib.sha256(f"3:{row['example_id']}".encode()).hexdigest())
+    assert drawn.to_pylist() == expected[:10]
+    assert sample(whole.take(list(range(49, -1, -1))), 10, seed=3).equals(drawn)
+    assert sample(whole, 5, seed=3).equals(drawn.slice(0, 5))
+    assert not sample(whole, 10, seed=4).equals(drawn)
+
+
+def test_sample_of_everything_keeps_the_order() -> None:
+    for n in (0, 50, 51):
+        assert sample(table(50), n, seed=3).equals(table(50))
+
+
+def test_sample_is_uniform() -> None:
+    counts = Counter(i for seed in range(400) for i in sample(table(10), 3, seed)["label"].to_pylist())
+    assert sum(counts.values()) == 1200
+    assert all(80 <= counts[i] <= 160 for i in range(10))  # 120 expected, standard deviation 9
+
+
+def test_import_loads_no_heavy_library() -> None:
+    heavy = ("torch", "ray", "textattack", "mlflow", "datasets")
+    code = f"import sys, flat_dist.data.datasets; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

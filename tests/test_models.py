@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from flat_dist.config import ModelConfig, UserError
+from flat_dist.data.batches import Encoder, to_batch
+from flat_dist.data.storage import Folder
+from flat_dist.data.text import Vocabulary
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.models.vectors import initial_vectors
+
+SMALL = {"embedding_dim": 6, "kernels": 4, "hidden_size": 5, "mask_hidden_size": 7, "vectors": None}
+KINDS = [("cnn", False), ("cnn", True), ("lstm", False), ("lstm", True)]
+
+
+def build(name: str, masked: bool) -> tuple[ModelConfig, torch.nn.Module]:
+    torch.manual_seed(1)
+    config = ModelConfig(name=name, **SMALL)
+    return config, checkpoints.build(config, vocabulary_size=11, classes=3, masked=masked).eval()
+
+
+@pytest.mark.parametrize(("name", "masked"), KINDS)
+def test_logits_do_not_depend_on_padding_or_on_the_batch(name: str, masked: bool) -> None:
+    _, model = build(name, masked)
+    texts = [[2, 3, 4, 5, 6, 7], [8], [9, 10, 2, 3]]
+    together = to_batch(texts)
+    wide = torch.nn.functional.pad(together.ids_BT, (0, 9))
+    for row, text in enumerate(texts):
+        alone = model(*(getattr(to_batch([text]), name) for name in ("ids_BT", "real_BT"))).logits_BC[0]
+        for ids in (together.ids_BT, wide):
+            torch.testing.assert_close(model(ids, ids != 0).logits_BC[row], alone, rtol=0, atol=1e-6)
+
+
+def test_cnn_features_are_the_largest_window_activations() -> None:
+    _, model = build("cnn", masked=False)
+    ids = torch.tensor([[2, 3, 4, 5]])
+    words = model.embed(ids)[0]
+    expected = []
+    for convolution in model.convolutions:
+        width = convolution.kernel_size[0]
+        windows = [words[start : start + width] for start in range(max(4 - width + 1, 1))]
+        padded = [torch.cat([window, window.new_zeros(width - len(window), 6)]) for window in windows]
+        values = [torch.einsum("kdw,wd->k", convolution.weight, window) + convolution.bias for window in padded]
+        expected.append(torch.stack(values).relu().amax(0))
+    torch.testing.assert_close(model.features(words[None], ids != 0)[0], torch.cat(expected))
+
+
+def test_lstm_features_are_the_largest_states_of_real_words() -> None:
+    _, model = build("lstm", masked=False)
+    ids = torch.tensor([[2, 3, 4, 0, 0]])
+    states, _ = model.lstm(model.embed(torch.tensor([[2, 3, 4]])))
+    torch.testing.assert_close(model.features(model.embed(ids), ids != 0), states.amax(1).tanh())
+
+
+def test_importance_depends_on_the_word_alone_and_needs_a_mask() -> None:
+    _, model = build("cnn", masked=True)
+    prediction = model(torch.tensor([[2, 3], [3, 2]]), torch.ones(2, 2, dtype=torch.bool))
+    torch.testing.assert_close(prediction.importance_BT[0], prediction.importance_BT[1].flip(0))
+    torch.testing.assert_close(prediction.importance_BT, model.word_importance(torch.tensor([[2, 3], [3, 2]])))
+    with pytest.raises(ValueError, match="no word mask"):
+        build("cnn", masked=False)[1].word_importance(torch.tensor([2]))
+
+
+@pytest.mark.parametrize(("name", "masked"), KINDS)
+def test_a_checkpoint_comes_back_as_it_was(name: str, masked: bool, tmp_path: Path) -> None:
+    config, model = build(name, masked)
+    vocabulary = Vocabulary.build([["good", "bad", "film"]], 0)
+    model.embedding = torch.nn.Embedding(len(vocabulary), 6, padding_idx=0)
+    saved = Checkpoint(model, config, Encoder(vocabulary, 4), ("negative", "neutral", "positive"))
+    folder = Folder(tmp_path / "checkpoint")
+    checkpoints.save(saved, folder)
+    loaded = checkpoints.load(folder)
+    texts = ["good film", "bad", "Good, good; unknown words are here"]
+    assert torch.equal(saved.probabilities(texts), loaded.probabilities(texts))
+    assert (loaded.config, loaded.encoder, loaded.label_names) == (config, saved.encoder, saved.label_names)
+    assert sorted(folder.names()) == ["checkpoint.json", "model.safetensors"]
+    before = checkpoints.fingerprint(folder)
+    model.output.bias.data += 1
+    checkpoints.save(saved, folder)
+    assert checkpoints.fingerprint(folder) != before
+
+
+def test_loading_what_is_no_checkpoint_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoints.load(Folder(tmp_path))
+
+
+def test_probabilities_add_up_to_one_and_do_not_depend_on_batch_size() -> None:
+    config, model = build("cnn", masked=True)
+    vocabulary = Vocabulary.build([["a", "b", "c", "d", "e", "f", "g", "h", "i"]], 0)
+    checkpoint = Checkpoint(model.train(), config, Encoder(vocabulary, 50), ("x", "y", "z"))
+    texts = ["a b c", "d", "e f g h i a b", "h i"]
+    scores = checkpoint.probabilities(texts)
+    torch.testing.assert_close(scores.sum(1), torch.ones(4))
+    torch.testing.assert_close(scores, checkpoint.probabilities(texts, batch_size=1))
+    assert checkpoint.probabilities([]).shape == (0, 3)
+
+
+def write_vectors(path: Path, *lines: str) -> str:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+def test_vectors_of_a_file_are_used_and_the_rest_is_drawn(tmp_path: Path) -> None:
+    source = write_vectors(tmp_path / "v.txt", "2 3", "good 1 2 3", "other 4 5 6")
+    config = ModelConfig(vectors=source, embedding_dim=3)
+    vectors, found = initial_vectors(config, ["<pad>", "<unk>", "good", "rare"], seed=0)
+    assert found == 1
+    assert vectors[0].tolist() == [0, 0, 0]
+    assert vectors[2].tolist() == [1, 2, 3]
+    assert abs(vectors[[1, 3]]).max() <= 0.25
+    again, _ = initial_vectors(config, ["<pad>", "<unk>", "good", "rare"], seed=0)
+    assert (vectors == again).all()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [(["good 1 2"], "size 2, but --model.embedding_dim is 3"), (["good 1 2 x"], r"v.txt:1 is not a word followed")],
+)
+def test_wrong_vectors_are_refused(lines: list[str], message: str, tmp_path: Path) -> None:
+    source = write_vectors(tmp_path / "v.txt", *lines)
+    with pytest.raises(UserError, match=message):
+        initial_vectors(ModelConfig(vectors=source, embedding_dim=3), ["<pad>", "<unk>", "good"], seed=0)
+
+
+def test_missing_vectors_are_refused() -> None:
+    with pytest.raises(UserError, match="neither 'glove-6b-50d' nor a file"):
+        initial_vectors(ModelConfig(vectors="nowhere.txt"), ["<pad>"], seed=0)

@@ -1,0 +1,187 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flat_dist.config import ModelConfig, ObjectiveConfig
+from flat_dist.data.batches import Batch, Examples
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.classifier import TextClassifier
+from flat_dist.training.objective import Objective, cross_entropy, importance_difference, mask_entropy
+
+MODEL = ModelConfig(embedding_dim=2, kernels=2, kernel_widths=(1,), mask_hidden_size=2, dropout=0.0, vectors=None)
+
+
+class KnownMask(nn.Module):
+    """phi(word) = sigmoid(weight * first component); the mask itself is all ones."""
+
+    def __init__(self, weight: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def importance(self, embedded: Tensor) -> Tensor:
+        return torch.sigmoid(self.weight * embedded[..., 0])
+
+    def forward(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(embedded[..., :1]) * embedded, self.importance(embedded)
+
+
+def make_model(mask: nn.Module | None = None) -> TextClassifier:
+    torch.manual_seed(3)
+    model = checkpoints.build(MODEL, vocabulary_size=8, classes=2, masked=False)
+    model.mask = mask
+    return model
+
+
+CLEAN = Examples(([2, 3, 4], [5, 6]), np.array([0, 1]))
+ADVERSARIAL = Examples(([2, 7, 4], [7, 6], [3]), np.array([0, 1, 1]), ((([3], [7]),), (([5], [7]),), ()))
+
+
+def batches() -> tuple[Batch, Batch]:
+    return CLEAN.batch([0, 1]), ADVERSARIAL.batch([0, 1, 2])
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def entropy(p: float) -> float:
+    return -p * math.log(p) - (1 - p) * math.log(1 - p)
+
+
+def test_cross_entropy_by_hand_and_the_floor_of_the_double_softmax() -> None:
+    logits, labels = torch.tensor([[0.0, math.log(3)], [100.0, -100.0]]), torch.tensor([1, 0])
+    torch.testing.assert_close(cross_entropy(logits, labels), torch.tensor([-math.log(0.75), 0.0]))
+    # Even a certain and right prediction costs ln(1 + 1/e) = 0.313 there (paper/reference-code, row 9).
+    assert cross_entropy(logits, labels, double_softmax=True)[1].item() == pytest.approx(math.log(1 + math.exp(-1)))
+
+
+def test_entropy_reductions_by_hand() -> None:
+    importance = torch.tensor([[0.5, 0.25, 0.9], [0.1, 0.6, 0.6]])
+    real = torch.tensor([[True, True, True], [True, False, False]])
+    padding = torch.tensor(0.6)
+
+    def value(reduction: str) -> list[float]:
+        return mask_entropy(importance, real, reduction, 10, padding).tolist()
+
+    sums = [entropy(0.5) + entropy(0.25) + entropy(0.9), entropy(0.1)]
+    assert value("sum") == pytest.approx(sums)
+    assert value("mean") == pytest.approx([sums[0] / 3, sums[1]])
+    assert value("padded_mean") == pytest.approx([(sums[0] + 7 * entropy(0.6)) / 10, (sums[1] + 9 * entropy(0.6)) / 10])
+
+
+def test_importance_difference_and_its_gradient_by_hand() -> None:
+    model = make_model(KnownMask(1.0))
+    x = model.embedding.weight[:, 0].tolist()
+    difference = importance_difference(model, ADVERSARIAL.batch([0, 1, 2]).swaps)
+    expected = [abs(sigmoid(x[3]) - sigmoid(x[7])), abs(sigmoid(x[5]) - sigmoid(x[7]))]
+    assert difference.tolist() == pytest.approx(expected)
+    difference.sum().backward()
+
+    def slope(word: int) -> float:  # d phi / d weight
+        return sigmoid(x[word]) * (1 - sigmoid(x[word])) * x[word]
+
+    signs = [math.copysign(1, sigmoid(x[word]) - sigmoid(x[7])) for word in (3, 5)]
+    by_hand = signs[0] * (slope(3) - slope(7)) + signs[1] * (slope(5) - slope(7))
+    assert by_hand != 0
+    assert model.mask.weight.grad.item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_importance_of_several_words_is_their_mean() -> None:
+    model = make_model(KnownMask(1.0))
+    examples = Examples(([2],), np.array([0]), ((([3, 4], [5]),),))
+    phi = torch.sigmoid(model.embedding.weight[:, 0]).tolist()
+    expected = abs((phi[3] + phi[4]) / 2 - phi[5])
+    assert importance_difference(model, examples.batch([0]).swaps).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("entropy_name", ["mean", "sum", "padded_mean"])
+@pytest.mark.parametrize("pairs", ["pairs", "union"])
+@pytest.mark.parametrize("weighting", ["balanced", "union"])
+@pytest.mark.parametrize("double_softmax", [False, True])
+def test_the_whole_loss_by_hand(entropy_name: str, pairs: str, weighting: str, double_softmax: bool) -> None:
+    config = ObjectiveConfig(0.3, 0.7, entropy_name, pairs, weighting, double_softmax)
+    model = make_model(KnownMask(1.5))
+    clean, adversarial = batches()
+    terms = Objective(model, config, max_length=10)(clean, adversarial)
+
+    phi = torch.sigmoid(1.5 * model.embedding.weight[:, 0]).tolist()
+    means = []
+    for examples in (CLEAN, ADVERSARIAL):
+        costs, entropies = [], []
+        for ids, label in zip(examples.ids, examples.labels, strict=True):
+            tensor = torch.tensor([ids])
+            p = model(tensor, tensor != 0).logits_BC.softmax(-1)[0]
+            p = p.softmax(-1) if double_softmax else p
+            costs.append(-math.log(p[label].item()))
+            total = sum(entropy(phi[word]) for word in ids)
+            divisor = {"mean": len(ids), "sum": 1, "padded_mean": 10}[entropy_name]
+            padding = (10 - len(ids)) * entropy(0.5) if entropy_name == "padded_mean" else 0.0
+            entropies.append((total + padding) / divisor)
+        means.append(sum(costs) / len(costs) - 0.3 * sum(entropies) / len(entropies))
+    prediction = means[0] + means[1] if weighting == "balanced" else (2 * means[0] + 3 * means[1]) / 5
+    difference = (abs(phi[3] - phi[7]) + abs(phi[5] - phi[7])) / (3 if pairs == "pairs" else 5)
+    assert terms["loss"].item() == pytest.approx(prediction + 0.7 * difference, rel=1e-5)
+    assert terms["importance_difference"].item() == pytest.approx(difference, rel=1e-5)
+
+
+@pytest.mark.parametrize("weighting", ["balanced", "union"])
+def test_adversarial_training_is_flat_with_masks_one_and_no_coefficients_to_the_bit(weighting: str) -> None:
+    gradients = []
+    for mask in (None, KnownMask(1.5)):
+        model = make_model(mask)
+        objective = Objective(model, ObjectiveConfig(beta=0.0, gamma=0.0, weighting=weighting), 10)
+        loss = objective(*batches())["loss"]
+        loss.backward()
+        shared = {name: value.grad for name, value in model.named_parameters() if not name.startswith("mask")}
+        gradients.append((loss, shared))
+    (plain, plain_gradients), (flat, flat_gradients) = gradients
+    assert torch.equal(plain, flat)
+    assert all(torch.equal(plain_gradients[name], flat_gradients[name]) for name in plain_gradients)
+
+
+def test_entropy_is_maximised_and_gamma_pulls_pairs_together() -> None:
+    model = make_model(KnownMask(2.0))
+
+    def gradient(beta: float, gamma: float) -> float:
+        model.zero_grad()
+        Objective(model, ObjectiveConfig(beta=beta, gamma=gamma), 10)(*batches())["loss"].backward()
+        return model.mask.weight.grad.item()
+
+    assert gradient(0, 0) == 0  # an all-ones mask carries nothing of phi into the prediction
+    assert gradient(1, 0) > 0  # descent makes the weight smaller, phi nearer 0.5
+    assert gradient(0, 1) != 0
+
+
+def test_masks_learn_from_the_prediction_and_from_gamma() -> None:
+    torch.manual_seed(5)
+    model = checkpoints.build(MODEL, vocabulary_size=8, classes=2, masked=True).train()
+    Objective(model, ObjectiveConfig(), 10)(*batches())["loss"].backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.mask.parameters())
+
+
+def test_workers_shares_average_to_the_whole_batch() -> None:
+    model = make_model(KnownMask(1.5))
+    whole = Objective(model, ObjectiveConfig(gamma=0.7), 10)(*batches())["loss"]
+    shares = [
+        Objective(model, ObjectiveConfig(gamma=0.7), 10, world_size=2)(
+            CLEAN.batch([0, 1], rank, 2), ADVERSARIAL.batch([0, 1, 2], rank, 2)
+        )["loss"]
+        for rank in (0, 1)
+    ]
+    torch.testing.assert_close(sum(shares) / 2, whole)
+
+
+def test_pairs_without_swaps_cost_nothing_and_clean_data_alone_is_enough() -> None:
+    model = make_model(KnownMask(1.5))
+    objective = Objective(model, ObjectiveConfig(gamma=5.0), 10)
+    without = Examples(([2, 3],), np.array([0]), ((),))
+    assert objective(CLEAN.batch([0]), without.batch([0]))["importance_difference"].item() == 0
+    terms = objective(CLEAN.batch([0, 1]), None)
+    assert "importance_difference" not in terms
+    assert math.isfinite(terms["loss"].item())
+    with pytest.raises(ValueError, match="without swaps"):
+        objective(None, replace(CLEAN.batch([0]), swaps=None))
