@@ -12,12 +12,8 @@ from flat_dist.config import UserError
 ENVIRONMENT = {
     # No news to Ray's authors, and no look-ups of their hosts.
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
     # Ray Train looks for news of its workers every 2 s by default, which each `report` waits for.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "1",
 }
 
 

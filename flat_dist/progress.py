@@ -41,6 +41,7 @@ class Bar:
         """Leave one line that says what the stage came to."""
         if self.display.bars and self.task is not None:
             self.display.bars.remove_task(self.task)
+            self.task = None
         self._line()
 
     def _line(self) -> None:
@@ -82,10 +83,14 @@ class Display:
         """One line, now."""
         self.console.print(f"[{time.strftime('%H:%M:%S')}] {line}", markup=False)
 
+    def bar(self, title: str, total: int) -> Bar:
+        """A bar for one stage; call its `finish` in the end."""
+        return Bar(self, title, total)
+
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Bar]:
-        """A bar for one stage."""
-        bar = Bar(self, title, total)
+        """A bar that ends with the block."""
+        bar = self.bar(title, total)
         try:
             yield bar
         finally:

@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
 
+import pyarrow as pa
 import ray
 import torch
 
 from flat_dist import assets
 from flat_dist.attack import pool
 from flat_dist.attack.resources import provenance
+from flat_dist.attack.session import AttackJob
 from flat_dist.config import Config, content_hash, to_dict
 from flat_dist.data.batches import Encoder, encode_clean
 from flat_dist.data.datasets import Dataset, sample
@@ -77,25 +79,27 @@ class Run:
         self._base: Folder | None = None
 
     def run(self) -> list[Result]:
-        """Train, attack and evaluate every kind of training; returns the table of the last round."""
-        final = {kind: self._run_kind(kind) for kind in self.config.training.kinds}
-        return self._explain([result for results in final.values() for result in results])
-
-    def _run_kind(self, kind: str) -> list[tuple[Result, Folder, Folder]]:
+        """Train, attack and evaluate every kind of training, round by round; returns the table of the last round."""
         training = self.config.training
-        checkpoint, shards = self._start(kind), []
-        results = self._evaluate(kind, 0, checkpoint)
-        for number in range(1, training.rounds + 1):
-            if kind != "base":
-                examples = sample(
-                    self.dataset.train, self.config.attack.sample, derive_seed(self.config.seed, "attack", number)
-                )
-                title = f"round {number}: attack {kind} with {self.config.attack.name}"
-                shards.append(self._attack(title, checkpoint, examples, self.config.attack.name, number))
-            used = shards if training.shards == "accumulate" else shards[-1:]
-            checkpoint = self._train(kind, number, checkpoint, used)
-            results = self._evaluate(kind, number, checkpoint)
-        return results
+        latest = {kind: self._start(kind) for kind in training.kinds}
+        shards: dict[str, list[Folder]] = {kind: [] for kind in training.kinds}
+        for number in range(training.rounds + 1):
+            if number:
+                for kind in training.kinds:
+                    used = shards[kind] if training.shards == "accumulate" else shards[kind][-1:]
+                    latest[kind] = self._train(kind, number, latest[kind], used)
+            # One pool for all attacks between two trainings: its workers take long to start.
+            tests = [stage for kind in training.kinds for stage in self._test_attacks(kind, number, latest[kind])]
+            trains = {kind: self._train_attack(kind, number + 1, latest[kind]) for kind in self._attacked(number)}
+            pool.generate([*(test.stage for test in tests), *trains.values()], self.config.attack, self.display)
+            for kind, stage in trains.items():
+                shards[kind].append(Folder(stage.job.output))
+            results = self._measure(tests)
+        return self._explain(tests, results)
+
+    def _attacked(self, number: int) -> list[str]:
+        kinds = self.config.training.kinds if number < self.config.training.rounds else ()
+        return [kind for kind in kinds if kind != "base"]
 
     def _start(self, kind: str) -> Folder:
         if kind == "flat" and self.config.training.init == "scratch":
@@ -178,7 +182,7 @@ class Run:
             "stage": [job.kind, job.name, job.epochs, job.learning_rate, self.config.seed],
         }
 
-    def _attack(self, title: str, checkpoint: Folder, examples: Any, recipe: str, number: int) -> Folder:
+    def _attack(self, title: str, checkpoint: Folder, examples: pa.Table, recipe: str, number: int) -> pool.Stage:
         identity = {
             "recipe": recipe,
             "resources": provenance(recipe, self.config.attack.synonyms, assets.prepare()),
@@ -188,76 +192,100 @@ class Run:
         }
         attacked = content_hash([examples["example_id"].to_pylist(), self.dataset.fingerprint])
         inputs = {**identity, "examples": attacked, "unit_size": self.config.attack.unit_size, "round": number}
-        folder = self._stage(f"attack-{recipe}", inputs)
-        job = pool.AttackJob(
+        job = AttackJob(
             recipe=recipe,
             checkpoint=checkpoint.uri,
             synonyms=self.config.attack.synonyms,
-            output=folder.uri,
+            output=self._stage(f"attack-{recipe}", inputs).uri,
             round_number=number,
             seed=self.config.seed,
             device=self.config.attack.device,
             identity=identity,
         )
-        with self.display.stage(title, examples.num_rows) as bar:
-            pool.generate(job, examples, self.config.attack, bar)
-        return folder
+        return pool.Stage(title, job, examples)
 
-    def _evaluate(self, kind: str, number: int, checkpoint: Folder) -> list[tuple[Result, Folder, Folder]]:
+    def _train_attack(self, kind: str, number: int, checkpoint: Folder) -> pool.Stage:
+        attack = self.config.attack
+        examples = sample(self.dataset.train, attack.sample, derive_seed(self.config.seed, "attack", number))
+        title = f"round {number}: {attack.name} on {kind}, training texts"
+        return self._attack(title, checkpoint, examples, attack.name, number)
+
+    def _test_attacks(self, kind: str, number: int, checkpoint: Folder) -> list["_Test"]:
         trained_on = self.config.attack.name
-        last = number == self.config.training.rounds
-        attacks = self.config.evaluation.attacks if last else (trained_on,)
+        attacks = self.config.evaluation.attacks if number == self.config.training.rounds else (trained_on,)
         examples = sample(self.dataset.test, self.config.evaluation.sample, derive_seed(self.config.seed, "evaluation"))
-        clean = ray.get(_accuracy.remote(checkpoint.uri, self.data.uri, "test"))
-        self.tracker.metrics(kind, {"test/accuracy": clean}, number)
-        results = []
+        tests = []
         for attack in attacks:
-            title = f"round {number}: test {kind} against {attack}"
-            shards = self._attack(title, checkpoint, examples, attack, 0)
-            summary = after_attack(read_shards(shards))
+            title = f"round {number}: {attack} on {kind}, test texts"
+            tests.append(_Test(kind, number, checkpoint, self._attack(title, checkpoint, examples, attack, 0)))
+        return tests
+
+    def _measure(self, tests: Sequence["_Test"]) -> list[Result]:
+        accuracies = {test.checkpoint.uri: _accuracy.remote(test.checkpoint.uri, self.data.uri) for test in tests}
+        results = []
+        for test in tests:
+            summary = after_attack(read_shards(test.shards))
             result = Result(
-                training=kind,
-                round=number,
-                attack=attack,
-                trained_on=attack == trained_on,
-                accuracy=clean,
+                training=test.kind,
+                round=test.number,
+                attack=test.attack,
+                trained_on=test.attack == self.config.attack.name,
+                accuracy=ray.get(accuracies[test.checkpoint.uri]),
                 after_attack_accuracy=summary.after_attack_accuracy,
                 attack_success_rate=summary.attack_success_rate,
                 mean_queries=summary.mean_queries,
                 words_changed=summary.words_changed,
                 n=summary.n,
             )
-            self._log(result, number)
-            results.append((result, checkpoint, shards))
+            self._log(result)
+            results.append(result)
         return results
 
-    def _explain(self, results: Sequence[tuple[Result, Folder, Folder]]) -> list[Result]:
-        evaluation = self.config.evaluation
+    def _explain(self, tests: Sequence["_Test"], results: Sequence[Result]) -> list[Result]:
+        evaluation, explained = self.config.evaluation, list(results)
         pending = {
-            _explain.remote(checkpoint.uri, shards.uri, evaluation.explain, evaluation.steps): position
-            for position, (_, checkpoint, shards) in enumerate(results)
+            _explain.remote(test.checkpoint.uri, test.shards.uri, evaluation.explain, evaluation.steps): position
+            for position, test in enumerate(tests)
         }
-        explained = [result for result, _, _ in results]
         with self.display.stage("integrated gradients of pairs", len(pending)) as bar:
             while pending:
                 (done,), _ = ray.wait(list(pending), num_returns=1)
                 position = pending.pop(done)
                 explained[position] = replace(explained[position], **ray.get(done))
-                self._log(explained[position], explained[position].round)
+                self._log(explained[position])
                 bar.advance(1)
         return explained
 
-    def _log(self, result: Result, number: int) -> None:
+    def _log(self, result: Result) -> None:
+        self.tracker.metrics(result.training, {"test/accuracy": result.accuracy}, result.round)
         numbers = {name: value for name, value in asdict(result).items() if isinstance(value, float)}
         values = {f"test/{result.attack}/{name}": value for name, value in numbers.items() if name != "accuracy"}
-        self.tracker.metrics(result.training, values, number)
+        self.tracker.metrics(result.training, values, result.round)
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A model of one kind and round, and an attack on it."""
+
+    kind: str
+    number: int
+    checkpoint: Folder
+    stage: pool.Stage
+
+    @property
+    def attack(self) -> str:
+        return self.stage.job.recipe
+
+    @property
+    def shards(self) -> Folder:
+        return Folder(self.stage.job.output)
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _accuracy(checkpoint: str, data: str, split: str) -> float:
+def _accuracy(checkpoint: str, data: str) -> float:
     torch.set_num_threads(1)
     loaded = checkpoints.load(Folder(checkpoint))
-    return accuracy(loaded.model, encode_clean(read_table(Folder(data), split), loaded.encoder))
+    return accuracy(loaded.model, encode_clean(read_table(Folder(data), "test"), loaded.encoder))
 
 
 @ray.remote(num_cpus=1, max_retries=2)

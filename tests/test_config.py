@@ -4,8 +4,19 @@ import pytest
 import yaml
 
 from flat_dist import cli, run_folder
-from flat_dist.config import CHOICES, LOWEST, POSITIVE, Config, UserError, content_hash, from_dict, from_yaml, to_dict
-from flat_dist.config import presets, validate
+from flat_dist.config import (
+    CHOICES,
+    LOWEST,
+    POSITIVE,
+    Config,
+    UserError,
+    content_hash,
+    from_dict,
+    from_yaml,
+    presets,
+    to_dict,
+    validate,
+)
 
 
 def parse(*arguments: str) -> Config:

@@ -193,15 +193,9 @@ def test_bad_parquet(tmp_path: Path) -> None:
 def test_wrong_choices(tmp_path: Path) -> None:
     missing, absent = tmp_path / "missing", str(tmp_path / "absent.csv")
     assert f"--data.folder {missing} is not a folder" in message(DataConfig(folder=str(missing)))
-    assert "has no train file: put train.csv or train.jsonl or train.parquet" in message(
-        DataConfig(folder=str(tmp_path))
-    )
-    assert f"{absent} does not exist" in message(
-        DataConfig(**dict.fromkeys(["train", "dev", "test"], f"{missing}.csv"))
-    )
-    assert "a.txt is not a data file: its name must end in .csv" in message(
-        DataConfig(train="a.txt", dev="b.csv", test="c.csv")
-    )
+    assert "has no train file: put train.csv or train.jsonl or" in message(DataConfig(folder=str(tmp_path)))
+    assert f"{absent} does not exist" in message(DataConfig(train=absent, dev=absent, test=absent))
+    assert "a.txt is not a data file" in message(DataConfig(train="a.txt", dev="b.csv", test="c.csv"))
     assert "--data.dev is not set" in message(DataConfig(train="a.csv", test="b.csv"))
     assert "--data.train is not set" in message(DataConfig(dev="b.csv"))
     assert "--data.folder and --data.hf are both set" in message(DataConfig(folder="a", hf="b"))

@@ -57,8 +57,9 @@ def test_lstm_features_are_the_largest_states_of_real_words() -> None:
 def test_importance_depends_on_the_word_alone_and_needs_a_mask() -> None:
     _, model = build("cnn", masked=True)
     prediction = model(torch.tensor([[2, 3], [3, 2]]), torch.ones(2, 2, dtype=torch.bool))
-    torch.testing.assert_close(prediction.importance_BT[0], prediction.importance_BT[1].flip(0))
-    torch.testing.assert_close(prediction.importance_BT, model.word_importance(torch.tensor([[2, 3], [3, 2]])))
+    importance = prediction.log_odds_BT.sigmoid()
+    torch.testing.assert_close(importance[0], importance[1].flip(0))
+    torch.testing.assert_close(importance, model.word_importance(torch.tensor([[2, 3], [3, 2]])))
     with pytest.raises(ValueError, match="no word mask"):
         build("cnn", masked=False)[1].word_importance(torch.tensor([2]))
 

@@ -22,11 +22,14 @@ class KnownMask(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(weight))
 
+    def log_odds(self, embedded: Tensor) -> Tensor:
+        return self.weight * embedded[..., 0]
+
     def importance(self, embedded: Tensor) -> Tensor:
-        return torch.sigmoid(self.weight * embedded[..., 0])
+        return self.log_odds(embedded).sigmoid()
 
     def forward(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.ones_like(embedded[..., :1]) * embedded, self.importance(embedded)
+        return torch.ones_like(embedded[..., :1]) * embedded, self.log_odds(embedded)
 
 
 def make_model(mask: nn.Module | None = None) -> TextClassifier:
@@ -62,10 +65,9 @@ def test_cross_entropy_by_hand_and_the_floor_of_the_double_softmax() -> None:
 def test_entropy_reductions_by_hand() -> None:
     importance = torch.tensor([[0.5, 0.25, 0.9], [0.1, 0.6, 0.6]])
     real = torch.tensor([[True, True, True], [True, False, False]])
-    padding = torch.tensor(0.6)
 
     def value(reduction: str) -> list[float]:
-        return mask_entropy(importance, real, reduction, 10, padding).tolist()
+        return mask_entropy(importance.logit(), real, reduction, 10, torch.tensor(0.6).logit()).tolist()
 
     sums = [entropy(0.5) + entropy(0.25) + entropy(0.9), entropy(0.1)]
     assert value("sum") == pytest.approx(sums)

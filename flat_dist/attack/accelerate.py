@@ -4,7 +4,7 @@ What they remember depends on nothing but the texts themselves. It is forgotten 
 does not depend on what its worker did before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,8 +13,6 @@ from textattack.constraints.grammaticality import PartOfSpeech
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.shared import AttackedText
 
-from flat_dist.attack.encoder import SentenceEncoder
-
 
 class WindowEncoder(UniversalSentenceEncoder):
     """TextAttack's sentence constraint, encoding each distinct window once.
@@ -22,9 +20,9 @@ class WindowEncoder(UniversalSentenceEncoder):
     Texts shorter than the window, whose score the stock constraint computes and throws away, are not encoded.
     """
 
-    def __init__(self, encoder: SentenceEncoder, **settings: object):
+    def __init__(self, model: Callable[[Sequence[str]], torch.Tensor], **settings: object):
         super().__init__(**settings)
-        self.model = encoder.encode
+        self.model = model
         self._encodings: dict[str, torch.Tensor] = {}
 
     def encode(self, sentences: Sequence[str]) -> torch.Tensor:
@@ -36,7 +34,7 @@ class WindowEncoder(UniversalSentenceEncoder):
 
     def _check_constraint_many(
         self, transformed_texts: Sequence[AttackedText], reference_text: AttackedText
-    ) -> Sequence[AttackedText]:
+    ) -> np.ndarray:
         short = [len(text.words) < self.window_size for text in transformed_texts]
         if not (self.skip_text_shorter_than_window and all(short)):
             return super()._check_constraint_many(transformed_texts, reference_text)
@@ -60,13 +58,13 @@ class RememberingPartOfSpeech(PartOfSpeech):
         super().clear_cache()
 
 
-def accelerate(attack: Attack, encoder: SentenceEncoder) -> None:
+def accelerate(attack: Attack) -> None:
     """Put drop-in constraints in the place of a recipe's own."""
     for position, constraint in enumerate(attack.constraints):
         if type(constraint) is UniversalSentenceEncoder:
             names = ("threshold", "metric", "compare_against_original", "window_size", "skip_text_shorter_than_window")
             settings = {name: getattr(constraint, name) for name in names}
-            attack.constraints[position] = WindowEncoder(encoder, **settings)
+            attack.constraints[position] = WindowEncoder(constraint.model, **settings)
         elif type(constraint) is PartOfSpeech:
             names = ("tagger_type", "tagset", "allow_verb_noun_swap", "compare_against_original", "language_nltk")
             settings = {name: getattr(constraint, name) for name in names}

@@ -1,4 +1,4 @@
-"""Spreads the attack over Ray actors: small units, pulled, each written as one shard.
+"""Spreads attacks over Ray actors: small units, pulled, each written as one shard.
 
 One unit is in flight per actor, so one unit is in doubt when an actor dies. Ray restarts and retries nothing: the
 driver replaces the actor and tries the unit again; a unit that kills a second actor is attacked example by example,
@@ -7,45 +7,36 @@ and the example that kills is set aside as a row with status error.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
+from flat_dist.attack.session import AttackJob, AttackSession
 from flat_dist.config import AttackConfig, UserError
-from flat_dist.data.shards import Example, Record, ShardInfo, finished_units, read_manifest, write_manifest
+from flat_dist.data.shards import (
+    Example,
+    Record,
+    ShardInfo,
+    finished_units,
+    read_manifest,
+    write_manifest,
+)
 from flat_dist.data.storage import Folder
-from flat_dist.progress import Bar
+from flat_dist.progress import Bar, Display
 
-STARTS = 2
+ATTEMPTS = 2
 """Actors that one unit, or one example, may cost before it is given up."""
 
 
 @dataclass(frozen=True)
-class AttackJob:
-    """An attack stage in plain values, which travel to the workers."""
-
-    recipe: str
-    checkpoint: str
-    """Folder of the victim."""
-    synonyms: str
-    """Where TextFooler's neighbours come from; see `flat_dist.attack.synonyms`."""
-    output: str
-    """Folder of the shards."""
-    round_number: int
-    seed: int
-    device: str
-    identity: Mapping[str, Any]
-    """Recipe, resources, checkpoint hash, seed and versions, as written into every shard."""
-
-
-@dataclass(frozen=True)
 class Unit:
-    """Examples that become one shard."""
+    """Examples of one stage that become one shard."""
 
+    stage: int
     number: int
     examples: tuple[Example, ...]
 
@@ -55,53 +46,94 @@ class Unit:
         return sum(example.text.count(" ") + 1 for example in self.examples)
 
 
-@ray.remote(max_restarts=0, max_task_retries=0)
+@dataclass
+class Stage:
+    """A job with the examples it attacks, and how far it has come."""
+
+    title: str
+    job: AttackJob
+    examples: pa.Table
+    """Columns example_id, text and label."""
+    shards: dict[int, ShardInfo] = field(default_factory=dict)
+    restarts: int = 0
+    seconds: float = 0.0
+    """Time that actors spent on it in this call, added up."""
+
+    def open(self, number: int, unit_size: int) -> list[Unit]:
+        """Its units that no whole shard holds yet, the longest first; the others' shards are taken over."""
+        rows = [Example(row["example_id"], row["text"], row["label"]) for row in self.examples.to_pylist()]
+        chunks = [tuple(rows[start : start + unit_size]) for start in range(0, len(rows), unit_size)]
+        self.shards = finished_units(Folder(self.job.output), [[example.example_id for example in c] for c in chunks])
+        units = [Unit(number, index, chunk) for index, chunk in enumerate(chunks) if index not in self.shards]
+        self.total = len(chunks)
+        return sorted(units, key=lambda unit: (-unit.words, unit.number))
+
+    def keep(self, unit: int, info: ShardInfo) -> bool:
+        """Take a shard; true, and the manifest is written, if it was the last."""
+        self.shards[unit] = info
+        return self.commit_if_whole()
+
+    def commit_if_whole(self) -> bool:
+        """Write the manifest if no unit is missing."""
+        if len(self.shards) < self.total:
+            return False
+        timings = {"worker_seconds": round(self.seconds, 3), "restarts": self.restarts}
+        write_manifest(Folder(self.job.output), self.shards.values(), self.job.identity, timings)
+        return True
+
+    def describe(self) -> str:
+        """Rows by status, so far."""
+        counts = Counter[str]()
+        for info in self.shards.values():
+            counts.update(info.counts)
+        return ", ".join(f"{count} {status}" for status, count in counts.most_common())
+
+
 class AttackWorker:
-    """Holds a victim and an attack on it."""
+    """The actor: attacks units of any job, keeping what the last job needed."""
 
-    def __init__(self, job: AttackJob):
-        from flat_dist.attack.session import AttackSession
-
-        self.session = AttackSession(job)
+    def __init__(self) -> None:
+        self.session = AttackSession()
 
     def ready(self) -> None:
         """Returns once the worker can attack."""
 
-    def run(self, unit: Unit) -> ShardInfo:
-        """Attack a unit and write its shard."""
-        return self.session.run(unit)
+    def run(self, job: AttackJob, unit: Unit) -> tuple[ShardInfo, float]:
+        """Attack a unit and write its shard; with it come the seconds that took."""
+        began = time.monotonic()
+        info = self.session.run(job, unit.number, unit.examples)
+        return info, time.monotonic() - began
 
-    def attack(self, example: Example) -> Record:
+    def attack(self, job: AttackJob, example: Example) -> Record:
         """Attack one example."""
-        return self.session.attack(example)
+        return self.session.attack(job, example)
 
-    def write(self, number: int, records: Sequence[Record]) -> ShardInfo:
+    def write(self, job: AttackJob, number: int, records: Sequence[Record]) -> ShardInfo:
         """Write the shard of a unit that was attacked example by example."""
-        return self.session.write(number, records)
+        return self.session.write(job, number, records)
 
 
 @dataclass
 class Pool:
     """Actors, the unit that each is working on, and what is still to do."""
 
-    job: AttackJob
-    options: Mapping[str, float]
-    size: int
+    stages: Sequence[Stage]
+    bars: Sequence[Bar]
+    start: Callable[[], Any]
+    """Starts an actor."""
     waiting: deque[Unit]
-    on_shard: Callable[[ShardInfo], None]
     busy: dict[ray.ObjectRef, tuple[Any, Unit | None]] = field(default_factory=dict)
     """Calls in flight: the actor, and its unit, which is None while the actor starts."""
-    starts: dict[int, int] = field(default_factory=dict)
-    restarts: int = 0
+    attempts: Counter[tuple[int, int]] = field(default_factory=Counter)
 
-    def run(self) -> None:
-        """Work until nothing is waiting or in flight; end every actor, whatever happens.
+    def run(self, size: int) -> None:
+        """Work with `size` actors until nothing is waiting or in flight; end every actor, whatever happens.
 
         Raises:
             RuntimeError: an actor could not be started.
         """
         try:
-            for _ in range(min(self.size, len(self.waiting))):
+            for _ in range(min(size, len(self.waiting))):
                 self._hire()
             while self.busy:
                 done, _ = ray.wait(list(self.busy), num_returns=1, timeout=1.0)
@@ -112,7 +144,7 @@ class Pool:
                 ray.kill(actor)
 
     def _hire(self) -> None:
-        actor = AttackWorker.options(**self.options).remote(self.job)
+        actor = self.start()
         self.busy[actor.ready.remote()] = actor, None
 
     def _give(self, actor: Any) -> None:
@@ -120,104 +152,91 @@ class Pool:
             ray.kill(actor)
             return
         unit = self.waiting.popleft()
-        self.busy[actor.run.remote(unit)] = actor, unit
+        self.busy[actor.run.remote(self.stages[unit.stage].job, unit)] = actor, unit
 
     def _collect(self, reference: ray.ObjectRef) -> None:
         actor, unit = self.busy.pop(reference)
         try:
-            info = ray.get(reference)
+            result = ray.get(reference)
         except RayActorError as error:
             if unit is None:
                 raise RuntimeError(f"an attack worker could not start: {error}") from error
             self._lose(unit)
+        except RayTaskError as error:  # Ray wraps what the worker raised in its own traceback
+            raise error.cause if isinstance(error.cause, UserError) else error from error
         else:
-            if info is not None:
-                self.on_shard(info)
+            if unit is not None:
+                info, seconds = result
+                self.stages[unit.stage].seconds += seconds
+                self._keep(unit, info)
             self._give(actor)
 
+    def _keep(self, unit: Unit, info: ShardInfo) -> None:
+        stage, bar = self.stages[unit.stage], self.bars[unit.stage]
+        whole = stage.keep(unit.number, info)
+        bar.advance(info.rows, stage.describe())
+        if whole:
+            bar.finish()
+
     def _lose(self, unit: Unit) -> None:
-        self.restarts += 1
-        self.starts[unit.number] = self.starts.get(unit.number, 0) + 1
-        if self.starts[unit.number] < STARTS:
+        self.stages[unit.stage].restarts += 1
+        self.attempts[unit.stage, unit.number] += 1
+        if self.attempts[unit.stage, unit.number] < ATTEMPTS:
             self.waiting.appendleft(unit)
         else:
-            self.on_shard(self._one_by_one(unit))
+            self._keep(unit, self._one_by_one(unit))
         self._hire()
 
     def _one_by_one(self, unit: Unit) -> ShardInfo:
-        start = AttackWorker.options(**self.options).remote
-        actor, records = start(self.job), []
+        stage = self.stages[unit.stage]
+        actor, records = self.start(), []
         for example in unit.examples:
-            for attempt in range(1, STARTS + 1):
+            for attempt in range(1, ATTEMPTS + 1):
                 try:
-                    records.append(ray.get(actor.attack.remote(example)))
+                    records.append(ray.get(actor.attack.remote(stage.job, example)))
                     break
                 except RayActorError as error:
-                    self.restarts += 1
-                    actor = start(self.job)
-                    if attempt == STARTS:
+                    stage.restarts += 1
+                    actor = self.start()
+                    if attempt == ATTEMPTS:
                         records.append(_set_aside(example, error))
-        info = ray.get(actor.write.remote(unit.number, records))
+        info = ray.get(actor.write.remote(stage.job, unit.number, records))
         ray.kill(actor)
         return info
 
 
 def _set_aside(example: Example, error: Exception) -> Record:
-    cause = f"{type(error).__name__}: ended its worker process {STARTS} times"
+    cause = f"{type(error).__name__}: ended its worker process {ATTEMPTS} times"
     return Record(example.example_id, example.label, example.text, example.text, "error", error=cause)
 
 
-def plan(examples: pa.Table, unit_size: int) -> list[Unit]:
-    """Units of at most `unit_size` examples, in the order of the table."""
-    rows = [Example(row["example_id"], row["text"], row["label"]) for row in examples.to_pylist()]
-    return [
-        Unit(number, tuple(rows[start : start + unit_size]))
-        for number, start in enumerate(range(0, len(rows), unit_size))
-    ]
-
-
-def generate(job: AttackJob, examples: pa.Table, config: AttackConfig, bar: Bar) -> dict[str, Any]:
-    """Attack all examples that no finished shard holds yet, commit the manifest, and return it.
+def generate(
+    stages: Iterable[Stage], config: AttackConfig, display: Display, worker: type[AttackWorker] = AttackWorker
+) -> None:
+    """Run attack stages on one pool: attack all examples that no finished shard holds yet, and commit the manifests.
 
     Args:
-        job: what to attack, and where to.
-        examples: columns example_id, text and label.
+        stages: what to attack; those that are finished are left alone, and one that comes twice is run once.
         config: size of the pool and of its units.
-        bar: follows the examples, those of an interrupted job first.
+        display: shows a bar for each stage.
+        worker: what each actor is.
 
     Raises:
         UserError: the cluster has no place for a worker.
+        RuntimeError: a worker could not be started.
     """
-    output = Folder(job.output)
-    if (manifest := read_manifest(output)) is not None:
-        bar.advance(manifest["rows"], "done before")
-        return manifest
-    units = plan(examples, config.unit_size)
-    shards = finished_units(output, [[example.example_id for example in unit.examples] for unit in units])
-    bar.advance(sum(info.rows for info in shards.values()), _describe(shards.values()))
-
-    def keep(info: ShardInfo) -> None:
-        shards[int(info.name.partition("-")[0])] = info
-        bar.advance(info.rows, _describe(shards.values()))
-
-    # The longest first, so that no long unit is left for the end.
-    todo = sorted((unit for unit in units if unit.number not in shards), key=lambda unit: (-unit.words, unit.number))
+    distinct = {stage.job.output: stage for stage in stages}
+    todo = [stage for stage in distinct.values() if read_manifest(Folder(stage.job.output)) is None]
+    if not todo:
+        return
+    waiting = deque(unit for number, stage in enumerate(todo) for unit in stage.open(number, config.unit_size))
+    bars = [display.bar(stage.title, stage.examples.num_rows) for stage in todo]
+    for stage, bar in zip(todo, bars, strict=True):
+        bar.advance(sum(info.rows for info in stage.shards.values()), stage.describe())
+        if stage.commit_if_whole():
+            bar.finish()
     options, size = placement(config)
-    pool = Pool(job, options, size, deque(todo), keep)
-    began = time.monotonic()
-    pool.run()
-    timings = {"seconds": round(time.monotonic() - began, 3), "workers": size, "restarts": pool.restarts}
-    write_manifest(output, shards.values(), job.identity, timings)
-    manifest = read_manifest(output)
-    assert manifest is not None
-    return manifest
-
-
-def _describe(shards: Iterable[ShardInfo]) -> str:
-    counts = Counter[str]()
-    for info in shards:
-        counts.update(info.counts)
-    return ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    Pool(todo, bars, ray.remote(max_restarts=0, max_task_retries=0, **options)(worker).remote, waiting).run(size)
 
 
 def placement(config: AttackConfig) -> tuple[dict[str, float], int]:

@@ -4,7 +4,7 @@ TextAttack must have been made ready by `flat_dist.attack.resources.activate` be
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cached_property
 
 from textattack import Attack
 from textattack.attack_recipes import PWWSRen2019, TextFoolerJin2019
@@ -12,18 +12,27 @@ from textattack.constraints.semantics.sentence_encoders import UniversalSentence
 from textattack.models.wrappers import ModelWrapper
 from textattack.shared import AbstractWordEmbedding, utils
 
+from flat_dist.assets import Assets
+from flat_dist.attack import synonyms
 from flat_dist.attack.encoder import SentenceEncoder
 from flat_dist.config import unknown
 
 
-@dataclass(frozen=True)
 class Linguistics:
-    """Resources that the recipes draw on."""
+    """Resources that the recipes draw on, loaded when first needed."""
 
-    embedding: AbstractWordEmbedding
-    """Counter-fitted neighbours of words."""
-    encoder: SentenceEncoder
-    """Universal Sentence Encoder."""
+    def __init__(self, assets: Assets, synonyms_source: str, device: str):
+        self.assets, self.synonyms_source, self.device = assets, synonyms_source, device
+
+    @cached_property
+    def embedding(self) -> AbstractWordEmbedding:
+        """Counter-fitted neighbours of words."""
+        return synonyms.embedding(self.synonyms_source, self.assets)
+
+    @cached_property
+    def encoder(self) -> SentenceEncoder:
+        """Universal Sentence Encoder."""
+        return SentenceEncoder(self.assets.sentence_encoder, self.device)
 
 
 def textfooler(victim: ModelWrapper, linguistics: Linguistics) -> Attack:

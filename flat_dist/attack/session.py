@@ -1,7 +1,8 @@
-"""What an attack worker holds: the victim, the resources, and the attack built from them. No Ray here."""
+"""What an attack worker holds: resources, and the victim and attack of the job it works on. No Ray here."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -11,40 +12,66 @@ from flat_dist.data.shards import Example, Record, ShardInfo, write_shard
 from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
 
-if TYPE_CHECKING:
-    from flat_dist.attack.pool import AttackJob, Unit
+
+@dataclass(frozen=True)
+class AttackJob:
+    """An attack stage in plain values, which travel to the workers."""
+
+    recipe: str
+    checkpoint: str
+    """Folder of the victim."""
+    synonyms: str
+    """Where TextFooler's neighbours come from; see `flat_dist.attack.synonyms`."""
+    output: str
+    """Folder of the shards."""
+    round_number: int
+    """0 for attacks that only measure."""
+    seed: int
+    device: str
+    identity: Mapping[str, Any]
+    """Recipe, resources, checkpoint hash, seed and versions, as written into every shard."""
 
 
 class AttackSession:
-    """One process's side of an attack stage."""
+    """One process's side of attack stages: one job's attack at a time, and the resources that all jobs share."""
 
-    def __init__(self, job: "AttackJob"):
+    def __init__(self) -> None:
         torch.set_num_threads(1)  # one worker a core; and sums must not depend on how many threads share them
-        linguistic = assets.prepare()
-        resources.activate(linguistic)
+        self.assets = assets.prepare()
+        resources.activate(self.assets)
         # These import TextAttack, which must find its resources in place.
-        from flat_dist.attack import accelerate, recipes, records, synonyms
-        from flat_dist.attack.encoder import SentenceEncoder
+        from flat_dist.attack import accelerate, recipes, records
+
+        self._accelerate, self._recipes, self._records = accelerate, recipes, records
+        self._linguistics: dict[tuple[str, str], Any] = {}
+        self.job: AttackJob | None = None
+
+    def run(self, job: AttackJob, number: int, examples: Sequence[Example]) -> ShardInfo:
+        """Attack a unit and write its shard, whose bytes depend on nothing that was done before."""
+        self._turn_to(job)
+        self._accelerate.forget(self.engine)
+        return self.write(job, number, [self.attack(job, example) for example in examples])
+
+    def attack(self, job: AttackJob, example: Example) -> Record:
+        """Attack one example."""
+        self._turn_to(job)
+        return self._records.attack_example(self.engine, example, job.seed)
+
+    def write(self, job: AttackJob, number: int, records: Sequence[Record]) -> ShardInfo:
+        """Predict all texts again and write the shard."""
+        self._turn_to(job)
+        table = self._records.to_rows(records, self.checkpoint, job.round_number, job.identity)
+        return write_shard(Folder(job.output), number, table)
+
+    def _turn_to(self, job: AttackJob) -> None:
+        if job == self.job:
+            return
         from flat_dist.attack.victim import Victim
 
-        self.job = job
+        key = job.synonyms, job.device
+        if key not in self._linguistics:
+            self._linguistics[key] = self._recipes.Linguistics(self.assets, *key)
         self.checkpoint = checkpoints.load(Folder(job.checkpoint), job.device)
-        encoder = SentenceEncoder(linguistic.sentence_encoder, job.device)
-        embedding, _ = synonyms.embedding(job.synonyms, linguistic)
-        self.engine = recipes.build(job.recipe, Victim(self.checkpoint), recipes.Linguistics(embedding, encoder))
-        accelerate.accelerate(self.engine, encoder)
-        self._accelerate, self._records = accelerate, records
-
-    def run(self, unit: "Unit") -> ShardInfo:
-        """Attack a unit and write its shard, whose bytes depend on nothing that was done before."""
-        self._accelerate.forget(self.engine)
-        return self.write(unit.number, [self.attack(example) for example in unit.examples])
-
-    def attack(self, example: Example) -> Record:
-        """Attack one example."""
-        return self._records.attack_example(self.engine, example, self.job.seed)
-
-    def write(self, number: int, records: Sequence[Record]) -> ShardInfo:
-        """Predict all texts again and write the shard."""
-        table = self._records.to_rows(records, self.checkpoint, self.job.round_number, self.job.identity)
-        return write_shard(Folder(self.job.output), number, table)
+        self.engine = self._recipes.build(job.recipe, Victim(self.checkpoint), self._linguistics[key])
+        self._accelerate.accelerate(self.engine)
+        self.job = job

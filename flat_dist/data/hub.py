@@ -51,7 +51,11 @@ def load_named(name: str) -> list[Rows]:
     """
     hosted = HOSTED[name]
     splits = _fetch(hosted.path, hosted.revision)
-    rows = {split: _rows(hosted.path, splits, split, hosted.text_column, hosted.label_column) for split in splits}
+    rows = {
+        split: _rows(hosted.path, splits, split, hosted.text_column, hosted.label_column)
+        for split in ("train", "validation", "test")
+        if split in splits  # IMDB has a fourth, without labels
+    }
     if hosted.dev_rows:
         rows["train"], rows["validation"] = hold_out(rows["train"], hosted.dev_rows)
     found = [rows[split] for split in ("train", "validation", "test")]
@@ -109,6 +113,6 @@ def _fetch(path: str, revision: str | None) -> "datasets.DatasetDict":
         return datasets.load_dataset(path, revision=revision)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise UserError(
-            f"cannot load {path} from the Hugging Face hub ({type(error).__name__}): check the name and the connection, or set "
+            f"cannot load {path} from the Hugging Face hub ({type(error).__name__}): check name and connection, or set "
             f"--data.folder to a folder with train, dev and test files (.csv, .jsonl or .parquet)"
         ) from error

@@ -8,9 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flat_dist.config import UserError, unknown
-
-STATUSES = ("successful", "failed", "skipped", "timeout", "error")
-"""How an attack on one example may end; skipped: the model was already wrong on the original text."""
+from flat_dist.data.shards import STATUSES
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def after_attack(table: pa.Table) -> AttackSummary:
     """Summarise the rows of an attack.
 
     Args:
-        table: columns status (string or dictionary, see `STATUSES`), num_queries (int32), original_text (string) and
+        table: columns status (string or dictionary), num_queries (int32), original_text (string) and
             swaps (list of struct: index, original, substitute; one for each changed word).
 
     Raises:

@@ -7,10 +7,11 @@ letters: P pairs, C classes, T words, K sizes k.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 import numpy as np
 from scipy.stats import kendalltau
+
+from flat_dist.data.alignment import align_spans
 
 KS = range(1, 11)
 """Sizes of the top-k intersection (paper: 5 in Table 3, 1 to 10 in Appendix C)."""
@@ -77,18 +78,13 @@ def _ranks(a: np.ndarray) -> np.ndarray:
 def align(original_tokens: Sequence[str], perturbed_tokens: Sequence[str]) -> list[tuple[int, int]]:
     """Word indices (original, perturbed) that count as the same word, for the words that the model read of each text.
 
-    Texts of equal length are aligned position by position. Otherwise words were inserted or merged (BAE, CLARE): equal
-    words are matched by difflib, and so are substitutes that stand in an equal number between matches; the other words
-    are dropped.
+    Substitutes count as the words that they replaced (paper, Section 5.2); words inserted, dropped or merged have no
+    counterpart.
     """
-    if len(original_tokens) == len(perturbed_tokens):
-        return [(index, index) for index in range(len(original_tokens))]
-    matcher = SequenceMatcher(None, original_tokens, perturbed_tokens, autojunk=False)
     return [
-        (start + offset, perturbed_start + offset)
-        for _, start, end, perturbed_start, perturbed_end in matcher.get_opcodes()
-        if end - start == perturbed_end - perturbed_start
-        for offset in range(end - start)
+        (start, other)
+        for start, end, other, other_end in align_spans(original_tokens, perturbed_tokens)
+        if end > start and other_end - other == end - start
     ]
 
 

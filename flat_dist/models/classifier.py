@@ -12,10 +12,10 @@ from flat_dist.models.mask import WordMask
 
 
 class Prediction(NamedTuple):
-    """Logits (B, C), and the words' importance (B, T), which is None without a mask."""
+    """Logits (B, C), and the log-odds of the words' importance (B, T), which are None without a mask."""
 
     logits_BC: Tensor
-    importance_BT: Tensor | None
+    log_odds_BT: Tensor | None
 
 
 class TextClassifier(nn.Module, ABC):
@@ -50,10 +50,10 @@ class TextClassifier(nn.Module, ABC):
 
     def predict_embedded(self, embedded_BTD: Tensor, real_BT: Tensor) -> Prediction:
         """Prediction from word vectors, masked here; `real_BT` is true at words and false at padding."""
-        importance_BT = None
+        log_odds_BT = None
         if self.mask is not None:
-            embedded_BTD, importance_BT = self.mask(embedded_BTD)
-        return Prediction(self.output(self.dropout(self.features(embedded_BTD, real_BT))), importance_BT)
+            embedded_BTD, log_odds_BT = self.mask(embedded_BTD)
+        return Prediction(self.output(self.dropout(self.features(embedded_BTD, real_BT))), log_odds_BT)
 
     def classify(self, embedded_BTD: Tensor, real_BT: Tensor) -> Tensor:
         """Logits (B, C) from word vectors."""

@@ -19,22 +19,34 @@ class WordMask(nn.Module):
         self.temperature = temperature
         self.network = nn.Sequential(nn.Linear(embedding_dim, hidden_size), nn.Tanh(), nn.Linear(hidden_size, 2))
 
+    def log_odds(self, embedded: Tensor) -> Tensor:
+        """ln(phi / (1 - phi)) of words (..., D) as (...)."""
+        logits = self.network(embedded)
+        return logits[..., 1] - logits[..., 0]
+
     def importance(self, embedded: Tensor) -> Tensor:
         """Global importance phi of words (..., D) as (...), in (0, 1): the expectation of the mask."""
-        return self.network(embedded).softmax(-1)[..., 1]
+        return self.log_odds(embedded).sigmoid()
 
     def forward(self, embedded_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Selected words (B, T, D), Eq. 4, and their importance (B, T).
+        """Selected words (B, T, D), Eq. 4, and the log-odds of their importance (B, T).
 
         In training a binary mask is drawn with the straight-through Gumbel-softmax; at inference each word is
         multiplied by its importance (paper, Section 3.4).
         """
         logits = self.network(embedded_BTD)
-        importance_BT = logits.softmax(-1)[..., 1]
-        mask_BT = F.gumbel_softmax(logits, tau=self.temperature, hard=True)[..., 1] if self.training else importance_BT
-        return mask_BT.unsqueeze(-1) * embedded_BTD, importance_BT
+        log_odds_BT = logits[..., 1] - logits[..., 0]
+        if self.training:
+            mask_BT = F.gumbel_softmax(logits, tau=self.temperature, hard=True)[..., 1]
+        else:
+            mask_BT = log_odds_BT.sigmoid()
+        return mask_BT.unsqueeze(-1) * embedded_BTD, log_odds_BT
 
 
-def bernoulli_entropy(importance: Tensor) -> Tensor:
-    """Entropy, in nats, of masks with these importances; same shape."""
-    return -(torch.special.xlogy(importance, importance) + torch.special.xlogy(1 - importance, 1 - importance))
+def bernoulli_entropy(log_odds: Tensor) -> Tensor:
+    """Entropy, in nats, of masks with these log-odds; same shape.
+
+    From log-odds, because a probability that rounds to 0 or 1 has no finite gradient.
+    """
+    size = log_odds.abs()
+    return F.softplus(-size) + size * torch.sigmoid(-size)

@@ -21,18 +21,18 @@ def cross_entropy(logits_BC: Tensor, labels_B: Tensor, double_softmax: bool = Fa
     return F.cross_entropy(logits_BC.softmax(-1) if double_softmax else logits_BC, labels_B, reduction="none")
 
 
-def mask_entropy(importance_BT: Tensor, real_BT: Tensor, reduction: str, length: int, padding: Tensor) -> Tensor:
+def mask_entropy(log_odds_BT: Tensor, real_BT: Tensor, reduction: str, length: int, padding: Tensor) -> Tensor:
     """Entropy H(W | x) of each text's masks (B), in nats (paper, Section 3.2).
 
     Args:
-        importance_BT: phi of each word.
+        log_odds_BT: log-odds of each word's importance.
         real_BT: true at words, false at padding.
         reduction: `sum` over real words (the paper's formula), `mean` over them, or `padded_mean` over all `length`
             positions, of which the padding counts too (released code).
         length: positions of a padded text, for `padded_mean`.
-        padding: importance of the padding vector, a scalar, for `padded_mean`.
+        padding: log-odds of the padding vector's importance, a scalar, for `padded_mean`.
     """
-    total_B = (bernoulli_entropy(importance_BT) * real_BT).sum(1)
+    total_B = (bernoulli_entropy(log_odds_BT) * real_BT).sum(1)
     if reduction == "sum":
         return total_B
     words_B = real_BT.sum(1)
@@ -91,10 +91,12 @@ class Objective(nn.Module):
         cross_entropy_B = cross_entropy(prediction.logits_BC, batch.labels_B, self.config.double_softmax)
         terms = {"cross_entropy": self._mean(cross_entropy_B, batch.count)}
         terms["prediction_loss"] = terms["cross_entropy"]
-        if prediction.importance_BT is not None and self.model.mask is not None:
-            padding = self.model.mask.importance(prediction.importance_BT.new_zeros(self.model.embedding.embedding_dim))
+        if prediction.log_odds_BT is not None and self.model.mask is not None:
+            padding = self.model.mask.log_odds(
+                self.model.embedding.weight.new_zeros(self.model.embedding.embedding_dim)
+            )
             entropy_B = mask_entropy(
-                prediction.importance_BT, batch.real_BT, self.config.entropy, self.max_length, padding
+                prediction.log_odds_BT, batch.real_BT, self.config.entropy, self.max_length, padding
             )
             terms["mask_entropy"] = self._mean(entropy_B, batch.count)
             terms["prediction_loss"] = terms["cross_entropy"] - self.config.beta * terms["mask_entropy"]

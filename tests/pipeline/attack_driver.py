@@ -1,0 +1,27 @@
+"""Runs one attack stage in a process of its own, so that a test can kill it: VICTIM OUTPUT EXAMPLES WORKERS."""
+
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flat_dist import cluster
+from flat_dist.attack import pool
+from flat_dist.attack.session import AttackJob
+from flat_dist.config import AttackConfig
+from flat_dist.progress import Display
+
+
+def stage(victim: str, output: str, examples: pa.Table, recipe: str = "pwws") -> pool.Stage:
+    """The stage that the tests run."""
+    identity = {"recipe": recipe, "seed": 3}
+    job = AttackJob(recipe, victim, "counterfit", output, round_number=1, seed=3, device="cpu", identity=identity)
+    return pool.Stage("attack", job, examples)
+
+
+if __name__ == "__main__":
+    victim, output, examples, workers = sys.argv[1:]
+    cluster.connect(cpus=2)
+    with Display() as display:
+        stages = [stage(victim, output, pq.read_table(examples))]
+        pool.generate(stages, AttackConfig(unit_size=4, workers=int(workers)), display)

@@ -1,0 +1,114 @@
+"""The main job's command line: the plan, and one clear sentence for every kind of bad input."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from flat_dist import cli
+
+JOB = Path(__file__).parent.parent / "jobs" / "flat_round.py"
+
+GOOD = "text,label\na good film,1\na bad film,0\n"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    job = runpy.run_path(str(JOB))["job"]
+    monkeypatch.setattr(sys, "argv", [str(JOB), *arguments])
+    cli.main(job)
+
+
+def files(folder: Path, **contents: str) -> list[str]:
+    arguments = []
+    for split in ("train", "dev", "test"):
+        path = folder / f"{split}.csv"
+        path.write_text(contents.get(split, GOOD), encoding="utf-8")
+        arguments += [f"--data.{split}", str(path)]
+    return arguments
+
+
+def test_the_plan_as_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, assets: object
+) -> None:
+    run(monkeypatch, "--dry-run", "--json", "--training.rounds", "1", *files(tmp_path))
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed["config"]["training"]["rounds"] == 1
+    assert "adv, round 1: attack 2 training texts with textfooler" in printed["plan"]
+    assert not list(tmp_path.glob("runs"))
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ({"train": "text,label\na good film,1\na bad film,zero\n"}, "train.csv:3"),
+        ({"train": "words,label\na good film,1\n"}, "no column 'text'"),
+        ({"test": "text,label\n"}, "test.csv"),
+        ({"train": "text,label\na good film,1\nanother,1\n"}, "one class"),
+        ({"dev": "text,label\n  ,1\na bad film,0\n"}, "dev.csv:2"),
+        ({"dev": "text,label\n***,1\na bad film,0\n"}, "dev.csv:2"),
+        ({"dev": "text,label\ngood,2\na bad film,0\n"}, "dev.csv:2"),
+    ],
+)
+def test_bad_rows_are_named(
+    contents: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    arguments = files(tmp_path, **contents)
+    check_refused(monkeypatch, capsys, message, "--storage", str(tmp_path / "runs"), *arguments)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data.train", "nowhere.csv", "--data.dev", "x.csv", "--data.test", "y.csv"], "nowhere.csv"),
+        (["--data.folder", "nowhere"], "nowhere"),
+        (["--data.train", "only.csv"], "--data.dev"),
+        (["--data.name", "sst3"], "did you mean 'sst2'"),
+        (["--preset", "sst3"], "did you mean 'sst2'"),
+        (["--model.name", "rnn"], "unknown value of --model.name 'rnn'"),
+        (["--attack.name", "textfoler"], "did you mean 'textfooler'"),
+        (["--objective.beta", "-0.1"], "--objective.beta is -0.1, but must be at least 0"),
+        (["--attack.synonyms", "nowhere.json"], "nowhere.json"),
+        (["--model.vectors", "nowhere.txt"], "nowhere.txt"),
+        (["--storage", "nowhere://x"], "nowhere://x"),
+    ],
+)
+def test_bad_options_are_refused_before_any_work(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    if "--storage" not in arguments:
+        arguments = [*arguments, "--storage", str(tmp_path / "runs")]
+    check_refused(monkeypatch, capsys, message, *arguments)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_folder_of_another_config_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"seed": 2}')
+    arguments = ["--storage", str(tmp_path / "runs"), "--run-name", "mine", *files(tmp_path)]
+    check_refused(monkeypatch, capsys, "was made with another config", *arguments)
+
+
+def check_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], message: str, *arguments: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, *arguments)
+    assert ended.value.code == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
