@@ -35,7 +35,7 @@ class Counterfit:
     """Cosine distance that synonyms are pulled to (gamma; paper: 0)."""
     repel: float = 0.5
     """Weight of the repelling term (k1)."""
-    attract: float = 1.25
+    attract: float = 1.4
     """Weight of the attracting term (k2)."""
     preserve: float = 0.5
     """Weight of the term that preserves distances to original neighbours (k3)."""
@@ -150,7 +150,7 @@ def balanced(pairs_P2: np.ndarray, weight_P: np.ndarray | None, size: int) -> np
 
 
 def nearest(
-    vectors_VD: np.ndarray, k: int = 50, block: int = 1024, on_progress: Callable[[int], None] | None = None
+    vectors_VD: np.ndarray, k: int = 50, block: int = 512, on_progress: Callable[[int], None] | None = None
 ) -> np.ndarray:
     """Each word and its k nearest by cosine, nearest first: (V, k + 1) int32, the first column the word itself.
 

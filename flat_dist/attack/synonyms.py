@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -123,7 +122,7 @@ def _write(folder: Path, words: Sequence[str], vectors_VD: np.ndarray, neighbour
             path.replace(folder / path.name)
         marker = Path(temporary) / MARKER
         marker.write_text(json.dumps(hashes, indent=1), encoding="utf-8")
-        os.replace(marker, folder / MARKER)
+        marker.replace(folder / MARKER)
 
 
 def embedding(source: str, assets: Assets) -> "AbstractWordEmbedding":
@@ -200,8 +199,8 @@ def read_table(path: Path) -> dict[str, list[str]]:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(
-            f"--attack.synonyms {str(path)!r} cannot be read ({error.strerror}): give counterfit, original, or the path "
-            "of a JSON file"
+            f"--attack.synonyms {str(path)!r} cannot be read ({error.strerror}): give counterfit, original, or the "
+            "path of a JSON file"
         ) from error
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON in UTF-8: {error}") from error

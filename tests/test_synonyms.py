@@ -1,0 +1,264 @@
+import dataclasses
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flat_dist.assets import Assets
+from flat_dist.attack import counterfit as cf
+from flat_dist.attack import lexicon, synonyms
+from flat_dist.config import UserError
+
+# Vectors of the tests: a and b at right angles, c and d 60 degrees apart, e alone.
+VECTORS_VD = np.array(
+    [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0.5, 0.75**0.5, 0], [0, 0, 0, 0, 2]], np.float32
+)
+AB, CD, NONE = np.array([[0, 1]]), np.array([[2, 3]]), np.zeros((0, 2), np.int64)
+
+
+def test_losses_are_those_of_the_paper_by_hand() -> None:
+    # cosines 0.5, -0.2 are distances 0.5, 1.2
+    cosine = np.array([0.5, -0.2])
+    np.testing.assert_allclose(cf.repel_loss(cosine, margin=1.0), [0.5, 0.0])
+    np.testing.assert_allclose(cf.attract_loss(cosine, margin=0.6), [0.0, 0.6])
+    # distance was 0.2 and is 0.5; was 1.5 and is 1.2
+    np.testing.assert_allclose(cf.preserve_loss(cosine, np.array([0.8, -0.5])), [0.3, 0.0], atol=1e-12)
+
+
+def test_attracted_words_get_within_the_margin_repelled_ones_beyond_it_others_stay() -> None:
+    config = cf.Counterfit(attract_margin=0.3, repel_margin=0.9, hold=0.05, sweeps=50, inertia=3.0)
+    moved_VD = cf.counterfit(VECTORS_VD, AB, CD, config, neighbours_N2=NONE)
+    assert moved_VD.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(moved_VD, axis=1), 1, atol=1e-6)
+    assert 1 - cf.cosines(moved_VD, AB)[0] < 0.35  # was 1
+    assert 1 - cf.cosines(moved_VD, CD)[0] > 0.85  # was 0.5
+    np.testing.assert_allclose(moved_VD[4], [0, 0, 0, 0, 1], atol=1e-6)
+
+
+def test_a_sweep_by_hand() -> None:
+    config = cf.Counterfit(attract=0.5, repel=1.0, hold=1.0, inertia=1.0, sweeps=1)
+    losses: list[float] = []
+    moved_VD = cf.counterfit(VECTORS_VD, AB, CD, config, losses.append, neighbours_N2=NONE)
+    # a goes to the direction of 1 a (inertia) + 1 a (hold) + 0.5 b
+    np.testing.assert_allclose(moved_VD[0], np.array([2, 0.5, 0, 0, 0]) / 4.25**0.5, atol=1e-6)
+    # c to that of 2 c - 1 d = (1.5, -0.75 ** 0.5), of length 3 ** 0.5
+    np.testing.assert_allclose(moved_VD[2], np.array([0, 0, 1.5, -(0.75**0.5), 0]) / 3**0.5, atol=1e-6)
+    assert losses == [pytest.approx(0.5 * 1 + 1.0 * 0.5)]
+
+
+def test_weights_set_how_far_a_word_goes_to_each_of_two() -> None:
+    pairs_P2, weight_P = np.array([[0, 1], [0, 4]]), np.array([4.0, 1.0])
+    config = cf.Counterfit(attract=1.0, hold=1.0, inertia=0.0, sweeps=1)
+    moved_VD = cf.counterfit(VECTORS_VD, pairs_P2, NONE, config, weight_P=weight_P, neighbours_N2=NONE)
+    # sums of weights are 5, 4, 1: the pulls are 4 / sqrt(5 * 4) and 1 / sqrt(5 * 1)
+    expected = np.array([1, 4 / 20**0.5, 0, 0, 1 / 5**0.5])
+    np.testing.assert_allclose(moved_VD[0], expected / np.linalg.norm(expected), atol=1e-6)
+
+
+def test_preserved_neighbours_come_along() -> None:
+    pairs_P2 = np.array([[1, 2]])  # d is near c, which b attracts
+    apart, along = (
+        cf.counterfit(VECTORS_VD, pairs_P2, NONE, cf.Counterfit(preserve=weight), neighbours_N2=CD) for weight in (0, 1)
+    )
+    np.testing.assert_allclose(apart[3], VECTORS_VD[3], atol=1e-6)
+    assert cf.cosines(along, CD)[0] > cf.cosines(apart, CD)[0]
+
+
+@pytest.mark.parametrize("block", [7, 1000])
+def test_nearest_is_brute_force(block: int) -> None:
+    vectors_VD = np.random.default_rng(0).standard_normal((50, 6))
+    vectors_VD[20] = 3 * vectors_VD[10]  # the same direction: a word still comes first in its own row
+    done: list[int] = []
+    found_VK = cf.nearest(vectors_VD, 5, block, done.append)
+    assert found_VK.dtype == np.int32 and sum(done) == 50
+    for word, row in enumerate(vectors_VD):
+        cosine_V = vectors_VD @ row / np.linalg.norm(vectors_VD, axis=1) / np.linalg.norm(row)
+        cosine_V[word] = 2
+        assert found_VK[word, 0] == word and len(set(found_VK[word])) == 6
+        np.testing.assert_allclose(cosine_V[found_VK[word]], np.sort(cosine_V)[::-1][:6], atol=1e-6)
+
+
+def test_neighbour_pairs_are_listed_once() -> None:
+    pairs = cf.neighbour_pairs(np.array([[0, 1, 2], [1, 0, 2], [2, 1, 0]]))
+    assert pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
+
+
+RELATIONS = (*lexicon.OF_SYNSETS.values(), *lexicon.OF_LEMMAS.values())
+
+
+class Thing(SimpleNamespace):
+    """A synset or lemma of the small WordNet below; relations that it does not name are empty."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in RELATIONS:
+            return lambda: self.related.get(name, [])
+        return lambda: self.values[name]
+
+
+class SmallWordNet:
+    def __init__(self) -> None:
+        self.synsets: dict[str, Thing] = {}
+        self.senses: list[str] = []
+        self.add("movie", "n", "a show on a screen", ["movie", "picture"], [1, 1])
+        self.add("coat", "n", "a thin layer on a screen", ["image", "picture"], [1, 4])
+        self.add("show", "n", "a thing to see", ["show"], [1])
+        self.add("good", "a", "of the kind that is liked", ["good"], [1])
+        self.add("bad", "a", "of the kind that is not liked", ["bad"], [1])
+        self.synsets["movie"].related["hypernyms"] = [self.synsets["show"]]
+        good, bad = (self.synsets[name].lemmas()[0] for name in ("good", "bad"))
+        good.related["antonyms"], bad.related["antonyms"] = [bad], [good]
+        self.synsets["good"].related["similar_tos"] = [self.synsets["bad"]]  # yields to the antonyms
+
+    def add(self, key: str, pos: str, definition: str, names: list[str], numbers: list[int]) -> None:
+        synset = Thing(related={}, values={"pos": pos, "definition": definition})
+        lemmas = [Thing(related={}, values={"name": name, "key": f"{name}%{key}", "synset": synset}) for name in names]
+        synset.values["lemmas"] = lemmas
+        self.senses += [f"{name}%{key} 00000001 {number} 0" for name, number in zip(names, numbers, strict=True)]
+        self.synsets[key] = synset
+
+    def all_synsets(self) -> Iterator[Thing]:
+        return iter(self.synsets.values())
+
+    def all_lemma_names(self) -> list[str]:
+        return [lemma.name() for synset in self.all_synsets() for lemma in synset.lemmas()]
+
+    def open(self, name: str) -> io.StringIO:
+        assert name == "index.sense"
+        return io.StringIO("\n".join(self.senses))
+
+
+def test_constraints_of_a_small_wordnet() -> None:
+    words = ["movie", "picture", "image", "show", "good", "bad", "movies", "pictures", "unrelated"]
+    found = lexicon.constraints(words, SmallWordNet(), cf.Counterfit(hypernym=2.0))
+    weights = {
+        (words[a], words[b]): weight
+        for (a, b), weight in zip(found.attract_P2.tolist(), found.weight_P.tolist(), strict=True)
+    }
+    # Two hyponyms of "show" are words here; its plural, which would pair with theirs, is not.
+    assert weights == {
+        ("movie", "picture"): 1,
+        ("movies", "pictures"): 1,
+        ("movie", "movies"): 1,
+        ("picture", "pictures"): 1,
+        ("picture", "image"): pytest.approx((1 * 4) ** -0.5),
+        ("movie", "show"): pytest.approx(2 / (1 * 2) ** 0.5),
+        ("picture", "show"): pytest.approx(2 / (1 * 2) ** 0.5),
+    }
+    assert found.repel_Q2.tolist() == [[words.index("good"), words.index("bad")]]
+
+
+def test_vocabulary_prefers_words_that_wordnet_knows() -> None:
+    words = ["the", "n't", "Paris", "paris", "zidane", "pictures", "x-ray", "bad", "good"]
+    kept = lexicon.vocabulary(words, SmallWordNet(), cf.Counterfit(words=4, common=2))
+    assert [words[index] for index in kept] == ["the", "paris", "pictures", "bad"]
+
+
+def test_codes_bring_like_definitions_and_spellings_together() -> None:
+    words = ["movie", "image", "good", "bad", "winter", "wintery"]
+    codes_VD = lexicon.codes(words, SmallWordNet(), cf.Counterfit(codes=400))
+    cosine_VV = codes_VD @ codes_VD.T
+    assert cosine_VV[2, 3] > 0.3 + cosine_VV[2, 1]
+    assert cosine_VV[4, 5] > 0.3 + cosine_VV[4, 0]
+
+
+class SmallAssets:
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def glove(self) -> tuple[list[str], np.ndarray]:
+        words = ["movie", "picture", "image", "show", "good", "bad", "movies", "pictures"]
+        return words, np.random.default_rng(0).standard_normal((len(words), 5)).astype(np.float32)
+
+    def provenance(self) -> dict[str, dict[str, str]]:
+        return {"wordnet": {"sha256": "a"}, "word_vectors": {"sha256": "b"}}
+
+
+def test_build_is_kept_trusted_only_when_complete_and_repeatable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synonyms, "_wordnet", lambda assets: SmallWordNet())
+    assets: Any = SmallAssets(tmp_path)
+    config = cf.Counterfit(neighbours=3, preserved=2, codes=8)
+    folder = synonyms.build(assets, config)
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(files) == {"vectors.npy", "neighbours.npy", "words.txt", synonyms.MARKER}
+    assert np.load(folder / "vectors.npy").shape == (8, 5 + 8)
+    assert {len(others) for others in synonyms.read_neighbours(folder).values()} == {3}
+
+    (folder / "words.txt").write_text("half")
+    (folder / synonyms.MARKER).unlink()
+    assert synonyms.build(assets, config) == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+    monkeypatch.setattr(synonyms, "_wordnet", None)  # so that building again would fail
+    assert synonyms.build(assets, config) == folder
+    assert synonyms._origin(assets, config) != synonyms._origin(assets, dataclasses.replace(config, seed=1))
+
+
+def test_recall_by_hand() -> None:
+    neighbours = {"good": ["fine", "nice"], "bad": ["poor"], "odd": ["strange"]}
+    reference = {"good": ["nice", "well", "fine", "decent"], "bad": ["poor"], "odd": [], "unknown": ["x"]}
+    assert synonyms.neighbour_recall(neighbours, reference) == 3 / 5
+    assert synonyms.neighbour_recall(neighbours, reference, per_word=True) == (2 / 4 + 1) / 2
+    assert np.isnan(synonyms.neighbour_recall({}, reference))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not valid JSON"),
+        ('["good"]', "must hold a JSON object, word to list of words, not list"),
+        ('{"good": "fine"}', "the entry of 'good' must be a list of words, not 'fine'"),
+        ('{"good": ["fine", 3]}', "the entry of 'good' holds 3, which is not a word in quotes"),
+        ('{"good": ["o.k."], "1st": ["first"]}', "no word made of the letters a to z"),
+        ("{}", "no word made of the letters a to z"),
+    ],
+)
+def test_a_wrong_table_is_named_with_its_entry(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        synonyms.read_table(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_table_in_another_encoding_or_place_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    path.write_bytes(b'{"caf\xe9": []}')
+    with pytest.raises(UserError, match="not valid JSON in UTF-8"):
+        synonyms.read_table(path)
+    with pytest.raises(UserError, match=r"--attack\.synonyms 'counterfeit' cannot be read.*give counterfit, original"):
+        synonyms.read_table(Path("counterfeit"))
+
+
+def test_only_alphabetic_words_enter_a_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({"Good": ["fine", "o.k.", "good", "fine", "café"], "24/7": ["always"], "bad": []}))
+    with caplog.at_level(logging.WARNING):
+        assert synonyms.read_table(path) == {"good": ["fine"], "bad": []}
+    assert "dropped 3 words" in caplog.text
+
+
+def test_textattack_swaps_words_by_the_users_table(assets: Assets, tmp_path: Path) -> None:
+    from flat_dist.attack.resources import activate
+
+    activate(assets)
+    from textattack.transformations import WordSwapEmbedding
+
+    path = tmp_path / "table.json"
+    path.write_text('{"good": ["fine", "nice"], "nice": ["kind"]}')
+    table = synonyms.embedding(str(path), assets)
+    swap = WordSwapEmbedding(max_candidates=50, embedding=table)
+    assert swap._get_replacement_words("Good") == ["Fine", "Nice"]
+    assert swap._get_replacement_words("kind") == swap._get_replacement_words("unknown") == []
+    assert table.get_cos_sim("nice", "good") == 1 and table.get_cos_sim("kind", "good") == 0
+    assert table.get_mse_dist(table.word2index("fine"), "kind") == 2
+    with pytest.raises(KeyError):
+        table.get_cos_sim("good", "unknown")
+    record = synonyms.provenance(str(path), assets)
+    assert record["source"] == "user" and len(record["sha256"]) == 64
