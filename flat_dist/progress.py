@@ -34,7 +34,7 @@ class Bar:
         self.note = note or self.note
         if self.display.bars and self.task is not None:
             self.display.bars.update(self.task, completed=self.done, note=self.note)
-        elif time.monotonic() - self.last_line > LOG_SECONDS:
+        elif self.done < self.total and time.monotonic() - self.last_line > LOG_SECONDS:
             self._line()
 
     def finish(self) -> None:

@@ -6,6 +6,7 @@ that share a step share its result.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
@@ -29,7 +30,7 @@ from flat_dist.evaluation.accuracy import after_attack
 from flat_dist.evaluation.explain import changed_pairs, explain_pairs
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.models.vectors import initial_vectors
+from flat_dist.models.vectors import frequent_words, initial_vectors
 from flat_dist.progress import Display
 from flat_dist.seeds import derive_seed
 from flat_dist.tracking.mlflow import Tracker
@@ -82,12 +83,12 @@ class Run:
         """Train, attack and evaluate every kind of training, round by round; returns the table of the last round."""
         training = self.config.training
         latest = {kind: self._start(kind) for kind in training.kinds}
+        for kind, folder in latest.items():
+            self._log_history(kind, 0, folder)
         shards: dict[str, list[Folder]] = {kind: [] for kind in training.kinds}
         for number in range(training.rounds + 1):
             if number:
-                for kind in training.kinds:
-                    used = shards[kind] if training.shards == "accumulate" else shards[kind][-1:]
-                    latest[kind] = self._train(kind, number, latest[kind], used)
+                latest = self._train_all(number, latest, shards)
             # One pool for all attacks between two trainings: its workers take long to start.
             tests = [stage for kind in training.kinds for stage in self._test_attacks(kind, number, latest[kind])]
             trains = {kind: self._train_attack(kind, number + 1, latest[kind]) for kind in self._attacked(number)}
@@ -96,6 +97,24 @@ class Run:
                 shards[kind].append(Folder(stage.job.output))
             results = self._measure(tests)
         return self._explain(tests, results)
+
+    def _train_all(self, number: int, start: dict[str, Folder], shards: dict[str, list[Folder]]) -> dict[str, Folder]:
+        training = self.config.training
+        used = {
+            kind: all_so_far if training.shards == "accumulate" else all_so_far[-1:]
+            for kind, all_so_far in shards.items()
+        }
+        # As many at once as the cluster has room for: most of a small model's training is Ray Train's start.
+        places = max(int(ray.cluster_resources()["CPU"]) // training.workers, 1)
+        executor = ThreadPoolExecutor(min(places, len(start)))
+        try:
+            futures = {kind: executor.submit(self._train, kind, number, start[kind], used[kind]) for kind in start}
+            trained = {kind: future.result() for kind, future in futures.items()}
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+        for kind, folder in trained.items():
+            self._log_history(kind, number, folder)
+        return trained
 
     def _attacked(self, number: int) -> list[str]:
         kinds = self.config.training.kinds if number < self.config.training.rounds else ()
@@ -132,7 +151,7 @@ class Run:
         folder = self._stage("init", inputs)
         if not folder.exists(DONE):
             texts = (tokenize(text) for text in self.dataset.train["text"].to_pylist())
-            encoder = Encoder(Vocabulary.build(texts, data.min_frequency), data.max_length)
+            encoder = Encoder(Vocabulary.build(texts, data.min_frequency, frequent_words(model)), data.max_length)
             torch.manual_seed(derive_seed(self.config.seed, "init"))
             network = checkpoints.build(model, len(encoder.vocabulary), len(self.dataset.label_names), masked)
             vectors, found = initial_vectors(model, encoder.vocabulary.words, derive_seed(self.config.seed, "vectors"))
@@ -163,10 +182,14 @@ class Run:
                 distributed.train(job, folder.name, self.storage / "ray_train", folder, bar)
             folder.write_json(DONE, inputs)
             (self.storage / "ray_train").remove(folder.name)
-        for metrics in folder.read_json(distributed.HISTORY):
-            step = int(metrics["epoch"]) + (0 if first else training.epochs + (number - 1) * training.epochs_per_round)
-            self.tracker.metrics(kind, {f"train/{name}": value for name, value in metrics.items()}, step)
         return folder
+
+    def _log_history(self, kind: str, number: int, folder: Folder) -> None:
+        training = self.config.training
+        before = training.epochs + (number - 1) * training.epochs_per_round if number else 0
+        for metrics in folder.read_json(distributed.HISTORY):
+            values = {f"train/{name}": value for name, value in metrics.items() if name != "epoch"}
+            self.tracker.metrics(kind, values, before + int(metrics["epoch"]))
 
     def _training_inputs(self, job: distributed.TrainingJob) -> dict[str, Any]:
         training, objective = to_dict(self.config.training), to_dict(self.config.objective)

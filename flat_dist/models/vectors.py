@@ -1,5 +1,6 @@
 """Pretrained word vectors for a vocabulary."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def initial_vectors(config: ModelConfig, words: Sequence[str], seed: int) -> tup
             vectors_VD[index[word]] = vector_D
             found += 1
     return vectors_VD, found
+
+
+def frequent_words(config: ModelConfig) -> list[str]:
+    """The first `extra_words` words of the pretrained vectors; such files are sorted by frequency.
+
+    Raises:
+        UserError: the file of vectors is missing or malformed.
+    """
+    return [word for word, _ in itertools.islice(_pretrained(config.vectors), config.extra_words)]
 
 
 def _pretrained(source: str | None) -> Iterator[tuple[str, np.ndarray]]:
