@@ -60,9 +60,6 @@ class ModelConfig:
     """cnn (Kim 2014) or lstm (one layer, max-pool over time)."""
     vectors: str | None = "glove-6b-50d"
     """Pretrained word vectors that initialise the embedding: glove-6b-50d, a word2vec or GloVe text file, or none."""
-    extra_words: int = 0
-    """The most frequent words of `vectors` that the vocabulary holds beside those of the training texts, so that a
-    substitute is not an unknown word (released code: 0)."""
     embedding_dim: int = 50
     """Size of a word vector; must equal that of `vectors`."""
     kernels: int = 200
@@ -216,7 +213,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
 LOWEST: dict[str, float] = {
     "data.max_length": 1,
     "data.min_frequency": 0,
-    "model.extra_words": 0,
     "model.embedding_dim": 1,
     "model.kernels": 1,
     "model.kernel_widths": 1,

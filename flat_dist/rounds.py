@@ -16,7 +16,7 @@ import ray
 import torch
 
 from flat_dist import assets
-from flat_dist.attack import pool
+from flat_dist.attack import pool, synonyms
 from flat_dist.attack.resources import provenance
 from flat_dist.attack.session import AttackJob
 from flat_dist.config import Config, content_hash, to_dict
@@ -29,8 +29,8 @@ from flat_dist.data.text import Vocabulary, tokenize
 from flat_dist.evaluation.accuracy import after_attack
 from flat_dist.evaluation.explain import changed_pairs, explain_pairs
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models import vectors
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.models.vectors import frequent_words, initial_vectors
 from flat_dist.progress import Display
 from flat_dist.seeds import derive_seed
 from flat_dist.tracking.mlflow import Tracker
@@ -43,6 +43,13 @@ STAGE_VERSION = 1
 
 DONE = "stage.json"
 """Written last into a stage's folder, with what went into it; stages with a manifest of their own need none."""
+
+
+def check(config: Config) -> None:
+    """Raise UserError for the user's own resources that no run could use, before any work is done."""
+    synonyms.check(config.attack.synonyms)
+    vectors.check(config.model)
+    Folder(config.storage)
 
 
 def plan(config: Config, dataset: Dataset) -> list[str]:
@@ -151,11 +158,12 @@ class Run:
         folder = self._stage("init", inputs)
         if not folder.exists(DONE):
             texts = (tokenize(text) for text in self.dataset.train["text"].to_pylist())
-            encoder = Encoder(Vocabulary.build(texts, data.min_frequency, frequent_words(model)), data.max_length)
+            encoder = Encoder(Vocabulary.build(texts, data.min_frequency), data.max_length)
             torch.manual_seed(derive_seed(self.config.seed, "init"))
             network = checkpoints.build(model, len(encoder.vocabulary), len(self.dataset.label_names), masked)
-            vectors, found = initial_vectors(model, encoder.vocabulary.words, derive_seed(self.config.seed, "vectors"))
-            network.embedding.weight.data.copy_(torch.from_numpy(vectors))
+            seed = derive_seed(self.config.seed, "vectors")
+            initial_VD, found = vectors.initial_vectors(model, encoder.vocabulary.words, seed)
+            network.embedding.weight.data.copy_(torch.from_numpy(initial_VD))
             self.display.say(f"vocabulary: {len(encoder.vocabulary)} words, {found} with pretrained vectors")
             checkpoints.save(Checkpoint(network, model, encoder, self.dataset.label_names), folder)
             folder.write_json(DONE, inputs)

@@ -14,7 +14,7 @@ from flat_dist.config import Config, to_dict
 from flat_dist.data import datasets
 from flat_dist.data.storage import Folder
 from flat_dist.progress import Display
-from flat_dist.rounds import Run, plan
+from flat_dist.rounds import Run, check, plan
 from flat_dist.tracking.mlflow import MlflowTracker, NoTracker, Tracker, database
 from flat_dist.tracking.report import table
 
@@ -23,6 +23,7 @@ def job(arguments: Sequence[str]) -> None:
     """Parse, build, run."""
     command = cli.parse(arguments, str(__doc__))
     config = command.config
+    check(config)
     dataset = datasets.load(config.data)
     if command.dry_run:
         show_plan(config, dataset, command.json)
@@ -44,7 +45,9 @@ def job(arguments: Sequence[str]) -> None:
     finally:
         tracker.finish(status)
     title = f"{dataset.source}, {config.model.name}, {config.training.rounds} rounds"
-    Console().print(table(results, title))
+    console = Console()
+    console.width = max(console.width, 120) if not console.is_terminal else console.width
+    console.print(table(results, title))
     print(f"results: {folder.uri}\nMLflow:  {config.tracking.uri or database(config.storage)}  (make ui)")
     if command.json:
         cli.print_json({"run": folder.uri, "results": [asdict(result) for result in results]})

@@ -1,8 +1,20 @@
+"""What many tests share: the offline resources, real sentences, and a small victim trained on them."""
+
 import os
 
+import pyarrow as pa
 import pytest
+import torch
 
 from flat_dist.assets import Assets, prepare
+from flat_dist.config import DataConfig, ModelConfig
+from flat_dist.data import datasets
+from flat_dist.data.batches import Encoder, encode_clean
+from flat_dist.data.storage import Folder
+from flat_dist.data.text import Vocabulary, tokenize
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.models.vectors import initial_vectors
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -10,3 +22,36 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 @pytest.fixture(scope="session")
 def assets() -> Assets:
     return prepare()
+
+
+@pytest.fixture(scope="session")
+def sentences(assets: Assets) -> datasets.Dataset:
+    return datasets.load(DataConfig())
+
+
+@pytest.fixture(scope="session")
+def victim(sentences: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A CNN after a few steps on 640 sentences: often right, easily fooled."""
+    config = ModelConfig(kernels=16)
+    train = sentences.train.slice(0, 640)
+    encoder = Encoder(Vocabulary.build((tokenize(text) for text in train["text"].to_pylist()), 0), 50)
+    torch.manual_seed(0)
+    model = checkpoints.build(config, len(encoder.vocabulary), 2, masked=False)
+    vectors, _ = initial_vectors(config, encoder.vocabulary.words, 0)
+    model.embedding.weight.data.copy_(torch.from_numpy(vectors))
+    examples = encode_clean(train, encoder)
+    optimizer = torch.optim.Adam(model.parameters(), 0.003)
+    for start in list(range(0, 640, 32)) * 3:
+        batch = examples.batch(range(start, start + 32))
+        loss = torch.nn.functional.cross_entropy(model(batch.ids_BT, batch.real_BT).logits_BC, batch.labels_B)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    folder = Folder(tmp_path_factory.mktemp("victim"))
+    checkpoints.save(Checkpoint(model, config, encoder, sentences.label_names), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples(sentences: datasets.Dataset) -> pa.Table:
+    return datasets.sample(sentences.test, 22, seed=5)

@@ -45,7 +45,7 @@ def test_the_plan_as_json(
         ({"train": "text,label\na good film,1\na bad film,zero\n"}, "train.csv:3"),
         ({"train": "words,label\na good film,1\n"}, "no column 'text'"),
         ({"test": "text,label\n"}, "test.csv"),
-        ({"train": "text,label\na good film,1\nanother,1\n"}, "one class"),
+        ({"train": "text,label\na good film,1\nanother,1\n"}, "class"),
         ({"dev": "text,label\n  ,1\na bad film,0\n"}, "dev.csv:2"),
         ({"dev": "text,label\n***,1\na bad film,0\n"}, "dev.csv:2"),
         ({"dev": "text,label\ngood,2\na bad film,0\n"}, "dev.csv:2"),

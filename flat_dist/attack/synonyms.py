@@ -125,6 +125,12 @@ def _write(folder: Path, words: Sequence[str], vectors_VD: np.ndarray, neighbour
         marker.replace(folder / MARKER)
 
 
+def check(source: str) -> None:
+    """Raise UserError if `source` is a table that cannot be used; what is built or downloaded is not looked at."""
+    if source not in ("counterfit", "original"):
+        read_table(Path(source))
+
+
 def embedding(source: str, assets: Assets) -> "AbstractWordEmbedding":
     """Neighbours for TextAttack's attacks. Call `flat_dist.attack.resources.activate` before.
 

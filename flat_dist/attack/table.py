@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
-from textattack.shared import AbstractWordEmbedding
+import numpy as np
+from textattack.shared import WordEmbedding
 
 
-class TableEmbedding(AbstractWordEmbedding):
+class TableEmbedding(WordEmbedding):
     """Words whose neighbours are listed, best first; a listed pair has cosine similarity 1, any other pair 0.
 
-    Methods that are given a word raise KeyError if it is not in the table, as TextAttack expects.
+    Methods that are given a word raise KeyError if it is not in the table, as TextAttack expects. It is a
+    `WordEmbedding`, without vectors, because TextAttack's recipes take no other kind in place of their own.
     """
 
     def __init__(self, table: Mapping[str, Sequence[str]]):
         listed = (other for others in table.values() for other in others)
         self._words = list(dict.fromkeys((*table, *listed)))
         self._index = {word: index for index, word in enumerate(self._words)}
+        super().__init__(np.empty((len(self._words), 0)), self._index, dict(enumerate(self._words)))
         self._neighbours = {
             self._index[word]: [self._index[other] for other in others] for word, others in table.items()
         }

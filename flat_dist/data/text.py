@@ -110,15 +110,14 @@ class Vocabulary:
             raise UserError(f"a vocabulary must begin with {PAD} and {UNKNOWN} and hold every word once: build it anew")
 
     @classmethod
-    def build(cls, texts: Iterable[Sequence[str]], min_frequency: int = 0, extra: Iterable[str] = ()) -> "Vocabulary":
+    def build(cls, texts: Iterable[Sequence[str]], min_frequency: int = 0) -> "Vocabulary":
         """The words of tokenised texts that occur more than `min_frequency` times (paper, Table 6: the threshold).
 
-        The order is by falling count, then alphabetical, so that it does not depend on the order of the texts; after
-        them come `extra` words that are not there yet.
+        The order is by falling count, then alphabetical, so that it does not depend on the order of the texts.
         """
         counts = Counter(word for tokens in texts for word in tokens)
         kept = [word for word, count in counts.items() if count > min_frequency and word not in (PAD, UNKNOWN)]
-        return cls(tuple(dict.fromkeys((PAD, UNKNOWN, *sorted(kept, key=lambda word: (-counts[word], word)), *extra))))
+        return cls((PAD, UNKNOWN, *sorted(kept, key=lambda word: (-counts[word], word))))
 
     @cached_property
     def _index(self) -> dict[str, int]:

@@ -26,24 +26,25 @@ def initial_vectors(config: ModelConfig, words: Sequence[str], seed: int) -> tup
     index = {word: position for position, word in enumerate(words)}
     found = 0
     for word, vector_D in _pretrained(config.vectors):
-        if vector_D.shape != (config.embedding_dim,):
-            raise UserError(
-                f"{config.vectors} has vectors of size {vector_D.size}, but --model.embedding_dim is "
-                f"{config.embedding_dim}: set it to {vector_D.size}"
-            )
+        _check_size(config, vector_D)
         if word in index:
             vectors_VD[index[word]] = vector_D
             found += 1
     return vectors_VD, found
 
 
-def frequent_words(config: ModelConfig) -> list[str]:
-    """The first `extra_words` words of the pretrained vectors; such files are sorted by frequency.
+def check(config: ModelConfig) -> None:
+    """Raise UserError if the pretrained vectors are missing, or of another size than the config's."""
+    for _, vector_D in itertools.islice(_pretrained(config.vectors), 1):
+        _check_size(config, vector_D)
 
-    Raises:
-        UserError: the file of vectors is missing or malformed.
-    """
-    return [word for word, _ in itertools.islice(_pretrained(config.vectors), config.extra_words)]
+
+def _check_size(config: ModelConfig, vector_D: np.ndarray) -> None:
+    if vector_D.shape != (config.embedding_dim,):
+        raise UserError(
+            f"{config.vectors} has vectors of size {vector_D.size}, but --model.embedding_dim is "
+            f"{config.embedding_dim}: set it to {vector_D.size}"
+        )
 
 
 def _pretrained(source: str | None) -> Iterator[tuple[str, np.ndarray]]:

@@ -1,22 +1,13 @@
-"""A small victim on real sentences, and a Ray whose token file is not the user's."""
+"""A Ray whose token is not the user's."""
 
 import os
 import secrets
 from collections.abc import Iterator
 
-import pyarrow as pa
 import pytest
-import torch
+import ray
 
-from flat_dist.assets import Assets
-from flat_dist.config import ModelConfig
-from flat_dist.data import datasets
-from flat_dist.data.batches import Encoder, encode_clean
-from flat_dist.data.storage import Folder
-from flat_dist.data.text import Vocabulary, tokenize
-from flat_dist.models import checkpoint as checkpoints
-from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.models.vectors import initial_vectors
+from flat_dist import cluster
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,46 +16,7 @@ def private_token() -> None:
 
 
 @pytest.fixture(scope="session")
-def sentences(assets: Assets) -> datasets.Dataset:
-    from flat_dist.config import DataConfig
-
-    return datasets.load(DataConfig())
-
-
-@pytest.fixture(scope="session")
-def victim(sentences: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """A CNN after a few steps on 640 sentences: often right, easily fooled."""
-    config = ModelConfig(kernels=16)
-    train = sentences.train.slice(0, 640)
-    encoder = Encoder(Vocabulary.build((tokenize(text) for text in train["text"].to_pylist()), 0), 50)
-    torch.manual_seed(0)
-    model = checkpoints.build(config, len(encoder.vocabulary), 2, masked=False)
-    vectors, _ = initial_vectors(config, encoder.vocabulary.words, 0)
-    model.embedding.weight.data.copy_(torch.from_numpy(vectors))
-    examples = encode_clean(train, encoder)
-    optimizer = torch.optim.Adam(model.parameters(), 0.003)
-    for start in list(range(0, 640, 32)) * 3:
-        batch = examples.batch(range(start, start + 32))
-        loss = torch.nn.functional.cross_entropy(model(batch.ids_BT, batch.real_BT).logits_BC, batch.labels_B)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    folder = Folder(tmp_path_factory.mktemp("victim"))
-    checkpoints.save(Checkpoint(model, config, encoder, sentences.label_names), folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def examples(sentences: datasets.Dataset) -> pa.Table:
-    return datasets.sample(sentences.test, 22, seed=5)
-
-
-@pytest.fixture(scope="session")
 def local_ray(private_token: None) -> Iterator[None]:
-    import ray
-
-    from flat_dist import cluster
-
     cluster.connect(cpus=2)
     yield
     ray.shutdown()

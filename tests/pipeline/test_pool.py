@@ -105,9 +105,9 @@ def test_a_killed_driver_goes_on_where_it_stopped(
     output = tmp_path / "stage"
     command = [sys.executable, "-m", "tests.pipeline.attack_driver", victim.uri, str(output)]
     command += [str(tmp_path / "examples.parquet"), "1"]
-    driver = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    driver = subprocess.Popen(command, stderr=(tmp_path / "stderr").open("w"), start_new_session=True)
     while len(written := list(output.glob("*.arrow"))) < 2:
-        assert driver.poll() is None, "the driver ended before it could be killed"
+        assert driver.poll() is None, (tmp_path / "stderr").read_text()
         time.sleep(0.05)
     os.kill(driver.pid, signal_number)
     driver.wait()

@@ -1,0 +1,116 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from flat_dist.config import Config
+from flat_dist.data import datasets, shards
+from flat_dist.data.shards import Record, Swap
+from flat_dist.data.storage import Folder
+from flat_dist.data.tables import write_table
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.training import distributed
+from flat_dist.training.loop import Loop
+from tests.pipeline import training_driver
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def stage(sentences: datasets.Dataset, victim: Folder, tmp_path: Path) -> Folder:
+    """Clean sentences, adversarial twins of some with one word exchanged, and a checkpoint to start from."""
+    folder = Folder(tmp_path)
+    write_table(folder / "data", "train", sentences.train.slice(0, 320))
+    write_table(folder / "data", "dev", sentences.dev.slice(0, 100))
+    assert victim.local is not None
+    shutil.copytree(victim.local, tmp_path / "start")
+    records = [exchange_first_word(row) for row in sentences.train.slice(0, 60).to_pylist()]
+    scores = [[0.5, 0.5]] * len(records)
+    table = shards.to_table(records, scores, scores, 1, {})
+    shards.write_manifest(folder / "shards", [shards.write_shard(folder / "shards", 0, table)], {}, {})
+    return folder
+
+
+def exchange_first_word(row: dict) -> Record:
+    first, _, rest = row["text"].partition(" ")
+    swap = Swap(0, first, "film")
+    return Record(row["example_id"], row["label"], row["text"], f"film {rest}", "successful", (swap,))
+
+
+def train_plainly(folder: Folder, epochs: int) -> Loop:
+    """The same stage without Ray: what every run under Ray must come to."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    config: Config = training_driver.CONFIG
+    job = training_driver.job(folder, epochs)
+    checkpoint = distributed.start(job, config)
+    data = distributed.load_data(job, config, checkpoint.encoder)
+    loop = Loop(checkpoint.model, data, config, job.name, job.learning_rate)
+    loop.run(epochs, lambda *_: None)
+    torch.set_num_threads(threads)
+    return loop
+
+
+def check_result(folder: Folder, expected: Loop) -> None:
+    history = (folder / "result").read_json("history.json")
+    assert history == json.loads(json.dumps(expected.state.history))
+    weights = checkpoints.load(folder / "result").model.state_dict()
+    assert weights.keys() == expected.state.best_weights.keys()
+    for name, value in expected.state.best_weights.items():
+        assert torch.equal(weights[name], value)
+
+
+def test_training_under_ray_is_the_plain_loop_to_the_bit(stage: Folder, local_ray: None) -> None:
+    training_driver.train(stage, epochs=3)
+    check_result(stage, train_plainly(stage, 3))
+
+
+def test_a_killed_run_goes_on_after_its_last_epoch(stage: Folder, local_ray: None, tmp_path: Path) -> None:
+    assert stage.local is not None
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "tests.pipeline.training_driver", str(stage.local)],
+        stderr=(tmp_path / "stderr").open("w"),
+        start_new_session=True,
+    )
+    history = stage.local / "result" / "history.json"
+    while not (history.exists() and len(json.loads(history.read_text())) >= 3):
+        assert driver.poll() is None, (tmp_path / "stderr").read_text()
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert not (stage / "result").exists(checkpoints.WEIGHTS)
+    time.sleep(3)  # orphaned workers write on for about two seconds
+    saved = list((stage.local / "ray" / "stage").glob("checkpoint_*"))
+    assert saved, "an epoch's checkpoint outlives the driver"
+    history.unlink()
+    with first_length(history) as seen:
+        training_driver.train(stage)
+    assert seen[0] > 1  # the first epoch after the restart was not the first of all
+    check_result(stage, train_plainly(stage, training_driver.EPOCHS))
+
+
+@contextmanager
+def first_length(path: Path) -> Iterator[list[int]]:
+    """Epochs in the history when it appears."""
+    seen: list[int] = []
+
+    def look() -> None:
+        while not seen:
+            if path.exists():
+                seen.append(len(json.loads(path.read_text())))
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    yield seen
+    thread.join()

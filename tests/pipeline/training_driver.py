@@ -1,0 +1,38 @@
+"""Runs one training stage in a process of its own, so that a test can kill it: FOLDER, which holds data and start."""
+
+import sys
+
+from flat_dist import cluster
+from flat_dist.config import Config, ModelConfig, TrainingConfig, to_dict
+from flat_dist.data.storage import Folder
+from flat_dist.progress import Display
+from flat_dist.training import distributed
+
+CONFIG = Config(model=ModelConfig(kernels=16, mask_hidden_size=8), training=TrainingConfig(batch_size=32))
+EPOCHS = 10
+
+
+def job(folder: Folder, epochs: int = EPOCHS) -> distributed.TrainingJob:
+    """FLAT on the clean sentences and the shards of the folder."""
+    uris = {name: (folder / name).uri for name in ("data", "start", "shards")}
+    return distributed.TrainingJob(
+        name="flat-1",
+        kind="flat",
+        config=to_dict(CONFIG),
+        data=uris["data"],
+        start=uris["start"],
+        shards=(uris["shards"],),
+        epochs=epochs,
+        learning_rate=0.003,
+    )
+
+
+def train(folder: Folder, epochs: int = EPOCHS) -> None:
+    """Train in `folder`/result."""
+    with Display(quiet=True) as display, display.stage("train", epochs) as bar:
+        distributed.train(job(folder, epochs), "stage", folder / "ray", folder / "result", bar)
+
+
+if __name__ == "__main__":
+    cluster.connect(cpus=2)
+    train(Folder(sys.argv[1]))

@@ -1,0 +1,140 @@
+"""The attacks, driven by one table of recipes: stock TextAttack's results, rows that can be trusted."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from flat_dist.assets import Assets
+from flat_dist.attack import resources
+from flat_dist.attack.session import AttackJob, AttackSession
+from flat_dist.config import UserError
+from flat_dist.data import shards
+from flat_dist.data.shards import Example, Record, Swap
+from flat_dist.data.storage import Folder
+from flat_dist.models import checkpoint as checkpoints
+
+RECIPES = sorted(resources.RESOURCES)
+
+ODD_TEXTS = [
+    "good",
+    "the of and to",
+    "xyzzy plugh frotz",
+    "good good good good film film film",
+    "it's the film's don't-care attitude that won't do",
+    "a café naïve soufflé of a résumé",
+    "the best " * 30 + "film",
+]
+
+
+@pytest.fixture(scope="module")
+def session(assets: Assets) -> AttackSession:
+    return AttackSession()
+
+
+def make_job(recipe: str, victim: Folder, output: str = "nowhere") -> AttackJob:
+    return AttackJob(recipe, victim.uri, "counterfit", output, 1, 3, "cpu", {"recipe": recipe})
+
+
+def stock_results(recipe: str, session: AttackSession, victim: Folder, texts: list[tuple[str, int]]) -> list[Any]:
+    """TextAttack's own recipe on the same victim, with the same resources and none of our constraints."""
+    from flat_dist.attack import recipes
+    from flat_dist.attack.victim import Victim
+
+    linguistics = recipes.Linguistics(session.assets, "counterfit", "cpu")
+    attack = recipes.build(recipe, Victim(checkpoints.load(victim)), linguistics)
+    return [attack.attack(text, label) for text, label in texts]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_results_are_stock_textattacks(recipe: str, session: AttackSession, victim: Folder, examples: pa.Table) -> None:
+    rows = [(row["text"], row["label"]) for row in examples.slice(0, 10).to_pylist()]
+    texts = rows + [(text, label) for text in ODD_TEXTS for label in (0, 1)]
+    stock = stock_results(recipe, session, victim, texts)
+    job = make_job(recipe, victim)
+    for (text, label), theirs in zip(texts, stock, strict=True):
+        ours = session.attack(job, Example(text, text, label))
+        skipped = type(theirs).__name__ == "SkippedAttackResult"
+        assert ours.perturbed_text == (text if skipped else theirs.perturbed_result.attacked_text.text)
+        assert ours.num_queries == theirs.num_queries
+        assert (ours.status == "skipped") == skipped
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_attacks_break_the_victim_and_change_only_words(
+    recipe: str, session: AttackSession, victim: Folder, examples: pa.Table, tmp_path: Any
+) -> None:
+    rows = [Example(row["example_id"], row["text"], row["label"]) for row in examples.to_pylist()]
+    job = make_job(recipe, victim, str(tmp_path))
+    info = session.run(job, 0, rows)
+    assert info.counts["successful"] > info.counts.get("failed", 0)
+    for row in shards.read_shard(Folder(tmp_path), info).to_pylist():
+        assert len(row["original_text"].split()) == len(row["perturbed_text"].split())
+        assert (row["status"] == "successful") <= (len(row["swaps"]) > 0)
+        assert row["num_queries"] >= 1
+    assert session.run(job, 0, rows) == info
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_provenance_names_every_resource_with_its_hash(recipe: str, assets: Assets) -> None:
+    known = resources.provenance(recipe, "counterfit", assets)
+    assert all(entry["source"] in ("stand-in", "original", "user") for entry in known.values())
+    assert all(len(entry["sha256"]) == 64 for entry in known.values())
+    assert ("synonyms" in known) == (recipe == "textfooler")
+
+
+def test_an_attack_that_raises_becomes_a_row_and_the_random_state_is_the_examples_own(session: AttackSession) -> None:
+    from flat_dist.attack.records import attack_example
+
+    drawn = []
+
+    class Raises:
+        def attack(self, text: str, label: int) -> None:
+            drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
+            raise KeyError("lost")
+
+    for example_id in ("a", "b", "a"):
+        record = attack_example(Raises(), Example(example_id, "a film", 1), seed=5)
+        assert (record.status, record.error) == ("error", "KeyError: 'lost'")
+        assert record.perturbed_text == "a film"
+    assert drawn[0] == drawn[2] != drawn[1]
+
+
+def test_success_is_decided_by_a_new_prediction(session: AttackSession, victim: Folder) -> None:
+    from flat_dist.attack.records import to_rows
+
+    loaded = checkpoints.load(victim)
+    text = "a wonderful , moving and funny film"
+    label = int(loaded.probabilities([text]).argmax())
+    claimed = [Record("a", label, text, text, "failed"), Record("b", 1 - label, text, text, "failed")]
+    assert to_rows(claimed, loaded, 1, {})["status"].to_pylist() == ["failed", "successful"]
+
+
+def test_swaps_are_the_words_that_differ(session: AttackSession) -> None:
+    from flat_dist.attack.records import find_swaps
+
+    assert find_swaps("a good film .", "a Fine film .") == (Swap(1, "good", "fine"),)
+    assert find_swaps("the earth", "the Earth") == ()
+    assert find_swaps("a good film", "a very good film") == (Swap(1, "", "very"),)
+    assert find_swaps("a good old film", "a classic film") == (Swap(1, "good old", "classic"),)
+
+
+def test_an_unknown_recipe_is_refused(session: AttackSession, victim: Folder) -> None:
+    with pytest.raises(UserError, match=r"did you mean .textfooler."):
+        session.attack(make_job("textfoler", victim), Example("a", "a film", 1))
+
+
+def test_a_table_of_the_users_own_is_what_textfooler_chooses_from(
+    session: AttackSession, victim: Folder, examples: pa.Table, tmp_path: Any
+) -> None:
+    words = {word for text in examples["text"].to_pylist() for word in text.split() if word.isalpha()}
+    table = tmp_path / "table.json"
+    table.write_text(shards.json.dumps({word: ["film", "movie"] for word in words}))
+    job = AttackJob("textfooler", victim.uri, str(table), "nowhere", 1, 3, "cpu", {})
+    rows = [Example(row["example_id"], row["text"], row["label"]) for row in examples.to_pylist()]
+    swaps = [swap for row in rows for swap in session.attack(job, row).swaps]
+    assert swaps
+    assert {swap.substitute for swap in swaps} <= {"film", "movie"}
