@@ -3,6 +3,8 @@
 import logging
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import ray
@@ -17,10 +19,11 @@ ENVIRONMENT = {
 }
 
 
-def connect(cpus: int | None = None) -> None:
-    """Join the cluster of RAY_ADDRESS or of a running `ray start`, or start a local Ray that ends with this process.
+@contextmanager
+def connected(cpus: int | None = None) -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS or of a running `ray start`, or start a local Ray that ends with the block.
 
-    A SIGTERM, which `ray job stop` sends, then interrupts the run as Ctrl-C does.
+    A SIGTERM, which `ray job stop` sends, interrupts the block as Ctrl-C does.
 
     Raises:
         UserError: RAY_ADDRESS names a cluster that cannot be reached.
@@ -36,6 +39,10 @@ def connect(cpus: int | None = None) -> None:
             "`ray start --head`, or unset RAY_ADDRESS to use this machine alone"
         ) from error
     signal.signal(signal.SIGTERM, _interrupt)  # Ray installs a handler of its own, so ours comes after it
+    try:
+        yield
+    finally:
+        ray.shutdown()  # threads that wait for Ray then end, and the process with them
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:

@@ -32,8 +32,7 @@ def job(arguments: Sequence[str]) -> None:
     tracker = open_tracker(config, folder)
     status = "KILLED"
     try:
-        cluster.connect()
-        with Display() as display:
+        with cluster.connected(), Display() as display:
             results = Run(config, Folder(config.storage), dataset, tracker, display).run()
         run_folder.write_results(folder, results)
         if folder.local:
@@ -61,7 +60,7 @@ def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
         return
     console = Console(highlight=False)
     console.print_json(data=to_dict(config))
-    console.print(*(f"{number}. {step}" for number, step in enumerate(steps, 1)), sep="\n")
+    console.print(*(f"{number}. {step}" for number, step in enumerate(steps, 1)), sep="\n", soft_wrap=True)
 
 
 def open_tracker(config: Config, folder: Folder) -> Tracker:

@@ -21,7 +21,6 @@ def stage(victim: str, output: str, examples: pa.Table, recipe: str = "pwws") ->
 
 if __name__ == "__main__":
     victim, output, examples, workers = sys.argv[1:]
-    cluster.connect(cpus=2)
-    with Display() as display:
+    with cluster.connected(cpus=2), Display() as display:
         stages = [stage(victim, output, pq.read_table(examples))]
         pool.generate(stages, AttackConfig(unit_size=4, workers=int(workers)), display)

@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-import ray
 
 from flat_dist import cluster
 
@@ -17,6 +16,5 @@ def private_token() -> None:
 
 @pytest.fixture(scope="session")
 def local_ray(private_token: None) -> Iterator[None]:
-    cluster.connect(cpus=2)
-    yield
-    ray.shutdown()
+    with cluster.connected(cpus=2):
+        yield

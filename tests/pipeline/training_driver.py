@@ -34,5 +34,5 @@ def train(folder: Folder, epochs: int = EPOCHS) -> None:
 
 
 if __name__ == "__main__":
-    cluster.connect(cpus=2)
-    train(Folder(sys.argv[1]))
+    with cluster.connected(cpus=2):
+        train(Folder(sys.argv[1]))
