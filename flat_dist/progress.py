@@ -28,6 +28,11 @@ class Bar:
         self.began = self.last_line = time.monotonic()
         self.task: TaskID | None = display.bars.add_task(title, total=total, note="") if display.bars else None
 
+    def start(self) -> None:
+        """Its time counts from now, if nothing is done yet."""
+        if not self.done:
+            self.began = self.last_line = time.monotonic()
+
     def advance(self, amount: int, note: str = "") -> None:
         """So much more is done; `note` replaces what is said beside the bar."""
         self.done += amount

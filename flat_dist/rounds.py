@@ -102,6 +102,9 @@ class Run:
             pool.generate([*(test.stage for test in tests), *trains.values()], self.config.attack, self.display)
             for kind, stage in trains.items():
                 shards[kind].append(Folder(stage.job.output))
+                self.tracker.artifacts(kind, shards[kind][-1], f"shards/round-{number + 1}")
+            for test in tests:
+                self.tracker.artifacts(test.kind, test.shards, f"shards/test-{test.attack}-round-{number}")
             results = self._measure(tests)
         return self._explain(tests, results)
 

@@ -35,8 +35,7 @@ def job(arguments: Sequence[str]) -> None:
         with cluster.connected(), Display() as display:
             results = Run(config, Folder(config.storage), dataset, tracker, display).run()
         run_folder.write_results(folder, results)
-        if folder.local:
-            tracker.artifact(folder.local, "run")
+        tracker.artifacts(None, folder, "run")
         status = "FINISHED"
     except Exception:
         status = "FAILED"

@@ -152,6 +152,7 @@ class Pool:
             ray.kill(actor)
             return
         unit = self.waiting.popleft()
+        self.bars[unit.stage].start()
         self.busy[actor.run.remote(self.stages[unit.stage].job, unit)] = actor, unit
 
     def _collect(self, reference: ray.ObjectRef) -> None:

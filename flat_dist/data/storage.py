@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,17 @@ class Folder:
     def write_json(self, name: str, value: Any) -> str:
         """Write plain values as a JSON file that people can read; returns its sha256."""
         return self.write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+    @contextlib.contextmanager
+    def as_directory(self) -> Iterator[Path]:
+        """The folder's files as a directory of this machine; a temporary copy of them if they are elsewhere."""
+        if self.local is not None:
+            yield self.local
+            return
+        with tempfile.TemporaryDirectory() as directory:
+            for name in self.names():
+                (Path(directory) / name).write_bytes(self.read(name))
+            yield Path(directory)
 
     def remove(self, name: str) -> None:
         """Remove a folder inside this one with all that it holds, if it is there."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flat_dist.config import Config, UserError, to_dict
+from flat_dist.data.storage import Folder
 
 
 def database(storage: str) -> str:
@@ -25,8 +26,8 @@ class Tracker(ABC):
         """Log numbers to a child run, or to the parent when `child` is None; None values are left out."""
 
     @abstractmethod
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Log a file or a folder of the local disk to the parent run."""
+    def artifacts(self, child: str | None, folder: Folder, path: str) -> None:
+        """Log the files of a folder, under `path`, to a child run, or to the parent when `child` is None."""
 
     @abstractmethod
     def finish(self, status: str) -> None:
@@ -39,7 +40,7 @@ class NoTracker(Tracker):
     def metrics(self, child: str | None, values: Mapping[str, float | None], step: int = 0) -> None:
         """Nothing."""
 
-    def artifact(self, path: Path, folder: str | None = None) -> None:
+    def artifacts(self, child: str | None, folder: Folder, path: str) -> None:
         """Nothing."""
 
     def finish(self, status: str) -> None:
@@ -57,6 +58,7 @@ class MlflowTracker(Tracker):
         uri = config.tracking.uri or database(config.storage)
         artifacts = None if config.tracking.uri else (Path(config.storage).absolute() / "mlartifacts").as_uri()
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         if uri.startswith("http"):  # say soon that a server is away, instead of trying for minutes
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -91,7 +93,9 @@ class MlflowTracker(Tracker):
             return known[0].info.run_id
         return self.client.create_run(self.experiment, run_name=name, tags=dict(tags)).info.run_id
 
-    def _child(self, kind: str) -> str:
+    def _run(self, kind: str | None) -> str:
+        if kind is None:
+            return self.parent
         if kind not in self.children:
             tags = {"mlflow.parentRunId": self.parent, "kind": kind}
             self.children[kind] = self._start(f"{self.run_name}-{kind}", tags)
@@ -100,17 +104,14 @@ class MlflowTracker(Tracker):
 
     def metrics(self, child: str | None, values: Mapping[str, float | None], step: int = 0) -> None:
         """Log numbers to a child run, or to the parent when `child` is None; None values are left out."""
-        run = self._child(child) if child else self.parent
         for name, value in values.items():
             if value is not None:
-                self.client.log_metric(run, name, value, step=step)
+                self.client.log_metric(self._run(child), name, value, step=step)
 
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Log a file or a folder of the local disk to the parent run."""
-        if path.is_dir():
-            self.client.log_artifacts(self.parent, str(path), folder)
-        else:
-            self.client.log_artifact(self.parent, str(path), folder)
+    def artifacts(self, child: str | None, folder: Folder, path: str) -> None:
+        """Log the files of a folder, under `path`, to a child run, or to the parent when `child` is None."""
+        with folder.as_directory() as directory:
+            self.client.log_artifacts(self._run(child), str(directory), path)
 
     def finish(self, status: str) -> None:
         """End all runs: FINISHED, FAILED or KILLED."""
