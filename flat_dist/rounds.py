@@ -17,9 +17,9 @@ import torch
 
 from flat_dist import assets
 from flat_dist.attack import pool, synonyms
-from flat_dist.attack.resources import provenance
+from flat_dist.attack.provenance import provenance
 from flat_dist.attack.session import AttackJob
-from flat_dist.config import Config, content_hash, to_dict
+from flat_dist.config import Config, UserError, content_hash, to_dict
 from flat_dist.data.batches import Encoder, encode_clean
 from flat_dist.data.datasets import Dataset, sample
 from flat_dist.data.shards import read_shards
@@ -83,6 +83,12 @@ class Run:
     display: Display
 
     def __post_init__(self) -> None:
+        self.places = int(ray.cluster_resources().get("CPU", 0)) // self.config.training.workers
+        if not self.places:
+            raise UserError(
+                f"--training.workers is {self.config.training.workers}, but this Ray cluster has fewer CPUs: "
+                "lower it, or add nodes"
+            )
         self.data = self._write_dataset()
         self._base: Folder | None = None
 
@@ -98,7 +104,7 @@ class Run:
                 latest = self._train_all(number, latest, shards)
             # One pool for all attacks between two trainings: its workers take long to start.
             tests = [stage for kind in training.kinds for stage in self._test_attacks(kind, number, latest[kind])]
-            trains = {kind: self._train_attack(kind, number + 1, latest[kind]) for kind in self._attacked(number)}
+            trains = {kind: self._train_attack(number + 1, latest[kind]) for kind in self._attacked(number)}
             pool.generate([*(test.stage for test in tests), *trains.values()], self.config.attack, self.display)
             for kind, stage in trains.items():
                 shards[kind].append(Folder(stage.job.output))
@@ -115,8 +121,7 @@ class Run:
             for kind, all_so_far in shards.items()
         }
         # As many at once as the cluster has room for: most of a small model's training is Ray Train's start.
-        places = max(int(ray.cluster_resources()["CPU"]) // training.workers, 1)
-        executor = ThreadPoolExecutor(min(places, len(start)))
+        executor = ThreadPoolExecutor(min(self.places, len(start)))
         try:
             futures = {kind: executor.submit(self._train, kind, number, start[kind], used[kind]) for kind in start}
             trained = {kind: future.result() for kind, future in futures.items()}
@@ -216,7 +221,7 @@ class Run:
             "stage": [job.kind, job.name, job.epochs, job.learning_rate, self.config.seed],
         }
 
-    def _attack(self, title: str, checkpoint: Folder, examples: pa.Table, recipe: str, number: int) -> pool.Stage:
+    def _attack(self, checkpoint: Folder, split: str, examples: pa.Table, recipe: str, number: int) -> pool.Stage:
         identity = {
             "recipe": recipe,
             "resources": provenance(recipe, self.config.attack.synonyms, assets.prepare()),
@@ -236,23 +241,20 @@ class Run:
             device=self.config.attack.device,
             identity=identity,
         )
-        return pool.Stage(title, job, examples)
+        model = checkpoint.name.removeprefix("train-").rpartition("-")[0]
+        return pool.Stage(f"{recipe} on {model}, {split} texts", job, examples)
 
-    def _train_attack(self, kind: str, number: int, checkpoint: Folder) -> pool.Stage:
+    def _train_attack(self, number: int, checkpoint: Folder) -> pool.Stage:
         attack = self.config.attack
         examples = sample(self.dataset.train, attack.sample, derive_seed(self.config.seed, "attack", number))
-        title = f"round {number}: {attack.name} on {kind}, training texts"
-        return self._attack(title, checkpoint, examples, attack.name, number)
+        return self._attack(checkpoint, "training", examples, attack.name, number)
 
     def _test_attacks(self, kind: str, number: int, checkpoint: Folder) -> list["_Test"]:
         trained_on = self.config.attack.name
         attacks = self.config.evaluation.attacks if number == self.config.training.rounds else (trained_on,)
         examples = sample(self.dataset.test, self.config.evaluation.sample, derive_seed(self.config.seed, "evaluation"))
-        tests = []
-        for attack in attacks:
-            title = f"round {number}: {attack} on {kind}, test texts"
-            tests.append(_Test(kind, number, checkpoint, self._attack(title, checkpoint, examples, attack, 0)))
-        return tests
+        stages = [self._attack(checkpoint, "test", examples, attack, 0) for attack in attacks]
+        return [_Test(kind, number, checkpoint, stage) for stage in stages]
 
     def _measure(self, tests: Sequence["_Test"]) -> list[Result]:
         accuracies = {test.checkpoint.uri: _accuracy.remote(test.checkpoint.uri, self.data.uri) for test in tests}

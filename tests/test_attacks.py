@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flat_dist.assets import Assets
-from flat_dist.attack import resources
+from flat_dist.attack.provenance import RESOURCES, provenance
 from flat_dist.attack.session import AttackJob, AttackSession
 from flat_dist.config import UserError
 from flat_dist.data import shards
@@ -17,7 +17,7 @@ from flat_dist.data.shards import Example, Record, Swap
 from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
 
-RECIPES = sorted(resources.RESOURCES)
+RECIPES = sorted(RESOURCES)
 
 ODD_TEXTS = [
     "good",
@@ -80,7 +80,7 @@ def test_attacks_break_the_victim_and_change_only_words(
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_provenance_names_every_resource_with_its_hash(recipe: str, assets: Assets) -> None:
-    known = resources.provenance(recipe, "counterfit", assets)
+    known = provenance(recipe, "counterfit", assets)
     assert all(entry["source"] in ("stand-in", "original", "user") for entry in known.values())
     assert all(len(entry["sha256"]) == 64 for entry in known.values())
     assert ("synonyms" in known) == (recipe == "textfooler")

@@ -15,32 +15,11 @@ from typing import Any
 import nltk
 
 from flat_dist.assets import Assets
-from flat_dist.attack import synonyms
 
 POST_INSTALL_MARK = "post_install_check_3"
 """The file in its cache folder by which TextAttack 0.3.11 knows that it has downloaded everything."""
 REDIRECTED = ("TFHUB_CACHE_DIR", "PYTORCH_TRANSFORMERS_CACHE", "HF_HOME", "XDG_CACHE_HOME")
 """Environment variables that TextAttack sets to TA_CACHE_DIR."""
-
-
-RESOURCES = {
-    "textfooler": ("part_of_speech", "universal_tagset", "sentence_encoder"),
-    "pwws": ("wordnet", "stopwords"),
-}
-"""What each attack draws on, by the names of `Assets.provenance`; TextFooler on synonyms too."""
-
-
-def provenance(recipe: str, synonyms_source: str, assets: Assets) -> dict[str, dict[str, str]]:
-    """Where each resource of an attack came from: original, stand-in or the user's own, with its sha256.
-
-    Raises:
-        UserError: the synonyms cannot be had.
-    """
-    known = assets.provenance()
-    used = {name: known[name] for name in RESOURCES[recipe]}
-    if recipe == "textfooler":
-        used["synonyms"] = synonyms.provenance(synonyms_source, assets)
-    return used
 
 
 def activate(assets: Assets) -> None:

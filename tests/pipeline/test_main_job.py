@@ -1,0 +1,103 @@
+"""The main job as a user starts it, small; killed in the middle, it ends with what an undisturbed run ends with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from flat_dist.data.storage import Folder
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.tracking.mlflow import database
+
+pytestmark = pytest.mark.ray
+
+JOB = Path(__file__).parents[2] / "jobs" / "flat_round.py"
+SMALL = "--model.kernels 8 --training.rounds 1 --training.epochs 1 --training.epochs-per-round 1 --attack.sample 24"
+SMALL += " --attack.unit-size 4 --evaluation.sample 12 --evaluation.explain 4 --evaluation.steps 8 --run-name small"
+
+
+def start(storage: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(JOB), "--json", "--storage", str(storage), *SMALL.split()]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def finish(job: subprocess.Popen[str]) -> dict:
+    out, errors = job.communicate()
+    assert job.returncode == 0, errors
+    return json.loads(out.splitlines()[-1])
+
+
+def stages(storage: Path) -> dict[str, str]:
+    """What each stage came to: hashes of shards, or of the checkpoint."""
+    found = {}
+    for path in sorted((storage / "stages").iterdir()):
+        if path.name.startswith("attack"):
+            manifest = json.loads((path / "manifest.json").read_text())
+            found[path.name] = str([shard["sha256"] for shard in manifest["shards"]])
+        elif (path / checkpoints.DESCRIPTION).exists():
+            found[path.name] = checkpoints.fingerprint(Folder(path))
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(private_token: None, assets: object, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    storage = tmp_path_factory.mktemp("runs")
+    return storage, finish(start(storage))
+
+
+def test_the_table_has_every_kind_under_every_attack(undisturbed: tuple[Path, dict]) -> None:
+    results = undisturbed[1]["results"]
+    assert [(row["training"], row["attack"]) for row in results] == [
+        (kind, attack) for kind in ("base", "adv", "flat") for attack in ("textfooler", "pwws")
+    ]
+    for row in results:
+        assert row["round"] == 1
+        assert row["n"] == 12
+        assert 0 <= row["after_attack_accuracy"] <= row["accuracy"] + 0.5
+        assert row["trained_on"] == (row["attack"] == "textfooler")
+        assert 0 < row["pairs"] <= 4
+        assert 0 <= row["top5_intersection"] <= 1
+    saved = json.loads((undisturbed[0] / "small" / "results.json").read_text())
+    assert saved == results
+
+
+def test_mlflow_has_a_parent_and_a_child_for_each_kind(undisturbed: tuple[Path, dict]) -> None:
+    client = MlflowClient(database(str(undisturbed[0])))
+    experiment = client.get_experiment_by_name("flat_dist")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert sorted(runs) == ["small", "small-adv", "small-base", "small-flat"]
+    flat = runs["small-flat"]
+    assert flat.data.tags["mlflow.parentRunId"] == runs["small"].info.run_id
+    history = client.get_metric_history(flat.info.run_id, "test/textfooler/after_attack_accuracy")
+    assert {metric.step for metric in history} == {0, 1}
+    assert client.list_artifacts(flat.info.run_id, "shards/round-1")
+    assert {file.path for file in client.list_artifacts(runs["small"].info.run_id, "run")} >= {"run/results.json"}
+    assert all(run.info.status == "FINISHED" for run in runs.values())
+
+
+def test_killed_and_started_again_it_ends_with_the_same_shards_and_checkpoints(
+    undisturbed: tuple[Path, dict], tmp_path: Path
+) -> None:
+    job = start(tmp_path)
+    while not list(tmp_path.glob("stages/attack-*/*.arrow")):
+        assert job.poll() is None, job.communicate()[1]
+        time.sleep(0.05)
+    os.kill(job.pid, signal.SIGKILL)
+    job.communicate()
+    again = finish(start(tmp_path))
+    assert again["results"] == undisturbed[1]["results"]
+    assert stages(tmp_path) == stages(undisturbed[0])
+
+
+def test_the_same_command_again_repeats_nothing(undisturbed: tuple[Path, dict]) -> None:
+    storage, first = undisturbed
+    times = {path: path.stat().st_mtime_ns for path in storage.glob("stages/**/*")}
+    assert finish(start(storage)) == first
+    assert {path: path.stat().st_mtime_ns for path in storage.glob("stages/**/*")} == times
