@@ -32,6 +32,7 @@ check: install  ## lint, format, types and layers
 	$(BIN)/lint-imports
 
 ui: install  ## the MLflow UI on loopback
+	@mkdir -p runs
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
 		--backend-store-uri sqlite:///$(abspath runs)/mlflow.db --host 127.0.0.1 --port 5000 --workers 1
 

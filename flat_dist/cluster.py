@@ -35,8 +35,9 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except ConnectionError as error:
         raise UserError(
-            f"the Ray cluster at {os.environ.get('RAY_ADDRESS', 'auto')} cannot be reached: start it with "
-            "`ray start --head`, or unset RAY_ADDRESS to use this machine alone"
+            f"the Ray cluster at {os.environ.get('RAY_ADDRESS', 'this machine')} cannot be reached, or wants another "
+            "token (~/.ray/auth_token, RAY_AUTH_TOKEN): start it with `ray start --head`, or end it and unset "
+            "RAY_ADDRESS to use this machine alone"
         ) from error
     signal.signal(signal.SIGTERM, _interrupt)  # Ray installs a handler of its own, so ours comes after it
     try:
