@@ -4,6 +4,7 @@ What they remember depends on nothing but the texts themselves. It is forgotten 
 does not depend on what its worker did before.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,7 +12,11 @@ import torch
 from textattack import Attack
 from textattack.constraints.grammaticality import PartOfSpeech
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
-from textattack.shared import AttackedText
+from textattack.shared import AttackedText, attacked_text
+from textattack.shared.utils import words_from_text
+
+SHORT = 64
+"""Characters of a text whose words are worth remembering: single words, of which a text object asks for hundreds."""
 
 
 class WindowEncoder(UniversalSentenceEncoder):
@@ -58,8 +63,19 @@ class RememberingPartOfSpeech(PartOfSpeech):
         super().clear_cache()
 
 
+@functools.lru_cache(maxsize=2**16)
+def _words_of_short_text(text: str) -> tuple[str, ...]:
+    return tuple(words_from_text(text))
+
+
+def remembering_words(text: str) -> list[str]:
+    """`words_from_text`, a pure function, asked again for every word of every candidate text."""
+    return list(_words_of_short_text(text)) if len(text) <= SHORT else words_from_text(text)
+
+
 def accelerate(attack: Attack) -> None:
-    """Put drop-in constraints in the place of a recipe's own."""
+    """Put drop-in constraints in the place of a recipe's own, and have text objects remember the words of words."""
+    attacked_text.words_from_text = remembering_words
     for position, constraint in enumerate(attack.constraints):
         if type(constraint) is UniversalSentenceEncoder:
             names = ("threshold", "metric", "compare_against_original", "window_size", "skip_text_shorter_than_window")
