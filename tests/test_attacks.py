@@ -63,6 +63,24 @@ def test_results_are_stock_textattacks(recipe: str, session: AttackSession, vict
         assert (ours.status == "skipped") == skipped
 
 
+def test_tags_are_stock_textattacks_whichever_word_of_a_context_is_asked_about(
+    session: AttackSession, examples: pa.Table
+) -> None:
+    from textattack.constraints.grammaticality import PartOfSpeech
+
+    from flat_dist.attack.accelerate import LastTag
+
+    ours, stock = LastTag(), PartOfSpeech()
+    texts = [*examples["text"].to_pylist(), "the the film film the", "good"]
+    for text in texts:
+        words = text.split()
+        for position, word in enumerate(words):
+            before, after = words[max(position - 4, 0) : position], words[position + 1 : position + 4]
+            for candidate in (word, "run", "quickly", "the", word):
+                expected = stock._get_pos(before, candidate, after)
+                assert ours._get_pos(before, candidate, after) == expected
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_attacks_break_the_victim_and_change_only_words(
     recipe: str, session: AttackSession, victim: Folder, examples: pa.Table, tmp_path: Any
