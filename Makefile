@@ -13,8 +13,8 @@ install: $(STAMP)  ## the pinned set, this package, and the offline resources; a
 
 $(STAMP): requirements.lock pyproject.toml flat_dist/packages.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --progress-bar off --requirement requirements.lock
-	$(BIN)/pip install --quiet --progress-bar off --no-deps --editable .
+	$(BIN)/pip install --requirement requirements.lock
+	$(BIN)/pip install --no-deps --editable .
 	$(BIN)/python jobs/prepare.py
 	@touch $@
 

@@ -1,6 +1,7 @@
 """Runs one attack stage in a process of its own, so that a test can kill it: VICTIM OUTPUT EXAMPLES WORKERS."""
 
 import sys
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ from flat_dist import cluster
 from flat_dist.attack import pool
 from flat_dist.attack.session import AttackJob
 from flat_dist.config import AttackConfig
+from flat_dist.data.shards import Example, Record
 from flat_dist.progress import Display
 
 
@@ -19,8 +21,22 @@ def stage(victim: str, output: str, examples: pa.Table, recipe: str = "pwws") ->
     return pool.Stage("attack", job, examples)
 
 
+class SlowWorker(pool.AttackWorker):
+    """Takes a while for each example, so that its driver can be killed before it is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        attack = self.session.attack
+
+        def attack_slowly(job: AttackJob, example: Example) -> Record:
+            time.sleep(0.5)
+            return attack(job, example)
+
+        self.session.attack = attack_slowly
+
+
 if __name__ == "__main__":
     victim, output, examples, workers = sys.argv[1:]
     with cluster.connected(cpus=2), Display() as display:
         stages = [stage(victim, output, pq.read_table(examples))]
-        pool.generate(stages, AttackConfig(unit_size=4, workers=int(workers)), display)
+        pool.generate(stages, AttackConfig(unit_size=4, workers=int(workers)), display, SlowWorker)

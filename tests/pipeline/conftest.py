@@ -12,6 +12,7 @@ from flat_dist import cluster
 @pytest.fixture(scope="session", autouse=True)
 def private_token() -> None:
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    os.environ["RAY_ADDRESS"] = "local"  # never the cluster of somebody's `ray start`
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from flat_dist.progress import Display
 from flat_dist.training import distributed
 
 CONFIG = Config(model=ModelConfig(kernels=16, mask_hidden_size=8), training=TrainingConfig(batch_size=32))
-EPOCHS = 10
+EPOCHS = 30
 
 
 def job(folder: Folder, epochs: int = EPOCHS) -> distributed.TrainingJob:
