@@ -177,6 +177,21 @@ def test_workers_shares_average_to_the_whole_batch() -> None:
     torch.testing.assert_close(sum(shares) / 2, whole)
 
 
+def test_a_worker_without_a_share_adds_nothing_and_has_a_gradient_for_every_parameter() -> None:
+    model = make_model(KnownMask(1.5))
+    config = ObjectiveConfig(gamma=0.7, weighting="union")
+    whole = Objective(model, config, 10)(CLEAN.batch([0]), ADVERSARIAL.batch([0]))["loss"]
+    first, second = (
+        Objective(model, config, 10, world_size=2)(CLEAN.batch([0], rank, 2), ADVERSARIAL.batch([0], rank, 2))
+        for rank in (0, 1)
+    )
+    assert first.keys() == second.keys()
+    assert second["loss"].item() == 0
+    torch.testing.assert_close((first["loss"] + second["loss"]) / 2, whole)
+    second["loss"].backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 def test_pairs_without_swaps_cost_nothing_and_clean_data_alone_is_enough() -> None:
     model = make_model(KnownMask(1.5))
     objective = Objective(model, ObjectiveConfig(gamma=5.0), 10)

@@ -45,6 +45,10 @@ COLUMNS = {
 }
 
 
+def _by_attack(results: Sequence[Result]) -> list[Result]:
+    return sorted(results, key=lambda row: (not row.trained_on, row.attack))
+
+
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
 
@@ -56,7 +60,7 @@ def _name(row: Result) -> str:
 def table(results: Sequence[Result], title: str) -> Table:
     """Results for a terminal."""
     drawn = Table("attack", "training", *COLUMNS, title=title, title_justify="left")
-    for row in results:
+    for row in _by_attack(results):
         drawn.add_row(_name(row), row.training, *(column(row) for column in COLUMNS.values()))
     return drawn
 
@@ -65,5 +69,5 @@ def markdown(results: Sequence[Result]) -> str:
     """Results as a Markdown table."""
     head = ["attack", "training", *COLUMNS]
     lines = [head, ["---"] * 2 + ["---:"] * len(COLUMNS)]
-    lines += [[_name(row), row.training, *(column(row) for column in COLUMNS.values())] for row in results]
+    lines += [[_name(row), row.training, *(column(row) for column in COLUMNS.values())] for row in _by_attack(results)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

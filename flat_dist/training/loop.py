@@ -125,11 +125,14 @@ class Loop:
         self.objective.train()
         adversarial = self.data.adversarial
         steps = plan_epoch(len(self.data.clean), len(adversarial) if adversarial else 0, self.config, seed)
-        sums: dict[str, float] = defaultdict(float)
+        values: dict[str, list[Tensor]] = defaultdict(list)
         for step in steps:
             for name, value in self._train_step(step).items():
-                sums[name] += value.item()
-        return {name: total / len(steps) for name, total in sums.items()}
+                values[name].append(value)
+        means = torch.stack([torch.stack(of_steps).double().mean() for of_steps in values.values()])
+        if self.world_size > 1:
+            torch.distributed.all_reduce(means)
+        return dict(zip(values, (means / self.world_size).tolist(), strict=True))
 
     def _train_step(self, step: Step) -> dict[str, Tensor]:
         sources = (self.data.clean, self.data.adversarial)

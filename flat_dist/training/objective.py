@@ -87,6 +87,9 @@ class Objective(nn.Module):
         return {"loss": total, **terms}
 
     def _prediction_loss(self, batch: Batch) -> dict[str, Tensor]:
+        if not len(batch.labels_B):  # a small batch, of which other workers have the whole
+            names = ("cross_entropy", "prediction_loss", *(("mask_entropy",) if self.model.mask is not None else ()))
+            return dict.fromkeys(names, self._nothing())
         prediction: Prediction = self.model(batch.ids_BT, batch.real_BT)
         cross_entropy_B = cross_entropy(prediction.logits_BC, batch.labels_B, self.config.double_softmax)
         terms = {"cross_entropy": self._mean(cross_entropy_B, batch.count)}
@@ -107,6 +110,11 @@ class Objective(nn.Module):
             raise ValueError("an adversarial batch without swaps has no importance to compare")
         count = adversarial.swaps.pairs if self.config.pairs == "pairs" else union
         return self._mean(importance_difference(self.model, adversarial.swaps), count)
+
+    def _nothing(self) -> Tensor:
+        # Zero, with a gradient for every parameter: workers wait for one another's gradients.
+        parameters = [parameter.sum() for parameter in self.model.parameters() if parameter.requires_grad]
+        return 0.0 * torch.stack(parameters).sum()
 
     def _mean(self, values: Tensor, count: int) -> Tensor:
         return values.sum() * (self.world_size / count)

@@ -8,17 +8,19 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from flat_dist.config import Config
+from flat_dist.config import Config, to_dict
 from flat_dist.data import datasets, shards
 from flat_dist.data.shards import Record, Swap
 from flat_dist.data.storage import Folder
 from flat_dist.data.tables import write_table
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.progress import Display
 from flat_dist.training import distributed
 from flat_dist.training.loop import Loop
 from tests.pipeline import training_driver
@@ -97,6 +99,23 @@ def test_a_killed_run_goes_on_after_its_last_epoch(stage: Folder, local_ray: Non
         training_driver.train(stage)
     assert seen[0] > 1  # the first epoch after the restart was not the first of all
     check_result(stage, train_plainly(stage, training_driver.EPOCHS))
+
+
+def test_two_workers_that_share_each_batch_come_to_the_losses_of_one(stage: Folder, local_ray: None) -> None:
+    """Without dropout and masks, which are drawn by each worker; 320 texts in batches of 29 leave one for the last."""
+    training = replace(training_driver.CONFIG.training, workers=2, batch_size=29)
+    config = replace(training_driver.CONFIG, training=training)
+    description = (stage / "start").read_json(checkpoints.DESCRIPTION)
+    description["model"]["dropout"] = 0.0
+    (stage / "start").write_json(checkpoints.DESCRIPTION, description)
+    job = replace(training_driver.job(stage, 2), kind="adv", config=to_dict(config))
+    with Display(quiet=True) as display, display.stage("train", 2) as bar:
+        distributed.train(job, "stage", stage / "ray", stage / "result", bar)
+    start = distributed.start(job, config)
+    loop = Loop(start.model, distributed.load_data(job, config, start.encoder), config, job.name, job.learning_rate)
+    loop.run(2, lambda *_: None)
+    for ours, plain in zip((stage / "result").read_json("history.json"), loop.state.history, strict=True):
+        assert ours == pytest.approx(plain, abs=1e-5)
 
 
 @contextmanager
