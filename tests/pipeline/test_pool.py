@@ -97,6 +97,11 @@ def test_a_finished_stage_is_not_run_again(
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
 
 
+def hear_interrupts() -> None:
+    """A test run in the background ignores Ctrl-C, and its children would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_driver_goes_on_where_it_stopped(
     signal_number: int, undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, tmp_path: Path
@@ -105,7 +110,9 @@ def test_a_killed_driver_goes_on_where_it_stopped(
     output = tmp_path / "stage"
     command = [sys.executable, "-m", "tests.pipeline.attack_driver", victim.uri, str(output)]
     command += [str(tmp_path / "examples.parquet"), "1"]
-    driver = subprocess.Popen(command, stderr=(tmp_path / "stderr").open("w"), start_new_session=True)
+    driver = subprocess.Popen(
+        command, stderr=(tmp_path / "stderr").open("w"), start_new_session=True, preexec_fn=hear_interrupts
+    )
     while len(written := list(output.glob("*.arrow"))) < 2:
         assert driver.poll() is None, (tmp_path / "stderr").read_text()
         time.sleep(0.05)
