@@ -54,6 +54,8 @@ class Stage:
     job: AttackJob
     examples: pa.Table
     """Columns example_id, text and label."""
+    total: int = 0
+    """Units that it has in all, once it is open."""
     shards: dict[int, ShardInfo] = field(default_factory=dict)
     restarts: int = 0
     seconds: float = 0.0
