@@ -138,8 +138,20 @@ class AttackConfig:
     """Training examples attacked in a round, drawn anew each round; 0: all (paper: all, or 10,000 of IMDB and AG)."""
     synonyms: str = "counterfit"
     """TextFooler's neighbours: counterfit (offline stand-in), original (TextAttack's, downloaded), or a JSON file."""
-    unit_size: int = 32
-    """Examples per unit of work, which is one shard."""
+    unit_size: int = 0
+    """Examples per unit of work, which is one shard; 0: twice `concurrent`."""
+    concurrent: int = 0
+    """Examples that a worker attacks side by side; 0: 64 on a CPU, 256 on a GPU. Changes no result."""
+    batch_size: int = 0
+    """Texts that the victim sees at once; 0: 64 on a CPU, 1,024 on a GPU. Changes no result."""
+    cache_size: int = 16384
+    """Entries that each cache of a worker may hold (words, tags, predictions). Changes no result."""
+    max_queries: int = 0
+    """Texts that the victim may be asked about for one example, which then is a timeout; 0: no limit."""
+    max_seconds: float = 0.0
+    """Seconds of a worker that one example may take, before it is a timeout; 0: no limit."""
+    profile: bool = False
+    """Print where the time of each attack went; the manifests have it in any case."""
     workers: int = 0
     """Attack actors; 0: one for each free CPU."""
     device: str = "cpu"
@@ -228,7 +240,12 @@ LOWEST: dict[str, float] = {
     "training.clip": 0,
     "training.workers": 1,
     "attack.sample": 0,
-    "attack.unit_size": 1,
+    "attack.unit_size": 0,
+    "attack.concurrent": 0,
+    "attack.batch_size": 0,
+    "attack.cache_size": 1024,
+    "attack.max_queries": 0,
+    "attack.max_seconds": 0,
     "attack.workers": 0,
     "attack.gpus_per_worker": 0,
     "evaluation.sample": 0,

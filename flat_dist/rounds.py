@@ -17,20 +17,20 @@ import torch
 
 from flat_dist import assets
 from flat_dist.attack import pool, synonyms
+from flat_dist.attack.limits import resolve, unit_size
 from flat_dist.attack.provenance import provenance
 from flat_dist.attack.session import AttackJob
 from flat_dist.config import Config, UserError, content_hash, to_dict
-from flat_dist.data.batches import Encoder, encode_clean
+from flat_dist.data.batches import encode_clean
 from flat_dist.data.datasets import Dataset, sample
 from flat_dist.data.shards import read_shards
 from flat_dist.data.storage import Folder
 from flat_dist.data.tables import read_table, write_table
-from flat_dist.data.text import Vocabulary, tokenize
 from flat_dist.evaluation.accuracy import after_attack
 from flat_dist.evaluation.explain import changed_pairs, explain_pairs
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import vectors
-from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.models.initial import initial
 from flat_dist.progress import Display
 from flat_dist.seeds import derive_seed
 from flat_dist.tracking.mlflow import Tracker
@@ -165,15 +165,9 @@ class Run:
         }
         folder = self._stage("init", inputs)
         if not folder.exists(DONE):
-            texts = (tokenize(text) for text in self.dataset.train["text"].to_pylist())
-            encoder = Encoder(Vocabulary.build(texts, data.min_frequency), data.max_length)
-            torch.manual_seed(derive_seed(self.config.seed, "init"))
-            network = checkpoints.build(model, len(encoder.vocabulary), len(self.dataset.label_names), masked)
-            seed = derive_seed(self.config.seed, "vectors")
-            initial_VD, found = vectors.initial_vectors(model, encoder.vocabulary.words, seed)
-            network.embedding.weight.data.copy_(torch.from_numpy(initial_VD))
-            self.display.say(f"vocabulary: {len(encoder.vocabulary)} words, {found} with pretrained vectors")
-            checkpoints.save(Checkpoint(network, model, encoder, self.dataset.label_names), folder)
+            checkpoint, found = initial(self.config, self.dataset, masked)
+            self.display.say(f"vocabulary: {len(checkpoint.encoder.vocabulary)} words, {found} with pretrained vectors")
+            checkpoints.save(checkpoint, folder)
             folder.write_json(DONE, inputs)
         return folder
 
@@ -222,15 +216,17 @@ class Run:
         }
 
     def _attack(self, checkpoint: Folder, split: str, examples: pa.Table, recipe: str, number: int) -> pool.Stage:
+        limits = resolve(self.config.attack)
         identity = {
             "recipe": recipe,
             "resources": provenance(recipe, self.config.attack.synonyms, assets.prepare()),
             "checkpoint": checkpoints.fingerprint(checkpoint),
             "seed": self.config.seed,
+            "limits": {"queries": limits.max_queries, "seconds": limits.max_seconds},
             "versions": {name: metadata.version(name) for name in ("textattack", "torch", "nltk")},
         }
         attacked = content_hash([examples["example_id"].to_pylist(), self.dataset.fingerprint])
-        inputs = {**identity, "examples": attacked, "unit_size": self.config.attack.unit_size, "round": number}
+        inputs = {**identity, "examples": attacked, "unit_size": unit_size(self.config.attack), "round": number}
         job = AttackJob(
             recipe=recipe,
             checkpoint=checkpoint.uri,
@@ -239,6 +235,7 @@ class Run:
             round_number=number,
             seed=self.config.seed,
             device=self.config.attack.device,
+            limits=limits,
             identity=identity,
         )
         model = checkpoint.name.removeprefix("train-").rpartition("-")[0]

@@ -1,23 +1,22 @@
 """The attacks, driven by one table of recipes: stock TextAttack's results, rows that can be trusted."""
 
-import random
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from flat_dist.assets import Assets
+from flat_dist.attack.limits import resolve
 from flat_dist.attack.provenance import RESOURCES, provenance
 from flat_dist.attack.session import AttackJob, AttackSession
-from flat_dist.config import UserError
+from flat_dist.config import AttackConfig, UserError
 from flat_dist.data import shards
 from flat_dist.data.shards import Example, Record, Swap
 from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
 
 RECIPES = sorted(RESOURCES)
+LIMITS = resolve(AttackConfig())
 
 ODD_TEXTS = [
     "good",
@@ -36,7 +35,7 @@ def session(assets: Assets) -> AttackSession:
 
 
 def make_job(recipe: str, victim: Folder, output: str = "nowhere") -> AttackJob:
-    return AttackJob(recipe, victim.uri, "counterfit", output, 1, 3, "cpu", {"recipe": recipe})
+    return AttackJob(recipe, victim.uri, "counterfit", output, 1, 3, "cpu", LIMITS, {"recipe": recipe})
 
 
 def stock_results(recipe: str, session: AttackSession, victim: Folder, texts: list[tuple[str, int]]) -> list[Any]:
@@ -56,7 +55,7 @@ def test_results_are_stock_textattacks(recipe: str, session: AttackSession, vict
     stock = stock_results(recipe, session, victim, texts)
     job = make_job(recipe, victim)
     for (text, label), theirs in zip(texts, stock, strict=True):
-        ours = session.attack(job, Example(text, text, label))
+        (ours,) = session.attack(job, [Example(text, text, label)])
         skipped = type(theirs).__name__ == "SkippedAttackResult"
         assert ours.perturbed_text == (text if skipped else theirs.perturbed_result.attacked_text.text)
         assert ours.num_queries == theirs.num_queries
@@ -68,17 +67,22 @@ def test_tags_are_stock_textattacks_whichever_word_of_a_context_is_asked_about(
 ) -> None:
     from textattack.constraints.grammaticality import PartOfSpeech
 
-    from flat_dist.attack.accelerate import LastTag
+    from flat_dist.attack.tagger import Tagger
 
-    ours, stock = LastTag(), PartOfSpeech()
-    texts = [*examples["text"].to_pylist(), "the the film film the", "good"]
-    for text in texts:
+    contexts, positions, expected = [], [], []
+    stock = PartOfSpeech()
+    for text in [*examples["text"].to_pylist(), "the the film film the", "good", "1999 well-made -x 3d"]:
         words = text.split()
         for position, word in enumerate(words):
             before, after = words[max(position - 4, 0) : position], words[position + 1 : position + 4]
-            for candidate in (word, "run", "quickly", "the", word):
-                expected = stock._get_pos(before, candidate, after)
-                assert ours._get_pos(before, candidate, after) == expected
+            for candidate in (word, "run", "quickly", "the", "Mr", "-START-"):
+                contexts.append((*before, candidate, *after))
+                positions.append(contexts[-1].index(candidate))
+                expected.append(stock._get_pos(before, candidate, after))
+    assert len(set(expected)) > 5
+    assert Tagger("universal", 4096).tag(contexts, positions).tolist() == expected
+    one_by_one = Tagger("universal", 16)  # forgets all the time
+    assert [one_by_one.tag([c], [p])[0] for c, p in zip(contexts, positions, strict=True)] == expected
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -104,23 +108,6 @@ def test_provenance_names_every_resource_with_its_hash(recipe: str, assets: Asse
     assert ("synonyms" in known) == (recipe == "textfooler")
 
 
-def test_an_attack_that_raises_becomes_a_row_and_the_random_state_is_the_examples_own(session: AttackSession) -> None:
-    from flat_dist.attack.records import attack_example
-
-    drawn = []
-
-    class Raises:
-        def attack(self, text: str, label: int) -> None:
-            drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
-            raise KeyError("lost")
-
-    for example_id in ("a", "b", "a"):
-        record = attack_example(Raises(), Example(example_id, "a film", 1), seed=5)
-        assert (record.status, record.error) == ("error", "KeyError: 'lost'")
-        assert record.perturbed_text == "a film"
-    assert drawn[0] == drawn[2] != drawn[1]
-
-
 def test_success_is_decided_by_a_new_prediction(session: AttackSession, victim: Folder) -> None:
     from flat_dist.attack.records import to_rows
 
@@ -142,7 +129,7 @@ def test_swaps_are_the_words_that_differ(session: AttackSession) -> None:
 
 def test_an_unknown_recipe_is_refused(session: AttackSession, victim: Folder) -> None:
     with pytest.raises(UserError, match=r"did you mean .textfooler."):
-        session.attack(make_job("textfoler", victim), Example("a", "a film", 1))
+        session.attack(make_job("textfoler", victim), [Example("a", "a film", 1)])
 
 
 def test_a_table_of_the_users_own_is_what_textfooler_chooses_from(
@@ -151,8 +138,8 @@ def test_a_table_of_the_users_own_is_what_textfooler_chooses_from(
     words = {word for text in examples["text"].to_pylist() for word in text.split() if word.isalpha()}
     table = tmp_path / "table.json"
     table.write_text(shards.json.dumps({word: ["film", "movie"] for word in words}))
-    job = AttackJob("textfooler", victim.uri, str(table), "nowhere", 1, 3, "cpu", {})
+    job = AttackJob("textfooler", victim.uri, str(table), "nowhere", 1, 3, "cpu", LIMITS, {})
     rows = [Example(row["example_id"], row["text"], row["label"]) for row in examples.to_pylist()]
-    swaps = [swap for row in rows for swap in session.attack(job, row).swaps]
+    swaps = [swap for record in session.attack(job, rows) for swap in record.swaps]
     assert swaps
     assert {swap.substitute for swap in swaps} <= {"film", "movie"}

@@ -7,7 +7,7 @@ over the text, projected, divided by the root of the text's length, and pass two
 Why not `conv1d`: windows around a replaced word are nearly equal to one another. What a layer puts out at a position
 depends on few pieces around it, so each distinct context in a batch is computed once, and looked up wherever it occurs.
 A convolution is a sum over offsets, `sum_k x[t + k] @ weight[k]`; the products are made once for each distinct row, and
-an embedding bag adds those that a context needs.
+an embedding bag adds those that a context needs. The first layer's rows are pieces, whose products are remembered.
 
 Shape letters: N texts, P positions (pieces of all texts), S slots (positions and the gaps around texts), R distinct
 rows of a layer (row 0 is zero: outside the text), K offsets of an n-gram, D features.
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import sentencepiece
 import torch
 from torch import Tensor
@@ -33,6 +34,13 @@ OFFSETS = ((0, 1), (-1, 0, 1), (-2, -1, 0, 1, 2))
 """Which neighbours the n-grams of each branch read."""
 GAP = 2
 """Empty slots before, between and after texts: as far as an n-gram reaches."""
+MOST = 2**62
+"""Keys of n-grams stay below this."""
+CENTRES = tuple(offsets.index(0) for offsets in OFFSETS)
+HIDDEN_DIM = 256
+"""Features of each branch."""
+LEAST_ROWS = 4
+"""Texts or pieces of a matrix product, at least: one of fewer rows is summed in another order on a CPU."""
 TABLES = 17
 """Piece i is row i // 17 of table i % 17; each table has its own scale of quantisation."""
 
@@ -44,12 +52,15 @@ class SentenceEncoder:
         folder: holds sp.model (SentencePiece) and weights.npz, see `Assets.sentence_encoder`.
         device: where the arithmetic is done.
         batch_tokens: pieces encoded at once; a longer text is a batch of its own.
+        cache_size: pieces remembered, 15 kB each.
 
     Raises:
         UserError: a file is missing or is not what it should be.
     """
 
-    def __init__(self, folder: Path, device: torch.device | str = "cpu", batch_tokens: int = 2048) -> None:
+    def __init__(
+        self, folder: Path, device: torch.device | str = "cpu", batch_tokens: int = 4096, cache_size: int = 4096
+    ) -> None:
         self.device = torch.device(device)
         self.batch_tokens = batch_tokens
         try:
@@ -59,9 +70,10 @@ class SentenceEncoder:
             raise UserError(
                 f"cannot read the sentence encoder in {folder} ({error}): delete it and run again"
             ) from error
+        self._known = _Pieces(self._weights, cache_size)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Encode each text by itself.
+        """Encode each text by itself; on a CPU no encoding depends on what else is in the batch.
 
         Returns:
             (N, 512) float32 on the encoder's device, rows of length 1.
@@ -72,34 +84,41 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def _encode(self, pieces: list[list[int]]) -> Tensor:
-        weights = self._weights
+        count = len(pieces)
+        pieces = pieces + pieces[-1:] * (LEAST_ROWS - count)
         lengths_N = np.array([len(text) for text in pieces])
         slots_S, positions_P = _lay_out(pieces, lengths_N)
-        distinct_R, row_S = np.unique(slots_S, return_inverse=True)  # the gap, -1, comes first: row 0
-        embedded_RD = weights.embed(self._index(distinct_R[1:]))
-        features, rows = [embedded_RD], [row_S[positions_P] - 1]
-        for x_RD, offsets, layers in zip(weights.branch_inputs(embedded_RD), OFFSETS, weights.layers, strict=True):
-            layer_row_S = row_S
-            for weight, bias in layers:
-                context_RK, layer_row_S = _contexts(layer_row_S, positions_P, offsets)
-                x_RD = self._convolve(x_RD, weight, bias, context_RK, offsets.index(0))
-            features.append(x_RD)
+        row_S = self._known.rows(slots_S)
+        features, rows = [self._known.embedded], [row_S[positions_P]]
+        for branch, offsets in enumerate(OFFSETS):
+            context_RK, layer_row_S = _contexts(row_S, positions_P, offsets)
+            x_RD = self._first_layer(branch, context_RK)
+            context_RK, layer_row_S = _contexts(layer_row_S, positions_P, offsets)
+            features.append(self._second_layer(branch, x_RD, context_RK))
             rows.append(layer_row_S[positions_P] - 1)
-        return self._pool(features, rows, lengths_N)
+        return self._pool(features, rows, lengths_N)[:count]
 
-    def _convolve(self, x_RD: Tensor, weight: Tensor, bias: Tensor, context_RK: np.ndarray, centre: int) -> Tensor:
+    def _first_layer(self, branch: int, context_RK: np.ndarray) -> Tensor:
+        _, bias = self._weights.layers[branch][0]
+        x_RD = self._known.inputs[branch].index_select(0, self._index(context_RK[:, CENTRES[branch]]))
+        return self._convolve(x_RD, self._known.products[branch], bias, context_RK)
+
+    def _second_layer(self, branch: int, x_RD: Tensor, context_RK: np.ndarray) -> Tensor:
+        weight, bias = self._weights.layers[branch][1]
+        products = _products(x_RD, weight)
+        centre_RD = x_RD.index_select(0, self._index(context_RK[:, CENTRES[branch]] - 1))
+        return self._convolve(centre_RD, products, bias, context_RK)
+
+    def _convolve(self, centre_RD: Tensor, products: Tensor, bias: Tensor, context_RK: np.ndarray) -> Tensor:
         order = context_RK.shape[1]
-        products = x_RD.new_empty(len(x_RD) + 1, weight.shape[1])
-        products[0] = 0
-        torch.mm(x_RD, weight, out=products[1:])
         context = self._index(context_RK * order + np.arange(order))
         sum_RD = F.embedding_bag(context, products.view(-1, len(bias)), mode="sum")
-        return sum_RD.add_(bias).relu_().add_(x_RD.index_select(0, self._index(context_RK[:, centre] - 1)))
+        return sum_RD.add_(bias).relu_().add_(centre_RD)
 
     def _pool(self, features: list[Tensor], rows: list[np.ndarray], lengths_N: np.ndarray) -> Tensor:
         weights = self._weights
         # The last branch reads the widest context: positions that share its row share all other rows.
-        _, first_R, row_P = np.unique(rows[-1], return_index=True, return_inverse=True)
+        first_R, row_P = _distinct(rows[-1])
         joined_RD = torch.cat(
             [feature.index_select(0, self._index(row[first_R])) for feature, row in zip(features, rows, strict=True)], 1
         )
@@ -111,6 +130,46 @@ class SentenceEncoder:
 
     def _index(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(index).to(self.device)
+
+
+class _Pieces:
+    """What the first layer needs of each piece, remembered until there are too many."""
+
+    def __init__(self, weights: "_Weights", size: int):
+        self.weights, self.size = weights, size
+        self._forget(size)
+
+    def _forget(self, size: int) -> None:
+        # Row 0 is what lies outside a text.
+        new = self.weights.low.new_zeros
+        self.embedded = new(size + 1, EMBEDDING_DIM)
+        self.inputs = [new(size + 1, HIDDEN_DIM) for _ in OFFSETS]
+        self.products = [new(size + 1, len(offsets) * HIDDEN_DIM) for offsets in OFFSETS]
+        self._row = np.zeros(len(self.weights.table), dtype=np.int64)
+        self._count = 0
+
+    def rows(self, slots_S: np.ndarray) -> np.ndarray:
+        """Row of the piece in each slot; 0 in gaps, which hold -1."""
+        pieces = np.unique(slots_S[slots_S >= 0])
+        new = pieces[self._row[pieces] == 0]
+        if self._count + len(new) > len(self.embedded) - 1:
+            self._forget(max(self.size, len(pieces)))
+            new = pieces
+        if len(new):
+            self._learn(new)
+        return np.where(slots_S >= 0, self._row[slots_S], 0)
+
+    def _learn(self, pieces: np.ndarray) -> None:
+        start, end = self._count + 1, self._count + len(pieces) + 1
+        padded = np.concatenate([pieces, np.repeat(pieces[-1:], max(LEAST_ROWS - len(pieces), 0))])
+        embedded_RD = self.weights.embed(torch.from_numpy(padded).to(self.embedded.device))
+        self.embedded[start:end] = embedded_RD[: len(pieces)]
+        for branch, x_RD in enumerate(self.weights.branch_inputs(embedded_RD)):
+            weight, _ = self.weights.layers[branch][0]
+            self.inputs[branch][start:end] = x_RD[: len(pieces)]
+            self.products[branch][start:end] = (x_RD @ weight)[: len(pieces)]
+        self._row[pieces] = np.arange(start, end)
+        self._count = end - 1
 
 
 @dataclass(frozen=True)
@@ -200,10 +259,29 @@ def _lay_out(pieces: list[list[int]], lengths_N: np.ndarray) -> tuple[np.ndarray
 def _contexts(row_S: np.ndarray, positions_P: np.ndarray, offsets: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     # The distinct n-grams (R, K) of rows, and for each slot the row (from 1; 0 in gaps) of the n-gram around it.
     gram_PK = row_S[positions_P[:, None] + np.array(offsets)]
+    rows = row_S.max() + 1
     key_P = gram_PK[:, 0]
     for column_P in gram_PK.T[1:]:
-        key_P = np.unique(key_P, return_inverse=True)[1] * (row_S.max() + 1) + column_P
-    _, first_R, gram_P = np.unique(key_P, return_index=True, return_inverse=True)
+        if key_P.max() > MOST // rows:
+            key_P = _distinct(key_P)[1]
+        key_P = key_P * rows + column_P
+    first_R, gram_P = _distinct(key_P)
     context_row_S = np.zeros_like(row_S)
     context_row_S[positions_P] = gram_P + 1
     return gram_PK[first_R], context_row_S
+
+
+def _distinct(value_P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # Where each distinct value comes first (R), and which of them each position has (P).
+    which_P, distinct_R = pd.factorize(value_P)
+    first_R = np.empty(len(distinct_R), dtype=np.int64)
+    first_R[which_P[::-1]] = np.arange(len(value_P))[::-1]
+    return first_R, which_P
+
+
+def _products(x_RD: Tensor, weight: Tensor) -> Tensor:
+    # Row 0 is what lies outside a text.
+    products = x_RD.new_empty(len(x_RD) + 1, weight.shape[1])
+    products[0] = 0
+    torch.mm(x_RD, weight, out=products[1:])
+    return products

@@ -5,7 +5,6 @@ driver replaces the actor and tries the unit again; a unit that kills a second a
 and the example that kills is set aside as a row with status error.
 """
 
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,8 @@ import pyarrow as pa
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from flat_dist.attack import profile
+from flat_dist.attack.limits import unit_size
 from flat_dist.attack.session import AttackJob, AttackSession
 from flat_dist.config import AttackConfig, UserError
 from flat_dist.data.shards import (
@@ -58,13 +59,13 @@ class Stage:
     """Units that it has in all, once it is open."""
     shards: dict[int, ShardInfo] = field(default_factory=dict)
     restarts: int = 0
-    seconds: float = 0.0
-    """Time that actors spent on it in this call, added up."""
+    seconds: Counter[str] = field(default_factory=Counter)
+    """Seconds that actors spent on it in this call, added up, by component (`flat_dist.attack.profile`)."""
 
-    def open(self, number: int, unit_size: int) -> list[Unit]:
+    def open(self, number: int, size: int) -> list[Unit]:
         """Its units that no whole shard holds yet, the longest first; the others' shards are taken over."""
         rows = [Example(row["example_id"], row["text"], row["label"]) for row in self.examples.to_pylist()]
-        chunks = [tuple(rows[start : start + unit_size]) for start in range(0, len(rows), unit_size)]
+        chunks = [tuple(rows[start : start + size]) for start in range(0, len(rows), size)]
         self.shards = finished_units(Folder(self.job.output), [[example.example_id for example in c] for c in chunks])
         units = [Unit(number, index, chunk) for index, chunk in enumerate(chunks) if index not in self.shards]
         self.total = len(chunks)
@@ -79,7 +80,8 @@ class Stage:
         """Write the manifest if no unit is missing."""
         if len(self.shards) < self.total:
             return False
-        timings = {"worker_seconds": round(self.seconds, 3), "restarts": self.restarts}
+        seconds = {name: round(spent, 3) for name, spent in self.seconds.items()}
+        timings = {"worker_seconds": round(sum(seconds.values()), 3), "profile": seconds, "restarts": self.restarts}
         write_manifest(Folder(self.job.output), self.shards.values(), self.job.identity, timings)
         return True
 
@@ -100,15 +102,16 @@ class AttackWorker:
     def ready(self) -> None:
         """Returns once the worker can attack."""
 
-    def run(self, job: AttackJob, unit: Unit) -> tuple[ShardInfo, float]:
-        """Attack a unit and write its shard; with it come the seconds that took."""
-        began = time.monotonic()
+    def run(self, job: AttackJob, unit: Unit) -> tuple[ShardInfo, dict[str, float]]:
+        """Attack a unit and write its shard; with it come the seconds that took, by component."""
+        before = self.session.profile.seconds()
         info = self.session.run(job, unit.number, unit.examples)
-        return info, time.monotonic() - began
+        after = self.session.profile.seconds()
+        return info, {name: after[name] - before[name] for name in after}
 
     def attack(self, job: AttackJob, example: Example) -> Record:
         """Attack one example."""
-        return self.session.attack(job, example)
+        return self.session.attack(job, [example])[0]
 
     def write(self, job: AttackJob, number: int, records: Sequence[Record]) -> ShardInfo:
         """Write the shard of a unit that was attacked example by example."""
@@ -170,7 +173,7 @@ class Pool:
         else:
             if unit is not None:
                 info, seconds = result
-                self.stages[unit.stage].seconds += seconds
+                self.stages[unit.stage].seconds.update(seconds)
                 self._keep(unit, info)
             self._give(actor)
 
@@ -232,7 +235,7 @@ def generate(
     todo = [stage for stage in distinct.values() if read_manifest(Folder(stage.job.output)) is None]
     if not todo:
         return
-    waiting = deque(unit for number, stage in enumerate(todo) for unit in stage.open(number, config.unit_size))
+    waiting = deque(unit for number, stage in enumerate(todo) for unit in stage.open(number, unit_size(config)))
     bars = [display.bar(stage.title, stage.examples.num_rows) for stage in todo]
     for stage, bar in zip(todo, bars, strict=True):
         bar.advance(sum(info.rows for info in stage.shards.values()), stage.describe())
@@ -240,6 +243,9 @@ def generate(
             bar.finish()
     options, size = placement(config)
     Pool(todo, bars, ray.remote(max_restarts=0, max_task_retries=0, **options)(worker).remote, waiting).run(size)
+    if config.profile:
+        for stage in todo:
+            display.say(f"{stage.title}: {profile.describe(stage.seconds)}")
 
 
 def placement(config: AttackConfig) -> tuple[dict[str, float], int]:

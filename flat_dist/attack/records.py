@@ -1,6 +1,8 @@
-"""Attack one example, and make rows of a shard from the results. No Ray here."""
+"""Attack examples, and make rows of a shard from the results. No Ray here."""
 
+import math
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,8 +11,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 from textattack import Attack
-from textattack.attack_results import AttackResult, SkippedAttackResult
+from textattack.attack_results import FailedAttackResult, SkippedAttackResult
+from textattack.shared import AttackedText
 
+from flat_dist.attack.engine import Engine
+from flat_dist.attack.limits import Limits
+from flat_dist.attack.search import LimitError
+from flat_dist.attack.texts import UnusualTextError
 from flat_dist.data.alignment import align_spans
 from flat_dist.data.shards import Example, Record, Swap, to_table
 from flat_dist.data.text import clean, tokenize
@@ -18,25 +25,65 @@ from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.seeds import derive_seed
 
 
-def attack_example(attack: Attack, example: Example, seed: int) -> Record:
-    """Attack one example; whatever goes wrong becomes a row with status error.
+def attack_examples(engine: Engine, stock: Attack, examples: Sequence[Example], seed: int) -> list[Record]:
+    """Attack examples; whatever goes wrong with one becomes a row with status error.
+
+    A text that the engine cannot take apart is left to `stock`, the TextAttack attack that the engine stands for.
+    """
+    records = {}
+    for number, search, error in engine.attack((example.text, example.label) for example in examples):
+        example = examples[number]
+        if isinstance(error, UnusualTextError):
+            records[number] = attack_with_textattack(stock, example, seed, engine.limits)
+        elif error is not None or search is None:
+            records[number] = _failure(example, error)
+        else:
+            records[number] = _record(example, search.status, search.current.text, search.num_queries)
+    return [records[number] for number in range(len(examples))]
+
+
+def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: Limits) -> Record:
+    """Attack one example with TextAttack alone, within the limits.
 
     The random state depends on the run's seed and the example's id alone, not on what was attacked before.
     """
     _seed_everything(derive_seed(seed, example.example_id))
-    record = Record(example.example_id, example.label, example.text, example.text, "error")
+    best = AttackedText(example.text)
+    deadline = time.monotonic() + (limits.max_seconds or math.inf)
+
+    def get_transformations(current: AttackedText, **settings: Any) -> list[AttackedText]:
+        # A greedy search asks what to make of the best text it has.
+        nonlocal best
+        best = current
+        if time.monotonic() > deadline:
+            raise LimitError
+        return attack.get_transformations(current, **settings)
+
+    attack.search_method.get_transformations = get_transformations
+    attack.goal_function.query_budget = limits.max_queries or math.inf
     try:
         result = attack.attack(example.text, example.label)
+    except LimitError:
+        return _record(example, "timeout", best.text, attack.goal_function.num_queries)
     except Exception as error:  # A shard keeps a row for every example.
-        return replace(record, error=f"{type(error).__name__}: {error}")
+        return _failure(example, error)
+    finally:
+        attack.clear_cache()
     if isinstance(result, SkippedAttackResult):
-        return replace(record, status="skipped", num_queries=result.num_queries)
-    return replace(record, status="failed", **_outcome(example.text, result))
+        return _record(example, "skipped", example.text, result.num_queries)
+    failed, exhausted = isinstance(result, FailedAttackResult), result.num_queries == limits.max_queries
+    status = "successful" if not failed else "timeout" if exhausted else "failed"
+    return _record(example, status, result.perturbed_result.attacked_text.text, result.num_queries)
 
 
-def _outcome(text: str, result: AttackResult) -> dict[str, Any]:
-    perturbed = result.perturbed_result.attacked_text.text
-    return {"perturbed_text": perturbed, "swaps": find_swaps(text, perturbed), "num_queries": result.num_queries}
+def _record(example: Example, status: str, perturbed: str, num_queries: int) -> Record:
+    swaps = find_swaps(example.text, perturbed) if perturbed != example.text else ()
+    return Record(example.example_id, example.label, example.text, perturbed, status, swaps, num_queries)
+
+
+def _failure(example: Example, error: Exception | None) -> Record:
+    cause = f"{type(error).__name__}: {error}"
+    return Record(example.example_id, example.label, example.text, example.text, "error", error=cause)
 
 
 def _seed_everything(seed: int) -> None:
@@ -67,8 +114,13 @@ def to_rows(records: Sequence[Record], victim: Checkpoint, round_number: int, me
         for name in ("original_text", "perturbed_text")
     )
     wrong = (perturbed.argmax(1) != torch.tensor([record.label for record in records], dtype=torch.int64)).tolist()
-    judged = [
-        replace(record, status="successful") if record.status == "failed" and is_wrong else record
-        for record, is_wrong in zip(records, wrong, strict=True)
-    ]
+    judged = [_judge(record, is_wrong) for record, is_wrong in zip(records, wrong, strict=True)]
     return to_table(judged, original.tolist(), perturbed.tolist(), round_number, metadata)
+
+
+def _judge(record: Record, is_wrong: bool) -> Record:
+    if record.status in ("skipped", "error"):
+        return record
+    if is_wrong:
+        return replace(record, status="successful")
+    return replace(record, status="failed") if record.status == "successful" else record

@@ -8,6 +8,8 @@ import torch
 
 from flat_dist import assets
 from flat_dist.attack import resources
+from flat_dist.attack.limits import Limits
+from flat_dist.attack.profile import Profile
 from flat_dist.data.shards import Example, Record, ShardInfo, write_shard
 from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
@@ -28,6 +30,7 @@ class AttackJob:
     """0 for attacks that only measure."""
     seed: int
     device: str
+    limits: Limits
     identity: Mapping[str, Any]
     """Recipe, resources, checkpoint hash, seed and versions, as written into every shard."""
 
@@ -44,24 +47,25 @@ class AttackSession:
 
         self._accelerate, self._recipes, self._records = accelerate, recipes, records
         self._linguistics: dict[tuple[str, str], Any] = {}
+        self.profile = Profile()
         self.job: AttackJob | None = None
 
     def run(self, job: AttackJob, number: int, examples: Sequence[Example]) -> ShardInfo:
         """Attack a unit and write its shard, whose bytes depend on nothing that was done before."""
-        self._turn_to(job)
-        self._accelerate.forget(self.engine)
-        return self.write(job, number, [self.attack(job, example) for example in examples])
+        return self.write(job, number, self.attack(job, examples))
 
-    def attack(self, job: AttackJob, example: Example) -> Record:
-        """Attack one example."""
+    def attack(self, job: AttackJob, examples: Sequence[Example]) -> list[Record]:
+        """Attack examples."""
         self._turn_to(job)
-        return self._records.attack_example(self.engine, example, job.seed)
+        with self.profile.whole:
+            return self._records.attack_examples(self.engine, self.stock, examples, job.seed)
 
     def write(self, job: AttackJob, number: int, records: Sequence[Record]) -> ShardInfo:
         """Predict all texts again and write the shard."""
         self._turn_to(job)
-        table = self._records.to_rows(records, self.checkpoint, job.round_number, job.identity)
-        return write_shard(Folder(job.output), number, table)
+        with self.profile.whole:
+            table = self._records.to_rows(records, self.checkpoint, job.round_number, job.identity)
+            return write_shard(Folder(job.output), number, table)
 
     def _turn_to(self, job: AttackJob) -> None:
         if job == self.job:
@@ -72,6 +76,6 @@ class AttackSession:
         if key not in self._linguistics:
             self._linguistics[key] = self._recipes.Linguistics(self.assets, *key)
         self.checkpoint = checkpoints.load(Folder(job.checkpoint), job.device)
-        self.engine = self._recipes.build(job.recipe, Victim(self.checkpoint), self._linguistics[key])
-        self._accelerate.accelerate(self.engine)
+        self.stock = self._recipes.build(job.recipe, Victim(self.checkpoint), self._linguistics[key])
+        self.engine = self._accelerate.accelerate(self.stock, job.limits, self.profile)
         self.job = job

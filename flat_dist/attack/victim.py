@@ -18,3 +18,11 @@ class Victim(ModelWrapper):
     def __call__(self, text_input_list: Sequence[str], **_: object) -> torch.Tensor:
         """Class probabilities of texts."""
         return self.checkpoint.probabilities(text_input_list)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """What the model sees of a text."""
+        return self.checkpoint.encoder.encode(text)
+
+    def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int) -> torch.Tensor:
+        """Class probabilities of encoded texts."""
+        return self.checkpoint.predict(ids, batch_size)

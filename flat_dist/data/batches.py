@@ -3,17 +3,20 @@
 Shapes: B texts, T words, S swaps, W words on one side of a swap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from flat_dist.data.text import Vocabulary, clean, tokenize
+from flat_dist.data.text import SPANNING, Vocabulary, clean, tokenize
 
 PADDING = 0
+REMEMBERED = 2**16
+"""Words whose indices an encoder remembers."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,25 @@ class Encoder:
     max_length: int
     """Words kept of a text."""
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str) -> tuple[int, ...]:
         """Word indices of a text, cut to `max_length`; a text without words is one unknown word."""
-        words = tokenize(clean(text))[: self.max_length]
-        return self.vocabulary.encode(words) if words else self.vocabulary.encode([""])
+        if SPANNING.search(text):
+            ids = self._encode(text)
+        else:
+            # Cleaned part by part, which remembers the parts: texts under attack differ in one word.
+            ids = []
+            for part in text.split(" "):
+                ids += self._encode_part(part)
+                if len(ids) >= self.max_length:
+                    break
+        return tuple(ids[: self.max_length] or self.vocabulary.encode([""]))
+
+    def _encode(self, text: str) -> list[int]:
+        return self.vocabulary.encode(tokenize(clean(text)))
+
+    @cached_property
+    def _encode_part(self) -> Callable[[str], list[int]]:
+        return lru_cache(REMEMBERED)(self._encode)
 
     def encode_words(self, words: str) -> list[int]:
         """Word indices of one side of a swap."""
@@ -75,7 +93,7 @@ SwapIds = tuple[tuple[list[int], list[int]], ...]
 class Examples:
     """Encoded texts with labels; `swaps` only where they are adversarial."""
 
-    ids: tuple[list[int], ...]
+    ids: tuple[Sequence[int], ...]
     labels: np.ndarray
     swaps: tuple[SwapIds, ...] | None = None
 

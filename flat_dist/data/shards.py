@@ -156,7 +156,7 @@ def finished_units(folder: Folder, units: Sequence[Sequence[str]]) -> dict[int, 
 
 
 def write_manifest(
-    folder: Folder, shards: Iterable[ShardInfo], identity: Mapping[str, Any], timings: Mapping[str, float]
+    folder: Folder, shards: Iterable[ShardInfo], identity: Mapping[str, Any], timings: Mapping[str, Any]
 ) -> None:
     """Commit the shards: everything about the stage that its readers may rely on."""
     listed = sorted(shards, key=lambda shard: shard.name)

@@ -30,6 +30,8 @@ _ENTITY = re.compile(r"&#x[\da-f]{2,6};|&?#\d{2,6};|&[a-z]{2,8};|\b(?:quot|amp|l
 """HTML entities, and those that lost their ampersand, of which AG News is full (`#39;`)."""
 
 _TAG = re.compile(r"</?[a-z][^<>]*>")
+SPANNING = re.compile("[<;]")
+"""Found in every text with something that cleaning takes for one across a space: tags, and entities that hide them."""
 _BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": " ", "-rsb-": " ", "-lcb-": " ", "-rcb-": " "}
 _BRACKET = re.compile("|".join(_BRACKETS))
 """The Penn Treebank's names of brackets, which SST-2 keeps."""

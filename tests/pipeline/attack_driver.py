@@ -2,12 +2,14 @@
 
 import sys
 import time
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flat_dist import cluster
 from flat_dist.attack import pool
+from flat_dist.attack.limits import resolve
 from flat_dist.attack.session import AttackJob
 from flat_dist.config import AttackConfig
 from flat_dist.data.shards import Example, Record
@@ -17,7 +19,8 @@ from flat_dist.progress import Display
 def stage(victim: str, output: str, examples: pa.Table, recipe: str = "pwws") -> pool.Stage:
     """The stage that the tests run."""
     identity = {"recipe": recipe, "seed": 3}
-    job = AttackJob(recipe, victim, "counterfit", output, round_number=1, seed=3, device="cpu", identity=identity)
+    limits = resolve(AttackConfig())
+    job = AttackJob(recipe, victim, "counterfit", output, 1, seed=3, device="cpu", limits=limits, identity=identity)
     return pool.Stage("attack", job, examples)
 
 
@@ -28,9 +31,9 @@ class SlowWorker(pool.AttackWorker):
         super().__init__()
         attack = self.session.attack
 
-        def attack_slowly(job: AttackJob, example: Example) -> Record:
-            time.sleep(0.5)
-            return attack(job, example)
+        def attack_slowly(job: AttackJob, examples: Sequence[Example]) -> list[Record]:
+            time.sleep(0.5 * len(examples))
+            return attack(job, examples)
 
         self.session.attack = attack_slowly
 

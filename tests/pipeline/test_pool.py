@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,9 +46,10 @@ class Mortal(pool.AttackWorker):
         super().__init__()
         attack = self.session.attack
 
-        def attack_or_die(job: AttackJob, example: shards.Example) -> shards.Record:
-            self.perhaps_die(example)
-            return attack(job, example)
+        def attack_or_die(job: AttackJob, examples: Sequence[shards.Example]) -> list[shards.Record]:
+            for example in examples:
+                self.perhaps_die(example)
+            return attack(job, examples)
 
         self.session.attack = attack_or_die
 

@@ -1,0 +1,42 @@
+"""How much a worker does at once, and what one example may cost."""
+
+from dataclasses import dataclass
+
+from flat_dist.config import AttackConfig
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Plain values that travel to the workers; the first three change no result."""
+
+    concurrent: int
+    """Examples under attack at the same time."""
+    batch_size: int
+    """Texts that the victim sees at once."""
+    cache_size: int
+    """Entries of each cache."""
+    max_queries: int = 0
+    """Texts that the victim may be asked about for one example; 0: no limit."""
+    max_seconds: float = 0.0
+    """Seconds that may be spent on one example; 0: no limit. A batch's time is shared out among its texts."""
+
+
+DEFAULTS = {"cpu": Limits(64, 64, 0), "cuda": Limits(256, 1024, 0)}
+"""On a CPU a batch should stay in the processor's cache; on a GPU it should fill the processor."""
+
+
+def resolve(config: AttackConfig) -> Limits:
+    """The limits that a configuration asks for, with the device's defaults where it leaves them open."""
+    default = DEFAULTS[config.device]
+    return Limits(
+        concurrent=config.concurrent or default.concurrent,
+        batch_size=config.batch_size or default.batch_size,
+        cache_size=config.cache_size,
+        max_queries=config.max_queries,
+        max_seconds=config.max_seconds,
+    )
+
+
+def unit_size(config: AttackConfig) -> int:
+    """Examples of a unit of work: enough to keep a worker's batches full."""
+    return config.unit_size or 2 * resolve(config).concurrent

