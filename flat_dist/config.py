@@ -139,7 +139,7 @@ class AttackConfig:
     synonyms: str = "counterfit"
     """TextFooler's neighbours: counterfit (offline stand-in), original (TextAttack's, downloaded), or a JSON file."""
     unit_size: int = 0
-    """Examples per unit of work, which is one shard; 0: twice `concurrent`."""
+    """Examples per unit of work, which is one shard; 0: four times `concurrent`."""
     concurrent: int = 0
     """Examples that a worker attacks side by side; 0: 64 on a CPU, 256 on a GPU. Changes no result."""
     batch_size: int = 0

@@ -39,6 +39,7 @@ MOST = 2**62
 CENTRES = tuple(offsets.index(0) for offsets in OFFSETS)
 HIDDEN_DIM = 256
 """Features of each branch."""
+JOINED_DIM = EMBEDDING_DIM + len(OFFSETS) * HIDDEN_DIM
 LEAST_ROWS = 4
 """Texts or pieces of a matrix product, at least: one of fewer rows is summed in another order on a CPU."""
 TABLES = 17
@@ -59,7 +60,7 @@ class SentenceEncoder:
     """
 
     def __init__(
-        self, folder: Path, device: torch.device | str = "cpu", batch_tokens: int = 4096, cache_size: int = 4096
+        self, folder: Path, device: torch.device | str = "cpu", batch_tokens: int = 4096, cache_size: int = 8192
     ) -> None:
         self.device = torch.device(device)
         self.batch_tokens = batch_tokens
@@ -79,6 +80,7 @@ class SentenceEncoder:
             (N, 512) float32 on the encoder's device, rows of length 1.
         """
         pieces = self._pieces.encode(list(texts), add_bos=True, add_eos=True, num_threads=1)
+        self._known.prepare(pieces)
         encodings = [self._encode(batch) for batch in _batches(pieces, self.batch_tokens)]
         return torch.cat(encodings) if encodings else torch.empty(0, EMBEDDING_DIM, device=self.device)
 
@@ -116,17 +118,29 @@ class SentenceEncoder:
         return sum_RD.add_(bias).relu_().add_(centre_RD)
 
     def _pool(self, features: list[Tensor], rows: list[np.ndarray], lengths_N: np.ndarray) -> Tensor:
-        weights = self._weights
-        # The last branch reads the widest context: positions that share its row share all other rows.
-        first_R, row_P = _distinct(rows[-1])
-        joined_RD = torch.cat(
-            [feature.index_select(0, self._index(row[first_R])) for feature, row in zip(features, rows, strict=True)], 1
-        )
-        joined_RD = F.layer_norm(joined_RD, joined_RD.shape[1:], *weights.norm, weights.eps)
+        """The sum over each text of its joined and normalised features, and what follows.
+
+        A position's mean and deviation come from sums over the distinct rows of each feature, and scale the rows while
+        they are added up, so that nothing is joined or normalised position by position.
+        """
+        row_FP = [self._index(row_P) for row_P in rows]
+        sums_FR2 = [self._known.sums, *map(_sums, features[1:])]
+        sums_P2 = torch.stack([sums_R2[row_P] for sums_R2, row_P in zip(sums_FR2, row_FP, strict=True)]).sum(0)
+        mean_P, square_P = (sums_P2 / JOINED_DIM).unbind(1)
+        scale_P = (square_P - mean_P.square() + self._weights.eps).rsqrt()
         starts_N = self._index(np.cumsum(lengths_N) - lengths_N)
-        sum_ND = F.embedding_bag(self._index(row_P), joined_RD, starts_N, mode="sum")
+        sum_ND = torch.cat(
+            [
+                F.embedding_bag(row_P, x_RD, starts_N, mode="sum", per_sample_weights=scale_P)
+                for x_RD, row_P in zip(features, row_FP, strict=True)
+            ],
+            1,
+        )
+        shift_N1 = F.embedding_bag(
+            torch.arange(len(mean_P), device=self.device), (mean_P * scale_P)[:, None], starts_N, mode="sum"
+        )
         length_N1 = torch.from_numpy(lengths_N).to(self.device, torch.float32)[:, None]
-        return weights.head((sum_ND @ weights.output + length_N1 * weights.output_bias) * length_N1.rsqrt())
+        return self._weights.head(sum_ND - shift_N1, length_N1)
 
     def _index(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(index).to(self.device)
@@ -143,27 +157,39 @@ class _Pieces:
         # Row 0 is what lies outside a text.
         new = self.weights.low.new_zeros
         self.embedded = new(size + 1, EMBEDDING_DIM)
+        self.sums = new(size + 1, 2)
         self.inputs = [new(size + 1, HIDDEN_DIM) for _ in OFFSETS]
         self.products = [new(size + 1, len(offsets) * HIDDEN_DIM) for offsets in OFFSETS]
         self._row = np.zeros(len(self.weights.table), dtype=np.int64)
         self._count = 0
 
+    @torch.inference_mode()
+    def prepare(self, texts: Sequence[Sequence[int]]) -> None:
+        """Learn what is new of some texts at once, if there is room for it."""
+        new = {piece for text in texts for piece in text}
+        missing = np.array([piece for piece in new if not self._row[piece]], dtype=np.int64)
+        if 0 < len(missing) <= self.size - self._count:
+            self._learn(missing)
+
     def rows(self, slots_S: np.ndarray) -> np.ndarray:
         """Row of the piece in each slot; 0 in gaps, which hold -1."""
-        pieces = np.unique(slots_S[slots_S >= 0])
-        new = pieces[self._row[pieces] == 0]
+        row_S = np.where(slots_S < 0, 0, self._row[slots_S])
+        missing_S = (row_S == 0) & (slots_S >= 0)
+        if not missing_S.any():
+            return row_S
+        new = np.unique(slots_S[missing_S])
         if self._count + len(new) > len(self.embedded) - 1:
-            self._forget(max(self.size, len(pieces)))
-            new = pieces
-        if len(new):
-            self._learn(new)
-        return np.where(slots_S >= 0, self._row[slots_S], 0)
+            new = np.unique(slots_S[slots_S >= 0])
+            self._forget(max(self.size, len(new)))
+        self._learn(new)
+        return np.where(slots_S < 0, 0, self._row[slots_S])
 
     def _learn(self, pieces: np.ndarray) -> None:
         start, end = self._count + 1, self._count + len(pieces) + 1
         padded = np.concatenate([pieces, np.repeat(pieces[-1:], max(LEAST_ROWS - len(pieces), 0))])
         embedded_RD = self.weights.embed(torch.from_numpy(padded).to(self.embedded.device))
         self.embedded[start:end] = embedded_RD[: len(pieces)]
+        self.sums[start:end] = _sums(embedded_RD[: len(pieces)])
         for branch, x_RD in enumerate(self.weights.branch_inputs(embedded_RD)):
             weight, _ = self.weights.layers[branch][0]
             self.inputs[branch][start:end] = x_RD[: len(pieces)]
@@ -181,11 +207,10 @@ class _Weights:
     projection_bias: Tensor
     projection_norm: tuple[Tensor, Tensor]
     layers: list[list[tuple[Tensor, Tensor]]]  # of each branch, two of (256, K * 256) and bias (256)
-    norm: tuple[Tensor, Tensor]
-    output: Tensor  # (1280, 512)
-    output_bias: Tensor
-    dense: list[Tensor]
-    skip: list[Tensor]
+    pooled: Tensor  # (1280, 320 + 320): gain of the norm, output, and what the first dense block does with it
+    pooled_bias: Tensor  # (640)
+    dense: list[Tensor]  # (320, 320), (320, 512), (512, 512)
+    skip: Tensor  # (320, 512)
     eps: float
 
     def embed(self, pieces_R: Tensor) -> Tensor:
@@ -196,10 +221,12 @@ class _Weights:
         x_RD = torch.addmm(self.projection_bias, embedded_RD, self.projection)
         return F.layer_norm(x_RD, x_RD.shape[1:], *self.projection_norm, self.eps).chunk(len(OFFSETS), dim=1)
 
-    def head(self, x_ND: Tensor) -> Tensor:
-        first, second, third, fourth = self.dense
-        x_ND = (torch.relu(x_ND @ first) @ second + x_ND @ self.skip[0]).relu()
-        x_ND = (torch.relu(x_ND @ third) @ fourth + x_ND @ self.skip[1]).tanh()
+    def head(self, sum_ND: Tensor, length_N1: Tensor) -> Tensor:
+        # Output and first block are linear up to here, so that their product serves.
+        second, third, fourth = self.dense
+        first_ND, skipped_ND = ((sum_ND @ self.pooled + length_N1 * self.pooled_bias) * length_N1.rsqrt()).chunk(2, 1)
+        x_ND = (first_ND.relu() @ second + skipped_ND).relu()
+        x_ND = ((x_ND @ third).relu() @ fourth + x_ND @ self.skip).tanh()
         return x_ND * x_ND.square().sum(1, keepdim=True).clamp(min=self.eps).rsqrt()
 
 
@@ -212,6 +239,8 @@ def _load_weights(path: Path, device: torch.device) -> _Weights:
     joined = {
         name: torch.cat([tensor[f"{name}{n}"] for n in orders], dim=-1) for name in ("proj", "proj_b", "ln_g", "ln_b")
     }
+    gain_D, bias_D, output, output_bias_D = (tensor[name].double() for name in ("ln_g", "ln_b", "cnn_W", "cnn_b"))
+    block = torch.cat([tensor["d0"], tensor["p1"]], dim=1).double()
     return _Weights(
         table=torch.from_numpy(tables.reshape(-1, EMBEDDING_DIM)).to(device),
         scale=tensor["scale"],
@@ -220,11 +249,10 @@ def _load_weights(path: Path, device: torch.device) -> _Weights:
         projection_bias=joined["proj_b"],
         projection_norm=(joined["ln_g"], joined["ln_b"]),
         layers=layers,
-        norm=(tensor["ln_g"], tensor["ln_b"]),
-        output=tensor["cnn_W"],
-        output_bias=tensor["cnn_b"],
-        dense=[tensor[f"d{layer}"] for layer in range(4)],
-        skip=[tensor["p1"], tensor["p3"]],
+        pooled=(gain_D[:, None] * output @ block).float(),
+        pooled_bias=((bias_D @ output + output_bias_D) @ block).float(),
+        dense=[tensor[f"d{layer}"] for layer in (1, 2, 3)],
+        skip=tensor["p3"],
         eps=float(tensor["eps"]),
     )
 
@@ -258,17 +286,16 @@ def _lay_out(pieces: list[list[int]], lengths_N: np.ndarray) -> tuple[np.ndarray
 
 def _contexts(row_S: np.ndarray, positions_P: np.ndarray, offsets: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     # The distinct n-grams (R, K) of rows, and for each slot the row (from 1; 0 in gaps) of the n-gram around it.
-    gram_PK = row_S[positions_P[:, None] + np.array(offsets)]
-    rows = row_S.max() + 1
-    key_P = gram_PK[:, 0]
-    for column_P in gram_PK.T[1:]:
-        if key_P.max() > MOST // rows:
-            key_P = _distinct(key_P)[1]
-        key_P = key_P * rows + column_P
-    first_R, gram_P = _distinct(key_P)
+    rows, inner = int(row_S.max()) + 1, slice(GAP, len(row_S) - GAP)
+    key_S = np.zeros(len(row_S), dtype=np.int64)
+    for offset in offsets:
+        if key_S.max() > MOST // rows:
+            key_S = _distinct(key_S)[1]
+        key_S[inner] = key_S[inner] * rows + row_S[GAP + offset : len(row_S) - GAP + offset]
+    first_R, gram_P = _distinct(key_S[positions_P])
     context_row_S = np.zeros_like(row_S)
     context_row_S[positions_P] = gram_P + 1
-    return gram_PK[first_R], context_row_S
+    return row_S[positions_P[first_R][:, None] + np.array(offsets)], context_row_S
 
 
 def _distinct(value_P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -277,6 +304,11 @@ def _distinct(value_P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first_R = np.empty(len(distinct_R), dtype=np.int64)
     first_R[which_P[::-1]] = np.arange(len(value_P))[::-1]
     return first_R, which_P
+
+
+def _sums(x_RD: Tensor) -> Tensor:
+    # Of each row, the sum of its components and of their squares (R, 2).
+    return torch.stack([x_RD.sum(1), x_RD.square().sum(1)], 1)
 
 
 def _products(x_RD: Tensor, weight: Tensor) -> Tensor:

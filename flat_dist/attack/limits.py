@@ -39,4 +39,4 @@ def resolve(config: AttackConfig) -> Limits:
 
 def unit_size(config: AttackConfig) -> int:
     """Examples of a unit of work: enough to keep a worker's batches full."""
-    return config.unit_size or 2 * resolve(config).concurrent
+    return config.unit_size or 4 * resolve(config).concurrent

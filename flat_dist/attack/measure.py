@@ -27,6 +27,7 @@ from flat_dist.attack.search import Search
 from flat_dist.attack.session import AttackJob, AttackSession
 from flat_dist.attack.victim import Victim
 from flat_dist.data.shards import Example
+from flat_dist.memory import keep_freed_memory
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.progress import Bar, Display
 
@@ -91,6 +92,7 @@ def compare(
         for stock's queries in batches of 32.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     victim = _Recording(checkpoint)
     stock = recipes.build(recipe, victim, linguistics)
     for constraint in stock.constraints:
@@ -104,7 +106,7 @@ def compare(
     gc.collect()
     gc.freeze()  # what was loaded need not be looked through again and again, by either side
     warm, spent, different = profile.seconds(), dict.fromkeys(("stock", "engine", "floor"), 0.0), 0
-    size = 2 * limits.concurrent
+    size = 4 * limits.concurrent  # as many as a worker is given at once
     with display.stage(f"attack with {recipe}", len(examples)) as bar:
         for start in range(0, len(examples), size):
             chunk = examples[start : start + size]

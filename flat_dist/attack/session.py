@@ -12,6 +12,7 @@ from flat_dist.attack.limits import Limits
 from flat_dist.attack.profile import Profile
 from flat_dist.data.shards import Example, Record, ShardInfo, write_shard
 from flat_dist.data.storage import Folder
+from flat_dist.memory import keep_freed_memory
 from flat_dist.models import checkpoint as checkpoints
 
 
@@ -39,6 +40,7 @@ class AttackSession:
     """One process's side of attack stages: one job's attack at a time, and the resources that all jobs share."""
 
     def __init__(self) -> None:
+        keep_freed_memory()
         torch.set_num_threads(1)  # one worker a core; and sums must not depend on how many threads share them
         self.assets = assets.prepare()
         resources.activate(self.assets)

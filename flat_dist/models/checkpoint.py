@@ -22,8 +22,9 @@ FORMAT = "flat_dist.checkpoint/1"
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "checkpoint.json"
 
-LEAST_ROWS = 4
-"""Texts that a model sees at least: matrix products of fewer rows are summed in another order on a CPU."""
+MULTIPLE = 8
+"""Texts of a batch are filled up to a multiple of this: CPU libraries sum very small products in another order, and
+prepare themselves anew for each shape that they meet."""
 
 ARCHITECTURES: dict[str, type[CNN] | type[LSTM]] = {"cnn": CNN, "lstm": LSTM}
 
@@ -50,7 +51,7 @@ class Checkpoint:
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # the less padding, the less work
         for start in range(0, len(ids), batch_size):
             rows = order[start : start + batch_size]
-            filled = rows + rows[-1:] * (LEAST_ROWS - len(rows))
+            filled = rows + rows[-1:] * (-len(rows) % MULTIPLE)
             batch = to_batch([ids[row] for row in filled]).to(device)
             logits_BC = self.model(batch.ids_BT, batch.real_BT).logits_BC
             scores_NC[rows] = logits_BC.softmax(-1).float().cpu()[: len(rows)]
