@@ -58,7 +58,7 @@ def attack(
         config.attack.name,
         checkpoint,
         [(row["text"], row["label"]) for row in rows[:count]],
-        recipes.Linguistics(prepared, config.attack.synonyms, "cpu"),
+        recipes.Linguistics(prepared, config.attack.synonyms, "cpu", config.attack.cache_size),
         limits.resolve(config.attack),
         stock_encoder,
         display,

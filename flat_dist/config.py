@@ -144,8 +144,9 @@ class AttackConfig:
     """Examples that a worker attacks side by side; 0: 64 on a CPU, 256 on a GPU. Changes no result."""
     batch_size: int = 0
     """Texts that the victim sees at once; 0: 64 on a CPU, 1,024 on a GPU. Changes no result."""
-    cache_size: int = 16384
-    """Entries that each cache of a worker may hold (words, tags, predictions). Changes no result."""
+    cache_size: int = 4096
+    """Words, and predictions, that each cache of a worker may hold; a word is taken for two pieces of 15 kB each in
+    the sentence encoder's. Changes no result."""
     max_queries: int = 0
     """Texts that the victim may be asked about for one example, which then is a timeout; 0: no limit."""
     max_seconds: float = 0.0

@@ -8,19 +8,15 @@ that share a step share its result.
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from typing import Any
 
 import pyarrow as pa
 import ray
 import torch
 
-from flat_dist import assets
+from flat_dist import stages
 from flat_dist.attack import pool, synonyms
-from flat_dist.attack.limits import resolve, unit_size
-from flat_dist.attack.provenance import provenance
-from flat_dist.attack.session import AttackJob
-from flat_dist.config import Config, UserError, content_hash, to_dict
+from flat_dist.config import Config, UserError, to_dict
 from flat_dist.data.batches import encode_clean
 from flat_dist.data.datasets import Dataset, sample
 from flat_dist.data.shards import read_shards
@@ -33,16 +29,11 @@ from flat_dist.models import vectors
 from flat_dist.models.initial import initial
 from flat_dist.progress import Display
 from flat_dist.seeds import derive_seed
+from flat_dist.stages import DONE
 from flat_dist.tracking.mlflow import Tracker
 from flat_dist.tracking.report import Result
 from flat_dist.training import distributed
 from flat_dist.training.loop import accuracy
-
-STAGE_VERSION = 1
-"""Raised when a change of the code makes the results of older stages wrong."""
-
-DONE = "stage.json"
-"""Written last into a stage's folder, with what went into it; stages with a manifest of their own need none."""
 
 
 def check(config: Config) -> None:
@@ -143,7 +134,7 @@ class Run:
         return self._base
 
     def _stage(self, label: str, inputs: Mapping[str, Any]) -> Folder:
-        return self.storage / "stages" / f"{label}-{content_hash({'version': STAGE_VERSION, **inputs})}"
+        return stages.folder(self.storage, label, inputs)
 
     def _write_dataset(self) -> Folder:
         folder = self._stage("data", {"fingerprint": self.dataset.fingerprint})
@@ -216,28 +207,7 @@ class Run:
         }
 
     def _attack(self, checkpoint: Folder, split: str, examples: pa.Table, recipe: str, number: int) -> pool.Stage:
-        limits = resolve(self.config.attack)
-        identity = {
-            "recipe": recipe,
-            "resources": provenance(recipe, self.config.attack.synonyms, assets.prepare()),
-            "checkpoint": checkpoints.fingerprint(checkpoint),
-            "seed": self.config.seed,
-            "limits": {"queries": limits.max_queries, "seconds": limits.max_seconds},
-            "versions": {name: metadata.version(name) for name in ("textattack", "torch", "nltk")},
-        }
-        attacked = content_hash([examples["example_id"].to_pylist(), self.dataset.fingerprint])
-        inputs = {**identity, "examples": attacked, "unit_size": unit_size(self.config.attack), "round": number}
-        job = AttackJob(
-            recipe=recipe,
-            checkpoint=checkpoint.uri,
-            synonyms=self.config.attack.synonyms,
-            output=self._stage(f"attack-{recipe}", inputs).uri,
-            round_number=number,
-            seed=self.config.seed,
-            device=self.config.attack.device,
-            limits=limits,
-            identity=identity,
-        )
+        job = stages.attack(self.config, self.storage, checkpoint, examples, self.dataset.fingerprint, recipe, number)
         model = checkpoint.name.removeprefix("train-").rpartition("-")[0]
         return pool.Stage(f"{recipe} on {model}, {split} texts", job, examples)
 
@@ -250,8 +220,9 @@ class Run:
         trained_on = self.config.attack.name
         attacks = self.config.evaluation.attacks if number == self.config.training.rounds else (trained_on,)
         examples = sample(self.dataset.test, self.config.evaluation.sample, derive_seed(self.config.seed, "evaluation"))
-        stages = [self._attack(checkpoint, "test", examples, attack, 0) for attack in attacks]
-        return [_Test(kind, number, checkpoint, stage) for stage in stages]
+        return [
+            _Test(kind, number, checkpoint, self._attack(checkpoint, "test", examples, attack, 0)) for attack in attacks
+        ]
 
     def _measure(self, tests: Sequence["_Test"]) -> list[Result]:
         accuracies = {test.checkpoint.uri: _accuracy.remote(test.checkpoint.uri, self.data.uri) for test in tests}

@@ -1,6 +1,8 @@
 """What many tests share: the offline resources, real sentences, and a small victim trained on them."""
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -29,10 +31,9 @@ def sentences(assets: Assets) -> datasets.Dataset:
     return datasets.load(DataConfig())
 
 
-@pytest.fixture(scope="session")
-def victim(sentences: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """A CNN after a few steps on 640 sentences: often right, easily fooled."""
-    config = ModelConfig(kernels=16)
+def train_victim(sentences: datasets.Dataset, **settings: Any) -> Checkpoint:
+    """A model after a few steps on 640 sentences: often right, easily fooled."""
+    config = ModelConfig(**settings)
     train = sentences.train.slice(0, 640)
     encoder = Encoder(Vocabulary.build((tokenize(text) for text in train["text"].to_pylist()), 0), 50)
     torch.manual_seed(0)
@@ -47,11 +48,26 @@ def victim(sentences: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    return Checkpoint(model.eval(), config, encoder, sentences.label_names)
+
+
+@pytest.fixture(scope="session")
+def victim(sentences: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A small CNN."""
     folder = Folder(tmp_path_factory.mktemp("victim"))
-    checkpoints.save(Checkpoint(model, config, encoder, sentences.label_names), folder)
+    checkpoints.save(train_victim(sentences, kernels=16), folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def examples(sentences: datasets.Dataset) -> pa.Table:
     return datasets.sample(sentences.test, 22, seed=5)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Attack workers use one thread, with which a row's result does not depend on the rest of its batch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -18,16 +18,6 @@ from flat_dist.models import checkpoint as checkpoints
 RECIPES = sorted(RESOURCES)
 LIMITS = resolve(AttackConfig())
 
-ODD_TEXTS = [
-    "good",
-    "the of and to",
-    "xyzzy plugh frotz",
-    "good good good good film film film",
-    "it's the film's don't-care attitude that won't do",
-    "a café naïve soufflé of a résumé",
-    "the best " * 30 + "film",
-]
-
 
 @pytest.fixture(scope="module")
 def session(assets: Assets) -> AttackSession:
@@ -36,30 +26,6 @@ def session(assets: Assets) -> AttackSession:
 
 def make_job(recipe: str, victim: Folder, output: str = "nowhere") -> AttackJob:
     return AttackJob(recipe, victim.uri, "counterfit", output, 1, 3, "cpu", LIMITS, {"recipe": recipe})
-
-
-def stock_results(recipe: str, session: AttackSession, victim: Folder, texts: list[tuple[str, int]]) -> list[Any]:
-    """TextAttack's own recipe on the same victim, with the same resources and none of our constraints."""
-    from flat_dist.attack import recipes
-    from flat_dist.attack.victim import Victim
-
-    linguistics = recipes.Linguistics(session.assets, "counterfit", "cpu")
-    attack = recipes.build(recipe, Victim(checkpoints.load(victim)), linguistics)
-    return [attack.attack(text, label) for text, label in texts]
-
-
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_results_are_stock_textattacks(recipe: str, session: AttackSession, victim: Folder, examples: pa.Table) -> None:
-    rows = [(row["text"], row["label"]) for row in examples.slice(0, 10).to_pylist()]
-    texts = rows + [(text, label) for text in ODD_TEXTS for label in (0, 1)]
-    stock = stock_results(recipe, session, victim, texts)
-    job = make_job(recipe, victim)
-    for (text, label), theirs in zip(texts, stock, strict=True):
-        (ours,) = session.attack(job, [Example(text, text, label)])
-        skipped = type(theirs).__name__ == "SkippedAttackResult"
-        assert ours.perturbed_text == (text if skipped else theirs.perturbed_result.attacked_text.text)
-        assert ours.num_queries == theirs.num_queries
-        assert (ours.status == "skipped") == skipped
 
 
 def test_tags_are_stock_textattacks_whichever_word_of_a_context_is_asked_about(

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from hypothesis import example, given
 
 from flat_dist.data import shards
 from flat_dist.data.alignment import align_spans
 from flat_dist.data.batches import Encoder, Examples, encode_adversarial, encode_clean, to_batch
 from flat_dist.data.shards import Record, Swap
-from flat_dist.data.text import Vocabulary
+from flat_dist.data.text import Vocabulary, clean, tokenize
+from tests.test_text import NASTY
 
 ENCODER = Encoder(Vocabulary(("<pad>", "<unk>", "a", "bad", "film", "fine", "good")), max_length=4)
 
@@ -16,10 +18,20 @@ def make_rows(*records: Record) -> shards.pa.Table:
 
 
 def test_texts_are_cleaned_cut_and_encoded() -> None:
-    assert ENCODER.encode("A  GOOD film") == [2, 6, 4]
-    assert ENCODER.encode("good good bad bad film") == [6, 6, 3, 3]
-    assert ENCODER.encode("strange") == [1]
-    assert ENCODER.encode("***") == [1]
+    assert ENCODER.encode("A  GOOD film") == (2, 6, 4)
+    assert ENCODER.encode("good good bad bad film") == (6, 6, 3, 3)
+    assert ENCODER.encode("strange") == (1,)
+    assert ENCODER.encode("***") == (1,)
+
+
+@given(NASTY)
+@example("-l rb- &lt;b class=x&gt; good")
+@example("ΟΔΟΣ ΟΔΟΣ. a\u0301 \u0301a\tbad\nfilm")
+def test_encoding_part_by_part_is_encoding_the_whole(text: str) -> None:
+    words = tokenize(clean(text))
+    whole = Encoder(Vocabulary(("<pad>", "<unk>", *dict.fromkeys(words))), max_length=10**6)
+    assert list(whole.encode(text)) == (whole.vocabulary.encode(words) or [1])
+    assert whole.encode(text)[:2] == Encoder(whole.vocabulary, 2).encode(text)
 
 
 def test_batches_are_padded_and_know_what_is_real() -> None:
@@ -40,7 +52,7 @@ def test_workers_share_a_batch_without_overlap() -> None:
 def test_clean_examples_keep_their_labels() -> None:
     table = shards.pa.table({"text": ["a film", "bad"], "label": shards.pa.array([1, 0], shards.pa.int32())})
     examples = encode_clean(table, ENCODER)
-    assert examples.ids == ([2, 4], [3])
+    assert examples.ids == ((2, 4), (3,))
     assert examples.labels.tolist() == [1, 0]
     assert examples.swaps is None
 
@@ -49,7 +61,7 @@ def test_pairs_hold_the_replaced_words_that_the_model_reads() -> None:
     swaps = (Swap(1, "good", "fine"), Swap(2, "", "bad"), Swap(4, "film", "bad"), Swap(3, "good film", "unheard"))
     row = Record("x", 1, "a good film", "a fine bad film", "successful", swaps)
     examples = encode_adversarial(make_rows(row), ENCODER, "successful")
-    assert examples.ids == ([2, 5, 3, 4],)
+    assert examples.ids == ((2, 5, 3, 4),)
     assert examples.swaps == ((([6], [5]), ([6, 4], [1])),)
     batch = examples.batch([0])
     assert batch.swaps is not None

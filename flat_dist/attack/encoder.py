@@ -150,25 +150,35 @@ class _Pieces:
     """What the first layer needs of each piece, remembered until there are too many."""
 
     def __init__(self, weights: "_Weights", size: int):
-        self.weights, self.size = weights, size
-        self._forget(size)
+        self.weights = weights
+        self._row = np.zeros(len(weights.table), dtype=np.int64)
+        self._allocate(size)
 
-    def _forget(self, size: int) -> None:
-        # Row 0 is what lies outside a text.
-        new = self.weights.low.new_zeros
+    def _allocate(self, size: int) -> None:
+        # Row 0 is what lies outside a text. All is written to at once, so that a worker's memory does not creep up.
+        def new(*shape: int) -> Tensor:
+            return self.weights.low.new_empty(shape).fill_(0)
+
         self.embedded = new(size + 1, EMBEDDING_DIM)
         self.sums = new(size + 1, 2)
         self.inputs = [new(size + 1, HIDDEN_DIM) for _ in OFFSETS]
         self.products = [new(size + 1, len(offsets) * HIDDEN_DIM) for offsets in OFFSETS]
-        self._row = np.zeros(len(self.weights.table), dtype=np.int64)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._row[:] = 0
         self._count = 0
+
+    @property
+    def _room(self) -> int:
+        return len(self.embedded) - 1 - self._count
 
     @torch.inference_mode()
     def prepare(self, texts: Sequence[Sequence[int]]) -> None:
         """Learn what is new of some texts at once, if there is room for it."""
         new = {piece for text in texts for piece in text}
         missing = np.array([piece for piece in new if not self._row[piece]], dtype=np.int64)
-        if 0 < len(missing) <= self.size - self._count:
+        if 0 < len(missing) <= self._room:
             self._learn(missing)
 
     def rows(self, slots_S: np.ndarray) -> np.ndarray:
@@ -178,9 +188,11 @@ class _Pieces:
         if not missing_S.any():
             return row_S
         new = np.unique(slots_S[missing_S])
-        if self._count + len(new) > len(self.embedded) - 1:
+        if len(new) > self._room:
             new = np.unique(slots_S[slots_S >= 0])
-            self._forget(max(self.size, len(new)))
+            self._forget()
+            if len(new) > self._room:
+                self._allocate(len(new))
         self._learn(new)
         return np.where(slots_S < 0, 0, self._row[slots_S])
 
@@ -313,7 +325,7 @@ def _sums(x_RD: Tensor) -> Tensor:
 
 def _products(x_RD: Tensor, weight: Tensor) -> Tensor:
     # Row 0 is what lies outside a text.
-    products = x_RD.new_empty(len(x_RD) + 1, weight.shape[1])
+    products = x_RD.new_empty(max(len(x_RD), LEAST_ROWS) + 1, weight.shape[1])
     products[0] = 0
-    torch.mm(x_RD, weight, out=products[1:])
+    torch.mm(F.pad(x_RD, (0, 0, 0, max(LEAST_ROWS - len(x_RD), 0))), weight, out=products[1:])
     return products

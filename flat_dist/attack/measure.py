@@ -5,6 +5,7 @@ Importing this imports TextAttack: call `flat_dist.attack.resources.activate` be
 
 import gc
 import importlib
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -159,7 +160,8 @@ def memory(job: AttackJob, examples: Iterable[Sequence[Example]], bar: Bar) -> d
     """Attack units of examples in one worker's session, and watch the resident memory of this process.
 
     Returns:
-        Resident MiB after each thousand examples, the highest, and what was added after the first 2,000.
+        Resident MiB after each thousand examples, the highest that this process ever had, and what was added after the
+        first 2,000.
     """
     session, process = AttackSession(), psutil.Process()
     done, seen = 0, {}
@@ -176,7 +178,7 @@ def memory(job: AttackJob, examples: Iterable[Sequence[Example]], bar: Bar) -> d
         "examples": done,
         "seconds": round(time.perf_counter() - began, 1),
         "resident_mib": {count: round(seen[count]) for count in _thousands(seen)},
-        "peak_mib": round(max(seen.values(), default=0.0)),
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10),
         "growth_mib": round(late - early),
     }
 

@@ -232,7 +232,20 @@ def generate(
         RuntimeError: a worker could not be started.
     """
     distinct = {stage.job.output: stage for stage in stages}
-    todo = [stage for stage in distinct.values() if read_manifest(Folder(stage.job.output)) is None]
+    _attack(
+        [stage for stage in distinct.values() if read_manifest(Folder(stage.job.output)) is None],
+        config,
+        display,
+        worker,
+    )
+    if config.profile:
+        for stage in distinct.values():
+            manifest = read_manifest(Folder(stage.job.output))
+            if manifest is not None:
+                display.say(f"{stage.title}: {profile.describe(manifest['timings']['profile'])}")
+
+
+def _attack(todo: Sequence[Stage], config: AttackConfig, display: Display, worker: type[AttackWorker]) -> None:
     if not todo:
         return
     waiting = deque(unit for number, stage in enumerate(todo) for unit in stage.open(number, unit_size(config)))
@@ -243,9 +256,6 @@ def generate(
             bar.finish()
     options, size = placement(config)
     Pool(todo, bars, ray.remote(max_restarts=0, max_task_retries=0, **options)(worker).remote, waiting).run(size)
-    if config.profile:
-        for stage in todo:
-            display.say(f"{stage.title}: {profile.describe(stage.seconds)}")
 
 
 def placement(config: AttackConfig) -> tuple[dict[str, float], int]:

@@ -17,12 +17,15 @@ from flat_dist.attack import synonyms
 from flat_dist.attack.encoder import SentenceEncoder
 from flat_dist.config import unknown
 
+PIECES_OF_A_WORD = 2
+"""That the sentence encoder remembers for each word that a cache may hold."""
+
 
 class Linguistics:
     """Resources that the recipes draw on, loaded when first needed."""
 
-    def __init__(self, assets: Assets, synonyms_source: str, device: str):
-        self.assets, self.synonyms_source, self.device = assets, synonyms_source, device
+    def __init__(self, assets: Assets, synonyms_source: str, device: str, cache_size: int):
+        self.assets, self.synonyms_source, self.device, self.cache_size = assets, synonyms_source, device, cache_size
 
     @cached_property
     def embedding(self) -> AbstractWordEmbedding:
@@ -32,7 +35,8 @@ class Linguistics:
     @cached_property
     def encoder(self) -> SentenceEncoder:
         """Universal Sentence Encoder."""
-        return SentenceEncoder(self.assets.sentence_encoder, self.device)
+        pieces = PIECES_OF_A_WORD * self.cache_size
+        return SentenceEncoder(self.assets.sentence_encoder, self.device, cache_size=pieces)
 
 
 def textfooler(victim: ModelWrapper, linguistics: Linguistics) -> Attack:

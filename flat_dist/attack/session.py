@@ -1,5 +1,6 @@
 """What an attack worker holds: resources, and the victim and attack of the job it works on. No Ray here."""
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from flat_dist.attack.limits import Limits
 from flat_dist.attack.profile import Profile
 from flat_dist.data.shards import Example, Record, ShardInfo, write_shard
 from flat_dist.data.storage import Folder
-from flat_dist.memory import keep_freed_memory
+from flat_dist.memory import give_back_freed_memory, keep_freed_memory
 from flat_dist.models import checkpoint as checkpoints
 
 
@@ -48,13 +49,17 @@ class AttackSession:
         from flat_dist.attack import accelerate, recipes, records
 
         self._accelerate, self._recipes, self._records = accelerate, recipes, records
-        self._linguistics: dict[tuple[str, str], Any] = {}
+        self._linguistics: dict[tuple[str, str, int], Any] = {}
         self.profile = Profile()
         self.job: AttackJob | None = None
+        gc.collect()
+        gc.freeze()  # what was imported need not be looked through again and again
 
     def run(self, job: AttackJob, number: int, examples: Sequence[Example]) -> ShardInfo:
         """Attack a unit and write its shard, whose bytes depend on nothing that was done before."""
-        return self.write(job, number, self.attack(job, examples))
+        info = self.write(job, number, self.attack(job, examples))
+        give_back_freed_memory()
+        return info
 
     def attack(self, job: AttackJob, examples: Sequence[Example]) -> list[Record]:
         """Attack examples."""
@@ -74,7 +79,7 @@ class AttackSession:
             return
         from flat_dist.attack.victim import Victim
 
-        key = job.synonyms, job.device
+        key = job.synonyms, job.device, job.limits.cache_size
         if key not in self._linguistics:
             self._linguistics[key] = self._recipes.Linguistics(self.assets, *key)
         self.checkpoint = checkpoints.load(Folder(job.checkpoint), job.device)

@@ -177,8 +177,9 @@ def _standin(folder: Path) -> "WordEmbedding":
     from textattack.shared import WordEmbedding
 
     words = (folder / "words.txt").read_text(encoding="utf-8").split("\n")
-    # Mapped, so that all workers of a machine share one copy.
+    # Mapped, so that all workers of a machine share one copy; and read, so that no page of it comes in later.
     vectors_VD, neighbours_VK = (np.load(folder / name, mmap_mode="r") for name in ("vectors.npy", "neighbours.npy"))
+    vectors_VD.max(), neighbours_VK.max()
     index = {word: position for position, word in enumerate(words)}
     return WordEmbedding(vectors_VD, index, dict(enumerate(words)), neighbours_VK)
 

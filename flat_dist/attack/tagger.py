@@ -64,7 +64,7 @@ class Tagger:
 
     def _forget(self, size: int) -> None:
         self._rows: dict[str, int] = {}
-        self._words = np.zeros((size, PAIRS + len(self._tags)), dtype=np.int32)
+        self._words = np.full((size, PAIRS + len(self._tags)), 0, dtype=np.int32)
 
     def _row(self, word: str) -> int:
         row = self._rows.get(word)
@@ -93,9 +93,9 @@ class Tagger:
         """Tag (N) of the word at each position (N) of its context."""
         if not contexts:
             return np.empty(0, dtype=self._universal.dtype)
-        needed = sum(map(len, contexts)) + 4
-        if len(self._rows) + needed > len(self._words):
-            self._forget(max(self._size, needed))
+        words = {*self._start, *self._end}.union(*contexts)
+        if len(self._rows) + len(words.difference(self._rows)) > len(self._words):
+            self._forget(max(self._size, len(words)))
         longest = max(map(len, contexts))
         padding = [self._row(word) for word in (*self._start, *self._end)]
         rows_NW = np.full((len(contexts), longest + 4), padding[3])

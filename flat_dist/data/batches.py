@@ -15,7 +15,7 @@ from torch import Tensor
 from flat_dist.data.text import SPANNING, Vocabulary, clean, tokenize
 
 PADDING = 0
-REMEMBERED = 2**16
+REMEMBERED = 2**14
 """Words whose indices an encoder remembers."""
 
 

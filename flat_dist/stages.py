@@ -1,0 +1,67 @@
+"""Stages: folders named by a hash of their config and inputs, so that what is finished is found again."""
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+
+from flat_dist import assets
+from flat_dist.attack.limits import resolve, unit_size
+from flat_dist.attack.provenance import provenance
+from flat_dist.attack.session import AttackJob
+from flat_dist.config import Config, content_hash
+from flat_dist.data.storage import Folder
+from flat_dist.models import checkpoint as checkpoints
+
+VERSION = 1
+"""Raised when a change of the code makes the results of older stages wrong."""
+
+DONE = "stage.json"
+"""Written last into a stage's folder, with what went into it; stages with a manifest of their own need none."""
+
+
+def folder(storage: Folder, label: str, inputs: Mapping[str, Any]) -> Folder:
+    """Where a stage with these inputs writes."""
+    return storage / "stages" / f"{label}-{content_hash({'version': VERSION, **inputs})}"
+
+
+def attack(
+    config: Config, storage: Folder, checkpoint: Folder, examples: pa.Table, data: str, recipe: str, number: int
+) -> AttackJob:
+    """The job of attacking examples.
+
+    Args:
+        config: seed, and settings of the attack.
+        storage: folder of the run's stages.
+        checkpoint: folder of the victim.
+        examples: columns example_id, text and label.
+        data: fingerprint of the dataset they are from.
+        recipe: name of the attack.
+        number: round, 0 for attacks that only measure.
+
+    Raises:
+        UserError: the checkpoint or the synonyms cannot be read.
+    """
+    limits = resolve(config.attack)
+    identity = {
+        "recipe": recipe,
+        "resources": provenance(recipe, config.attack.synonyms, assets.prepare()),
+        "checkpoint": checkpoints.fingerprint(checkpoint),
+        "seed": config.seed,
+        "limits": {"queries": limits.max_queries, "seconds": limits.max_seconds},
+        "versions": {name: metadata.version(name) for name in ("textattack", "torch", "nltk")},
+    }
+    attacked = content_hash([examples["example_id"].to_pylist(), data])
+    inputs = {**identity, "examples": attacked, "unit_size": unit_size(config.attack), "round": number}
+    return AttackJob(
+        recipe=recipe,
+        checkpoint=checkpoint.uri,
+        synonyms=config.attack.synonyms,
+        output=folder(storage, f"attack-{recipe}", inputs).uri,
+        round_number=number,
+        seed=config.seed,
+        device=config.attack.device,
+        limits=limits,
+        identity=identity,
+    )

@@ -1,0 +1,75 @@
+"""Attack the texts of a dataset with a checkpoint as the victim, and write Arrow shards.
+
+The same command again continues an interrupted attack, and finds a finished one. A checkpoint is a folder that training
+left, such as runs/stages/train-base-0-...
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
+
+import tyro
+
+from flat_dist import cli, cluster, stages
+from flat_dist.attack import pool, synonyms
+from flat_dist.config import AttackConfig, Config, DataConfig, UserError, validate
+from flat_dist.data import datasets
+from flat_dist.data.shards import read_shards
+from flat_dist.data.storage import Folder
+from flat_dist.evaluation.accuracy import after_attack
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.progress import Display
+from flat_dist.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to attack, and how."""
+
+    checkpoint: str
+    """Folder of the victim."""
+    split: Literal["train", "dev", "test"] = "test"
+    """Split to attack."""
+    examples: int = 0
+    """Texts to attack, drawn by the seed; 0: all of the split."""
+    profile: bool = False
+    """Print the seconds of each component; the manifest has them in any case."""
+    storage: str = "runs"
+    """Folder for the shards; an absolute path when run by `ray job submit`."""
+    seed: int = 1111
+    """Seed of the draw and of the attack."""
+    json: bool = False
+    """Print one JSON object as the last line of standard output."""
+    data: DataConfig = field(default_factory=DataConfig)
+    attack: AttackConfig = field(default_factory=AttackConfig)
+
+
+def job(arguments: Sequence[str]) -> None:
+    """Parse, build, attack."""
+    command = tyro.cli(Command, args=list(arguments), description=__doc__)
+    attack = replace(command.attack, profile=command.profile or command.attack.profile)
+    config = Config(data=command.data, attack=attack, storage=command.storage, seed=command.seed)
+    validate(config)
+    synonyms.check(attack.synonyms)
+    dataset, folder = datasets.load(config.data), Folder(command.checkpoint)
+    known = checkpoints.load(folder).label_names
+    if known != dataset.label_names:
+        raise UserError(
+            f"{folder.uri} tells {', '.join(known)} apart, but {dataset.source} has the classes "
+            f"{', '.join(dataset.label_names)}: name other data, or --data.label_names in the checkpoint's order"
+        )
+    draw = derive_seed(config.seed, "evaluation")
+    examples = datasets.sample(getattr(dataset, command.split), command.examples, draw)
+    planned = stages.attack(config, Folder(config.storage), folder, examples, dataset.fingerprint, attack.name, 0)
+    with cluster.connected(), Display() as display:
+        pool.generate([pool.Stage(f"{attack.name}, {command.split} texts", planned, examples)], attack, display)
+    summary = asdict(after_attack(read_shards(Folder(planned.output))))
+    for name, value in summary.items():
+        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+    print(f"shards: {planned.output}")
+    if command.json:
+        cli.print_json(summary | {"shards": planned.output})
+
+
+if __name__ == "__main__":
+    cli.main(job)

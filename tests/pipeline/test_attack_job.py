@@ -1,0 +1,63 @@
+"""The attack job and the measurements, as a user starts them, small."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flat_dist.attack.profile import COMPONENTS
+from flat_dist.data.storage import Folder
+
+pytestmark = pytest.mark.ray
+
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+def run(job: str, *arguments: str, code: int = 0) -> tuple[Any, str]:
+    """The JSON of a job's last line, and what it said meanwhile."""
+    done = subprocess.run([sys.executable, str(JOBS / job), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return (json.loads(done.stdout.splitlines()[-1]) if code == 0 else None), done.stderr
+
+
+def test_the_attack_job_says_where_the_time_went_and_finds_its_shards_again(
+    private_token: None, victim: Folder, tmp_path: Path
+) -> None:
+    arguments = ["--checkpoint", victim.uri, "--examples", "30", "--storage", str(tmp_path), "--profile", "--json"]
+    first, said = run("attack.py", *arguments)
+    manifest = json.loads((Path(first["shards"]) / "manifest.json").read_text())
+    timings = manifest["timings"]
+    assert set(timings["profile"]) == {*COMPONENTS, "rest"}
+    assert all(timings["profile"][name] > 0 for name in COMPONENTS)
+    assert timings["worker_seconds"] == pytest.approx(sum(timings["profile"].values()), abs=0.01)
+    assert all(f"{name} " in said for name in COMPONENTS)
+    assert sum(first["counts"].values()) == 30
+    again, _ = run("attack.py", *arguments)
+    assert again == first
+
+
+def test_the_attack_job_wants_the_checkpoints_classes(private_token: None, victim: Folder, tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.csv").write_text("text,label\na film,0\nbad,1\ngood,2\n")
+    arguments = ["--checkpoint", victim.uri, "--data.folder", str(tmp_path), "--storage", str(tmp_path)]
+    _, said = run("attack.py", *arguments, code=2)
+    assert "tells negative, positive apart" in said
+
+
+def test_bench_compares_the_engine_with_stock_textattack(victim: Folder) -> None:
+    arguments = ["attack", "--recipe", "textfooler", "--checkpoint", victim.uri, "--examples", "12", "--json"]
+    measured, _ = run("bench.py", *arguments)
+    expected = "recipe model examples stock_examples_per_s examples_per_s speedup different victim_floor_s total_s"
+    assert set(expected.split()) <= set(measured)
+    assert (measured["recipe"], measured["model"], measured["examples"]) == ("textfooler", "cnn", 12)
+    assert measured["different"] == 0
+
+
+def test_bench_watches_a_workers_memory(victim: Folder) -> None:
+    arguments = ["memory", "--recipe", "pwws", "--checkpoint", victim.uri, "--examples", "30", "--attack.unit-size", "8"]
+    measured, _ = run("bench.py", *arguments, "--json")
+    assert measured["examples"] == 30
+    assert measured["peak_mib"] >= measured["resident_mib"]["8"] > 100

@@ -1,0 +1,100 @@
+"""The engine with victims of its own: one example's trouble is no other's, and everything is asked in batches."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from flat_dist.assets import Assets
+from flat_dist.attack import resources
+from flat_dist.attack.limits import Limits, resolve, unit_size
+from flat_dist.config import AttackConfig
+from flat_dist.data.shards import Example, Record
+
+SYNONYMS = {"good": ["great", "fine"], "bad": ["poor", "awful"], "film": ["movie"]}
+TEXTS = ["a good film", "a bad film", "the good and the bad", "nothing here to swap", "poison good"]
+
+
+class WordCount:
+    """A victim that finds `great` and `poor` unlikely, and knows no other word."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.model = self
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        return tuple(sorted(map(hash, text.split())))
+
+    def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int) -> torch.Tensor:
+        assert len(set(ids)) == len(ids)
+        self.batches.append(len(ids))
+        if any(hash("poison") in text for text in ids):
+            raise OSError("cannot read that")
+        right = [0.8 - 0.3 * sum(text.count(hash(word)) for word in ("great", "poor")) for text in ids]
+        return torch.tensor([[1 - chance, chance] for chance in right])
+
+
+@pytest.fixture
+def attack(assets: Assets) -> Iterator[Any]:
+    """Attacks texts whose label is 1, by the synonyms above."""
+    resources.activate(assets)
+    from flat_dist.attack import records
+    from flat_dist.attack.engine import Engine
+    from flat_dist.attack.profile import Profile
+    from flat_dist.attack.search import Recipe
+    from flat_dist.attack.texts import Candidate
+
+    def run(victim: Any, limits: Limits, texts: Sequence[str] = TEXTS, ranking: str = "delete") -> list[Record]:
+        recipe = Recipe(
+            ranking=ranking,
+            unknown="[UNK]",
+            indices=lambda text: list(range(len(text.split()))),
+            candidates=lambda word: [Candidate.read(other) for other in SYNONYMS.get(word, ())],
+        )
+        engine = Engine(recipe, [], victim, limits, Profile())
+        examples = [Example(str(number), text, 1) for number, text in enumerate(texts)]
+        return records.attack_examples(engine, None, examples, seed=1)
+
+    yield run
+
+
+@pytest.mark.parametrize("ranking", ["delete", "unk", "weighted-saliency"])
+@pytest.mark.parametrize("concurrent", [1, 3, 64])
+def test_one_examples_error_is_no_others(attack: Any, concurrent: int, ranking: str) -> None:
+    found = attack(WordCount(), Limits(concurrent, 8, 1024), ranking=ranking)
+    assert [record.status for record in found] == ["successful", "successful", "successful", "failed", "error"]
+    assert [record.perturbed_text for record in found[:3]] == ["a great film", "a poor film", "the great and the bad"]
+    assert found[4].error == "OSError: cannot read that"
+    assert found[4].perturbed_text == "poison good"
+
+
+def test_questions_of_many_examples_share_a_batch_and_are_asked_once(attack: Any) -> None:
+    together, alone = WordCount(), WordCount()
+    texts = TEXTS[:4] * 3
+    assert attack(together, Limits(64, 8, 1024), texts) == attack(alone, Limits(1, 8, 1024), texts)
+    assert len(together.batches) < len(alone.batches)
+    assert sum(together.batches) == sum(alone.batches)
+    # Queries are counted as TextAttack counts them, whatever is remembered.
+    assert [record.num_queries for record in attack(WordCount(), Limits(64, 8, 1024), TEXTS[:1])] == [1 + 3 + 2]
+
+
+def test_a_text_over_its_limit_keeps_the_best_text_so_far(attack: Any) -> None:
+    texts = ["a good good film", "a film"]
+    limits = Limits(64, 8, 1024, max_queries=9)  # 1 + 4 deletions + 2 swaps of each `good`
+
+    class Stubborn(WordCount):
+        def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int) -> torch.Tensor:
+            return super().predict(ids, batch_size) * 0.5 + torch.tensor([0.0, 0.5])
+
+    first, second = attack(Stubborn(), limits, texts)
+    assert (first.status, first.perturbed_text, first.num_queries) == ("timeout", "a great great film", 9)
+    assert (second.status, second.perturbed_text, second.num_queries) == ("failed", "a film", 4)
+
+
+def test_defaults_depend_on_the_device() -> None:
+    cpu, gpu = resolve(AttackConfig()), resolve(AttackConfig(device="cuda"))
+    assert gpu.concurrent > cpu.concurrent and gpu.batch_size > cpu.batch_size
+    assert resolve(AttackConfig(concurrent=3, batch_size=5)) == Limits(3, 5, cpu.cache_size)
+    assert unit_size(AttackConfig(concurrent=3)) == 12
+    assert unit_size(AttackConfig(unit_size=5)) == 5
