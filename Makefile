@@ -3,7 +3,7 @@ PYTHON ?= $(or $(shell command -v python3.11),python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install run test check ui lock clean
+.PHONY: help install run test check bench ui lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what each target does
@@ -30,6 +30,9 @@ check: install  ## lint, format, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: install  ## the attack engine against stock TextAttack: ARGS="--model lstm" adds options
+	$(BIN)/python jobs/bench.py attack $(ARGS)
 
 ui: install  ## the MLflow UI on loopback
 	@mkdir -p runs

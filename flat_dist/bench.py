@@ -57,7 +57,7 @@ def attack(
     return measure.compare(
         config.attack.name,
         checkpoint,
-        [(row["text"], row["label"]) for row in rows[:count]],
+        [Example(row["example_id"], row["text"], row["label"]) for row in rows[:count]],
         recipes.Linguistics(prepared, config.attack.synonyms, "cpu", config.attack.cache_size),
         limits.resolve(config.attack),
         stock_encoder,

@@ -5,6 +5,7 @@ Importing this imports TextAttack: call `flat_dist.attack.resources.activate` be
 
 import gc
 import importlib
+import math
 import resource
 import sys
 import time
@@ -24,10 +25,10 @@ from flat_dist.attack.accelerate import accelerate
 from flat_dist.attack.limits import Limits
 from flat_dist.attack.profile import Profile
 from flat_dist.attack.recipes import Linguistics
-from flat_dist.attack.search import Search
+from flat_dist.attack.records import attack_examples
 from flat_dist.attack.session import AttackJob, AttackSession
 from flat_dist.attack.victim import Victim
-from flat_dist.data.shards import Example
+from flat_dist.data.shards import Example, Record
 from flat_dist.memory import keep_freed_memory
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.progress import Bar, Display
@@ -71,7 +72,7 @@ def package_encoder(assets: Assets) -> Callable[[Sequence[str]], torch.Tensor]:
 def compare(
     recipe: str,
     checkpoint: Checkpoint,
-    examples: Sequence[tuple[str, int]],
+    examples: Sequence[Example],
     linguistics: Linguistics,
     limits: Limits,
     stock_encoder: str,
@@ -82,7 +83,7 @@ def compare(
     Args:
         recipe: name of the attack.
         checkpoint: the victim.
-        examples: texts and labels.
+        examples: what to attack.
         linguistics: the resources of both.
         limits: the engine's settings.
         stock_encoder: stock's sentence encoder: `package` (the NumPy code that its weights come with) or `ours`.
@@ -96,14 +97,16 @@ def compare(
     keep_freed_memory()
     victim = _Recording(checkpoint)
     stock = recipes.build(recipe, victim, linguistics)
+    stock.goal_function.query_budget = limits.max_queries or math.inf
     for constraint in stock.constraints:
         if isinstance(constraint, UniversalSentenceEncoder) and stock_encoder == "package":
             constraint.model = package_encoder(linguistics.assets)
     profile = Profile()
-    engine = accelerate(recipes.build(recipe, Victim(checkpoint), linguistics), limits, profile)
+    attack = recipes.build(recipe, Victim(checkpoint), linguistics)
+    engine = accelerate(attack, limits, profile)
     for label in range(len(checkpoint.label_names)):  # resources are loaded when first needed
         stock.attack(WARM_UP, label)
-        list(engine.attack([(WARM_UP, label)]))
+        attack_examples(engine, attack, [Example("warm-up", WARM_UP, label)], seed=0)
     gc.collect()
     gc.freeze()  # what was loaded need not be looked through again and again, by either side
     warm, spent, different = profile.seconds(), dict.fromkeys(("stock", "engine", "floor"), 0.0), 0
@@ -112,12 +115,11 @@ def compare(
         for start in range(0, len(examples), size):
             chunk = examples[start : start + size]
             victim.asked.clear()
-            expected = _timed(spent, "stock", lambda: [stock.attack(*example) for example in chunk])  # noqa: B023
+            theirs = _timed(spent, "stock", lambda: [stock.attack(one.text, one.label) for one in chunk])  # noqa: B023
             with profile.whole:
-                ended = _timed(spent, "engine", lambda: list(engine.attack(chunk)))  # noqa: B023
+                ours = _timed(spent, "engine", lambda: attack_examples(engine, attack, chunk, seed=0))  # noqa: B023
             _timed(spent, "floor", lambda: checkpoint.probabilities(victim.asked, FLOOR_BATCH))
-            searches = {number: search for number, search, _ in ended}
-            different += sum(_differs(result, searches[number], checkpoint) for number, result in enumerate(expected))
+            different += sum(_differs(*pair, checkpoint) for pair in zip(theirs, ours, strict=True))
             bar.advance(len(chunk), f"{different} different")
     return {
         "recipe": recipe,
@@ -141,19 +143,15 @@ def _timed(spent: dict[str, float], name: str, work: Callable[[], T]) -> T:
     return result
 
 
-def _differs(stock: AttackResult, ours: Search | None, checkpoint: Checkpoint) -> bool:
+def _differs(stock: AttackResult, ours: Record, checkpoint: Checkpoint) -> bool:
     """Whether status, text, queries or final scores of two results are not the same."""
-    if ours is None or ours.status != status_of(stock) or ours.num_queries != stock.num_queries:
-        return True
+    statuses = {SkippedAttackResult: "skipped", FailedAttackResult: "failed", SuccessfulAttackResult: "successful"}
     final = stock.perturbed_result
-    scores_C = checkpoint.probabilities([ours.current.text])[0]
-    return ours.current.text != final.attacked_text.text or bool((scores_C - final.raw_output).abs().max() > TOLERANCE)
-
-
-def status_of(result: AttackResult) -> str:
-    """A TextAttack result's status, by our names."""
-    names = {SkippedAttackResult: "skipped", FailedAttackResult: "failed", SuccessfulAttackResult: "successful"}
-    return names[type(result)]
+    found = (ours.status.replace("timeout", "failed"), ours.perturbed_text, ours.num_queries)
+    if found != (statuses[type(stock)], final.attacked_text.text, stock.num_queries):
+        return True
+    scores_C = checkpoint.probabilities([ours.perturbed_text])[0]
+    return bool((scores_C - torch.as_tensor(final.raw_output)).abs().max() > TOLERANCE)
 
 
 def memory(job: AttackJob, examples: Iterable[Sequence[Example]], bar: Bar) -> dict[str, Any]:

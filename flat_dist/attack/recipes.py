@@ -20,6 +20,9 @@ from flat_dist.config import unknown
 PIECES_OF_A_WORD = 2
 """That the sentence encoder remembers for each word that a cache may hold."""
 
+BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+"""Pieces that the sentence encoder takes at once: what stays in a processor's cache, or fills a GPU."""
+
 
 class Linguistics:
     """Resources that the recipes draw on, loaded when first needed."""
@@ -35,8 +38,8 @@ class Linguistics:
     @cached_property
     def encoder(self) -> SentenceEncoder:
         """Universal Sentence Encoder."""
-        pieces = PIECES_OF_A_WORD * self.cache_size
-        return SentenceEncoder(self.assets.sentence_encoder, self.device, cache_size=pieces)
+        pieces, tokens = PIECES_OF_A_WORD * self.cache_size, BATCH_TOKENS[self.device]
+        return SentenceEncoder(self.assets.sentence_encoder, self.device, tokens, cache_size=pieces)
 
 
 def textfooler(victim: ModelWrapper, linguistics: Linguistics) -> Attack:

@@ -57,7 +57,17 @@ def test_bench_compares_the_engine_with_stock_textattack(victim: Folder) -> None
 
 
 def test_bench_watches_a_workers_memory(victim: Folder) -> None:
-    arguments = ["memory", "--recipe", "pwws", "--checkpoint", victim.uri, "--examples", "30", "--attack.unit-size", "8"]
+    arguments = [
+        "memory",
+        "--recipe",
+        "pwws",
+        "--checkpoint",
+        victim.uri,
+        "--examples",
+        "30",
+        "--attack.unit-size",
+        "8",
+    ]
     measured, _ = run("bench.py", *arguments, "--json")
     assert measured["examples"] == 30
     assert measured["peak_mib"] >= measured["resident_mib"]["8"] > 100
