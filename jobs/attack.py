@@ -50,6 +50,8 @@ def job(arguments: Sequence[str]) -> None:
     attack = replace(command.attack, profile=command.profile or command.attack.profile)
     config = Config(data=command.data, attack=attack, storage=command.storage, seed=command.seed)
     validate(config)
+    if command.examples < 0:
+        raise UserError(f"--examples is {command.examples}, but must be at least 0")
     synonyms.check(attack.synonyms)
     dataset, folder = datasets.load(config.data), Folder(command.checkpoint)
     known = checkpoints.load(folder).label_names

@@ -1,6 +1,6 @@
 """Measurements: the attack engine against stock TextAttack, and the memory of an attack worker.
 
-The victim is trained for the purpose, for a few epochs on the data's training split, unless a checkpoint is given.
+The victim is trained for the purpose, for a few epochs, unless a checkpoint is given.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from flat_dist import bench, cli
-from flat_dist.config import AttackConfig, Config, DataConfig, validate
+from flat_dist.config import AttackConfig, DataConfig, UserError, validate
 from flat_dist.data import datasets
 from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
@@ -32,7 +32,7 @@ class Shared:
     seed: int = 1111
     """Seed of the victim and of the choice of texts."""
     json: bool = False
-    """Print one JSON object as the last line of standard output, instead of a line for each value."""
+    """Print one JSON object, instead of a line for each value."""
     data: DataConfig = field(default_factory=DataConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
 
@@ -59,28 +59,21 @@ Command = Annotated[Attack, tyro.conf.subcommand("attack")] | Annotated[Memory, 
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, measure."""
     command: Shared = tyro.cli(Command, args=list(arguments), description=__doc__)
-    config = build(command)
-    dataset = datasets.load(config.data)
-    with Display() as display:
-        given = command.checkpoint and checkpoints.load(Folder(command.checkpoint))
-        checkpoint = given or bench.victim(config, dataset, display)
-        if isinstance(command, Attack):
-            measured = bench.attack(config, dataset, checkpoint, command.examples, command.stock_encoder, display)
-        else:
-            measured = bench.memory(config, dataset, checkpoint, command.examples, display)
-    if command.json:
-        cli.print_json(measured)
-    else:
-        print(*(f"{name}: {value}" for name, value in measured.items()), sep="\n")
-
-
-def build(command: Shared) -> Config:
-    """The built-in preset with the command's choices."""
     preset = cli.load_preset(cli.DEFAULT_PRESET)
     model, attack = replace(preset.model, name=command.model), replace(command.attack, name=command.recipe)
     config = replace(preset, data=command.data, model=model, attack=attack, seed=command.seed)
     validate(config)
-    return config
+    if command.examples < 1:
+        raise UserError(f"--examples is {command.examples}, but must be at least 1")
+    dataset = datasets.load(config.data)
+    with Display() as display:
+        given = command.checkpoint and checkpoints.load(Folder(command.checkpoint))
+        victim = given or bench.victim(config, dataset, display)
+        if isinstance(command, Attack):
+            measured = bench.attack(config, dataset, victim, command.examples, command.stock_encoder, display)
+        else:
+            measured = bench.memory(config, dataset, victim, command.examples, display)
+    cli.print_json(measured) if command.json else print(*(f"{key}: {value}" for key, value in measured.items()), sep="\n")
 
 
 if __name__ == "__main__":

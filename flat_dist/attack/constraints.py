@@ -16,7 +16,7 @@ from textattack.transformations import WordSwap
 
 from flat_dist.attack.profile import Profile
 from flat_dist.attack.search import Allowed, Swap
-from flat_dist.attack.tagger import Tagger
+from flat_dist.attack.tagger import shared_tagger
 from flat_dist.attack.texts import Candidate
 
 ROUNDING = 1e-4
@@ -83,7 +83,7 @@ class SamePartOfSpeech:
 
     def __init__(self, constraint: PartOfSpeech, size: int, profile: Profile):
         self.constraint, self.profile = constraint, profile
-        self.tagger = Tagger(constraint.tagset, size)
+        self.tagger = shared_tagger(constraint.tagset, size)
 
     def __call__(self, swaps: Sequence[Swap], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
         """The candidates, of those allowed so far, that have the tag of the original word."""

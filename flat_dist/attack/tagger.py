@@ -7,6 +7,7 @@ Shape letters: N contexts, W words of a context, F features, C classes.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from nltk.tag.mapping import map_tag
@@ -14,6 +15,12 @@ from nltk.tag.perceptron import PerceptronTagger
 
 SUFFIX, PREFIX, WORD, BEFORE, BEFORE_SUFFIX, BEFORE2, AFTER, AFTER_SUFFIX, AFTER2, KNOWN, PAIRS = range(11)
 """Columns of what is known of a word; from PAIRS on, its feature after each tag."""
+
+
+@lru_cache(1)
+def shared_tagger(tagset: str, size: int) -> "Tagger":
+    """One tagger for all attacks of a process: reading its weights takes longer than attacking some examples."""
+    return Tagger(tagset, size)
 
 
 class Tagger:
