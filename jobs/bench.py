@@ -73,7 +73,7 @@ def job(arguments: Sequence[str]) -> None:
             measured = bench.attack(config, dataset, victim, command.examples, command.stock_encoder, display)
         else:
             measured = bench.memory(config, dataset, victim, command.examples, display)
-    cli.print_json(measured) if command.json else print(*(f"{key}: {value}" for key, value in measured.items()), sep="\n")
+    cli.print_json(measured) if command.json else print(*(f"{key}: {measured[key]}" for key in measured), sep="\n")
 
 
 if __name__ == "__main__":
