@@ -1,9 +1,12 @@
 """The attacks, driven by one table of recipes: stock TextAttack's results, rows that can be trusted."""
 
+import random
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from flat_dist.assets import Assets
 from flat_dist.attack.limits import resolve
@@ -72,6 +75,29 @@ def test_provenance_names_every_resource_with_its_hash(recipe: str, assets: Asse
     assert all(entry["source"] in ("stand-in", "original", "user") for entry in known.values())
     assert all(len(entry["sha256"]) == 64 for entry in known.values())
     assert ("synonyms" in known) == (recipe == "textfooler")
+
+
+def test_what_textattack_does_alone_has_the_examples_own_random_state_and_its_errors_become_rows(
+    session: AttackSession, victim: Folder
+) -> None:
+    from flat_dist.attack import recipes
+    from flat_dist.attack.records import attack_with_textattack
+    from flat_dist.attack.victim import Victim
+
+    drawn = []
+
+    class Raises(Victim):
+        def __call__(self, text_input_list: object, **_: object) -> torch.Tensor:
+            drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
+            raise KeyError("lost")
+
+    linguistics = recipes.Linguistics(session.assets, "counterfit", "cpu", cache_size=1024)
+    attack = recipes.build("pwws", Raises(checkpoints.load(victim)), linguistics)
+    for example_id in ("a", "b", "a"):
+        record = attack_with_textattack(attack, Example(example_id, "a film", 1), 5, LIMITS)
+        assert (record.status, record.error) == ("error", "KeyError: 'lost'")
+        assert record.perturbed_text == "a film"
+    assert drawn[0] == drawn[2] != drawn[1]
 
 
 def test_success_is_decided_by_a_new_prediction(session: AttackSession, victim: Folder) -> None:

@@ -24,6 +24,9 @@ class Limits:
 DEFAULTS = {"cpu": Limits(64, 64, 0), "cuda": Limits(256, 1024, 0)}
 """On a CPU a batch should stay in the processor's cache; on a GPU it should fill the processor."""
 
+PER_UNIT = 4
+"""Examples of a unit of work for each that is under attack at the same time: batches run empty only at its end."""
+
 
 def resolve(config: AttackConfig) -> Limits:
     """The limits that a configuration asks for, with the device's defaults where it leaves them open."""
@@ -38,5 +41,5 @@ def resolve(config: AttackConfig) -> Limits:
 
 
 def unit_size(config: AttackConfig) -> int:
-    """Examples of a unit of work: enough to keep a worker's batches full."""
-    return config.unit_size or 4 * resolve(config).concurrent
+    """Examples of a unit of work."""
+    return config.unit_size or PER_UNIT * resolve(config).concurrent

@@ -16,13 +16,14 @@ import numpy as np
 import psutil
 import sentencepiece
 import torch
+from textattack import Attack
 from textattack.attack_results import AttackResult, FailedAttackResult, SkippedAttackResult, SuccessfulAttackResult
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 
 from flat_dist.assets import Assets
 from flat_dist.attack import recipes
 from flat_dist.attack.accelerate import accelerate
-from flat_dist.attack.limits import Limits
+from flat_dist.attack.limits import PER_UNIT, Limits
 from flat_dist.attack.profile import Profile
 from flat_dist.attack.recipes import Linguistics
 from flat_dist.attack.records import attack_examples
@@ -96,11 +97,7 @@ def compare(
     torch.set_num_threads(1)
     keep_freed_memory()
     victim = _Recording(checkpoint)
-    stock = recipes.build(recipe, victim, linguistics)
-    stock.goal_function.query_budget = limits.max_queries or math.inf
-    for constraint in stock.constraints:
-        if isinstance(constraint, UniversalSentenceEncoder) and stock_encoder == "package":
-            constraint.model = package_encoder(linguistics.assets)
+    stock = _stock(recipe, victim, linguistics, limits, stock_encoder)
     profile = Profile()
     attack = recipes.build(recipe, Victim(checkpoint), linguistics)
     engine = accelerate(attack, limits, profile)
@@ -110,7 +107,7 @@ def compare(
     gc.collect()
     gc.freeze()  # what was loaded need not be looked through again and again, by either side
     warm, spent, different = profile.seconds(), dict.fromkeys(("stock", "engine", "floor"), 0.0), 0
-    size = 4 * limits.concurrent  # as many as a worker is given at once
+    size = PER_UNIT * limits.concurrent
     with display.stage(f"attack with {recipe}", len(examples)) as bar:
         for start in range(0, len(examples), size):
             chunk = examples[start : start + size]
@@ -134,6 +131,15 @@ def compare(
         "stock_encoder": stock_encoder,
         "profile": {name: round(seconds - warm[name], 3) for name, seconds in profile.seconds().items()},
     }
+
+
+def _stock(recipe: str, victim: Victim, linguistics: Linguistics, limits: Limits, encoder: str) -> Attack:
+    attack = recipes.build(recipe, victim, linguistics)
+    attack.goal_function.query_budget = limits.max_queries or math.inf
+    for constraint in attack.constraints:
+        if isinstance(constraint, UniversalSentenceEncoder) and encoder == "package":
+            constraint.model = package_encoder(linguistics.assets)
+    return attack
 
 
 def _timed(spent: dict[str, float], name: str, work: Callable[[], T]) -> T:
