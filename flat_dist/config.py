@@ -47,7 +47,7 @@ class DataConfig:
     label_names: tuple[str, ...] = ()
     """Class names in the order of their integers; empty: those of the named dataset, or the names found, sorted."""
     max_length: int = 50
-    """Words a model reads of a text; the rest is cut (paper, Table 6)."""
+    """Words a model reads of a text, or word pieces, special ones included; the rest is cut (paper, Table 6)."""
     min_frequency: int = 0
     """Words seen this often or less in training are unknown words (paper, Table 6: the low-frequency threshold)."""
 
@@ -57,11 +57,15 @@ class ModelConfig:
     """Architecture of the classifier. The word mask is added by the kind of training, not here."""
 
     name: str = "cnn"
-    """cnn (Kim 2014) or lstm (one layer, max-pool over time)."""
+    """cnn (Kim 2014), lstm (one layer, max-pool over time), bert (bert-base-uncased), deberta (microsoft/deberta-base),
+    minilm (offline, from a registry package), or encoder (any other; see `encoder`)."""
+    encoder: str | None = None
+    """Transformers: a hub name, or a folder with config.json, that the weights come from instead."""
     vectors: str | None = "glove-6b-50d"
-    """Pretrained word vectors that initialise the embedding: glove-6b-50d, a word2vec or GloVe text file, or none."""
+    """CNN, LSTM: pretrained word vectors that initialise the embedding: glove-6b-50d, a word2vec or GloVe text file, or
+    none."""
     embedding_dim: int = 50
-    """Size of a word vector; must equal that of `vectors`."""
+    """CNN, LSTM: size of a word vector; must equal that of `vectors`."""
     kernels: int = 200
     """CNN: kernels per width (released code: 200)."""
     kernel_widths: tuple[int, ...] = (3, 4, 5)
@@ -74,6 +78,21 @@ class ModelConfig:
     """Hidden units of the mask's inference network (released code: 400)."""
     temperature: float = 1.0
     """Temperature of the Gumbel-softmax that samples word masks in training (released code: 1)."""
+    sample_masks: bool = True
+    """Draw hard masks in training (paper, Section 3.4); otherwise words are multiplied by their importance, as at
+    inference."""
+    pooling: str = "first"
+    """Transformers: what is classified: the first state, after the encoder's pooler if it has one (BERT), or the mean
+    of the states."""
+    encoder_dropout: float | None = None
+    """Transformers: dropout inside the encoder; none: as its own configuration says (BERT: 0.1)."""
+    contextual: bool = False
+    """Transformers: the mask sees, and multiplies, what the embedding layer makes of word, position and segment
+    (released code), instead of the word's embedding alone (paper, Section 3.2)."""
+    mask_attention: bool = False
+    """Transformers: in training, words that are masked out get no attention either (released code)."""
+    mask_special: bool = False
+    """Transformers: special pieces such as [CLS] can be masked out too (released code)."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +109,16 @@ class ObjectiveConfig:
     """Eq. 3 averages over original/adversarial pairs, or over the union of D and D' (released code)."""
     weighting: str = "balanced"
     """Eq. 2: balanced weighs clean and adversarial examples equally; union takes one mean over both (released code)."""
+    pieces: str = "mean"
+    """Importance of a word of several pieces: their mean, or their max (released code)."""
     double_softmax: bool = False
     """Feed probabilities to the cross-entropy, as the released CNN and LSTM do; rescales beta and gamma."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Optimisation. Rates and sizes default to those of the released CNN code."""
+    """Optimisation. Rates and sizes default to those of the released CNN code; presets bert, deberta and minilm have
+    those of transformers."""
 
     kinds: tuple[str, ...] = ("base", "adv", "flat")
     """Kinds of training to compare: base (clean data), adv (plain adversarial training), flat."""
@@ -110,10 +132,19 @@ class TrainingConfig:
     """Epochs after each attack."""
     batch_size: int = 64
     """Clean examples per optimiser step, over all workers."""
+    optimizer: str = "adam"
+    """adam (released CNN and LSTM), or adamw, whose decay spares biases and normalisation (released BERT)."""
     learning_rate: float = 0.001
-    """Adam's learning rate before the first attack."""
+    """Learning rate before the first attack."""
     round_learning_rate: float = 0.001
-    """Adam's learning rate after an attack."""
+    """Learning rate after an attack."""
+    schedule: str = "constant"
+    """The rate stays as it is, or falls to 0 in a straight line (linear; released BERT) over the steps that the stage
+    really takes."""
+    warmup: float = 0.0
+    """Share of a stage's steps in which the rate rises from 0."""
+    weight_decay: float = 0.0
+    """AdamW's decay (released BERT: 0)."""
     clip: float = 1.0
     """Largest norm of the gradient; 0: no clipping."""
     freeze_embeddings: tuple[str, ...] = ("base", "adv", "flat")
@@ -124,8 +155,24 @@ class TrainingConfig:
     """Attacked examples to train on: successful, successful_and_failed, or all (released code)."""
     select: str = "dev"
     """The best epoch since the latest attack has the best clean dev accuracy (dev), or is the last one (last)."""
+    buckets: int = 1
+    """Batches whose texts are sorted by length together, so that each needs little padding; 1: no sorting."""
     workers: int = 1
     """Ray Train workers that share each batch."""
+    cpus_per_worker: int = 1
+    """CPUs, and threads, of each training worker; sums of other numbers of threads differ in the last bit."""
+    device: str = "auto"
+    """Device of training: cpu or cuda; auto: by `hardware`."""
+    precision: str = "auto"
+    """Arithmetic of training: float32 or bfloat16 (autocast); auto: by `hardware`."""
+    memory_gib: float = 0.0
+    """GPU memory that training may take; 0: by `hardware`."""
+    micro_batch: int = 0
+    """Clean examples, with as many adversarial ones, in memory at a time; gradients add up to those of the whole batch.
+    0: on a GPU as many as fit, on a CPU all."""
+    checkpointing: bool = False
+    """Transformers: compute activations again in the backward pass instead of keeping them; set by the planner where
+    the batch would not fit without."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +188,8 @@ class AttackConfig:
     unit_size: int = 0
     """Examples per unit of work, which is one shard; 0: four times `concurrent`."""
     concurrent: int = 0
-    """Examples that a worker attacks side by side; 0: 64 on a CPU, 256 on a GPU. Changes no result."""
+    """Examples that a worker attacks side by side; 0: 64 on a CPU (16 for a transformer), 256 on a GPU (64). Changes no
+    result."""
     batch_size: int = 0
     """Texts that the victim sees at once; 0: 64 on a CPU, 1,024 on a GPU. Changes no result."""
     cache_size: int = 4096
@@ -155,10 +203,10 @@ class AttackConfig:
     """Print where the time of each attack went; the manifests have it in any case."""
     workers: int = 0
     """Attack actors; 0: one for each free CPU."""
-    device: str = "cpu"
-    """Device of the victim in each actor: cpu or cuda."""
+    device: str = "auto"
+    """Device of the victim in each actor: cpu or cuda; auto: by `hardware`."""
     gpus_per_worker: float = 0.0
-    """Share of a GPU that an actor asks for, below 1."""
+    """Share of a GPU that an actor asks for, below 1; 0: by `hardware`."""
 
 
 @dataclass(frozen=True)
@@ -202,24 +250,33 @@ class Config:
     """Folder for stages, results and the MLflow database; an absolute path when run by `ray job submit`."""
     run_name: str | None = None
     """Name of the run's folder under `storage`; default: from dataset, model, attack and the config's hash."""
+    hardware: str = "auto"
+    """What training and attacks run on: cpu, gtx1080, a100, h100, or auto: this machine's GPU, or its CPU."""
     seed: int = 1111
     """Seed of everything (released code: 1111)."""
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "model.name": ("cnn", "lstm"),
+    "model.name": ("cnn", "lstm", "bert", "deberta", "minilm", "encoder"),
+    "model.pooling": ("first", "mean"),
     "objective.entropy": ("mean", "sum", "padded_mean"),
     "objective.pairs": ("pairs", "union"),
     "objective.weighting": ("balanced", "union"),
+    "objective.pieces": ("mean", "max"),
     "training.kinds": ("base", "adv", "flat"),
     "training.init": ("base", "scratch"),
     "training.freeze_embeddings": ("base", "adv", "flat"),
     "training.shards": ("accumulate", "replace"),
     "training.keep": ("successful", "successful_and_failed", "all"),
     "training.select": ("dev", "last"),
+    "training.optimizer": ("adam", "adamw"),
+    "training.schedule": ("constant", "linear"),
+    "training.device": ("auto", "cpu", "cuda"),
+    "training.precision": ("auto", "float32", "bfloat16"),
     "attack.name": ("textfooler", "pwws"),
-    "attack.device": ("cpu", "cuda"),
+    "attack.device": ("auto", "cpu", "cuda"),
     "evaluation.attacks": ("textfooler", "pwws"),
+    "hardware": ("auto", "cpu", "gtx1080", "a100", "h100"),
 }
 """Fields whose value (or each of whose values) must be one of a few words."""
 
@@ -230,7 +287,6 @@ LOWEST: dict[str, float] = {
     "model.kernels": 1,
     "model.kernel_widths": 1,
     "model.hidden_size": 1,
-    "model.dropout": 0,
     "model.mask_hidden_size": 1,
     "objective.beta": 0,
     "objective.gamma": 0,
@@ -239,7 +295,12 @@ LOWEST: dict[str, float] = {
     "training.epochs_per_round": 1,
     "training.batch_size": 1,
     "training.clip": 0,
+    "training.weight_decay": 0,
+    "training.buckets": 1,
     "training.workers": 1,
+    "training.cpus_per_worker": 1,
+    "training.micro_batch": 0,
+    "training.memory_gib": 0,
     "attack.sample": 0,
     "attack.unit_size": 0,
     "attack.concurrent": 0,
@@ -248,7 +309,6 @@ LOWEST: dict[str, float] = {
     "attack.max_queries": 0,
     "attack.max_seconds": 0,
     "attack.workers": 0,
-    "attack.gpus_per_worker": 0,
     "evaluation.sample": 0,
     "evaluation.explain": 0,
     "evaluation.steps": 1,
@@ -258,6 +318,9 @@ LOWEST: dict[str, float] = {
 
 POSITIVE = ("model.temperature", "training.learning_rate", "training.round_learning_rate")
 """Numeric fields that must be above zero."""
+
+BELOW_ONE = ("model.dropout", "model.encoder_dropout", "training.warmup", "attack.gpus_per_worker")
+"""Shares: fields that must be at least 0 and below 1."""
 
 
 def unknown(what: str, value: str, known: Iterable[str]) -> UserError:
@@ -284,10 +347,10 @@ def validate(config: Config) -> None:
                 raise UserError(f"--{name} is {value}, but must be above 0")
     if not config.training.kinds:
         raise UserError("--training.kinds is empty: name at least one of base, adv, flat")
-    if config.model.dropout >= 1:
-        raise UserError(f"--model.dropout is {config.model.dropout}, but must be below 1")
-    if config.attack.gpus_per_worker >= 1:
-        raise UserError(f"--attack.gpus_per_worker is {config.attack.gpus_per_worker}, but must be below 1")
+    for name in BELOW_ONE:
+        for value in _values(config, name):
+            if value is not None and not 0 <= value < 1:
+                raise UserError(f"--{name} is {value}, but must be below 1, and at least 0")
 
 
 def _values(config: Config, name: str) -> tuple[Any, ...]:
@@ -307,8 +370,8 @@ def presets() -> dict[str, str]:
     }
 
 
-def from_yaml(text: str, source: str) -> Config:
-    """The config that a preset describes: the defaults, with the fields that it names replaced.
+def from_yaml(text: str, source: str, start: Config | None = None) -> Config:
+    """The config that a preset describes: `start`, or the defaults, with the fields that it names replaced.
 
     Raises:
         UserError: the text is not YAML, or names a field that does not exist.
@@ -317,11 +380,18 @@ def from_yaml(text: str, source: str) -> Config:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
-    return from_dict(Config, values, source)
+    return from_dict(Config, values, source, start=start)
 
 
-def from_dict(kind: type[T], values: Any, source: str, prefix: str = "") -> T:
+def from_dict(kind: type[T], values: Any, source: str, prefix: str = "", start: T | None = None) -> T:
     """Build the dataclass `kind` from nested mappings; the inverse of `to_dict`.
+
+    Args:
+        kind: a dataclass.
+        values: its fields; those that are missing are as in `start`, or have their defaults.
+        source: where the values are from, for messages.
+        prefix: names of the fields that hold this one, for messages.
+        start: what to replace fields of.
 
     Raises:
         UserError: a key is no field of the dataclass, or a value has the wrong type.
@@ -333,13 +403,14 @@ def from_dict(kind: type[T], values: Any, source: str, prefix: str = "") -> T:
     for key, value in values.items():
         if key not in hints:
             raise unknown(f"field in {source}", f"{prefix}{key}", (f"{prefix}{name}" for name in hints))
-        arguments[key] = _coerce(hints[key], value, source, f"{prefix}{key}")
-    return kind(**arguments)
+        inner = getattr(start, key) if start is not None else None
+        arguments[key] = _coerce(hints[key], value, source, f"{prefix}{key}", inner)
+    return kind(**arguments) if start is None else dataclasses.replace(start, **arguments)  # type: ignore[type-var]
 
 
-def _coerce(hint: Any, value: Any, source: str, name: str) -> Any:
+def _coerce(hint: Any, value: Any, source: str, name: str, start: Any = None) -> Any:
     if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value, source, f"{name}.")
+        return from_dict(typing.cast(type, hint), value, source, f"{name}.", start)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise UserError(f"{source}: {name} must be a list, not {value!r}")

@@ -14,9 +14,9 @@ import pyarrow as pa
 import ray
 import torch
 
-from flat_dist import stages
+from flat_dist import hardware, stages
 from flat_dist.attack import pool, synonyms
-from flat_dist.config import Config, UserError, to_dict
+from flat_dist.config import Config, to_dict
 from flat_dist.data.batches import encode_clean
 from flat_dist.data.datasets import Dataset, sample
 from flat_dist.data.shards import read_shards
@@ -25,7 +25,7 @@ from flat_dist.data.tables import read_table, write_table
 from flat_dist.evaluation.accuracy import after_attack
 from flat_dist.evaluation.explain import changed_pairs, explain_pairs
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.models import vectors
+from flat_dist.models import encoders, vectors
 from flat_dist.models.initial import initial
 from flat_dist.progress import Display
 from flat_dist.seeds import derive_seed
@@ -35,12 +35,28 @@ from flat_dist.tracking.report import Result
 from flat_dist.training import distributed
 from flat_dist.training.loop import accuracy
 
+FINE_TUNING_RATE = 5e-4
+"""Learning rates above this one unlearn what an encoder was pretrained for."""
+
 
 def check(config: Config) -> None:
     """Raise UserError for the user's own resources that no run could use, before any work is done."""
     synonyms.check(config.attack.synonyms)
     vectors.check(config.model)
+    encoders.check(config.model)
     Folder(config.storage)
+
+
+def hints(config: Config) -> list[str]:
+    """What is allowed, but seldom meant."""
+    training = config.training
+    fast = max(training.learning_rate, training.round_learning_rate)
+    if config.model.name not in encoders.TRANSFORMERS or fast <= FINE_TUNING_RATE:
+        return []
+    return [
+        f"hint: a learning rate of {fast:g} suits CNN and LSTM; transformers are fine-tuned at 1e-5 to 1e-4, as in "
+        f"--preset {config.data.name},transformer"
+    ]
 
 
 def plan(config: Config, dataset: Dataset) -> list[str]:
@@ -74,13 +90,11 @@ class Run:
     display: Display
 
     def __post_init__(self) -> None:
-        self.places = int(ray.cluster_resources().get("CPU", 0)) // self.config.training.workers
-        if not self.places:
-            raise UserError(
-                f"--training.workers is {self.config.training.workers}, but this Ray cluster has fewer CPUs: "
-                "lower it, or add nodes"
-            )
+        self.places = distributed.places(self.config.training)
         self.data = self._write_dataset()
+        if self.config.training.device == "cuda":
+            self.config, said = hardware.fit(checkpoints.load(self._initial(masked=False)).model, self.config)
+            self.display.say(said)
         self._base: Folder | None = None
 
     def run(self) -> list[Result]:
@@ -151,15 +165,16 @@ class Run:
             "data": self.dataset.fingerprint,
             "lengths": [data.max_length, data.min_frequency],
             "model": to_dict(model),
+            "encoder": encoders.fingerprint(model),
             "masked": masked,
             "seed": self.config.seed,
         }
         folder = self._stage("init", inputs)
         if not folder.exists(DONE):
-            checkpoint, found = initial(self.config, self.dataset, masked)
-            self.display.say(f"vocabulary: {len(checkpoint.encoder.vocabulary)} words, {found} with pretrained vectors")
+            checkpoint, made_of = initial(self.config, self.dataset, masked)
+            self.display.say(made_of)
             checkpoints.save(checkpoint, folder)
-            folder.write_json(DONE, inputs)
+            folder.write_json(DONE, {**inputs, "made_of": made_of})
         return folder
 
     def _train(self, kind: str, number: int, start: Folder, shards: Sequence[Folder]) -> Folder:
@@ -194,7 +209,7 @@ class Run:
 
     def _training_inputs(self, job: distributed.TrainingJob) -> dict[str, Any]:
         training, objective = to_dict(self.config.training), to_dict(self.config.objective)
-        used = ("batch_size", "clip", "select", "workers") + (("keep",) if job.shards else ())
+        used = [name for name in training if name in distributed.MATTERS and (name != "keep" or job.shards)]
         masked = job.kind == "flat"
         return {
             "data": self.dataset.fingerprint,
@@ -225,7 +240,9 @@ class Run:
         ]
 
     def _measure(self, tests: Sequence["_Test"]) -> list[Result]:
-        accuracies = {test.checkpoint.uri: _accuracy.remote(test.checkpoint.uri, self.data.uri) for test in tests}
+        accuracies = {
+            test.checkpoint.uri: self._remote(_accuracy, test.checkpoint.uri, self.data.uri) for test in tests
+        }
         results = []
         for test in tests:
             summary = after_attack(read_shards(test.shards))
@@ -248,7 +265,7 @@ class Run:
     def _explain(self, tests: Sequence["_Test"], results: Sequence[Result]) -> list[Result]:
         evaluation, explained = self.config.evaluation, list(results)
         pending = {
-            _explain.remote(test.checkpoint.uri, test.shards.uri, evaluation.explain, evaluation.steps): position
+            self._remote(_explain, test.checkpoint.uri, test.shards.uri, evaluation.explain, evaluation.steps): position
             for position, test in enumerate(tests)
         }
         with self.display.stage("integrated gradients of pairs", len(pending)) as bar:
@@ -259,6 +276,11 @@ class Run:
                 self._log(explained[position])
                 bar.advance(1)
         return explained
+
+    def _remote(self, function: Any, *arguments: Any) -> ray.ObjectRef:
+        """Call a measurement on the device of training; on a GPU one at a time."""
+        device = self.config.training.device
+        return function.options(num_gpus=1 if device == "cuda" else 0).remote(*arguments, device)
 
     def _log(self, result: Result) -> None:
         self.tracker.metrics(result.training, {"test/accuracy": result.accuracy}, result.round)
@@ -286,18 +308,18 @@ class _Test:
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _accuracy(checkpoint: str, data: str) -> float:
+def _accuracy(checkpoint: str, data: str, device: str) -> float:
     torch.set_num_threads(1)
-    loaded = checkpoints.load(Folder(checkpoint))
+    loaded = checkpoints.load(Folder(checkpoint), device)
     return accuracy(loaded.model, encode_clean(read_table(Folder(data), "test"), loaded.encoder))
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _explain(checkpoint: str, shards: str, count: int, steps: int) -> dict[str, Any]:
+def _explain(checkpoint: str, shards: str, count: int, steps: int, device: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     pairs = changed_pairs(read_shards(Folder(shards)))
     pairs = pairs[: count or len(pairs)]
     if not pairs:
         return {}
-    measured, _ = explain_pairs(checkpoints.load(Folder(checkpoint)), pairs, steps)
+    measured, _ = explain_pairs(checkpoints.load(Folder(checkpoint), device), pairs, steps)
     return {"kendall_tau": measured.kendall_tau, "top5_intersection": measured.top_5, "pairs": measured.pairs}

@@ -9,8 +9,20 @@ from flat_dist.tracking.report import Result, markdown
 
 CONFIG = "config.json"
 
-IRRELEVANT = (("storage",), ("run_name",), ("tracking",), ("attack", "workers"))
-"""Fields that may change between two calls of the same run: they do not change its results."""
+IRRELEVANT = (
+    ("storage",),
+    ("run_name",),
+    ("tracking",),
+    ("hardware",),
+    ("attack", "workers"),
+    ("attack", "device"),
+    ("attack", "gpus_per_worker"),
+    ("training", "device"),
+    ("training", "memory_gib"),
+    ("training", "micro_batch"),
+    ("training", "checkpointing"),
+)
+"""Fields that may change between two calls of the same run: they change its results by rounding at most."""
 
 
 def relevant(config: Config) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from flat_dist.attack.session import AttackJob
 from flat_dist.config import Config, content_hash
 from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.encoders import TRANSFORMERS
 
 VERSION = 1
 """Raised when a change of the code makes the results of older stages wrong."""
@@ -43,7 +44,9 @@ def attack(
     Raises:
         UserError: the checkpoint or the synonyms cannot be read.
     """
-    limits = resolve(config.attack)
+    transformer = checkpoints.describe(checkpoint)["model"]["name"] in TRANSFORMERS
+    limits = resolve(config.attack, transformer)
+    size = unit_size(config.attack, limits)
     identity = {
         "recipe": recipe,
         "resources": provenance(recipe, config.attack.synonyms, assets.prepare()),
@@ -53,7 +56,7 @@ def attack(
         "versions": {name: metadata.version(name) for name in ("textattack", "torch", "nltk")},
     }
     attacked = content_hash([examples["example_id"].to_pylist(), data])
-    inputs = {**identity, "examples": attacked, "unit_size": unit_size(config.attack), "round": number}
+    inputs = {**identity, "examples": attacked, "unit_size": size, "round": number}
     return AttackJob(
         recipe=recipe,
         checkpoint=checkpoint.uri,
@@ -63,5 +66,6 @@ def attack(
         seed=config.seed,
         device=config.attack.device,
         limits=limits,
+        unit_size=size,
         identity=identity,
     )

@@ -10,7 +10,7 @@ from typing import Literal
 
 import tyro
 
-from flat_dist import cli, cluster, stages
+from flat_dist import cli, cluster, hardware, stages
 from flat_dist.attack import pool, synonyms
 from flat_dist.config import AttackConfig, Config, DataConfig, UserError, validate
 from flat_dist.data import datasets
@@ -36,6 +36,8 @@ class Command:
     """Print the seconds of each component; the manifest has them in any case."""
     storage: str = "runs"
     """Folder for the shards; an absolute path when run by `ray job submit`."""
+    hardware: str = "auto"
+    """What it runs on: cpu, gtx1080, a100, h100, or auto: this cluster's GPUs, or its CPUs."""
     seed: int = 1111
     """Seed of the draw and of the attack."""
     json: bool = False
@@ -48,7 +50,9 @@ def job(arguments: Sequence[str]) -> None:
     """Parse, build, attack."""
     command = tyro.cli(Command, args=list(arguments), description=__doc__)
     attack = replace(command.attack, profile=command.profile or command.attack.profile)
-    config = Config(data=command.data, attack=attack, storage=command.storage, seed=command.seed)
+    config = Config(
+        data=command.data, attack=attack, storage=command.storage, seed=command.seed, hardware=command.hardware
+    )
     validate(config)
     if command.examples < 0:
         raise UserError(f"--examples is {command.examples}, but must be at least 0")
@@ -62,9 +66,11 @@ def job(arguments: Sequence[str]) -> None:
         )
     draw = derive_seed(config.seed, "evaluation")
     examples = datasets.sample(getattr(dataset, command.split), command.examples, draw)
-    planned = stages.attack(config, Folder(config.storage), folder, examples, dataset.fingerprint, attack.name, 0)
     with cluster.connected(), Display() as display:
-        pool.generate([pool.Stage(f"{attack.name}, {command.split} texts", planned, examples)], attack, display)
+        config, said = hardware.resolve(config, cluster.machine())
+        display.say(said)
+        planned = stages.attack(config, Folder(config.storage), folder, examples, dataset.fingerprint, attack.name, 0)
+        pool.generate([pool.Stage(f"{attack.name}, {command.split} texts", planned, examples)], config.attack, display)
     summary = asdict(after_attack(read_shards(Folder(planned.output))))
     for name, value in summary.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")

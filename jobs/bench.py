@@ -1,19 +1,17 @@
-"""Measurements: the attack engine against stock TextAttack, and the memory of an attack worker.
+"""Measurements: attacks against stock TextAttack, an attack worker's memory, training against a plain loop, GPU memory.
 
-The victim is trained for the purpose, for a few epochs, unless a checkpoint is given.
+A victim is trained for the purpose, for a few epochs, unless a checkpoint is given.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
+from tyro.conf import subcommand
 
-from flat_dist import bench, cli
-from flat_dist.config import AttackConfig, DataConfig, UserError, validate
-from flat_dist.data import datasets
-from flat_dist.data.storage import Folder
-from flat_dist.models import checkpoint as checkpoints
+from flat_dist import bench, bench_training, cli
+from flat_dist.config import AttackConfig, Config, DataConfig, UserError, validate
 from flat_dist.progress import Display
 
 
@@ -21,28 +19,34 @@ from flat_dist.progress import Display
 class Shared:
     """What every measurement takes."""
 
-    recipe: str = "textfooler"
-    """Attack: textfooler or pwws."""
-    model: str = "cnn"
-    """Architecture of the victim: cnn or lstm."""
+    preset: str = cli.DEFAULT_PRESET
+    """Data, model and training, such as minilm; several with commas between."""
+    model: str | None = None
+    """Architecture, instead of the preset's; bert has random weights where the hub cannot be reached."""
     examples: int = 200
-    """Texts to attack."""
-    checkpoint: str | None = None
-    """Folder of a victim to take instead of training one; `model` is then its own."""
+    """Texts to attack, or to train on in an epoch."""
+    hardware: str = "auto"
+    """What it runs on: cpu, gtx1080, a100, h100, or auto."""
     seed: int = 1111
-    """Seed of the victim and of the choice of texts."""
+    """Seed of the model and of the choice of texts."""
     json: bool = False
     """Print one JSON object, instead of a line for each value."""
-    data: DataConfig = field(default_factory=DataConfig)
+    recipe: str = "textfooler"
+    """Attack: textfooler or pwws."""
+    checkpoint: str | None = None
+    """Folder of a victim to attack, instead of training one; `model` is then its own."""
+    data: DataConfig | None = None
+    """Texts, instead of the preset's."""
     attack: AttackConfig = field(default_factory=AttackConfig)
 
 
 @dataclass(frozen=True)
 class Attack(Shared):
-    """The attack engine against stock TextAttack, in turns, one core each."""
+    """The attack engine against stock TextAttack, in turns, one core each, or on the same GPU."""
 
-    stock_encoder: Literal["package", "ours"] = "package"
-    """Stock's sentence encoder: the NumPy code that its weights come with, or this project's, which is faster."""
+    stock_encoder: Literal["auto", "package", "ours"] = "auto"
+    """Stock's sentence encoder: the NumPy code that its weights come with (auto: on a CPU), or this project's, which is
+    faster (auto: on a GPU)."""
 
 
 @dataclass(frozen=True)
@@ -53,27 +57,62 @@ class Memory(Shared):
     """Texts to attack; halves of texts are joined where the data has fewer."""
 
 
-Command = Annotated[Attack, tyro.conf.subcommand("attack")] | Annotated[Memory, tyro.conf.subcommand("memory")]
+@dataclass(frozen=True)
+class Train(Shared):
+    """Training under Ray Train against a plain PyTorch loop on the same model, in turns."""
+
+    preset: str = "minilm"
+    examples: int = 480
+
+
+@dataclass(frozen=True)
+class Peak(Shared):
+    """Peak GPU memory of training with texts of the greatest length, against the planner's estimate."""
+
+    preset: str = "transformer"
+    hardware: str = "gtx1080"
+    limit_gib: float = 8.0
+    """GPU memory that the process may take."""
+
+
+Command = (
+    Annotated[Attack, subcommand("attack")]
+    | Annotated[Memory, subcommand("memory")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Peak, subcommand("peak")]
+)
 
 
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, measure."""
     command: Shared = tyro.cli(Command, args=list(arguments), description=__doc__)
-    preset = cli.load_preset(cli.DEFAULT_PRESET)
-    model, attack = replace(preset.model, name=command.model), replace(command.attack, name=command.recipe)
-    config = replace(preset, data=command.data, model=model, attack=attack, seed=command.seed)
-    validate(config)
     if command.examples < 1:
         raise UserError(f"--examples is {command.examples}, but must be at least 1")
-    dataset = datasets.load(config.data)
+    preset = cli.load_preset(command.preset)
+    config = replace(
+        preset,
+        data=command.data or preset.data,
+        model=replace(preset.model, name=command.model or preset.model.name),
+        attack=replace(command.attack, name=command.recipe),
+        hardware=command.hardware,
+        seed=command.seed,
+    )
+    validate(config)
     with Display() as display:
-        given = command.checkpoint and checkpoints.load(Folder(command.checkpoint))
-        victim = given or bench.victim(config, dataset, display)
-        if isinstance(command, Attack):
-            measured = bench.attack(config, dataset, victim, command.examples, command.stock_encoder, display)
-        else:
-            measured = bench.memory(config, dataset, victim, command.examples, display)
+        measured = measure(command, config, display)
     cli.print_json(measured) if command.json else print(*(f"{key}: {measured[key]}" for key in measured), sep="\n")
+
+
+def measure(command: Shared, config: Config, display: Display) -> dict[str, Any]:
+    """The measurement that was asked for."""
+    if isinstance(command, Train):
+        return bench_training.measure(config, command.examples, display)
+    if isinstance(command, Peak):
+        return bench.peak(config, command.limit_gib)
+    if isinstance(command, Memory):
+        return bench.memory(config, command.checkpoint, command.examples, display)
+    encoder = command.stock_encoder if isinstance(command, Attack) else "auto"
+    return bench.attack(config, command.checkpoint, command.examples, encoder, display)
 
 
 if __name__ == "__main__":

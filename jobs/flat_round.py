@@ -9,13 +9,14 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from flat_dist import cli, cluster, run_folder
+from flat_dist import cli, cluster, hardware, run_folder
 from flat_dist.config import Config, to_dict
 from flat_dist.data import datasets
 from flat_dist.data.storage import Folder
+from flat_dist.models.initial import initial
 from flat_dist.progress import Display
-from flat_dist.rounds import Run, check, plan
-from flat_dist.tracking.mlflow import MlflowTracker, NoTracker, Tracker, database
+from flat_dist.rounds import Run, check, hints, plan
+from flat_dist.tracking.mlflow import database, tracked
 from flat_dist.tracking.report import table
 
 
@@ -28,20 +29,15 @@ def job(arguments: Sequence[str]) -> None:
     if command.dry_run:
         show_plan(config, dataset, command.json)
         return
-    folder = run_folder.open_folder(config)
-    tracker = open_tracker(config, folder)
-    status = "KILLED"
-    try:
-        with cluster.connected(), Display() as display:
+    with cluster.connected(), Display() as display:
+        config, hardware_said = hardware.resolve(config, cluster.machine())
+        for line in (hardware_said, *hints(config)):
+            display.say(line)
+        folder = run_folder.open_folder(config)
+        with tracked(config, run_folder.run_name(config), run_folder.relevant(config)) as tracker:
             results = Run(config, Folder(config.storage), dataset, tracker, display).run()
-        run_folder.write_results(folder, results)
-        tracker.artifacts(None, folder, "run")
-        status = "FINISHED"
-    except Exception:
-        status = "FAILED"
-        raise
-    finally:
-        tracker.finish(status)
+            run_folder.write_results(folder, results)
+            tracker.artifacts(None, folder, "run")
     title = f"{dataset.source}, {config.model.name}, {config.training.rounds} rounds"
     console = Console()
     console.width = max(console.width, 120) if not console.is_terminal else console.width
@@ -52,21 +48,18 @@ def job(arguments: Sequence[str]) -> None:
 
 
 def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
-    """What would run."""
-    steps = plan(config, dataset)
+    """What would run, on what."""
+    config, hardware_said = hardware.resolve(config, hardware.detect(), imagine=True)
+    steps = [hardware_said, *hints(config), *plan(config, dataset)]
+    if config.training.device == "cuda":
+        config, memory_said = hardware.fit(initial(config, dataset, masked=False)[0].model, config)
+        steps.insert(1, memory_said)
     if as_json:
         cli.print_json({"config": to_dict(config), "plan": steps})
         return
     console = Console(highlight=False)
     console.print_json(data=to_dict(config))
     console.print(*(f"{number}. {step}" for number, step in enumerate(steps, 1)), sep="\n", soft_wrap=True)
-
-
-def open_tracker(config: Config, folder: Folder) -> Tracker:
-    """MLflow, or nothing."""
-    if not config.tracking.enabled:
-        return NoTracker()
-    return MlflowTracker(config, run_folder.run_name(config))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the Hugging Face libraries are imported
 
 import pyarrow as pa
 import pytest
 import torch
+from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from flat_dist.assets import Assets, prepare
 from flat_dist.config import DataConfig, ModelConfig
@@ -18,7 +22,8 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.models.vectors import initial_vectors
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "fine", "film", "is", ".", "##ness", "##s"]
+"""A WordPiece vocabulary: `goodness` and `films` are two pieces each."""
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +42,7 @@ def train_victim(sentences: datasets.Dataset, **settings: Any) -> Checkpoint:
     train = sentences.train.slice(0, 640)
     encoder = Encoder(Vocabulary.build((tokenize(text) for text in train["text"].to_pylist()), 0), 50)
     torch.manual_seed(0)
-    model = checkpoints.build(config, len(encoder.vocabulary), 2, masked=False)
+    model = checkpoints.build(config, len(encoder.vocabulary), 2)
     vectors, _ = initial_vectors(config, encoder.vocabulary.words, 0)
     model.embedding.weight.data.copy_(torch.from_numpy(vectors))
     examples = encode_clean(train, encoder)
@@ -71,3 +76,29 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BertTokenizerFast:
+    """A tokenizer of `PIECES`."""
+    path = tmp_path_factory.mktemp("tokenizer") / "vocab.txt"
+    path.write_text("\n".join(PIECES), encoding="utf-8")
+    return BertTokenizerFast(str(path))
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tokenizer: BertTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder as Hugging Face's libraries save it: a BERT of random weights, and its tokenizer."""
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(PIECES),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=40,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

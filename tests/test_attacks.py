@@ -19,7 +19,7 @@ from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
 
 RECIPES = sorted(RESOURCES)
-LIMITS = resolve(AttackConfig())
+LIMITS = resolve(AttackConfig(device="cpu"), transformer=False)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def session(assets: Assets) -> AttackSession:
 
 
 def make_job(recipe: str, victim: Folder, output: str = "nowhere") -> AttackJob:
-    return AttackJob(recipe, victim.uri, "counterfit", output, 1, 3, "cpu", LIMITS, {"recipe": recipe})
+    return AttackJob(recipe, victim.uri, "counterfit", output, 1, 3, "cpu", LIMITS, 256, {"recipe": recipe})
 
 
 def test_tags_are_stock_textattacks_whichever_word_of_a_context_is_asked_about(
@@ -130,7 +130,7 @@ def test_a_table_of_the_users_own_is_what_textfooler_chooses_from(
     words = {word for text in examples["text"].to_pylist() for word in text.split() if word.isalpha()}
     table = tmp_path / "table.json"
     table.write_text(shards.json.dumps({word: ["film", "movie"] for word in words}))
-    job = AttackJob("textfooler", victim.uri, str(table), "nowhere", 1, 3, "cpu", LIMITS, {})
+    job = AttackJob("textfooler", victim.uri, str(table), "nowhere", 1, 3, "cpu", LIMITS, 256, {})
     rows = [Example(row["example_id"], row["text"], row["label"]) for row in examples.to_pylist()]
     swaps = [swap for record in session.attack(job, rows) for swap in record.swaps]
     assert swaps

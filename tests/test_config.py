@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from flat_dist.config import (
     to_dict,
     validate,
 )
+from flat_dist.rounds import hints
 
 
 def parse(*arguments: str) -> Config:
@@ -59,7 +61,10 @@ def test_every_field_that_is_checked_exists() -> None:
         (["--objective.beta", "-1"], "--objective.beta is -1.0, but must be at least 0"),
         (["--objective.gamma", "nan"], "--objective.gamma is nan"),
         (["--training.learning-rate", "0"], "--training.learning_rate is 0.0, but must be above 0"),
-        (["--model.name", "cnm"], "unknown value of --model.name 'cnm': choose one of cnn, lstm; did you mean 'cnn'?"),
+        (
+            ["--model.name", "cnm"],
+            "cnm': choose one of bert, cnn, deberta, encoder, lstm, minilm; did you mean 'cnn'?",
+        ),
         (["--attack.name", "textfolder"], "did you mean 'textfooler'"),
         (["--evaluation.attacks", "pwws", "bae"], "unknown value of --evaluation.attacks 'bae'"),
         (["--training.kinds", "flatt"], "did you mean 'flat'"),
@@ -108,3 +113,22 @@ def test_a_run_folder_takes_one_config(tmp_path) -> None:
     with pytest.raises(UserError, match=r"another config \(objective.beta was 0.1, now 0.2\)"):
         run_folder.open_folder(other)
     assert run_folder.run_name(replace(config, run_name=None)) != run_folder.run_name(replace(other, run_name=None))
+
+
+def test_presets_are_put_together_and_the_later_one_wins(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("training: {rounds: 5}\nmodel: {name: deberta}")
+    config = parse("--preset", f"imdb,transformer,{tmp_path / 'mine.yaml'}", "--training.clip", "2")
+    assert (config.data.name, config.data.max_length, config.attack.sample) == ("imdb", 250, 10000)
+    assert (config.model.name, config.training.optimizer, config.training.batch_size) == ("deberta", "adamw", 8)
+    assert (config.training.rounds, config.training.clip) == (5, 2.0)
+    with pytest.raises(UserError, match="unknown preset 'transformers'"):
+        parse("--preset", "imdb,transformers")
+
+
+def test_a_rate_that_unlearns_an_encoder_is_hinted_at() -> None:
+    assert "1e-5 to 1e-4" in hints(parse("--model.name", "bert"))[0]
+    assert (
+        not hints(parse())
+        and not hints(parse("--preset", "sst2,transformer"))
+        and not hints(parse("--preset", "minilm"))
+    )

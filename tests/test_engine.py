@@ -92,9 +92,13 @@ def test_a_text_over_its_limit_keeps_the_best_text_so_far(attack: Any) -> None:
     assert (second.status, second.perturbed_text, second.num_queries) == ("failed", "a film", 4)
 
 
-def test_defaults_depend_on_the_device() -> None:
-    cpu, gpu = resolve(AttackConfig()), resolve(AttackConfig(device="cuda"))
+def test_defaults_depend_on_device_and_victim() -> None:
+    cpu, gpu = (resolve(AttackConfig(device=device), transformer=False) for device in ("cpu", "cuda"))
     assert gpu.concurrent > cpu.concurrent and gpu.batch_size > cpu.batch_size
-    assert resolve(AttackConfig(concurrent=3, batch_size=5)) == Limits(3, 5, cpu.cache_size)
-    assert unit_size(AttackConfig(concurrent=3)) == 12
-    assert unit_size(AttackConfig(unit_size=5)) == 5
+    given = resolve(AttackConfig(device="cpu", concurrent=3, batch_size=5), transformer=True)
+    assert given == Limits(3, 5, cpu.cache_size)
+    assert unit_size(AttackConfig(), given) == 12
+    assert unit_size(AttackConfig(unit_size=5), given) == 5
+    # A unit is what may be lost when a worker dies, and a transformer takes long.
+    slow = resolve(AttackConfig(device="cpu"), transformer=True)
+    assert unit_size(AttackConfig(), slow) < unit_size(AttackConfig(), cpu)

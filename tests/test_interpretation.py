@@ -22,6 +22,9 @@ class BagOfWords(nn.Module):
     def embed(self, ids_BT: Tensor) -> Tensor:
         return self.embedding(ids_BT)
 
+    def words(self, real_BT: Tensor) -> Tensor:
+        return real_BT
+
     def classify(self, embedded_BTD: Tensor, real_BT: Tensor) -> Tensor:
         self.largest_batch = max(self.largest_batch, real_BT.numel())
         return self.output((embedded_BTD * real_BT.unsqueeze(-1)).sum(dim=1))
@@ -114,11 +117,14 @@ def test_the_model_is_left_as_it_was_but_in_evaluation_mode(lstm: MaskedLSTM, ba
     assert all(parameter.grad is None and parameter.requires_grad for parameter in lstm.parameters())
 
 
-def test_by_text_drops_the_padding(lstm: MaskedLSTM, batch: tuple[Tensor, Tensor]) -> None:
+def test_the_pieces_of_a_word_are_added_up(lstm: MaskedLSTM, batch: tuple[Tensor, Tensor]) -> None:
     result = integrated_gradients(lstm, *batch, steps=2)
-    texts = result.by_text(batch[1])
-    assert [text.shape[1] for text in texts] == [3, 9, 1, 6, 9, 2]
-    np.testing.assert_array_equal(texts[3], result.words[3, :, :6].numpy())
+    texts = result.by_word([[(0, 1), (1, 3)], [(2, 9)], [], [(0, 1)], [(0, 1)], [(0, 1)]])
+    assert [text.shape[1] for text in texts] == [2, 1, 0, 1, 1, 1]
+    words_BCT = result.words.numpy()
+    np.testing.assert_allclose(texts[0][:, 0], words_BCT[0, :, 0])
+    np.testing.assert_allclose(texts[0][:, 1], words_BCT[0, :, 1] + words_BCT[0, :, 2])
+    np.testing.assert_allclose(texts[1][:, 0], words_BCT[1, :, 2:9].sum(1), rtol=1e-6)
 
 
 def test_an_empty_text_has_no_attributions(lstm: MaskedLSTM, batch: tuple[Tensor, Tensor]) -> None:

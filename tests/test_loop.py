@@ -1,15 +1,19 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from flat_dist.config import Config, ModelConfig, ObjectiveConfig, TrainingConfig
 from flat_dist.data.batches import Examples
 from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.training.loop import Loop, TrainingData, accuracy, plan_epoch
+from flat_dist.training.loop import Loop, TrainingData, accuracy, make_optimizer, plan_epoch, rate_factor
+
+pytestmark = pytest.mark.usefixtures("one_thread")  # of models this small more threads make hard work
 
 MODEL = ModelConfig(embedding_dim=8, kernels=6, hidden_size=7, mask_hidden_size=5, vectors=None)
 LOSSES = Path(__file__).parent / "losses.json"
@@ -25,21 +29,30 @@ def make_data(pairs: bool = True) -> TrainingData:
 
     clean, dev = draw(150), draw(60)
     perturbed = [[*text[:-1], 23 - text[-1]] for text in clean.ids[:70]]
-    swaps = tuple((([text[-1]], [23 - text[-1]]),) for text in clean.ids[:70])
+    swaps = tuple(((([text[-1]], len(text) - 1), ([23 - text[-1]], len(text) - 1)),) for text in clean.ids[:70])
     adversarial = Examples(tuple(perturbed), clean.labels[:70], swaps)
     return TrainingData(clean, adversarial if pairs else None, dev)
 
 
-def make_loop(kind: str, model_name: str = "cnn", pairs: bool = True, **training: object) -> Loop:
+def make_loop(
+    kind: str,
+    model_name: str = "cnn",
+    pairs: bool = True,
+    model: ModelConfig = MODEL,
+    weighting: str = "balanced",
+    **training: object,
+) -> Loop:
+    architecture = replace(model, name=model_name)
     config = Config(
-        model=MODEL,
-        objective=ObjectiveConfig(beta=0.1, gamma=0.5),
+        model=architecture,
+        objective=ObjectiveConfig(beta=0.1, gamma=0.5, weighting=weighting),
         training=TrainingConfig(batch_size=16, **training),
     )
     torch.manual_seed(2)
-    architecture = ModelConfig(**{**MODEL.__dict__, "name": model_name})
-    model = checkpoints.build(architecture, vocabulary_size=22, classes=2, masked=kind == "flat")
-    return Loop(model, make_data(pairs), config, "test", learning_rate=0.01)
+    network = checkpoints.build(architecture, vocabulary_size=22, classes=2)
+    if kind == "flat":
+        checkpoints.add_mask(network, architecture)
+    return Loop(network, make_data(pairs), config, "test", learning_rate=0.01)
 
 
 def run(loop: Loop, epochs: int) -> list[float]:
@@ -48,10 +61,12 @@ def run(loop: Loop, epochs: int) -> list[float]:
     return losses
 
 
+@pytest.mark.parametrize("buckets", [1, 3])
 @pytest.mark.parametrize("weighting", ["balanced", "union"])
-def test_an_epoch_sees_every_clean_example_once(weighting: str) -> None:
-    config = Config(objective=ObjectiveConfig(weighting=weighting), training=TrainingConfig(batch_size=8))
-    steps = plan_epoch(50, 30, config, seed=4)
+def test_an_epoch_sees_every_clean_example_once(weighting: str, buckets: int) -> None:
+    training = TrainingConfig(batch_size=8, buckets=buckets)
+    config = Config(objective=ObjectiveConfig(weighting=weighting), training=training)
+    steps = plan_epoch(np.arange(50), np.arange(30), config, seed=4)
     assert sorted(np.concatenate([clean for clean, _ in steps]).tolist()) == list(range(50))
     adversarial = np.concatenate([indices for _, indices in steps])
     if weighting == "union":
@@ -63,12 +78,38 @@ def test_an_epoch_sees_every_clean_example_once(weighting: str) -> None:
         assert np.bincount(adversarial, minlength=30).max() <= 2
 
 
-def test_plans_depend_on_the_seed_alone_and_clean_epochs_have_no_adversaries() -> None:
-    config = Config(training=TrainingConfig(batch_size=8))
-    first, again, other = (plan_epoch(20, 0, config, seed) for seed in (1, 1, 2))
+@pytest.mark.parametrize("buckets", [1, 2])
+def test_plans_depend_on_the_seed_alone_and_clean_epochs_have_no_adversaries(buckets: int) -> None:
+    config = Config(training=TrainingConfig(batch_size=8, buckets=buckets))
+    lengths, nothing = np.arange(20), np.empty(0, int)
+    first, again, other = (plan_epoch(lengths, nothing, config, seed) for seed in (1, 1, 2))
     assert all((a == b).all() for (a, _), (b, _) in zip(first, again, strict=True))
     assert any((a != b).any() for (a, _), (b, _) in zip(first, other, strict=True))
     assert all(len(indices) == 0 for _, indices in first)
+
+
+def padding(lengths: np.ndarray, batches: list[np.ndarray]) -> int:
+    return sum(int(lengths[batch].max() * len(batch) - lengths[batch].sum()) for batch in batches if len(batch))
+
+
+# Of 128 texts sorted into eight batches each batch spans an eighth of their lengths. Where adversaries are few and come
+# again and again, the end of one order and the beginning of the next share batches.
+@pytest.mark.parametrize(("adversaries", "saved"), [(400, 5), (150, 2)])
+@pytest.mark.parametrize("weighting", ["balanced", "union"])
+def test_texts_of_a_batch_are_of_similar_length_with_buckets(weighting: str, adversaries: int, saved: int) -> None:
+    generator = np.random.default_rng(0)
+    clean, adversarial = generator.integers(5, 100, 400), generator.integers(5, 100, adversaries)
+    wasted = []
+    for buckets in (1, 8):
+        training = TrainingConfig(batch_size=16, buckets=buckets)
+        config = Config(objective=ObjectiveConfig(weighting=weighting), training=training)
+        steps = plan_epoch(clean, adversarial, config, seed=3)
+        wasted.append((padding(clean, [one for one, _ in steps]), padding(adversarial, [one for _, one in steps])))
+    (plain_clean, plain_adversarial), (sorted_clean, sorted_adversarial) = wasted
+    assert sorted_clean < plain_clean / 5
+    assert sorted_adversarial < plain_adversarial / saved
+    longest = [int(clean[one].max()) for one, _ in steps[:8] if len(one)]
+    assert longest != sorted(longest)
 
 
 @pytest.mark.parametrize("kind", ["base", "adv", "flat"])
@@ -135,3 +176,100 @@ def test_frozen_embeddings_stay_and_are_not_optimised() -> None:
     before = loop.model.embedding.weight.clone()
     run(frozen, 1)
     assert torch.equal(before, loop.model.embedding.weight)
+
+
+@pytest.mark.parametrize("weighting", ["balanced", "union"])
+@pytest.mark.parametrize("kind", ["adv", "flat"])
+@pytest.mark.parametrize("model_name", ["cnn", "lstm"])
+def test_a_batch_in_parts_is_the_whole_batch(model_name: str, kind: str, weighting: str) -> None:
+    still = replace(MODEL, dropout=0.0, sample_masks=False)
+    # 16 texts in parts of at most 5, and the last step's few in parts of which some have no text of one kind.
+    whole, parts = (make_loop(kind, model_name, model=still, weighting=weighting, micro_batch=size) for size in (0, 5))
+    calls = []
+    parts.objective.register_forward_hook(lambda module, inputs, output: calls.append(inputs))
+    assert run(parts, 2) == pytest.approx(run(whole, 2), rel=1e-5)
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(parts.model.state_dict()[name], value, rtol=0, atol=1e-5)
+    sizes = [max(len(batch.labels_B) for batch in batches if batch) for batches in calls]
+    assert max(sizes) <= 5
+    for metrics, others in zip(whole.state.history, parts.state.history, strict=True):
+        assert metrics == pytest.approx(others, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "expected"),
+    [
+        ("constant", 0.0, [1, 1, 1, 1, 1]),
+        ("constant", 0.4, [1 / 3, 2 / 3, 1, 1, 1]),
+        ("linear", 0.0, [1, 4 / 5, 3 / 5, 2 / 5, 1 / 5]),
+        ("linear", 0.4, [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3]),
+    ],
+)
+def test_the_rate_rises_and_falls_in_straight_lines(schedule: str, warmup: float, expected: list[float]) -> None:
+    config = TrainingConfig(schedule=schedule, warmup=warmup)
+    assert [rate_factor(step, 5, config) for step in range(5)] == pytest.approx(expected)
+    assert rate_factor(5, 5, config) == (0 if schedule == "linear" else 1)
+
+
+def record_rates(loop: Loop) -> list[float]:
+    rates: list[float] = []
+    loop.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: rates.extend({group["lr"] for group in optimizer.param_groups})
+    )
+    return rates
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_the_schedule_extends_over_the_steps_of_a_stage_also_after_a_restart(optimizer: str, tmp_path: Path) -> None:
+    schedule = {"optimizer": optimizer, "schedule": "linear", "warmup": 0.1, "weight_decay": 0.01}
+    whole, second = make_loop("flat", **schedule), make_loop("flat", **schedule)
+    rates, later_rates = record_rates(whole), record_rates(second)
+    whole.run(3, lambda loop, metrics: loop.save(Folder(tmp_path)) if metrics["epoch"] == 1 else None)
+    # Ten steps an epoch, 30 in all: three of warm-up, then 27 down to 0, which step 31 would have.
+    rising = [0.01 * number / 4 for number in (1, 2, 3)]
+    assert rates == pytest.approx(rising + [0.01 * left / 27 for left in range(27, 0, -1)])
+    second.restore(Folder(tmp_path))
+    run(second, 3)
+    assert later_rates == rates[10:]
+    assert second.state.history == whole.state.history
+    assert all(torch.equal(value, second.model.state_dict()[name]) for name, value in whole.model.state_dict().items())
+
+
+def test_weight_decay_spares_biases_and_normalisation() -> None:
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 3))
+    model[3].requires_grad_(False)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+
+    def groups(optimizer: torch.optim.Optimizer) -> list[tuple[float, list[str]]]:
+        assert all(group["lr"] == 0.02 for group in optimizer.param_groups)
+        return [
+            (group["weight_decay"], sorted(names[one] for one in group["params"])) for group in optimizer.param_groups
+        ]
+
+    adamw = make_optimizer(model, TrainingConfig(optimizer="adamw", weight_decay=0.3), 0.02)
+    assert isinstance(adamw, torch.optim.AdamW)
+    assert groups(adamw) == [(0.3, ["0.weight", "1.weight"]), (0.0, ["1.bias", "2.bias", "2.weight"])]
+    adam = make_optimizer(model, TrainingConfig(optimizer="adam", weight_decay=0.3), 0.02)
+    assert type(adam) is torch.optim.Adam
+    assert groups(adam) == [(0, ["0.weight", "1.bias", "1.weight", "2.bias", "2.weight"])]
+
+
+@pytest.mark.parametrize("model_name", ["cnn", "lstm"])
+def test_bfloat16_trains_with_importance_in_float32(model_name: str) -> None:
+    still = replace(MODEL, dropout=0.0, sample_masks=False)
+    losses = run(make_loop("flat", model_name, model=still), 2)
+    loop = make_loop("flat", model_name, model=still, precision="bfloat16")
+    seen: dict[str, set[torch.dtype]] = {"logits": set(), "importance": set()}
+    hooks = [
+        module.register_forward_hook(lambda module, inputs, output, name=name: seen[name].add(output.dtype))
+        for name, module in (("logits", loop.model.output), ("importance", loop.model.mask.network))
+    ]
+    loop.objective.train()
+    loop.train_epoch(2)
+    assert seen == {"logits": {torch.bfloat16}, "importance": {torch.float32}}
+    for hook in hooks:
+        hook.remove()
+    again = run(make_loop("flat", model_name, model=still, precision="bfloat16"), 2)
+    assert again == pytest.approx(losses, rel=0.02)
+    assert again != losses
+    assert all(parameter.dtype == torch.float32 for parameter in loop.parameters)

@@ -6,9 +6,9 @@ import torch
 from flat_dist.models.mask import WordMask, bernoulli_entropy
 
 
-def make_mask(temperature: float = 1.0) -> WordMask:
+def make_mask(sample: bool = True) -> WordMask:
     torch.manual_seed(0)
-    return WordMask(embedding_dim=4, hidden_size=8, temperature=temperature)
+    return WordMask(embedding_dim=4, hidden_size=8, temperature=1.0, sample=sample)
 
 
 def test_importance_is_the_second_of_two_softmax_outputs() -> None:
@@ -20,31 +20,51 @@ def test_importance_is_the_second_of_two_softmax_outputs() -> None:
     torch.testing.assert_close(mask.importance(words), expected)
 
 
-def test_inference_multiplies_words_by_their_importance() -> None:
-    mask = make_mask().eval()
+@pytest.mark.parametrize(("training", "sample"), [(False, True), (False, False), (True, False)])
+def test_masks_are_the_importance_at_inference_and_where_none_are_sampled(training: bool, sample: bool) -> None:
+    mask = make_mask(sample).train(training)
     words = torch.randn(2, 3, 4)
-    selected, log_odds = mask(words)
-    torch.testing.assert_close(selected, words * mask.importance(words)[..., None])
+    masks, log_odds = mask(words)
+    torch.testing.assert_close(masks, mask.importance(words))
     torch.testing.assert_close(log_odds.sigmoid(), mask.importance(words))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_mask_is_the_same_bits_wherever_its_word_stands_in_the_batch() -> None:
+    mask = make_mask().eval()
+    words = torch.randn(1, 84, 4)
+    masks, _ = mask(words)
+    for start in range(1, 81):  # products of fewer than four rows are summed in another order
+        assert torch.equal(mask(words[:, start:])[0], masks[:, start:])
 
 
 def test_training_keeps_or_drops_whole_words_as_often_as_their_importance_says() -> None:
     mask = make_mask().train()
     words = torch.randn(1, 5, 4)
     with torch.no_grad():
-        selected, log_odds = mask(words.expand(4000, 5, 4))
-    kept = (selected == words).all(-1)
-    dropped = (selected == 0).all(-1)
-    assert (kept | dropped).all()
+        masks, log_odds = mask(words.expand(4000, 5, 4))
+    kept = masks.round()
+    assert (masks - kept).abs().max() < 1e-6  # the straight-through estimate rounds
+    assert kept.unique().tolist() == [0, 1]
     # Four standard errors of a mean of 4,000 draws.
-    assert (kept.float().mean(0) - log_odds[0].sigmoid()).abs().max() < 4 * 0.5 / math.sqrt(4000)
+    assert (kept.mean(0) - log_odds[0].sigmoid()).abs().max() < 4 * 0.5 / math.sqrt(4000)
 
 
 def test_sampled_masks_have_a_gradient() -> None:
     mask = make_mask().train()
-    selected, _ = mask(torch.randn(2, 3, 4))
-    selected.sum().backward()
+    masks, _ = mask(torch.randn(2, 3, 4))
+    masks.sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in mask.parameters())
+
+
+def test_masks_are_computed_in_float32_whatever_autocast_says() -> None:
+    mask = make_mask().eval()
+    words = torch.randn(2, 3, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = words @ words.mT
+        masks, log_odds = mask(words)
+    assert low.dtype == torch.bfloat16
+    assert torch.equal(masks, mask(words)[0]) and torch.equal(log_odds, mask.log_odds(words))
 
 
 def test_entropy_by_hand() -> None:

@@ -18,7 +18,10 @@ KINDS = [("cnn", False), ("cnn", True), ("lstm", False), ("lstm", True)]
 def build(name: str, masked: bool) -> tuple[ModelConfig, torch.nn.Module]:
     torch.manual_seed(1)
     config = ModelConfig(name=name, **SMALL)
-    return config, checkpoints.build(config, vocabulary_size=11, classes=3, masked=masked).eval()
+    model = checkpoints.build(config, vocabulary_size=11, classes=3)
+    if masked:
+        checkpoints.add_mask(model, config)
+    return config, model.eval()
 
 
 @pytest.mark.parametrize(("name", "masked"), KINDS)
@@ -59,9 +62,23 @@ def test_importance_depends_on_the_word_alone_and_needs_a_mask() -> None:
     prediction = model(torch.tensor([[2, 3], [3, 2]]), torch.ones(2, 2, dtype=torch.bool))
     importance = prediction.log_odds_BT.sigmoid()
     torch.testing.assert_close(importance[0], importance[1].flip(0))
-    torch.testing.assert_close(importance, model.word_importance(torch.tensor([[2, 3], [3, 2]])))
-    with pytest.raises(ValueError, match="no word mask"):
-        build("cnn", masked=False)[1].word_importance(torch.tensor([2]))
+    positions = torch.tensor([[0, 1], [7, 3]])
+    torch.testing.assert_close(importance, model.importance(torch.tensor([[2, 3], [3, 2]]), positions))
+    unmasked = build("cnn", masked=False)[1]
+    for needs_mask in (unmasked.padding_log_odds, lambda: unmasked.importance(torch.tensor([2]), torch.tensor([0]))):
+        with pytest.raises(ValueError, match="no word mask"):
+            needs_mask()
+
+
+@pytest.mark.parametrize("name", ["cnn", "lstm"])
+def test_masks_multiply_word_vectors(name: str) -> None:
+    _, model = build(name, masked=True)
+    ids, real = torch.tensor([[2, 3, 4, 5], [6, 7, 0, 0]]), torch.tensor([[True] * 4, [True, True, False, False]])
+    vectors = model.embed(ids)
+    selected = model.mask.importance(vectors)[..., None] * vectors
+    expected = model.output(model.features(selected, real))
+    torch.testing.assert_close(model(ids, real).logits_BC, expected)
+    torch.testing.assert_close(model.classify(vectors, real), expected)
 
 
 @pytest.mark.parametrize(("name", "masked"), KINDS)
@@ -106,7 +123,9 @@ def test_models_of_the_usual_size_give_the_same_bits_in_any_batch(name: str, mas
     torch.manual_seed(0)
     config = ModelConfig(name=name)
     vocabulary = Vocabulary.build([[f"w{number}" for number in range(300)]])
-    model = checkpoints.build(config, len(vocabulary), 2, masked)
+    model = checkpoints.build(config, len(vocabulary), 2)
+    if masked:
+        checkpoints.add_mask(model, config)
     checkpoint = Checkpoint(model.eval(), config, Encoder(vocabulary, 50), ("x", "y"))
     texts = [" ".join(f"w{n * 7 % 300}" for n in range(start, start + 1 + start % 30)) for start in range(90)]
     scores = checkpoint.probabilities(texts, batch_size=90)

@@ -29,18 +29,20 @@ class KnownMask(nn.Module):
         return self.log_odds(embedded).sigmoid()
 
     def forward(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.ones_like(embedded[..., :1]) * embedded, self.log_odds(embedded)
+        return torch.ones_like(embedded[..., 0]), self.log_odds(embedded)
 
 
 def make_model(mask: nn.Module | None = None) -> TextClassifier:
     torch.manual_seed(3)
-    model = checkpoints.build(MODEL, vocabulary_size=8, classes=2, masked=False)
+    model = checkpoints.build(MODEL, vocabulary_size=8, classes=2)
     model.mask = mask
     return model
 
 
 CLEAN = Examples(([2, 3, 4], [5, 6]), np.array([0, 1]))
-ADVERSARIAL = Examples(([2, 7, 4], [7, 6], [3]), np.array([0, 1, 1]), ((([3], [7]),), (([5], [7]),), ()))
+ADVERSARIAL = Examples(
+    ([2, 7, 4], [7, 6], [3]), np.array([0, 1, 1]), (((([3], 1), ([7], 1)),), ((([5], 0), ([7], 0)),), ())
+)
 
 
 def batches() -> tuple[Batch, Batch]:
@@ -67,7 +69,7 @@ def test_entropy_reductions_by_hand() -> None:
     real = torch.tensor([[True, True, True], [True, False, False]])
 
     def value(reduction: str) -> list[float]:
-        return mask_entropy(importance.logit(), real, reduction, 10, torch.tensor(0.6).logit()).tolist()
+        return mask_entropy(importance.logit(), real, reduction, 10, torch.tensor(0.6).logit).tolist()
 
     sums = [entropy(0.5) + entropy(0.25) + entropy(0.9), entropy(0.1)]
     assert value("sum") == pytest.approx(sums)
@@ -92,12 +94,16 @@ def test_importance_difference_and_its_gradient_by_hand() -> None:
     assert model.mask.weight.grad.item() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_importance_of_several_words_is_their_mean() -> None:
+@pytest.mark.parametrize("pieces", ["mean", "max"])
+def test_importance_of_several_pieces_is_their_mean_or_max(pieces: str) -> None:
     model = make_model(KnownMask(1.0))
-    examples = Examples(([2],), np.array([0]), ((([3, 4], [5]),),))
+    # The padding of the shorter sides must not count: phi(padding) = 0.5 here, which is more than any of these words'.
+    model.embedding.weight.data[3:, 0] = torch.tensor([-1.0, -2.0, -3.0, -4.0, -5.0])
     phi = torch.sigmoid(model.embedding.weight[:, 0]).tolist()
-    expected = abs((phi[3] + phi[4]) / 2 - phi[5])
-    assert importance_difference(model, examples.batch([0]).swaps).item() == pytest.approx(expected)
+    examples = Examples(([2],), np.array([0]), (((([3, 4], 0), ([5], 0)), (([6], 2), ([7, 5, 3], 1))),))
+    several = max if pieces == "max" else lambda values: sum(values) / len(values)
+    expected = [abs(several([phi[3], phi[4]]) - phi[5]), abs(phi[6] - several([phi[7], phi[5], phi[3]]))]
+    assert importance_difference(model, examples.batch([0]).swaps, pieces).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("entropy_name", ["mean", "sum", "padded_mean"])
@@ -105,7 +111,7 @@ def test_importance_of_several_words_is_their_mean() -> None:
 @pytest.mark.parametrize("weighting", ["balanced", "union"])
 @pytest.mark.parametrize("double_softmax", [False, True])
 def test_the_whole_loss_by_hand(entropy_name: str, pairs: str, weighting: str, double_softmax: bool) -> None:
-    config = ObjectiveConfig(0.3, 0.7, entropy_name, pairs, weighting, double_softmax)
+    config = ObjectiveConfig(0.3, 0.7, entropy_name, pairs, weighting, double_softmax=double_softmax)
     model = make_model(KnownMask(1.5))
     clean, adversarial = batches()
     terms = Objective(model, config, max_length=10)(clean, adversarial)
@@ -159,9 +165,9 @@ def test_entropy_is_maximised_and_gamma_pulls_pairs_together() -> None:
 
 
 def test_masks_learn_from_the_prediction_and_from_gamma() -> None:
-    torch.manual_seed(5)
-    model = checkpoints.build(MODEL, vocabulary_size=8, classes=2, masked=True).train()
-    Objective(model, ObjectiveConfig(), 10)(*batches())["loss"].backward()
+    model = make_model()
+    checkpoints.add_mask(model, MODEL)
+    Objective(model.train(), ObjectiveConfig(), 10)(*batches())["loss"].backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.mask.parameters())
 
 

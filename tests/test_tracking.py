@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from flat_dist.config import Config, TrackingConfig, UserError
+from flat_dist.config import Config, TrackingConfig, UserError, to_dict
 from flat_dist.data.storage import Folder
 from flat_dist.tracking.mlflow import MlflowTracker, database
 from flat_dist.tracking.report import Result, markdown
@@ -16,7 +16,7 @@ def test_runs_are_nested_and_hold_config_metrics_and_artifacts(tmp_path: Path) -
     folder = Folder(tmp_path / "stage")
     folder.write("manifest.json", b"{}")
     for call in range(2):  # the second call goes on with the same runs
-        tracker = MlflowTracker(config, "mine")
+        tracker = MlflowTracker(config, "mine", to_dict(config))
         tracker.metrics("flat", {"test/accuracy": 0.5 + call, "absent": None}, step=call)
         tracker.metrics(None, {"seconds": 1.0})
         tracker.artifacts("flat", folder, "shards/round-1")
@@ -42,7 +42,7 @@ def test_runs_are_nested_and_hold_config_metrics_and_artifacts(tmp_path: Path) -
 def test_a_server_that_is_away_is_one_sentence(tmp_path: Path) -> None:
     config = Config(storage=str(tmp_path), tracking=TrackingConfig(uri="http://127.0.0.1:9"))
     with pytest.raises(UserError, match=r"MLflow cannot be reached at http://127.0.0.1:9 .*--tracking.uri") as error:
-        MlflowTracker(config, "mine")
+        MlflowTracker(config, "mine", to_dict(config))
     assert "\n" not in str(error.value)
 
 

@@ -21,16 +21,20 @@ class Limits:
     """Seconds that may be spent on one example; 0: no limit. A batch's time is shared out among its texts."""
 
 
-DEFAULTS = {"cpu": Limits(64, 64, 0), "cuda": Limits(256, 1024, 0)}
-"""On a CPU a batch should stay in the processor's cache; on a GPU it should fill the processor."""
+DEFAULTS = {
+    "cpu": {"words": Limits(64, 64, 0), "transformer": Limits(16, 64, 0)},
+    "cuda": {"words": Limits(256, 1024, 0), "transformer": Limits(64, 256, 0)},
+}
+"""On a CPU a batch should stay in the processor's cache; on a GPU it should fill the processor. A transformer takes a
+hundred times a word model's time, so that fewer examples should be in doubt when its worker dies."""
 
 PER_UNIT = 4
 """Examples of a unit of work for each that is under attack at the same time: batches run empty only at its end."""
 
 
-def resolve(config: AttackConfig) -> Limits:
-    """The limits that a configuration asks for, with the device's defaults where it leaves them open."""
-    default = DEFAULTS[config.device]
+def resolve(config: AttackConfig, transformer: bool) -> Limits:
+    """The limits that a configuration asks for, with the defaults of device and victim where it leaves them open."""
+    default = DEFAULTS[config.device]["transformer" if transformer else "words"]
     return Limits(
         concurrent=config.concurrent or default.concurrent,
         batch_size=config.batch_size or default.batch_size,
@@ -40,6 +44,6 @@ def resolve(config: AttackConfig) -> Limits:
     )
 
 
-def unit_size(config: AttackConfig) -> int:
+def unit_size(config: AttackConfig, limits: Limits) -> int:
     """Examples of a unit of work."""
-    return config.unit_size or PER_UNIT * resolve(config).concurrent
+    return config.unit_size or PER_UNIT * limits.concurrent

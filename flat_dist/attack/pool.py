@@ -15,7 +15,6 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from flat_dist.attack import profile
-from flat_dist.attack.limits import unit_size
 from flat_dist.attack.session import AttackJob, AttackSession
 from flat_dist.config import AttackConfig, UserError
 from flat_dist.data.shards import (
@@ -62,9 +61,10 @@ class Stage:
     seconds: Counter[str] = field(default_factory=Counter)
     """Seconds that actors spent on it in this call, added up, by component (`flat_dist.attack.profile`)."""
 
-    def open(self, number: int, size: int) -> list[Unit]:
+    def open(self, number: int) -> list[Unit]:
         """Its units that no whole shard holds yet, the longest first; the others' shards are taken over."""
         rows = [Example(row["example_id"], row["text"], row["label"]) for row in self.examples.to_pylist()]
+        size = self.job.unit_size
         chunks = [tuple(rows[start : start + size]) for start in range(0, len(rows), size)]
         self.shards = finished_units(Folder(self.job.output), [[example.example_id for example in c] for c in chunks])
         units = [Unit(number, index, chunk) for index, chunk in enumerate(chunks) if index not in self.shards]
@@ -248,7 +248,7 @@ def generate(
 def _attack(todo: Sequence[Stage], config: AttackConfig, display: Display, worker: type[AttackWorker]) -> None:
     if not todo:
         return
-    waiting = deque(unit for number, stage in enumerate(todo) for unit in stage.open(number, unit_size(config)))
+    waiting = deque(unit for number, stage in enumerate(todo) for unit in stage.open(number))
     bars = [display.bar(stage.title, stage.examples.num_rows) for stage in todo]
     for stage, bar in zip(todo, bars, strict=True):
         bar.advance(sum(info.rows for info in stage.shards.values()), stage.describe())

@@ -33,6 +33,8 @@ class AttackJob:
     seed: int
     device: str
     limits: Limits
+    unit_size: int
+    """Examples of a unit of work, which becomes one shard."""
     identity: Mapping[str, Any]
     """Recipe, resources, checkpoint hash, seed and versions, as written into every shard."""
 

@@ -1,8 +1,10 @@
 """Examples and pairs as padded tensors.
 
-Shapes: B texts, T words, S swaps, W words on one side of a swap.
+Shapes: B texts, T pieces (words, or the word pieces of a transformer), S swaps, W pieces on one side of a swap.
 """
 
+import bisect
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -12,52 +14,88 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from flat_dist.data.pieces import WordPieces
 from flat_dist.data.text import SPANNING, Vocabulary, clean, tokenize
 
 PADDING = 0
 REMEMBERED = 2**14
-"""Words whose indices an encoder remembers."""
+"""Words whose pieces an encoder remembers."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Texts to word indices."""
+    """Texts to pieces: whole words, or the word pieces of a transformer."""
 
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | WordPieces
     max_length: int
-    """Words kept of a text."""
+    """Pieces kept of a text, special ones included; a word that does not fit whole is cut off, unless it is the only
+    one."""
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Word indices of a text, cut to `max_length`; a text without words is one unknown word."""
-        if SPANNING.search(text):
-            ids = self._encode(text)
-        else:
-            # Cleaned part by part, which remembers the parts: texts under attack differ in one word.
-            ids = []
-            for part in text.split(" "):
-                ids += self._encode_part(part)
-                if len(ids) >= self.max_length:
-                    break
-        return tuple(ids[: self.max_length] or self.vocabulary.encode([""]))
+        """Pieces of a text, between special ones where there are any; a text without words is one unknown word."""
+        return (*self.vocabulary.prefix, *self._read(text)[0], *self.vocabulary.suffix)
 
-    def _encode(self, text: str) -> list[int]:
-        return self.vocabulary.encode(tokenize(clean(text)))
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """For each word that the model reads of a text, start and end of its pieces in what `encode` gives."""
+        ends = list(itertools.accumulate(self._read(text)[1], initial=len(self.vocabulary.prefix)))
+        return list(itertools.pairwise(ends))
 
     @cached_property
-    def _encode_part(self) -> Callable[[str], list[int]]:
+    def room(self) -> int:
+        """Pieces of words that a text may have."""
+        return self.max_length - len(self.vocabulary.prefix) - len(self.vocabulary.suffix)
+
+    def _read(self, text: str) -> tuple[list[int], list[int]]:
+        """The pieces of all words that are read, and how many each word has."""
+        if SPANNING.search(text):
+            pieces, sizes = self._encode(text)
+        else:
+            # Cleaned part by part, which remembers the parts: texts under attack differ in one word.
+            pieces, sizes = [], []
+            for part in text.split(" "):
+                more, more_sizes = self._encode_part(part)
+                pieces += more
+                sizes += more_sizes
+                if len(pieces) >= self.room:
+                    break
+        return self._cut(pieces, sizes) if len(pieces) > self.room else (pieces or [self.vocabulary.unknown], sizes)
+
+    def _cut(self, pieces: list[int], sizes: list[int]) -> tuple[list[int], list[int]]:
+        whole = bisect.bisect_right(list(itertools.accumulate(sizes)), self.room)
+        if not whole:
+            return pieces[: self.room], [self.room]
+        return pieces[: sum(sizes[:whole])], sizes[:whole]
+
+    def _encode(self, text: str) -> tuple[list[int], list[int]]:
+        words = [self.vocabulary.pieces(word) for word in tokenize(clean(text))]
+        return [piece for pieces in words for piece in pieces], [len(pieces) for pieces in words]
+
+    @cached_property
+    def _encode_part(self) -> Callable[[str], tuple[list[int], list[int]]]:
         return lru_cache(REMEMBERED)(self._encode)
 
-    def encode_words(self, words: str) -> list[int]:
-        """Word indices of one side of a swap."""
-        return self.vocabulary.encode(tokenize(clean(words)))
+
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of words on one side of swaps, padded."""
+
+    ids_SW: Tensor
+    real_SW: Tensor
+    """True at pieces, false at padding."""
+    positions_SW: Tensor
+    """Where in its text each piece stands, counted from 0."""
+
+    def to(self, device: torch.device | str) -> "Pieces":
+        """The same pieces on another device."""
+        return Pieces(self.ids_SW.to(device), self.real_SW.to(device), self.positions_SW.to(device))
 
 
 @dataclass(frozen=True)
 class Swaps:
-    """Replaced words and their substitutes, as word indices padded with 0."""
+    """Replaced words and their substitutes."""
 
-    original_SW: Tensor
-    substitute_SW: Tensor
+    original: Pieces
+    substitute: Pieces
     pairs: int
     """Original/adversarial pairs that the mean of Eq. 3 is taken over."""
 
@@ -68,7 +106,7 @@ class Batch:
 
     ids_BT: Tensor
     real_BT: Tensor
-    """True at words, false at padding."""
+    """True at pieces, special ones among them, and false at padding."""
     labels_B: Tensor
     count: int
     """Texts that a mean over the whole batch is taken over; more than B where workers share a batch."""
@@ -77,16 +115,17 @@ class Batch:
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
         swaps = self.swaps and replace(
-            self.swaps,
-            original_SW=self.swaps.original_SW.to(device),
-            substitute_SW=self.swaps.substitute_SW.to(device),
+            self.swaps, original=self.swaps.original.to(device), substitute=self.swaps.substitute.to(device)
         )
         moved = {name: getattr(self, name).to(device) for name in ("ids_BT", "real_BT", "labels_B")}
         return replace(self, **moved, swaps=swaps)
 
 
-SwapIds = tuple[tuple[list[int], list[int]], ...]
-"""The swaps of one pair: word indices of the original and of the substitute."""
+Side = tuple[Sequence[int], int]
+"""One side of a swap: the pieces of its words, and the position of the first in its text."""
+
+SwapIds = tuple[tuple[Side, Side], ...]
+"""The swaps of one pair: original and substitute."""
 
 
 @dataclass(frozen=True)
@@ -100,31 +139,50 @@ class Examples:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Pieces of each text."""
+        return np.array([len(text) for text in self.ids], dtype=np.int64)
+
     def batch(self, indices: Sequence[int] | np.ndarray, rank: int = 0, world_size: int = 1) -> Batch:
         """The share of worker `rank` in the batch of these examples."""
-        mine = [int(index) for index in indices[rank::world_size]]
-        batch = to_batch([self.ids[index] for index in mine], self.labels[mine])
-        batch = replace(batch, count=len(indices))
+        (batch,) = self.batches(indices, rank, world_size, 1)
+        return batch
+
+    def batches(self, indices: Sequence[int] | np.ndarray, rank: int, world_size: int, parts: int) -> list[Batch]:
+        """The share of worker `rank`, in so many parts, some of which may be empty."""
+        mine = np.asarray(indices, dtype=np.int64)[rank::world_size]
+        return [self._batch(part, len(indices)) for part in np.array_split(mine, parts)]
+
+    def _batch(self, mine: np.ndarray, count: int) -> Batch:
+        batch = replace(to_batch([self.ids[index] for index in mine], self.labels[mine]), count=count)
         if self.swaps is None:
             return batch
         sides = [side for index in mine for side in self.swaps[index]]
-        swaps = Swaps(_pad([left for left, _ in sides]), _pad([right for _, right in sides]), len(indices))
+        swaps = Swaps(_pieces([left for left, _ in sides]), _pieces([right for _, right in sides]), count)
         return replace(batch, swaps=swaps)
 
 
-def _pad(rows: Sequence[Sequence[int]]) -> Tensor:
-    longest = max((len(row) for row in rows), default=0)
-    padded = np.full((len(rows), longest), PADDING, dtype=np.int64)
-    for position, row in enumerate(rows):
-        padded[position, : len(row)] = row
-    return torch.from_numpy(padded)
+def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Rows in one tensor, and where it is real."""
+    lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+    real = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    padded = np.full(real.shape, PADDING, dtype=np.int64)
+    padded[real] = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64, count=lengths.sum())
+    return torch.from_numpy(padded), torch.from_numpy(real)
+
+
+def _pieces(sides: Sequence[Side]) -> Pieces:
+    ids_SW, real_SW = _pad([pieces for pieces, _ in sides])
+    starts_S = torch.tensor([start for _, start in sides], dtype=torch.int64)
+    return Pieces(ids_SW, real_SW, (starts_S.unsqueeze(1) + torch.arange(ids_SW.shape[1])) * real_SW)
 
 
 def to_batch(ids: Sequence[Sequence[int]], labels: np.ndarray | None = None) -> Batch:
     """Texts padded to the longest of them; labels are 0 where none are given."""
-    ids_BT = _pad(ids)
+    ids_BT, real_BT = _pad(ids)
     labels_B = torch.from_numpy(np.zeros(len(ids), np.int64) if labels is None else labels)
-    return Batch(ids_BT, ids_BT != PADDING, labels_B, len(ids))
+    return Batch(ids_BT, real_BT, labels_B, len(ids))
 
 
 def encode_clean(table: pa.Table, encoder: Encoder) -> Examples:
@@ -138,7 +196,7 @@ def encode_adversarial(table: pa.Table, encoder: Encoder, keep: str) -> Examples
 
     Args:
         table: rows of `flat_dist.data.shards.SCHEMA`.
-        encoder: words to indices.
+        encoder: texts to pieces.
         keep: successful attacks only, successful_and_failed, or all (skipped ones are copies of clean texts).
     """
     statuses = {
@@ -153,11 +211,25 @@ def encode_adversarial(table: pa.Table, encoder: Encoder, keep: str) -> Examples
 
 
 def _encode_swaps(row: dict, encoder: Encoder) -> SwapIds:
-    # An insertion has no original word, so its importance has nothing to be compared with; the same holds for words
-    # that the model does not read.
-    sides = (
-        (encoder.encode_words(swap["original"]), encoder.encode_words(swap["substitute"]))
-        for swap in row["swaps"]
-        if swap["index"] < encoder.max_length
-    )
-    return tuple((left, right) for left, right in sides if left and right)
+    """The swaps whose words are read on both sides.
+
+    An insertion has no original word, so its importance has nothing to be compared with. A substitute of more pieces
+    than the original may push words at the end of a text out of the model's sight.
+    """
+    texts = row["original_text"], row["perturbed_text"]
+    pieces, spans = [encoder.encode(text) for text in texts], [encoder.spans(text) for text in texts]
+    found, shift = [], 0
+    for swap in row["swaps"]:
+        counts = [len(tokenize(swap[side])) for side in ("original", "substitute")]
+        starts = swap["index"], swap["index"] + shift
+        shift += counts[1] - counts[0]
+        words = [read[start : start + count] for read, start, count in zip(spans, starts, counts, strict=True)]
+        if min(counts) and list(map(len, words)) == counts:
+            left, right = map(_side, pieces, words)
+            found.append((left, right))
+    return tuple(found)
+
+
+def _side(pieces: Sequence[int], spans: Sequence[tuple[int, int]]) -> Side:
+    start, end = spans[0][0], spans[-1][1]
+    return pieces[start:end], start

@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face hub, as rows like those of files."""
+"""The Hugging Face hub, and its datasets as rows like those of files."""
 
 import hashlib
 from collections.abc import Sequence
@@ -102,14 +102,20 @@ def _rows(path: str, splits: "datasets.DatasetDict", split: str, text_column: st
     return Rows(source, [Row(*pair, f"{source}, row {number}") for number, pair in enumerate(pairs, start=1)])
 
 
+def check_reachable(name: str, kind: str = "model") -> None:
+    """Raise OSError if the hub does not answer soon; the libraries themselves would retry for half a minute."""
+    from huggingface_hub import HfApi, constants
+
+    if not constants.HF_HUB_OFFLINE:
+        HfApi().repo_info(name, repo_type=kind, timeout=TIMEOUT_S)
+
+
 def _fetch(path: str, revision: str | None) -> "datasets.DatasetDict":
     """Download a dataset, or read it from the cache where HF_HUB_OFFLINE is set."""
     import datasets  # takes seconds
-    from huggingface_hub import HfApi, constants
 
     try:
-        if not constants.HF_HUB_OFFLINE:  # the library itself would retry for half a minute
-            HfApi().dataset_info(path, timeout=TIMEOUT_S)
+        check_reachable(path, "dataset")
         return datasets.load_dataset(path, revision=revision)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise UserError(

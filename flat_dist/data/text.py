@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from flat_dist.config import UserError, content_hash
 
@@ -106,6 +107,9 @@ class Vocabulary:
 
     words: tuple[str, ...]
     """Word of each integer; 0 is `<pad>`, 1 is `<unk>`."""
+    prefix: ClassVar[tuple[int, ...]] = ()
+    suffix: ClassVar[tuple[int, ...]] = ()
+    unknown: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.words[:2] != (PAD, UNKNOWN) or len(self._index) != len(self.words):
@@ -127,7 +131,11 @@ class Vocabulary:
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
         """The integer of each token; 1 for unknown words."""
-        return [self._index.get(token, 1) for token in tokens]
+        return [self._index.get(token, self.unknown) for token in tokens]
+
+    def pieces(self, word: str) -> tuple[int, ...]:
+        """A word is one piece: its integer."""
+        return (self._index.get(word, self.unknown),)
 
     def __len__(self) -> int:
         return len(self.words)

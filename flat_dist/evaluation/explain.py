@@ -34,10 +34,12 @@ def explain_pairs(checkpoint: Checkpoint, pairs: list[tuple[str, str]], steps: i
 
 
 def _attributions(checkpoint: Checkpoint, texts: list[str], steps: int) -> tuple[list[np.ndarray], float]:
-    batch = to_batch([checkpoint.encoder.encode(text) for text in texts])
+    batch = to_batch([checkpoint.encoder.encode(text) for text in texts]).to(checkpoint.device)
     attributions = integrated_gradients(checkpoint.model, batch.ids_BT, batch.real_BT, steps)
-    return attributions.by_text(batch.real_BT), float(attributions.error.abs().max())
+    spans = [checkpoint.encoder.spans(text) for text in texts]
+    return attributions.by_word(spans), float(attributions.error.abs().max())
 
 
 def _read(checkpoint: Checkpoint, text: str) -> list[str]:
-    return tokenize(clean(text))[: checkpoint.encoder.max_length]
+    """The words that the model reads."""
+    return tokenize(clean(text))[: len(checkpoint.encoder.spans(text))]

@@ -4,7 +4,7 @@ Shape letters: B texts, T words, C classes, D embedding dimensions, S steps of t
 steps).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from flat_dist.config import UserError
 
 BASELINE = 0.0
-"""Every number of the path's start: the padding embedding, a text with as many words that say nothing."""
+"""Every number of a word's vector at the path's start: a text with as many words that say nothing. Special pieces stay
+as they are along the whole path."""
 
 WORDS_PER_BATCH = 4096
 """Word vectors evaluated at once, padding included: bounds memory for texts of any length."""
@@ -28,6 +29,9 @@ class Classifier(Protocol):
 
     def embed(self, ids_BT: Tensor, /) -> Tensor:
         """Word vectors (B, T, D), before any mask."""
+
+    def words(self, real_BT: Tensor, /) -> Tensor:
+        """True at pieces of words (B, T), false at padding and special pieces."""
 
     def classify(self, embedded_BTD: Tensor, real_BT: Tensor, /) -> Tensor:
         """Logits (B, C); in a FLAT model the word mask is computed from these same word vectors."""
@@ -44,14 +48,18 @@ class Attributions:
     """Word attributions of a batch of texts, on the CPU."""
 
     words: Tensor
-    """What word t adds to the probability of class c, (B, C, T), float32; 0 at padding."""
+    """What piece t adds to the probability of class c, (B, C, T), float32; 0 at padding and special pieces."""
     error: Tensor
     """By how much the attributions of a text miss the change in probability that they should add up to, (B, C)."""
 
-    def by_text(self, real_BT: Tensor) -> list[np.ndarray]:
-        """One array (C, T_i) for each text: the columns of its real words."""
-        pairs = zip(self.words.numpy(), real_BT.cpu().numpy(), strict=True)
-        return [words_CT[:, real_T] for words_CT, real_T in pairs]
+    def by_word(self, spans: Sequence[Sequence[tuple[int, int]]]) -> list[np.ndarray]:
+        """One array (C, words) for each text: the sums over the pieces of each word, from start to end."""
+        return [
+            np.stack([words_CT[:, start:end].sum(1) for start, end in spans_of_text], axis=1)
+            if spans_of_text
+            else words_CT[:, :0]
+            for words_CT, spans_of_text in zip(self.words.numpy(), spans, strict=True)
+        ]
 
 
 @torch.no_grad()
@@ -134,14 +142,15 @@ def _explain(
     method: IntegratedGradients, model: Classifier, ids_BT: Tensor, real_BT: Tensor, steps: int, points: int
 ) -> tuple[Tensor, Tensor]:
     """Attributions (B, C, T) and completeness error (B, C) of one batch, at most `points` points at a time."""
-    embedded_B1TD = model.embed(ids_BT).unsqueeze(1)
+    embedded_B1TD, is_word_B1T = model.embed(ids_BT).unsqueeze(1), model.words(real_BT).unsqueeze(1)
+    baseline_B1TD = embedded_B1TD.masked_fill((is_word_B1T | ~real_BT.unsqueeze(1)).unsqueeze(-1), BASELINE)
     with _differentiable(model):
         attributions_BCTD = method.attribute(
-            embedded_B1TD, BASELINE, additional_forward_args=(real_BT,), n_steps=steps, internal_batch_size=points
+            embedded_B1TD, baseline_B1TD, additional_forward_args=(real_BT,), n_steps=steps, internal_batch_size=points
         )
-    words_BCT = attributions_BCTD.sum(dim=-1).masked_fill(~real_BT.unsqueeze(1), 0.0)
+    words_BCT = attributions_BCTD.sum(dim=-1).masked_fill(~is_word_B1T, 0.0)
     end_BC = method.forward_func(embedded_B1TD, real_BT)
-    start_BC = method.forward_func(torch.full_like(embedded_B1TD, BASELINE), real_BT)
+    start_BC = method.forward_func(baseline_B1TD, real_BT)
     return words_BCT, words_BCT.sum(dim=-1) - (end_BC - start_BC)
 
 

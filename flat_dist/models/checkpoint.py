@@ -1,7 +1,8 @@
 """Checkpoints: a model and all that is needed to run it on a text, as safetensors and JSON."""
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,22 +12,29 @@ from safetensors.torch import save as save_tensors
 
 from flat_dist.config import ModelConfig, UserError, from_dict, unknown
 from flat_dist.data.batches import Encoder, to_batch
+from flat_dist.data.pieces import WordPieces
 from flat_dist.data.storage import Folder
 from flat_dist.data.text import Vocabulary
-from flat_dist.models.classifier import TextClassifier
+from flat_dist.models import encoders
+from flat_dist.models.classifier import TextClassifier, WordClassifier
 from flat_dist.models.cnn import CNN
 from flat_dist.models.lstm import LSTM
 from flat_dist.models.mask import WordMask
+from flat_dist.models.transformer import Transformer
 
 FORMAT = "flat_dist.checkpoint/1"
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "checkpoint.json"
 
 MULTIPLE = 8
+TRANSFORMER_MULTIPLE = 4
 """Texts of a batch are filled up to a multiple of this: CPU libraries sum very small products in another order, and
 prepare themselves anew for each shape that they meet."""
 
-ARCHITECTURES: dict[str, type[CNN] | type[LSTM]] = {"cnn": CNN, "lstm": LSTM}
+TRANSFORMER_PIECES = 2**14
+"""Pieces that a transformer sees at once, at most: bounds memory for texts of any length."""
+
+WORD_MODELS: dict[str, type[CNN] | type[LSTM]] = {"cnn": CNN, "lstm": LSTM}
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,11 @@ class Checkpoint:
     encoder: Encoder
     label_names: tuple[str, ...]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.output.weight.device
+
     def probabilities(self, texts: Sequence[str], batch_size: int = 256) -> torch.Tensor:
         """Class probabilities (N, C) of texts, float32 on the CPU; dropout and mask sampling off."""
         return self.predict([self.encoder.encode(text) for text in texts], batch_size)
@@ -46,35 +59,45 @@ class Checkpoint:
     def predict(self, ids: Sequence[Sequence[int]], batch_size: int = 256) -> torch.Tensor:
         """Class probabilities (N, C) of encoded texts; on a CPU none depends on what else is in the batch."""
         self.model.eval()
-        device = self.model.output.weight.device
         scores_NC = torch.empty(len(ids), len(self.label_names))
-        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))  # the less padding, the less work
-        for start in range(0, len(ids), batch_size):
-            rows = order[start : start + batch_size]
-            filled = rows + rows[-1:] * (-len(rows) % MULTIPLE)
-            batch = to_batch([ids[row] for row in filled]).to(device)
+        multiple = TRANSFORMER_MULTIPLE if isinstance(self.model, Transformer) else MULTIPLE
+        for rows in self._batches([len(text) for text in ids], batch_size):
+            filled = rows + rows[-1:] * (-len(rows) % multiple)
+            batch = to_batch([ids[row] for row in filled]).to(self.device)
             logits_BC = self.model(batch.ids_BT, batch.real_BT).logits_BC
             scores_NC[rows] = logits_BC.softmax(-1).float().cpu()[: len(rows)]
         return scores_NC
 
+    def _batches(self, lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+        """Rows by length: the less padding, the less work.
 
-def build(config: ModelConfig, vocabulary_size: int, classes: int, masked: bool) -> TextClassifier:
-    """A model with fresh weights, drawn from torch's global generator.
+        On a CPU a transformer gets texts of one length only: sums over padding are sums in another order.
+        """
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        transformer = isinstance(self.model, Transformer)
+        alike = transformer and self.device.type == "cpu"
+        for _, run in itertools.groupby(order, key=lambda row: lengths[row] if alike else 0):
+            rows = list(run)
+            step = min(size, max(1, TRANSFORMER_PIECES // lengths[rows[-1]])) if transformer else size
+            yield from (rows[start : start + step] for start in range(0, len(rows), step))
+
+
+def build(config: ModelConfig, vocabulary_size: int, classes: int) -> WordClassifier:
+    """A model of whole words with fresh weights, drawn from torch's global generator, without a mask.
 
     Raises:
         UserError: the architecture is unknown.
     """
-    if config.name not in ARCHITECTURES:
-        raise unknown("model", config.name, ARCHITECTURES)
-    model = ARCHITECTURES[config.name](config, vocabulary_size, classes)
-    if masked:
-        add_mask(model, config)
-    return model
+    if config.name not in WORD_MODELS:
+        raise unknown("model", config.name, (*WORD_MODELS, *encoders.TRANSFORMERS))
+    return WORD_MODELS[config.name](config, vocabulary_size, classes)
 
 
+@torch.no_grad()
 def add_mask(model: TextClassifier, config: ModelConfig) -> None:
-    """Give a model a word mask with fresh weights."""
-    model.mask = WordMask(config.embedding_dim, config.mask_hidden_size, config.temperature)
+    """Give a model a word mask with fresh weights, drawn from torch's global generator."""
+    width = model.mask_input(model.embed(torch.zeros(1, 1, dtype=torch.long))).shape[-1]
+    model.mask = WordMask(width, config.mask_hidden_size, config.temperature, config.sample_masks)
 
 
 def save(checkpoint: Checkpoint, folder: Folder) -> None:
@@ -82,12 +105,14 @@ def save(checkpoint: Checkpoint, folder: Folder) -> None:
     folder.write(WEIGHTS, save_tensors(checkpoint.model.state_dict()))
     description = {
         "format": FORMAT,
-        "model": asdict(checkpoint.config),
+        "model": asdict(encoders.portable(checkpoint.config)),
         "masked": checkpoint.model.mask is not None,
         "label_names": checkpoint.label_names,
         "max_length": checkpoint.encoder.max_length,
         "vocabulary": checkpoint.encoder.vocabulary.to_json(),
     }
+    if isinstance(checkpoint.model, Transformer):
+        description["encoder"] = encoders.describe(checkpoint.model)
     folder.write_json(DESCRIPTION, description)
 
 
@@ -97,16 +122,29 @@ def load(folder: Folder, device: str = "cpu") -> Checkpoint:
     Raises:
         UserError: the folder holds no checkpoint of this format.
     """
-    description = _describe(folder)
+    description = describe(folder)
     config = from_dict(ModelConfig, description["model"], f"{folder.uri}/{DESCRIPTION}")
-    vocabulary = Vocabulary.from_json(description["vocabulary"])
     label_names = tuple(description["label_names"])
-    model = build(config, len(vocabulary), len(label_names), description["masked"])
+    vocabulary: Vocabulary | WordPieces
+    model: TextClassifier
+    if config.name in encoders.TRANSFORMERS:
+        vocabulary = WordPieces.from_json(description["vocabulary"])
+        model = encoders.rebuild(config, description["encoder"], vocabulary, len(label_names))
+    else:
+        vocabulary = Vocabulary.from_json(description["vocabulary"])
+        model = build(config, len(vocabulary), len(label_names))
+    if description["masked"]:
+        add_mask(model, config)
     model.load_state_dict(load_tensors(folder.read(WEIGHTS)))
     return Checkpoint(model.to(device).eval(), config, Encoder(vocabulary, description["max_length"]), label_names)
 
 
-def _describe(folder: Folder) -> dict[str, Any]:
+def describe(folder: Folder) -> dict[str, Any]:
+    """What a checkpoint is, without its weights.
+
+    Raises:
+        UserError: the folder holds no checkpoint of this format.
+    """
     if not folder.exists(DESCRIPTION) or not folder.exists(WEIGHTS):
         raise UserError(f"{folder.uri} holds no checkpoint: {DESCRIPTION} and {WEIGHTS} must be there")
     description = folder.read_json(DESCRIPTION)

@@ -1,6 +1,7 @@
-"""What the word-level classifiers share: word vectors, then the mask if there is one, then a network of their own.
+"""What all classifiers share: word vectors, then the mask if there is one, then a network of their own.
 
-Shapes: B texts, T words, D size of a word vector, H features, C classes.
+Shapes: B texts, T pieces (words, or word pieces), D size of a word vector, H features, C classes; `...` stands for any
+leading shape.
 """
 
 from abc import ABC, abstractmethod
@@ -19,46 +20,88 @@ class Prediction(NamedTuple):
 
 
 class TextClassifier(nn.Module, ABC):
-    """Classifier of word indices; index 0 is padding, whose vector is zero."""
+    """Classifier of texts as integers; `real_BT` is true at pieces and false at padding, which comes last."""
 
+    embedding: nn.Embedding
+    output: nn.Linear
     mask: WordMask | None
 
-    def __init__(self, vocabulary_size: int, embedding_dim: int, features: int, classes: int, dropout: float):
+    def __init__(self, dropout: float):
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, embedding_dim, padding_idx=0)
         self.mask = None
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(features, classes)
 
-    @abstractmethod
-    def features(self, selected_BTD: Tensor, real_BT: Tensor) -> Tensor:
-        """Features (B, H) of the selected words; they do not depend on how far a text is padded."""
+    @property
+    def embeddings(self) -> nn.Module:
+        """All that is frozen when the embeddings are."""
+        return self.embedding
 
-    def embed(self, ids_BT: Tensor) -> Tensor:
-        """Word vectors (B, T, D), before the mask."""
-        return self.embedding(ids_BT)
+    def recompute_activations(self) -> None:
+        """Compute activations again in the backward pass, instead of keeping them, where there is much to save."""
 
-    def word_importance(self, ids: Tensor) -> Tensor:
-        """Global importance phi of words, same shape as `ids`.
+    def words(self, real_BT: Tensor) -> Tensor:
+        """True at pieces of words (B, T), which masks, entropy and attributions are about."""
+        return real_BT
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Word vectors (..., D) of pieces (...), before the mask."""
+        return self.embedding(ids)
+
+    def importance(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Global importance phi of pieces (...), each at a position of its text; without dropout.
 
         Raises:
             ValueError: the model has no mask.
         """
+        return self._mask().importance(self.mask_input(self.embed(ids), positions))
+
+    def padding_log_odds(self) -> Tensor:
+        """Log-odds of the padding's importance, a scalar.
+
+        Raises:
+            ValueError: the model has no mask.
+        """
+        padding_11D = self.embedding.weight[self.embedding.padding_idx or 0].view(1, 1, -1)
+        return self._mask().log_odds(self.mask_input(padding_11D)).view(())
+
+    def _mask(self) -> WordMask:
         if self.mask is None:
             raise ValueError("this model has no word mask, so its words have no global importance")
-        return self.mask.importance(self.embed(ids))
+        return self.mask
 
+    def mask_input(self, embedded: Tensor, positions: Tensor | None = None) -> Tensor:
+        """What the mask sees of word vectors (..., D): themselves alone."""
+        return embedded
+
+    @abstractmethod
     def predict_embedded(self, embedded_BTD: Tensor, real_BT: Tensor) -> Prediction:
-        """Prediction from word vectors, masked here; `real_BT` is true at words and false at padding."""
-        log_odds_BT = None
-        if self.mask is not None:
-            embedded_BTD, log_odds_BT = self.mask(embedded_BTD)
-        return Prediction(self.output(self.dropout(self.features(embedded_BTD, real_BT))), log_odds_BT)
+        """Prediction from word vectors, masked here."""
 
     def classify(self, embedded_BTD: Tensor, real_BT: Tensor) -> Tensor:
         """Logits (B, C) from word vectors."""
         return self.predict_embedded(embedded_BTD, real_BT).logits_BC
 
     def forward(self, ids_BT: Tensor, real_BT: Tensor) -> Prediction:
-        """Prediction from word indices."""
+        """Prediction from the integers of pieces."""
         return self.predict_embedded(self.embed(ids_BT), real_BT)
+
+
+class WordClassifier(TextClassifier):
+    """Classifier of whole words; word 0 is padding, whose vector is zero."""
+
+    def __init__(self, vocabulary_size: int, embedding_dim: int, features: int, classes: int, dropout: float):
+        super().__init__(dropout)
+        self.embedding = nn.Embedding(vocabulary_size, embedding_dim, padding_idx=0)
+        self.output = nn.Linear(features, classes)
+
+    @abstractmethod
+    def features(self, selected_BTD: Tensor, real_BT: Tensor) -> Tensor:
+        """Features (B, H) of the selected words; they do not depend on how far a text is padded."""
+
+    def predict_embedded(self, embedded_BTD: Tensor, real_BT: Tensor) -> Prediction:
+        """Prediction from word vectors, masked here."""
+        log_odds_BT = None
+        if self.mask is not None:
+            mask_BT, log_odds_BT = self.mask(embedded_BTD)
+            embedded_BTD = mask_BT.unsqueeze(-1) * embedded_BTD
+        return Prediction(self.output(self.dropout(self.features(embedded_BTD, real_BT))), log_odds_BT)

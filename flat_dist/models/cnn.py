@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flat_dist.config import ModelConfig
-from flat_dist.models.classifier import TextClassifier
+from flat_dist.models.classifier import WordClassifier
 
 
-class CNN(TextClassifier):
+class CNN(WordClassifier):
     """Convolutions of several widths, ReLU, and max-pooling over the windows that lie inside the text.
 
     A text shorter than a kernel is one window, filled up with zeros.

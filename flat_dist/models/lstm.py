@@ -6,10 +6,10 @@ Shapes: B texts, T words, H hidden units.
 from torch import Tensor, nn
 
 from flat_dist.config import ModelConfig
-from flat_dist.models.classifier import TextClassifier
+from flat_dist.models.classifier import WordClassifier
 
 
-class LSTM(TextClassifier):
+class LSTM(WordClassifier):
     """One layer, max-pooled over the real words, then tanh (released code)."""
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, classes: int):

@@ -11,36 +11,48 @@ from torch.nn import functional as F
 class WordMask(nn.Module):
     """Inference network of q(W | x): how likely each word is to be selected, from its embedding alone.
 
-    The released code's network: Linear(D, 400), tanh, Linear(400, 2).
+    The released code's network: Linear(D, 400), tanh, Linear(400, 2). It computes in float32 under autocast too: Eq. 3
+    compares importance scores that may differ by less than bfloat16 can tell.
     """
 
-    def __init__(self, embedding_dim: int, hidden_size: int, temperature: float):
+    def __init__(self, embedding_dim: int, hidden_size: int, temperature: float, sample: bool = True):
         super().__init__()
-        self.temperature = temperature
+        self.temperature, self.sample = temperature, sample
         self.network = nn.Sequential(nn.Linear(embedding_dim, hidden_size), nn.Tanh(), nn.Linear(hidden_size, 2))
+
+    def logits(self, embedded: Tensor) -> Tensor:
+        """Logits (..., 2) of leaving out and of selecting words (..., D)."""
+        with torch.autocast(embedded.device.type, enabled=False):
+            return self.network(embedded.float())
 
     def log_odds(self, embedded: Tensor) -> Tensor:
         """ln(phi / (1 - phi)) of words (..., D) as (...)."""
-        logits = self.network(embedded)
+        logits = self.logits(embedded)
         return logits[..., 1] - logits[..., 0]
 
     def importance(self, embedded: Tensor) -> Tensor:
         """Global importance phi of words (..., D) as (...), in (0, 1): the expectation of the mask."""
-        return self.log_odds(embedded).sigmoid()
+        return _importance(self.logits(embedded))
 
     def forward(self, embedded_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Selected words (B, T, D), Eq. 4, and the log-odds of their importance (B, T).
+        """The masks of words (B, T), to multiply their embeddings with (Eq. 4), and the log-odds of their importance.
 
-        In training a binary mask is drawn with the straight-through Gumbel-softmax; at inference each word is
-        multiplied by its importance (paper, Section 3.4).
+        In training a mask is 0 or 1, drawn with the straight-through Gumbel-softmax (unless `sample` is off); at
+        inference it is the importance itself (paper, Section 3.4).
         """
-        logits = self.network(embedded_BTD)
+        logits = self.logits(embedded_BTD)
         log_odds_BT = logits[..., 1] - logits[..., 0]
-        if self.training:
-            mask_BT = F.gumbel_softmax(logits, tau=self.temperature, hard=True)[..., 1]
-        else:
-            mask_BT = log_odds_BT.sigmoid()
-        return mask_BT.unsqueeze(-1) * embedded_BTD, log_odds_BT
+        if self.training and self.sample:
+            return F.gumbel_softmax(logits, tau=self.temperature, hard=True)[..., 1], log_odds_BT
+        return _importance(logits), log_odds_BT
+
+
+def _importance(logits: Tensor) -> Tensor:
+    """Probabilities (...) of selecting words, from logits (..., 2).
+
+    As a softmax, each of which is computed alike: on a CPU a sigmoid differs in the last bit at the end of a tensor.
+    """
+    return logits.softmax(-1)[..., 1]
 
 
 def bernoulli_entropy(log_odds: Tensor) -> Tensor:

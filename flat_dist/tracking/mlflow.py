@@ -5,11 +5,12 @@ Runs are addressed by id through `MlflowClient`, so that nothing depends on whic
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flat_dist.config import Config, UserError, to_dict
+from flat_dist.config import Config, UserError
 from flat_dist.data.storage import Folder
 
 
@@ -50,11 +51,16 @@ class NoTracker(Tracker):
 class MlflowTracker(Tracker):
     """Logs to MLflow. A run that is started again under its name goes on where it was.
 
+    Args:
+        config: where to log, and what the run is on.
+        run_name: name of the parent run.
+        parameters: what the results depend on; MLflow refuses a run that comes again with other ones.
+
     Raises:
         UserError: the tracking server cannot be reached.
     """
 
-    def __init__(self, config: Config, run_name: str):
+    def __init__(self, config: Config, run_name: str, parameters: Mapping[str, Any]):
         uri = config.tracking.uri or database(config.storage)
         artifacts = None if config.tracking.uri else (Path(config.storage).absolute() / "mlartifacts").as_uri()
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -79,8 +85,9 @@ class MlflowTracker(Tracker):
                 "--tracking.uri, or run with --no-tracking.enabled"
             ) from error
         self.parent = self._start(run_name, {"mlflow.user": "flat_dist"})
-        for key, value in _flat(to_dict(config)).items():
+        for key, value in _flat(parameters).items():
             self.client.log_param(self.parent, key, value)
+        self.client.set_tag(self.parent, "hardware", config.hardware)
         self.children: dict[str, str] = {}
         self.run_name = run_name
 
@@ -117,6 +124,25 @@ class MlflowTracker(Tracker):
         """End all runs: FINISHED, FAILED or KILLED."""
         for run in (*self.children.values(), self.parent):
             self.client.set_terminated(run, status)
+
+
+@contextmanager
+def tracked(config: Config, run_name: str, parameters: Mapping[str, Any]) -> Iterator[Tracker]:
+    """A tracker that ends its runs with the status that the block ended with.
+
+    Raises:
+        UserError: the tracking server cannot be reached.
+    """
+    tracker = MlflowTracker(config, run_name, parameters) if config.tracking.enabled else NoTracker()
+    status = "KILLED"
+    try:
+        yield tracker
+        status = "FINISHED"
+    except Exception:
+        status = "FAILED"
+        raise
+    finally:
+        tracker.finish(status)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

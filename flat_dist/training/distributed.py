@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import ray
 import ray.train
 import ray.train.torch
 import torch
 from ray.train import CheckpointConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from flat_dist.config import Config, from_dict
+from flat_dist import hardware
+from flat_dist.config import Config, TrainingConfig, UserError, from_dict
 from flat_dist.data.batches import Encoder, encode_adversarial, encode_clean
 from flat_dist.data.shards import read_shards
 from flat_dist.data.storage import Folder
@@ -25,6 +27,16 @@ from flat_dist.training.loop import Loop, TrainingData
 
 HISTORY = "history.json"
 """Metrics of each epoch so far."""
+
+MATTERS = (
+    "batch_size", "clip", "select", "keep", "workers", "cpus_per_worker", "optimizer", "schedule", "warmup",
+    "weight_decay", "buckets", "precision",
+)  # fmt: skip
+"""Fields of `TrainingConfig`, beside those that a job names itself, that change a stage's result by more than
+rounding."""
+
+TIMINGS = "timings.json"
+"""Seconds of each epoch's training in the latest call, and what it took of a GPU; no result depends on it."""
 
 WATCH_SECONDS = 1.0
 """How often the driver looks for a new epoch."""
@@ -50,6 +62,25 @@ class TrainingJob:
     learning_rate: float
 
 
+def places(config: TrainingConfig) -> int:
+    """How many stages the cluster can train at once.
+
+    Raises:
+        UserError: not even one.
+    """
+    total = ray.cluster_resources()
+    wanted = {"CPU": config.workers * config.cpus_per_worker}
+    if config.device == "cuda":
+        wanted["GPU"] = config.workers
+    for name, amount in wanted.items():
+        if total.get(name, 0) < amount:
+            raise UserError(
+                f"--training.workers {config.workers} with --training.cpus_per_worker {config.cpus_per_worker} need "
+                f"{amount} {name}s, but this Ray cluster has {total.get(name, 0):g}: lower them, or add nodes"
+            )
+    return min(int(total[name]) // amount for name, amount in wanted.items())
+
+
 def load_data(job: TrainingJob, config: Config, encoder: Encoder) -> TrainingData:
     """Clean examples and those of all the shards, encoded."""
     folder = Folder(job.data)
@@ -68,7 +99,7 @@ def start(job: TrainingJob, config: Config) -> Checkpoint:
     if job.kind == "flat" and model.mask is None:
         torch.manual_seed(derive_seed(config.seed, "mask"))
         checkpoints.add_mask(model, checkpoint.config)
-    model.embedding.weight.requires_grad_(job.kind not in config.training.freeze_embeddings)
+    model.embeddings.requires_grad_(job.kind not in config.training.freeze_embeddings)
     return checkpoint
 
 
@@ -89,7 +120,11 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"job": job, "output": output.uri},
-        scaling_config=ScalingConfig(num_workers=config.training.workers),
+        scaling_config=ScalingConfig(
+            num_workers=config.training.workers,
+            use_gpu=config.training.device == "cuda",
+            resources_per_worker={"CPU": config.training.cpus_per_worker},
+        ),
         run_config=RunConfig(
             name=run_name, storage_path=storage.uri, checkpoint_config=CheckpointConfig(num_to_keep=1)
         ),
@@ -124,6 +159,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     job: TrainingJob = settings["job"]
     output = Folder(settings["output"])
     config = from_dict(Config, job.config, job.name)
+    torch.set_num_threads(config.training.cpus_per_worker)
     checkpoint = start(job, config)
     checkpoint.model.to(ray.train.torch.get_device())
     context = ray.train.get_context()
@@ -146,6 +182,7 @@ def train_worker(settings: dict[str, Any]) -> None:
             ray.train.report(metrics)
             return
         output.write_json(HISTORY, loop.state.history)
+        output.write_json(TIMINGS, {"seconds": loop.seconds, "peak_gpu_gib": hardware.peak_gib(loop.device)})
         with tempfile.TemporaryDirectory() as folder:
             loop.save(Folder(folder))
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))

@@ -1,8 +1,12 @@
 """Training epochs in plain PyTorch: steps, clipping, dev accuracy, and a state that can be saved after each epoch."""
 
+import functools
 import itertools
+import math
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +15,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from flat_dist.config import Config
-from flat_dist.data.batches import Examples
+from flat_dist.config import Config, TrainingConfig
+from flat_dist.data.batches import Batch, Examples
 from flat_dist.data.storage import Folder
 from flat_dist.models.classifier import TextClassifier
 from flat_dist.seeds import derive_seed
@@ -42,37 +46,73 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def plan_epoch(clean: int, adversarial: int, config: Config, seed: int) -> list[Step]:
+def plan_epoch(clean_N: np.ndarray, adversarial_M: np.ndarray, config: Config, seed: int) -> list[Step]:
     """Steps of one epoch: every clean example once.
 
     `balanced` weighting gives each step as many adversarial examples as clean ones, going through them in fresh
     orders as often as needed; `union` shuffles both together, so that each appears once (released code).
+
+    Args:
+        clean_N, adversarial_M: lengths of the clean and of the adversarial texts.
+        config: weighting, batch size, and how many batches are sorted by length together.
+        seed: of the order.
     """
     generator = np.random.default_rng(seed)
-    size = config.training.batch_size
+    size, clean = config.training.batch_size, len(clean_N)
+    order = functools.partial(_order, size=size, buckets=config.training.buckets, generator=generator)
     if config.objective.weighting == "union":
-        order = generator.permutation(clean + adversarial)
-        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        together = order(np.concatenate([clean_N, adversarial_M]))
+        batches = [together[start : start + size] for start in range(0, len(together), size)]
         return [(batch[batch < clean], batch[batch >= clean] - clean) for batch in batches]
-    order = generator.permutation(clean)
-    batches = [order[start : start + size] for start in range(0, clean, size)]
-    stream = _endless(adversarial, generator)
-    return [(batch, np.fromiter(itertools.islice(stream, min(len(batch), adversarial)), int)) for batch in batches]
+    clean_order = order(clean_N)
+    batches = [clean_order[start : start + size] for start in range(0, clean, size)]
+    stream = itertools.chain.from_iterable(order(adversarial_M) for _ in itertools.count())
+    wanted = [min(len(batch), len(adversarial_M)) for batch in batches]
+    return [(batch, np.fromiter(itertools.islice(stream, n), int)) for batch, n in zip(batches, wanted, strict=True)]
 
 
-def _endless(count: int, generator: np.random.Generator) -> Iterator[int]:
-    while count:
-        yield from generator.permutation(count)
+def _order(lengths_N: np.ndarray, size: int, buckets: int, generator: np.random.Generator) -> np.ndarray:
+    """A random order in which the texts of a batch, drawn from `buckets` batches at a time, are of similar length."""
+    order = generator.permutation(len(lengths_N))
+    if buckets == 1:
+        return order
+    batches = []
+    for start in range(0, len(order), size * buckets):
+        drawn = order[start : start + size * buckets]
+        by_length = drawn[np.argsort(lengths_N[drawn], kind="stable")]
+        whole = len(by_length) // size * size  # a batch that is not full stays the last
+        batches += [*generator.permutation(by_length[:whole].reshape(-1, size)), by_length[whole:]]
+    return np.concatenate(batches)
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig, learning_rate: float) -> torch.optim.Optimizer:
+    """Adam, or AdamW whose decay spares biases and normalisation, which have one dimension (released BERT code)."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if config.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=learning_rate)
+    groups = [
+        {"params": [one for one in parameters if (one.ndim > 1) == decayed], "weight_decay": decay}
+        for decayed, decay in ((True, config.weight_decay), (False, 0.0))
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate)
+
+
+def rate_factor(step: int, steps: int, config: TrainingConfig) -> float:
+    """What the learning rate is multiplied with in step `step`, from 0, of `steps`."""
+    warmup = round(config.warmup * steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return (steps - step) / (steps - warmup) if config.schedule == "linear" else 1.0
 
 
 @torch.no_grad()
-def accuracy(model: TextClassifier, examples: Examples, batch_size: int = 256) -> float:
+def accuracy(model: TextClassifier, examples: Examples, batch_size: int = 64) -> float:
     """Share of examples that the model classifies rightly, dropout and mask sampling off."""
     model.eval()
     device = model.output.weight.device
-    right = 0
+    right, order = 0, np.argsort(examples.lengths, kind="stable")
     for start in range(0, len(examples), batch_size):
-        batch = examples.batch(np.arange(start, min(start + batch_size, len(examples)))).to(device)
+        batch = examples.batch(order[start : start + batch_size]).to(device)
         right += int((model(batch.ids_BT, batch.real_BT).logits_BC.argmax(-1) == batch.labels_B).sum())
     return right / len(examples)
 
@@ -85,7 +125,7 @@ class Loop:
         data: what it is trained on.
         config: the run.
         name: the stage's name, which its random numbers depend on.
-        learning_rate: Adam's rate.
+        learning_rate: the optimiser's rate.
         rank, world_size: this worker's share of each batch.
         wrap: called on the objective before training, to average gradients over workers.
     """
@@ -105,28 +145,39 @@ class Loop:
         self.rank, self.world_size = rank, world_size
         self.device = model.output.weight.device
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=learning_rate)
+        self.learning_rate = learning_rate
+        self.optimizer = make_optimizer(model, config.training, learning_rate)
+        if config.training.checkpointing:
+            model.recompute_activations()
         self.objective = wrap(Objective(model, config.objective, config.data.max_length, world_size))
         self.state = TrainingState()
+        self.seconds: list[float] = []
+        """Of each epoch's training in this process."""
 
     def run(self, epochs: int, after_epoch: Callable[["Loop", dict[str, float]], None]) -> None:
         """Train until `epochs` are done, calling `after_epoch` with the epoch's metrics after each."""
         while self.state.epoch < epochs:
-            metrics = self._train_epoch()
+            began = time.perf_counter()
+            metrics = self.train_epoch(epochs)
+            self.seconds.append(time.perf_counter() - began)
             self.state.epoch += 1
             metrics |= {"epoch": self.state.epoch, "dev_accuracy": accuracy(self.model, self.data.dev)}
             self._keep_best(metrics["dev_accuracy"])
             self.state.history.append(metrics)
             after_epoch(self, metrics)
 
-    def _train_epoch(self) -> dict[str, float]:
+    def train_epoch(self, epochs: int) -> dict[str, float]:
+        """Train for the next one of `epochs`, over which the schedule of the learning rate extends."""
         seed = derive_seed(self.config.seed, self.name, self.state.epoch)
         torch.manual_seed(derive_seed(seed, self.rank))
         self.objective.train()
         adversarial = self.data.adversarial
-        steps = plan_epoch(len(self.data.clean), len(adversarial) if adversarial else 0, self.config, seed)
+        nothing = np.empty(0, dtype=np.int64)
+        lengths = self.data.clean.lengths, adversarial.lengths if adversarial else nothing
+        steps = plan_epoch(*lengths, self.config, seed)
         values: dict[str, list[Tensor]] = defaultdict(list)
-        for step in steps:
+        for number, step in enumerate(steps, start=self.state.epoch * len(steps)):
+            self._set_rate(number, epochs * len(steps))
             for name, value in self._train_step(step).items():
                 values[name].append(value)
         means = torch.stack([torch.stack(of_steps).double().mean() for of_steps in values.values()])
@@ -134,27 +185,55 @@ class Loop:
             torch.distributed.all_reduce(means)
         return dict(zip(values, (means / self.world_size).tolist(), strict=True))
 
+    def _set_rate(self, step: int, steps: int) -> None:
+        rate = self.learning_rate * rate_factor(step, steps, self.config.training)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
     def _train_step(self, step: Step) -> dict[str, Tensor]:
-        sources = (self.data.clean, self.data.adversarial)
-        clean, adversarial = (
-            source.batch(indices, self.rank, self.world_size).to(self.device) if source and len(indices) else None
-            for source, indices in zip(sources, step, strict=True)
-        )
-        terms = self.objective(clean, adversarial)
         self.optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
+        terms: dict[str, Tensor] = {}
+        parts = self._parts(step)
+        for number, (clean, adversarial) in enumerate(parts, start=1):
+            with self._gradients_kept(number < len(parts)):
+                with self._precision():
+                    found = self.objective(clean, adversarial)
+                found["loss"].backward()
+            for name, value in found.items():
+                terms[name] = terms[name] + value.detach() if name in terms else value.detach()
         if self.config.training.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.config.training.clip)
         self.optimizer.step()
-        return {name: value.detach() for name, value in terms.items()}
+        return terms
+
+    def _parts(self, step: Step) -> list[tuple[Batch | None, Batch | None]]:
+        """This worker's share of a step, in parts that fit in memory one at a time."""
+        share = math.ceil(max(map(len, step)) / self.world_size)
+        parts = math.ceil(share / (self.config.training.micro_batch or share))
+        sides: list[list[Batch | None]] = []
+        for source, indices in zip((self.data.clean, self.data.adversarial), step, strict=True):
+            if source and len(indices):
+                batches = source.batches(indices, self.rank, self.world_size, parts)
+                sides.append([batch.to(self.device) for batch in batches])
+            else:
+                sides.append([None] * parts)
+        return list(zip(*sides, strict=True))
+
+    def _gradients_kept(self, keep: bool) -> AbstractContextManager[None]:
+        """While more parts are to come, workers keep their gradients to themselves."""
+        return self.objective.no_sync() if keep and self.world_size > 1 else nullcontext()  # type: ignore[operator]
+
+    def _precision(self) -> AbstractContextManager[None]:
+        low = self.config.training.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16) if low else nullcontext()
 
     def _keep_best(self, dev_accuracy: float) -> None:
         if self.config.training.select == "last" or dev_accuracy > self.state.best_accuracy:
             self.state.best_epoch, self.state.best_accuracy = self.state.epoch, dev_accuracy
-            self.state.best_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+            self.state.best_weights = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
 
     def save(self, folder: Folder) -> None:
-        """Write all that `restore` needs: weights, the best weights so far, Adam's moments, and the history."""
+        """Write all that `restore` needs: weights, the best weights so far, the optimiser's moments, the history."""
         folder.write("model.safetensors", save_tensors(self.model.state_dict()))
         folder.write("best.safetensors", save_tensors(self.state.best_weights))
         moments = self.optimizer.state_dict()["state"]

@@ -1,14 +1,16 @@
 """The FLAT objective (paper, Eqs. 1 to 3 and Section 3.2).
 
-Shapes: B texts, T words, C classes, S swaps, W words on one side of a swap.
+Shapes: B texts, T pieces, C classes, S swaps, W pieces on one side of a swap.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flat_dist.config import ObjectiveConfig
-from flat_dist.data.batches import PADDING, Batch, Swaps
+from flat_dist.data.batches import Batch, Pieces, Swaps
 from flat_dist.models.classifier import Prediction, TextClassifier
 from flat_dist.models.mask import bernoulli_entropy
 
@@ -21,7 +23,9 @@ def cross_entropy(logits_BC: Tensor, labels_B: Tensor, double_softmax: bool = Fa
     return F.cross_entropy(logits_BC.softmax(-1) if double_softmax else logits_BC, labels_B, reduction="none")
 
 
-def mask_entropy(log_odds_BT: Tensor, real_BT: Tensor, reduction: str, length: int, padding: Tensor) -> Tensor:
+def mask_entropy(
+    log_odds_BT: Tensor, real_BT: Tensor, reduction: str, length: int, padding: Callable[[], Tensor]
+) -> Tensor:
     """Entropy H(W | x) of each text's masks (B), in nats (paper, Section 3.2).
 
     Args:
@@ -30,7 +34,7 @@ def mask_entropy(log_odds_BT: Tensor, real_BT: Tensor, reduction: str, length: i
         reduction: `sum` over real words (the paper's formula), `mean` over them, or `padded_mean` over all `length`
             positions, of which the padding counts too (released code).
         length: positions of a padded text, for `padded_mean`.
-        padding: log-odds of the padding vector's importance, a scalar, for `padded_mean`.
+        padding: gives the log-odds of the padding's importance, a scalar, for `padded_mean`.
     """
     total_B = (bernoulli_entropy(log_odds_BT) * real_BT).sum(1)
     if reduction == "sum":
@@ -38,17 +42,23 @@ def mask_entropy(log_odds_BT: Tensor, real_BT: Tensor, reduction: str, length: i
     words_B = real_BT.sum(1)
     if reduction == "mean":
         return total_B / words_B
-    return (total_B + (length - words_B) * bernoulli_entropy(padding)) / length
+    return (total_B + (length - words_B) * bernoulli_entropy(padding())) / length
 
 
-def importance_difference(model: TextClassifier, swaps: Swaps) -> Tensor:
-    """|phi(x_i) - phi(x'_i)| of each swap (S), Eq. 3; the importance of several words is their mean."""
-    return (_swap_importance(model, swaps.original_SW) - _swap_importance(model, swaps.substitute_SW)).abs()
+def importance_difference(model: TextClassifier, swaps: Swaps, pieces: str = "mean") -> Tensor:
+    """|phi(x_i) - phi(x'_i)| of each swap (S), Eq. 3.
+
+    The importance of what stands on one side, often of several pieces, is their mean, or their max (released code).
+    """
+    original_S, substitute_S = (_importance(model, side, pieces) for side in (swaps.original, swaps.substitute))
+    return (original_S - substitute_S).abs()
 
 
-def _swap_importance(model: TextClassifier, words_SW: Tensor) -> Tensor:
-    real_SW = words_SW != PADDING
-    return (model.word_importance(words_SW) * real_SW).sum(1) / real_SW.sum(1)
+def _importance(model: TextClassifier, side: Pieces, reduction: str) -> Tensor:
+    importance_SW = model.importance(side.ids_SW, side.positions_SW)
+    if reduction == "max":
+        return importance_SW.masked_fill(~side.real_SW, 0.0).amax(1)
+    return (importance_SW * side.real_SW).sum(1) / side.real_SW.sum(1)
 
 
 class Objective(nn.Module):
@@ -94,12 +104,13 @@ class Objective(nn.Module):
         cross_entropy_B = cross_entropy(prediction.logits_BC, batch.labels_B, self.config.double_softmax)
         terms = {"cross_entropy": self._mean(cross_entropy_B, batch.count)}
         terms["prediction_loss"] = terms["cross_entropy"]
-        if prediction.log_odds_BT is not None and self.model.mask is not None:
-            padding = self.model.mask.log_odds(
-                self.model.embedding.weight.new_zeros(self.model.embedding.embedding_dim)
-            )
+        if prediction.log_odds_BT is not None:
             entropy_B = mask_entropy(
-                prediction.log_odds_BT, batch.real_BT, self.config.entropy, self.max_length, padding
+                prediction.log_odds_BT,
+                self.model.words(batch.real_BT),
+                self.config.entropy,
+                self.max_length,
+                self.model.padding_log_odds,
             )
             terms["mask_entropy"] = self._mean(entropy_B, batch.count)
             terms["prediction_loss"] = terms["cross_entropy"] - self.config.beta * terms["mask_entropy"]
@@ -108,8 +119,10 @@ class Objective(nn.Module):
     def _importance_loss(self, adversarial: Batch, union: int) -> Tensor:
         if adversarial.swaps is None:
             raise ValueError("an adversarial batch without swaps has no importance to compare")
+        if not len(adversarial.swaps.original.ids_SW):
+            return self._nothing()
         count = adversarial.swaps.pairs if self.config.pairs == "pairs" else union
-        return self._mean(importance_difference(self.model, adversarial.swaps), count)
+        return self._mean(importance_difference(self.model, adversarial.swaps, self.config.pieces), count)
 
     def _nothing(self) -> Tensor:
         # Zero, with a gradient for every parameter: workers wait for one another's gradients.

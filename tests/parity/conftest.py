@@ -1,21 +1,50 @@
-"""What parity is measured on: two small victims, and the resources that stock TextAttack and the engine share."""
+"""What parity is measured on: small victims, a transformer, and resources that TextAttack and the engine share."""
 
 from typing import Any
 
 import pytest
+import torch
 
 from flat_dist.assets import Assets
 from flat_dist.attack import resources
+from flat_dist.config import Config, ModelConfig
+from flat_dist.data.batches import encode_clean
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.models.initial import initial
 from tests.conftest import train_victim
 
 
 @pytest.fixture(scope="session")
 def victims(victim: Folder, sentences: Dataset) -> dict[str, Checkpoint]:
-    return {"cnn": checkpoints.load(victim), "lstm": train_victim(sentences, name="lstm", hidden_size=24)}
+    return {
+        "cnn": checkpoints.load(victim),
+        "lstm": train_victim(sentences, name="lstm", hidden_size=24),
+        "minilm": train_output_layer(sentences),
+    }
+
+
+def train_output_layer(sentences: Dataset) -> Checkpoint:
+    """MiniLM as it comes, with an output layer that is right more often than not."""
+    config = Config(model=ModelConfig(name="minilm", pooling="mean"))
+    checkpoint, _ = initial(config, sentences, masked=False)
+    examples = encode_clean(sentences.train.slice(0, 320), checkpoint.encoder)
+    model, pooled = checkpoint.model.eval(), []
+    hook = model.output.register_forward_hook(lambda module, inputs, output: pooled.append(inputs[0]))
+    with torch.no_grad():
+        for start in range(0, 320, 32):
+            batch = examples.batch(range(start, start + 32))
+            model(batch.ids_BT, batch.real_BT)
+    hook.remove()
+    features, labels = torch.cat(pooled), torch.from_numpy(examples.labels)
+    optimizer = torch.optim.Adam(model.output.parameters(), 0.01)
+    for _ in range(200):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model.output(features), labels).backward()
+        optimizer.step()
+    return checkpoint
 
 
 @pytest.fixture(scope="session")

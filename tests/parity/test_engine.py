@@ -39,15 +39,16 @@ ODD_TEXTS = [
 ]
 
 
-def texts(sentences: Dataset) -> list[tuple[str, int]]:
-    """Real sentences, a text of 400 words, and odd ones."""
+def texts(sentences: Dataset, model: str = "cnn") -> list[tuple[str, int]]:
+    """Real sentences, a text of 400 words, and odd ones; fewer for a transformer, which takes long."""
     rows = datasets.sample(sentences.test, REAL, seed=11).to_pylist()
     words = " ".join(row["text"] for row in sentences.test.slice(0, 40).to_pylist()).split()
     assert len(words) > 400
     long = " ".join(words[:400])
-    return [(row["text"], row["label"]) for row in rows] + [
-        (text, label) for text in [long, *ODD_TEXTS] for label in (0, 1)
-    ]
+    real = [(row["text"], row["label"]) for row in rows]
+    if model == "minilm":
+        return real[:24] + [(text, number % 2) for number, text in enumerate(ODD_TEXTS)]
+    return real + [(text, label) for text in [long, *ODD_TEXTS] for label in (0, 1)]
 
 
 def ours(
@@ -79,12 +80,12 @@ def status(result: Any) -> str:
     return type(result).__name__.removesuffix("AttackResult").lower()
 
 
-@pytest.mark.parametrize("model", ["cnn", "lstm"])
+@pytest.mark.parametrize("model", ["cnn", "lstm", "minilm"])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_results_are_stock_textattacks(
     recipe: str, model: str, victims: dict[str, Checkpoint], linguistics: Any, sentences: Dataset
 ) -> None:
-    victim, rows = victims[model], texts(sentences)
+    victim, rows = victims[model], texts(sentences, model)
     expected = stocks(recipe, victim, linguistics, rows)
     found = ours(recipe, victim, linguistics, rows)
     for (text, _), record, result in zip(rows, found, expected, strict=True):
@@ -93,9 +94,10 @@ def test_results_are_stock_textattacks(
         assert record.perturbed_text == result.perturbed_result.attacked_text.text
         assert record.num_queries == result.num_queries
         scores = victim.probabilities([record.perturbed_text])[0]
-        np.testing.assert_allclose(scores, result.perturbed_result.raw_output, atol=1e-5, rtol=0)
+        tolerance = 1e-4 if model == "minilm" else 1e-5
+        np.testing.assert_allclose(scores, result.perturbed_result.raw_output, atol=tolerance, rtol=0)
     counted = {name: sum(record.status == name for record in found) for name in ("successful", "failed", "skipped")}
-    assert all(count > 5 for count in counted.values()), counted
+    assert all(count > (1 if model == "minilm" else 5) for count in counted.values()), counted
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -19,8 +19,8 @@ from flat_dist.progress import Display
 def stage(victim: str, output: str, examples: pa.Table, recipe: str = "pwws") -> pool.Stage:
     """The stage that the tests run."""
     identity = {"recipe": recipe, "seed": 3}
-    limits = resolve(AttackConfig())
-    job = AttackJob(recipe, victim, "counterfit", output, 1, seed=3, device="cpu", limits=limits, identity=identity)
+    limits = resolve(AttackConfig(device="cpu"), transformer=False)
+    job = AttackJob(recipe, victim, "counterfit", output, 1, 3, "cpu", limits, unit_size=4, identity=identity)
     return pool.Stage("attack", job, examples)
 
 
@@ -42,4 +42,4 @@ if __name__ == "__main__":
     victim, output, examples, workers = sys.argv[1:]
     with cluster.connected(cpus=2), Display() as display:
         stages = [stage(victim, output, pq.read_table(examples))]
-        pool.generate(stages, AttackConfig(unit_size=4, workers=int(workers)), display, SlowWorker)
+        pool.generate(stages, AttackConfig(workers=int(workers)), display, SlowWorker)

@@ -22,8 +22,8 @@ SMALL = "--model.kernels 8 --training.rounds 1 --training.epochs 1 --training.ep
 SMALL += " --attack.unit-size 4 --evaluation.sample 12 --evaluation.explain 4 --evaluation.steps 8 --run-name small"
 
 
-def start(storage: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(JOB), "--json", "--storage", str(storage), *SMALL.split()]
+def start(storage: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(JOB), "--json", "--storage", str(storage), *SMALL.split(), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -101,3 +101,25 @@ def test_the_same_command_again_repeats_nothing(undisturbed: tuple[Path, dict]) 
     times = {path: path.stat().st_mtime_ns for path in storage.glob("stages/**/*")}
     assert finish(start(storage)) == first
     assert {path: path.stat().st_mtime_ns for path in storage.glob("stages/**/*")} == times
+
+
+def test_a_transformer_goes_all_the_way_and_its_checkpoint_predicts(
+    private_token: None, encoder_folder: Path, tmp_path: Path
+) -> None:
+    options = f"--model.name encoder --model.encoder {encoder_folder} --model.no-sample-masks --training.kinds flat "
+    options += "--evaluation.attacks textfooler --training.optimizer adamw --data.max-length 24"
+    flat = finish(start(tmp_path, *options.split()))["results"][0]
+    assert (flat["training"], flat["n"]) == ("flat", 12)
+    assert flat["pairs"] == 0 or -1 <= flat["kendall_tau"] <= 1
+    (folder,) = tmp_path.glob("stages/train-flat-1-*")
+    command = [sys.executable, str(JOB.with_name("predict.py")), "--checkpoint", str(folder)]
+    done = subprocess.run(command, input="A good film!\n\nBad.\n", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["text"] for line in lines] == ["a good film !", "", "bad ."]
+    checkpoint = checkpoints.load(Folder(folder))
+    expected = checkpoint.probabilities(["a good film !", "", "bad ."]).tolist()
+    assert [list(line["probabilities"].values()) for line in lines] == [pytest.approx(row) for row in expected]
+    assert [word for word, _ in lines[0]["importance"]] == ["a", "good", "film", "!"]
+    assert all(0 < importance < 1 for _, importance in lines[0]["importance"])
+    assert "importance" not in lines[1]

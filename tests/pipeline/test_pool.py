@@ -32,7 +32,7 @@ def generate(
 ) -> dict[str, str]:
     stage = attack_driver.stage(victim.uri, str(output), examples)
     with Display(quiet=True) as display:
-        pool.generate([stage], AttackConfig(unit_size=4, workers=workers), display, worker)
+        pool.generate([stage], AttackConfig(workers=workers), display, worker)
     return hashes(output)
 
 

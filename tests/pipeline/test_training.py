@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from flat_dist.config import Config, to_dict
+from flat_dist.config import Config, ModelConfig, to_dict
 from flat_dist.data import datasets, shards
 from flat_dist.data.shards import Record, Swap
 from flat_dist.data.storage import Folder
-from flat_dist.data.tables import write_table
+from flat_dist.data.tables import read_table, write_table
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.initial import initial
 from flat_dist.progress import Display
 from flat_dist.training import distributed
 from flat_dist.training.loop import Loop
@@ -101,20 +102,30 @@ def test_a_killed_run_goes_on_after_its_last_epoch(stage: Folder, local_ray: Non
     check_result(stage, train_plainly(stage, training_driver.EPOCHS))
 
 
-def test_two_workers_that_share_each_batch_come_to_the_losses_of_one(stage: Folder, local_ray: None) -> None:
-    """Without dropout and masks, which are drawn by each worker; 320 texts in batches of 29 leave one for the last."""
-    training = replace(training_driver.CONFIG.training, workers=2, batch_size=29)
-    config = replace(training_driver.CONFIG, training=training)
-    description = (stage / "start").read_json(checkpoints.DESCRIPTION)
-    description["model"]["dropout"] = 0.0
-    (stage / "start").write_json(checkpoints.DESCRIPTION, description)
-    job = replace(training_driver.job(stage, 2), kind="adv", config=to_dict(config))
+@pytest.mark.parametrize("architecture", ["cnn", "encoder"])
+def test_two_workers_that_share_each_batch_come_to_the_losses_of_one(
+    architecture: str, stage: Folder, encoder_folder: Path, local_ray: None
+) -> None:
+    """FLAT without dropout and sampled masks, which are drawn by each worker.
+
+    320 texts in batches of 29 leave one for the last, and micro-batches of 4 add gradients up before they are shared.
+    """
+    options = {"encoder": str(encoder_folder), "encoder_dropout": 0.0} if architecture == "encoder" else {}
+    model = ModelConfig(name=architecture, kernels=16, dropout=0.0, sample_masks=False, **options)
+    one = replace(training_driver.CONFIG, model=model)
+    one = replace(one, training=replace(one.training, batch_size=29, optimizer="adamw", schedule="linear", warmup=0.1))
+    two = replace(one, training=replace(one.training, workers=2, micro_batch=4))
+    splits = (read_table(stage / "data", split) for split in ("train", "dev", "dev"))
+    data = datasets.Dataset(*splits, ("negative", "positive"), "the test")
+    checkpoints.save(initial(one, data, masked=False)[0], stage / "start")
+    job = replace(training_driver.job(stage, 2), config=to_dict(two))
     with Display(quiet=True) as display, display.stage("train", 2) as bar:
-        distributed.train(job, "stage", stage / "ray", stage / "result", bar)
-    start = distributed.start(job, config)
-    loop = Loop(start.model, distributed.load_data(job, config, start.encoder), config, job.name, job.learning_rate)
+        distributed.train(job, f"stage-{architecture}", stage / "ray", stage / "result", bar)
+    start = distributed.start(job, one)
+    loop = Loop(start.model, distributed.load_data(job, one, start.encoder), one, job.name, job.learning_rate)
     loop.run(2, lambda *_: None)
     for ours, plain in zip((stage / "result").read_json("history.json"), loop.state.history, strict=True):
+        assert ours["importance_difference"] > 0
         assert ours == pytest.approx(plain, abs=1e-5)
 
 

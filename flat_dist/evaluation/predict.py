@@ -1,0 +1,44 @@
+"""Predictions of a checkpoint, with the importance that its word mask gives each word."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from flat_dist.data.batches import to_batch
+from flat_dist.data.text import clean, tokenize
+from flat_dist.models.checkpoint import Checkpoint
+
+
+def predict(checkpoint: Checkpoint, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """For each text: its words as the model reads them, label, probabilities by class, and importance by word.
+
+    The importance is left out where the model has no mask, or where the text has no word.
+    """
+    names = checkpoint.label_names
+    found = []
+    for text, scores in zip(texts, checkpoint.probabilities(texts).tolist(), strict=True):
+        words = tokenize(clean(text))[: len(checkpoint.encoder.spans(text))]
+        prediction: dict[str, Any] = {
+            "text": " ".join(words),
+            "label": names[scores.index(max(scores))],
+            "probabilities": dict(zip(names, scores, strict=True)),
+        }
+        if checkpoint.model.mask is not None and words:
+            importance = word_importance(checkpoint, text)
+            prediction["importance"] = [list(pair) for pair in zip(words, importance, strict=True)]
+        found.append(prediction)
+    return found
+
+
+@torch.no_grad()
+def word_importance(checkpoint: Checkpoint, text: str) -> list[float]:
+    """Global importance phi of each word that the model reads of a text: the mean over its pieces.
+
+    Raises:
+        ValueError: the model has no mask.
+    """
+    batch = to_batch([checkpoint.encoder.encode(text)]).to(checkpoint.device)
+    positions_BT = torch.arange(batch.ids_BT.shape[1], device=checkpoint.device).unsqueeze(0)
+    (pieces_T,) = checkpoint.model.eval().importance(batch.ids_BT, positions_BT)
+    return [pieces_T[start:end].mean().item() for start, end in checkpoint.encoder.spans(text)]

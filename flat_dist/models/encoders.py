@@ -1,0 +1,155 @@
+"""Hugging Face encoders: from the hub, from a folder, or from the package that carries MiniLM."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from flat_dist import assets
+from flat_dist.config import ModelConfig, UserError, content_hash
+from flat_dist.data.hub import check_reachable
+from flat_dist.data.pieces import WordPieces
+from flat_dist.models.transformer import Transformer
+
+HUB = {"bert": "bert-base-uncased", "deberta": "microsoft/deberta-base"}
+"""Names on the hub (paper, Section 4: the base versions of both)."""
+
+BUILT_IN = "minilm"
+"""The encoder that a registry package carries: six layers of BERT's architecture, 22 million parameters."""
+
+TRANSFORMERS = (*HUB, BUILT_IN, "encoder")
+"""Names of models that are transformers; `encoder` is any other one."""
+
+TOLERANCE = 1e-3
+"""Largest difference of two ways to compute the same states, relative to the largest state."""
+
+
+def source(config: ModelConfig) -> str:
+    """Folder or hub name that the weights come from.
+
+    Raises:
+        UserError: none is given.
+    """
+    if config.encoder:
+        return config.encoder
+    if config.name == BUILT_IN:
+        return str(assets.prepare().minilm)
+    if config.name not in HUB:
+        raise UserError("--model.name encoder needs --model.encoder: a hub name, or a folder with config.json")
+    return HUB[config.name]
+
+
+def fingerprint(config: ModelConfig) -> str:
+    """Content hash of a folder's files, or the name on the hub; empty for a model of whole words."""
+    if config.name not in TRANSFORMERS:
+        return ""
+    folder = Path(source(config))
+    if not folder.is_dir():
+        return str(folder)
+    digests = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            with path.open("rb") as file:
+                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return content_hash(digests)
+
+
+def portable(config: ModelConfig) -> ModelConfig:
+    """The config without a folder of this machine, which a checkpoint does not need."""
+    return replace(config, encoder=None) if config.encoder and Path(config.encoder).is_dir() else config
+
+
+def check(config: ModelConfig) -> None:
+    """Raise UserError if there is no such encoder, before any work is done."""
+    if config.name in TRANSFORMERS:
+        settings(config)
+
+
+def settings(config: ModelConfig) -> Any:
+    """The encoder's configuration, with the dropout that ours asks for.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    return _set_dropout(_load(AutoConfig, config), config.encoder_dropout)
+
+
+def pretrained(config: ModelConfig, classes: int) -> tuple[Transformer, WordPieces]:
+    """A classifier on pretrained weights, with a fresh output layer, and its tokenizer.
+
+    Raises:
+        UserError: the encoder cannot be had, or not be masked.
+    """
+    tokenizer = _load(AutoTokenizer, config)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UserError(f"{source(config)} has no fast tokenizer: save one (tokenizer.json) beside its weights")
+    try:
+        pieces = WordPieces.of(tokenizer)
+    except ValueError as error:
+        raise UserError(f"{source(config)} cannot be used: {error}") from error
+    backbone = _load(AutoModel, config, config=settings(config), dtype=torch.float32)
+    _check_embeddings(backbone, pieces, source(config))
+    return _classifier(config, backbone, pieces, classes), pieces
+
+
+def rebuild(config: ModelConfig, described: dict[str, Any], pieces: WordPieces, classes: int) -> Transformer:
+    """A classifier of the same architecture, for the weights of a checkpoint."""
+    described = dict(described)
+    settings = AutoConfig.for_model(described.pop("model_type"), **described)
+    return _classifier(config, AutoModel.from_config(settings), pieces, classes)
+
+
+def describe(model: Transformer) -> dict[str, Any]:
+    """What `rebuild` needs, as plain values; the same wherever the weights were read from."""
+    values = json.loads(model.backbone.config.to_json_string(use_diff=False))
+    return {name: value for name, value in values.items() if not name.startswith("_")}
+
+
+def _classifier(config: ModelConfig, backbone: PreTrainedModel, pieces: WordPieces, classes: int) -> Transformer:
+    return Transformer(config, backbone, (len(pieces.prefix), len(pieces.suffix)), classes)
+
+
+def _load(kind: Any, model: ModelConfig, **options: Any) -> Any:
+    name = source(model)
+    local = Path(name).is_dir()
+    try:
+        if not local:
+            check_reachable(name)
+        return kind.from_pretrained(name, local_files_only=local, **options)
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"cannot load the encoder {name!r} ({type(error).__name__}: {reason}): check name and connection, give its "
+            f"folder with --model.encoder, or use --preset minilm, whose encoder comes with a registry package"
+        ) from error
+
+
+def _set_dropout(settings: Any, dropout: float | None) -> Any:
+    """Set every dropout rate that the encoder has."""
+    for name, value in settings.to_dict().items():
+        if dropout is not None and "dropout" in name and isinstance(value, int | float):
+            setattr(settings, name, dropout)
+    return settings
+
+
+@torch.no_grad()
+def _check_embeddings(backbone: PreTrainedModel, pieces: WordPieces, name: str) -> None:
+    """Some encoders make more of a piece than its embedding; masking that would be no mask on words."""
+    ids_BT = torch.tensor([[*pieces.prefix, *pieces.pieces("a"), *pieces.pieces("word"), *pieces.suffix]])
+    mask_BT = torch.ones_like(ids_BT)
+    backbone.eval()
+    try:
+        expected = backbone(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+        embedded_BTD = backbone.get_input_embeddings()(ids_BT)
+        found = backbone(inputs_embeds=embedded_BTD, attention_mask=mask_BT).last_hidden_state
+    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        raise UserError(
+            f"{name} does not take word embeddings (inputs_embeds), so its words cannot be masked"
+        ) from error
+    if (found - expected).abs().max() > TOLERANCE * expected.abs().max():
+        raise UserError(f"{name} makes more of a word than its embedding, so its words cannot be masked: use another")
