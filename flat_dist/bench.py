@@ -87,7 +87,8 @@ def plain_epochs(config: Config, dataset: Dataset, epochs: int) -> list[float]:
                 loss = F.cross_entropy(model(batch.ids_BT, batch.real_BT).logits_BC, batch.labels_B)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), config.training.clip)
+            if config.training.clip:
+                nn.utils.clip_grad_norm_(model.parameters(), config.training.clip)
             optimizer.step()
         if config.training.device == "cuda":
             torch.cuda.synchronize()
@@ -95,8 +96,13 @@ def plain_epochs(config: Config, dataset: Dataset, epochs: int) -> list[float]:
     return seconds
 
 
-def peak(config: Config, limit_gib: float) -> dict[str, Any]:
-    """The GPU memory of training steps on texts of the greatest length, against what the planner says.
+def peak(config: Config, length: int, limit_gib: float) -> dict[str, Any]:
+    """The GPU memory of training steps on texts of so many pieces, against what the planner says.
+
+    Args:
+        config: model and training.
+        length: pieces of each text.
+        limit_gib: GPU memory that this process may take.
 
     Raises:
         UserError: there is no GPU, or the planner says that it does not fit.
@@ -104,12 +110,13 @@ def peak(config: Config, limit_gib: float) -> dict[str, Any]:
     machine = hardware.detect()
     if machine.gpu is None:
         raise UserError(f"the memory of a GPU cannot be measured here: {machine.problem}")
+    config = replace(config, data=replace(config.data, max_length=length))
     config, _ = hardware.resolve(config, machine)
     torch.cuda.set_per_process_memory_fraction(min(limit_gib / machine.memory_gib, 1.0))
     with with_weights(config) as (config, weights):
         checkpoint, _ = initial(config, datasets.load(config.data), masked=True)
     config, said = hardware.fit(checkpoint.model, config)
-    length, size = config.data.max_length, config.training.batch_size
+    size = config.training.batch_size
     ids = (tuple(range(1, length + 1)),) * (2 * size)
     clean = Examples(ids, np.zeros(len(ids), dtype=np.int64))
     adversarial = replace(clean, swaps=((((ids[0][1:2], 1), (ids[0][2:3], 1)),),) * len(ids))

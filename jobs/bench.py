@@ -71,6 +71,8 @@ class Peak(Shared):
 
     preset: str = "transformer"
     hardware: str = "gtx1080"
+    length: int = 250
+    """Pieces of each text (paper, Table 6: IMDB)."""
     limit_gib: float = 8.0
     """GPU memory that the process may take."""
 
@@ -108,7 +110,7 @@ def measure(command: Shared, config: Config, display: Display) -> dict[str, Any]
     if isinstance(command, Train):
         return bench_training.measure(config, command.examples, display)
     if isinstance(command, Peak):
-        return bench.peak(config, command.limit_gib)
+        return bench.peak(config, command.length, command.limit_gib)
     if isinstance(command, Memory):
         return bench.memory(config, command.checkpoint, command.examples, display)
     encoder = command.stock_encoder if isinstance(command, Attack) else "auto"

@@ -1,11 +1,16 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor, nn
 
-from flat_dist.config import UserError
+from flat_dist.config import ModelConfig, UserError
+from flat_dist.data.batches import Encoder, to_batch
 from flat_dist.evaluation.interpretation import integrated_gradients
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models import encoders
 
 WORDS, DIMENSIONS = 30, 6
 
@@ -141,3 +146,27 @@ def test_a_diverged_model_is_named(lstm: MaskedLSTM, batch: tuple[Tensor, Tensor
     nn.init.constant_(lstm.output.weight, float("nan"))
     with pytest.raises(UserError, match="diverged"):
         integrated_gradients(lstm, *batch, steps=2)
+
+
+def test_special_pieces_stay_as_they_are_along_the_path(encoder_folder: Path) -> None:
+    config = ModelConfig(name="encoder", encoder=str(encoder_folder), mask_hidden_size=8, pooling="mean")
+    torch.manual_seed(0)
+    model, pieces = encoders.pretrained(config, classes=2)
+    checkpoints.add_mask(model, config)
+    for parameter in model.parameters():  # as they come, all such tiny models say much the same
+        parameter.data *= 8 if parameter.ndim > 1 else 1
+    texts = ["a good film is goodness", "bad films"]
+    encoder = Encoder(pieces, 40)
+    batch = to_batch([encoder.encode(text) for text in texts])
+    result = integrated_gradients(model, batch.ids_BT, batch.real_BT, steps=50)
+    special_BT = torch.isin(batch.ids_BT, torch.tensor([*pieces.prefix, *pieces.suffix]))
+    assert not result.words.transpose(1, 2)[special_BT].any()
+    embedded_BTD = model.embed(batch.ids_BT).detach()
+    start_BTD = embedded_BTD * special_BT.unsqueeze(-1)
+    start_BC, end_BC = (model.classify(x, batch.real_BT).softmax(-1).detach() for x in (start_BTD, embedded_BTD))
+    assert (end_BC - start_BC).abs().max() > 0.05
+    torch.testing.assert_close(result.words.sum(-1), end_BC - start_BC, atol=5e-3, rtol=0)
+    words = result.by_word([encoder.spans(text) for text in texts])
+    assert [array.shape for array in words] == [(2, 5), (2, 2)]  # goodness and films are two pieces each
+    for array, error_C, change_C in zip(words, result.error, end_BC - start_BC, strict=True):
+        np.testing.assert_allclose(array.sum(1) - error_C.numpy(), change_C.numpy(), atol=1e-5)

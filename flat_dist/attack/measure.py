@@ -32,14 +32,15 @@ from flat_dist.attack.victim import Victim
 from flat_dist.data.shards import Example, Record
 from flat_dist.memory import keep_freed_memory
 from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.models.transformer import Transformer
 from flat_dist.progress import Bar, Display
 
 T = TypeVar("T")
 
 FLOOR_BATCH = 32
 """Texts at once for the least time that the victim needs: TextAttack's own batch size."""
-TOLERANCE = 1e-5
-"""Difference of final scores that still counts as none."""
+TOLERANCE, TRANSFORMER_TOLERANCE = 1e-5, 1e-4
+"""Difference of final scores that still counts as none; TextAttack's texts are padded, and ours on a CPU are not."""
 SETTLED = 2000
 """Examples after which a worker's memory must not grow."""
 WARM_UP = "a good film that everybody will enjoy more than once , but not today ; it is a bit long and slow"
@@ -157,7 +158,8 @@ def _differs(stock: AttackResult, ours: Record, checkpoint: Checkpoint) -> bool:
     if found != (statuses[type(stock)], final.attacked_text.text, stock.num_queries):
         return True
     scores_C = checkpoint.probabilities([ours.perturbed_text])[0]
-    return bool((scores_C - torch.as_tensor(final.raw_output)).abs().max() > TOLERANCE)
+    tolerance = TRANSFORMER_TOLERANCE if isinstance(checkpoint.model, Transformer) else TOLERANCE
+    return bool((scores_C - torch.as_tensor(final.raw_output)).abs().max() > tolerance)
 
 
 def memory(job: AttackJob, examples: Iterable[Sequence[Example]], bar: Bar) -> dict[str, Any]:

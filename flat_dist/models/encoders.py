@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -119,7 +120,12 @@ def _load(kind: Any, model: ModelConfig, **options: Any) -> Any:
     local = Path(name).is_dir()
     try:
         if not local:
-            check_reachable(name)
+            try:
+                check_reachable(name)
+            except HfHubHTTPError:  # the hub has answered, with a no
+                raise
+            except OSError:
+                local = True  # what an earlier run has left in the cache
         return kind.from_pretrained(name, local_files_only=local, **options)
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]

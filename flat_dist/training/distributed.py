@@ -2,7 +2,8 @@
 
 import tempfile
 import threading
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -37,6 +38,11 @@ rounding."""
 
 TIMINGS = "timings.json"
 """Seconds of each epoch's training in the latest call, and what it took of a GPU; no result depends on it."""
+
+PROGRESS = "progress.json"
+"""Epochs done so far, a fraction; for whoever watches."""
+PROGRESS_SECONDS = 3.0
+"""How often it is written."""
 
 WATCH_SECONDS = 1.0
 """How often the driver looks for a new epoch."""
@@ -146,12 +152,25 @@ def _watch(output: Folder, bar: Bar, finished: threading.Event) -> None:
 
 
 def _show(output: Folder, bar: Bar) -> None:
-    if output.exists(HISTORY):
-        history = output.read_json(HISTORY)
-        last = history[-1]
-        bar.advance(
-            len(history) - bar.done, f"loss {last['loss']:.3f}, dev accuracy {100 * last['dev_accuracy']:.1f} %"
-        )
+    history = output.read_json(HISTORY) if output.exists(HISTORY) else []
+    notes = [f"loss {one['loss']:.3f}, dev accuracy {100 * one['dev_accuracy']:.1f} %" for one in history[-1:]]
+    under_way = (output.read_json(PROGRESS) if output.exists(PROGRESS) else 0.0) - len(history)
+    if under_way > 0:
+        notes.append(f"{100 * under_way:.0f} % of epoch {len(history) + 1}")
+    bar.advance(len(history) - bar.done, ", ".join(notes))
+
+
+@dataclass
+class _Progress:
+    """Writes down how far the epochs are, now and then."""
+
+    output: Folder
+    written: float = field(default_factory=time.monotonic)
+
+    def __call__(self, epochs: float) -> None:
+        if time.monotonic() - self.written > PROGRESS_SECONDS:
+            self.written = time.monotonic()
+            self.output.write_json(PROGRESS, epochs)
 
 
 def train_worker(settings: dict[str, Any]) -> None:
@@ -172,6 +191,7 @@ def train_worker(settings: dict[str, Any]) -> None:
         context.get_world_rank(),
         context.get_world_size(),
         ray.train.torch.prepare_model,
+        (lambda epochs: None) if context.get_world_rank() else _Progress(output),
     )
     if previous := ray.train.get_checkpoint():
         with previous.as_directory() as folder:

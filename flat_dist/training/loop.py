@@ -128,6 +128,7 @@ class Loop:
         learning_rate: the optimiser's rate.
         rank, world_size: this worker's share of each batch.
         wrap: called on the objective before training, to average gradients over workers.
+        after_step: called after each step with the epochs done so far, a fraction.
     """
 
     def __init__(
@@ -140,9 +141,10 @@ class Loop:
         rank: int = 0,
         world_size: int = 1,
         wrap: Callable[[nn.Module], nn.Module] = lambda module: module,
+        after_step: Callable[[float], None] = lambda epochs: None,
     ):
         self.model, self.data, self.config, self.name = model, data, config, name
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.after_step = rank, world_size, after_step
         self.device = model.output.weight.device
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.learning_rate = learning_rate
@@ -180,6 +182,7 @@ class Loop:
             self._set_rate(number, epochs * len(steps))
             for name, value in self._train_step(step).items():
                 values[name].append(value)
+            self.after_step((number + 1) / len(steps))
         means = torch.stack([torch.stack(of_steps).double().mean() for of_steps in values.values()])
         if self.world_size > 1:
             torch.distributed.all_reduce(means)
