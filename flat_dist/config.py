@@ -138,6 +138,8 @@ class TrainingConfig:
     """Learning rate before the first attack."""
     round_learning_rate: float = 0.001
     """Learning rate after an attack."""
+    mask_learning_rate: float = 0.0
+    """Learning rate of the word mask, which is new where the model is not; 0: as all the rest (released code)."""
     schedule: str = "constant"
     """The rate stays as it is, or falls to 0 in a straight line (linear; released BERT) over the steps that the stage
     really takes."""
@@ -295,6 +297,7 @@ LOWEST: dict[str, float] = {
     "training.epochs_per_round": 1,
     "training.batch_size": 1,
     "training.clip": 0,
+    "training.mask_learning_rate": 0,
     "training.weight_decay": 0,
     "training.buckets": 1,
     "training.workers": 1,

@@ -209,8 +209,9 @@ class Run:
 
     def _training_inputs(self, job: distributed.TrainingJob) -> dict[str, Any]:
         training, objective = to_dict(self.config.training), to_dict(self.config.objective)
-        used = [name for name in training if name in distributed.MATTERS and (name != "keep" or job.shards)]
         masked = job.kind == "flat"
+        idle = {"keep": not job.shards, "mask_learning_rate": not masked}
+        used = [name for name in training if name in distributed.MATTERS and not idle.get(name)]
         return {
             "data": self.dataset.fingerprint,
             "start": checkpoints.fingerprint(Folder(job.start)),

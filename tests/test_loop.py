@@ -273,3 +273,13 @@ def test_bfloat16_trains_with_importance_in_float32(model_name: str) -> None:
     assert again == pytest.approx(losses, rel=0.02)
     assert again != losses
     assert all(parameter.dtype == torch.float32 for parameter in loop.parameters)
+
+
+def test_the_mask_may_have_a_rate_of_its_own_under_the_same_schedule() -> None:
+    loop = make_loop("flat", mask_learning_rate=0.5, schedule="linear")
+    groups = {group["initial_lr"]: group for group in loop.optimizer.param_groups}
+    assert sorted(groups) == [0.01, 0.5]
+    assert {id(one) for one in groups[0.5]["params"]} == {id(one) for one in loop.model.mask.parameters()}
+    run(loop, 1)
+    assert groups[0.5]["lr"] / groups[0.01]["lr"] == pytest.approx(50)
+    assert groups[0.01]["lr"] == pytest.approx(0.01 / 10)  # the last of ten steps

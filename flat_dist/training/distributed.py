@@ -30,8 +30,8 @@ HISTORY = "history.json"
 """Metrics of each epoch so far."""
 
 MATTERS = (
-    "batch_size", "clip", "select", "keep", "workers", "cpus_per_worker", "optimizer", "schedule", "warmup",
-    "weight_decay", "buckets", "precision",
+    "batch_size", "clip", "select", "keep", "workers", "cpus_per_worker", "optimizer", "mask_learning_rate", "schedule",
+    "warmup", "weight_decay", "buckets", "precision",
 )  # fmt: skip
 """Fields of `TrainingConfig`, beside those that a job names itself, that change a stage's result by more than
 rounding."""

@@ -86,15 +86,21 @@ def _order(lengths_N: np.ndarray, size: int, buckets: int, generator: np.random.
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig, learning_rate: float) -> torch.optim.Optimizer:
-    """Adam, or AdamW whose decay spares biases and normalisation, which have one dimension (released BERT code)."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if config.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=learning_rate)
-    groups = [
-        {"params": [one for one in parameters if (one.ndim > 1) == decayed], "weight_decay": decay}
-        for decayed, decay in ((True, config.weight_decay), (False, 0.0))
-    ]
-    return torch.optim.AdamW(groups, lr=learning_rate)
+    """Adam, or AdamW whose decay spares biases and normalisation, which have one dimension (released BERT code).
+
+    The groups' `initial_lr` is the rate that a schedule starts from; the word mask may have one of its own.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            own = config.mask_learning_rate if name.startswith("mask.") else 0.0
+            decay = config.weight_decay if config.optimizer == "adamw" and parameter.ndim > 1 else 0.0
+            groups[own or learning_rate, decay].append(parameter)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(
+        {"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in groups.items()
+    )
 
 
 def rate_factor(step: int, steps: int, config: TrainingConfig) -> float:
@@ -147,7 +153,6 @@ class Loop:
         self.rank, self.world_size, self.after_step = rank, world_size, after_step
         self.device = model.output.weight.device
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.learning_rate = learning_rate
         self.optimizer = make_optimizer(model, config.training, learning_rate)
         if config.training.checkpointing:
             model.recompute_activations()
@@ -189,9 +194,9 @@ class Loop:
         return dict(zip(values, (means / self.world_size).tolist(), strict=True))
 
     def _set_rate(self, step: int, steps: int) -> None:
-        rate = self.learning_rate * rate_factor(step, steps, self.config.training)
+        factor = rate_factor(step, steps, self.config.training)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = factor * group["initial_lr"]
 
     def _train_step(self, step: Step) -> dict[str, Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
