@@ -143,7 +143,7 @@ def test_the_largest_micro_batch_that_fits_is_taken_and_then_checkpointing() -> 
 
     assert needed(1, True) < needed(1, False) < needed(2, False) < needed(8, False)
     weights = sum(parameter.numel() for parameter in model.parameters())
-    by_hand = 16 * weights / GIB + 1.15 * 2 * 8 * per_text / GIB + hardware.CUDA_GIB
+    by_hand = 16 * weights / GIB + hardware.FRAGMENTATION * 2 * 8 * per_text / GIB + hardware.CUDA_GIB
     assert needed(8, False) == pytest.approx(by_hand)
     for wanted in ((4, False), (1, False), (1, True)):
         tight = replace(config, training=replace(config.training, memory_gib=needed(*wanted) + 1e-6))
