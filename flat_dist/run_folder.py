@@ -8,6 +8,7 @@ from flat_dist.data.storage import Folder
 from flat_dist.tracking.report import Result, markdown
 
 CONFIG = "config.json"
+AUTO = "auto"
 
 IRRELEVANT = (
     ("storage",),
@@ -44,6 +45,20 @@ def run_name(config: Config) -> str:
     return f"{dataset}-{config.model.name}-{config.attack.name}-{content_hash(relevant(config))[:8]}"
 
 
+def check(config: Config) -> None:
+    """Raise UserError if the run's folder is another config's; fields that are still `auto` fit anything."""
+    if config.run_name:  # or else the name itself says which config it is
+        _refuse_other(Folder(config.storage) / config.run_name, relevant(config))
+
+
+def _refuse_other(folder: Folder, wanted: dict[str, Any]) -> None:
+    if folder.exists(CONFIG) and (differences := _differences(folder.read_json(CONFIG), wanted)):
+        raise UserError(
+            f"{folder.uri} was made with another config ({'; '.join(differences)}): "
+            "give these values again, or another --run-name"
+        )
+
+
 def open_folder(config: Config) -> Folder:
     """The run's folder, made if it is not there.
 
@@ -52,12 +67,8 @@ def open_folder(config: Config) -> Folder:
     """
     folder = Folder(config.storage) / run_name(config)
     wanted = relevant(config)
+    _refuse_other(folder, wanted)
     if folder.exists(CONFIG):
-        if differences := _differences(folder.read_json(CONFIG), wanted):
-            raise UserError(
-                f"{folder.uri} was made with another config ({'; '.join(differences)}): "
-                "give these values again, or another --run-name"
-            )
         return folder
     try:
         folder.write_json(CONFIG, wanted)
@@ -73,7 +84,7 @@ def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
             for key in sorted(old.keys() | new.keys())
             for line in _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
         ]
-    return [] if old == new else [f"{prefix} was {old!r}, now {new!r}"]
+    return [] if new in (old, AUTO) else [f"{prefix} was {old!r}, now {new!r}"]
 
 
 def write_results(folder: Folder, results: list[Result]) -> None:

@@ -25,6 +25,7 @@ def job(arguments: Sequence[str]) -> None:
     command = cli.parse(arguments, str(__doc__))
     config = command.config
     check(config)
+    run_folder.check(config)
     dataset = datasets.load(config.data)
     if command.dry_run:
         show_plan(config, dataset, command.json)

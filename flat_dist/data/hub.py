@@ -107,7 +107,7 @@ def check_reachable(name: str, kind: str = "model") -> None:
     from huggingface_hub import HfApi, constants
 
     if not constants.HF_HUB_OFFLINE:
-        HfApi().repo_info(name, repo_type=kind, timeout=TIMEOUT_S)
+        getattr(HfApi(), f"{kind}_info")(name, timeout=TIMEOUT_S)
 
 
 def _fetch(path: str, revision: str | None) -> "datasets.DatasetDict":

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flat_dist.config import Config, ModelConfig, to_dict
+from flat_dist.config import Config, DataConfig, ModelConfig, to_dict
 from flat_dist.data import datasets, shards
 from flat_dist.data.shards import Record, Swap
 from flat_dist.data.storage import Folder
@@ -112,7 +112,7 @@ def test_two_workers_that_share_each_batch_come_to_the_losses_of_one(
     """
     options = {"encoder": str(encoder_folder), "encoder_dropout": 0.0} if architecture == "encoder" else {}
     model = ModelConfig(name=architecture, kernels=16, dropout=0.0, sample_masks=False, **options)
-    one = replace(training_driver.CONFIG, model=model)
+    one = replace(training_driver.CONFIG, model=model, data=DataConfig(max_length=24))
     one = replace(one, training=replace(one.training, batch_size=29, optimizer="adamw", schedule="linear", warmup=0.1))
     two = replace(one, training=replace(one.training, workers=2, micro_batch=4))
     splits = (read_table(stage / "data", split) for split in ("train", "dev", "dev"))
