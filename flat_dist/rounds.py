@@ -54,8 +54,8 @@ def hints(config: Config) -> list[str]:
     if config.model.name not in encoders.TRANSFORMERS or fast <= FINE_TUNING_RATE:
         return []
     return [
-        f"hint: a learning rate of {fast:g} suits CNN and LSTM; transformers are fine-tuned at 1e-5 to 1e-4, as in "
-        f"--preset {config.data.name},transformer"
+        f"hint: a learning rate of {fast:g} suits CNN and LSTM; transformers are fine-tuned at 1e-5 to 1e-4, as "
+        "after the preset transformer: --preset sst2,transformer, or rotten_tomatoes,transformer"
     ]
 
 
