@@ -53,7 +53,7 @@ def with_weights(config: Config) -> Iterator[tuple[Config, str]]:
         yield replace(config, model=replace(config.model, encoder=folder)), "random"
 
 
-def _victim(config: Config, dataset: Dataset, folder: str | None, display: Display) -> Checkpoint:
+def victim(config: Config, dataset: Dataset, folder: str | None, display: Display) -> Checkpoint:
     """The checkpoint of a folder, or a classifier after a few epochs on clean data."""
     if folder:
         return checkpoints.load(Folder(folder), config.attack.device)
@@ -148,7 +148,7 @@ def attack(config: Config, folder: str | None, count: int, stock_encoder: str, d
     config, _ = hardware.resolve(config, machine)
     dataset = datasets.load(config.data)
     with with_weights(config) as (config, weights):
-        checkpoint = _victim(config, dataset, folder, display)
+        checkpoint = victim(config, dataset, folder, display)
     device = config.attack.device
     if stock_encoder == "auto":
         stock_encoder = "package" if device == "cpu" else "ours"
@@ -177,7 +177,7 @@ def memory(config: Config, given: str | None, count: int, display: Display) -> d
     config, _ = hardware.resolve(config, hardware.detect())
     dataset = datasets.load(config.data)
     with with_weights(config) as (config, _):
-        checkpoint = _victim(config, dataset, given, display)
+        checkpoint = victim(config, dataset, given, display)
     resources.activate(assets.prepare())
     from flat_dist.attack import measure
 

@@ -63,6 +63,16 @@ def _preset_name(arguments: Sequence[str]) -> str:
     return DEFAULT_PRESET
 
 
+def split_commas(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """The arguments, with the values of some options taken apart at commas."""
+    found: list[str] = []
+    option = ""
+    for argument in arguments:
+        option = argument if argument.startswith("--") else option
+        found += argument.split(",") if option in options else [argument]
+    return found
+
+
 def load_preset(names: str) -> Config:
     """A built-in preset, or one from a YAML file, or several, separated by commas, of which later ones win.
 

@@ -219,10 +219,21 @@ class EvaluationConfig:
     """Attacks after the last round; after earlier ones, only the attack that training sees."""
     sample: int = 0
     """Test examples attacked; 0: all."""
-    explain: int = 100
-    """Pairs explained with integrated gradients per model and attack; 0: all."""
-    steps: int = 50
+    explain: tuple[str, ...] = ("ig", "lime")
+    """Interpretations whose consistency is measured: ig (integrated gradients), lime."""
+    pairs: str = "changed"
+    """Pairs explained: those in which the attack changed a word; successful ones; or all, with texts that it left alone
+    and that thus are like themselves (the paper does not say)."""
+    ig_pairs: int = 0
+    """Pairs explained with integrated gradients per model and attack, drawn at random; 0: all (paper: all)."""
+    ig_steps: int = 50
     """Steps of the integrated gradients' path."""
+    lime_pairs: int = 1000
+    """Pairs explained with LIME per model and attack, drawn at random; 0: all (paper: 1,000)."""
+    lime_samples: int = 1000
+    """Texts that LIME asks the model about for each explanation."""
+    lime_kernel_width: float = 25.0
+    """Width of LIME's kernel, on 100 times the cosine distance."""
 
 
 @dataclass(frozen=True)
@@ -278,6 +289,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "attack.name": ("textfooler", "pwws"),
     "attack.device": ("auto", "cpu", "cuda"),
     "evaluation.attacks": ("textfooler", "pwws"),
+    "evaluation.explain": ("ig", "lime"),
+    "evaluation.pairs": ("changed", "successful", "all"),
     "hardware": ("auto", "cpu", "gtx1080", "a100", "h100"),
 }
 """Fields whose value (or each of whose values) must be one of a few words."""
@@ -313,13 +326,20 @@ LOWEST: dict[str, float] = {
     "attack.max_seconds": 0,
     "attack.workers": 0,
     "evaluation.sample": 0,
-    "evaluation.explain": 0,
-    "evaluation.steps": 1,
+    "evaluation.ig_pairs": 0,
+    "evaluation.ig_steps": 1,
+    "evaluation.lime_pairs": 0,
+    "evaluation.lime_samples": 10,
     "seed": 0,
 }
 """Numeric fields and the least value each may have."""
 
-POSITIVE = ("model.temperature", "training.learning_rate", "training.round_learning_rate")
+POSITIVE = (
+    "model.temperature",
+    "training.learning_rate",
+    "training.round_learning_rate",
+    "evaluation.lime_kernel_width",
+)
 """Numeric fields that must be above zero."""
 
 BELOW_ONE = ("model.dropout", "model.encoder_dropout", "training.warmup", "attack.gpus_per_worker")

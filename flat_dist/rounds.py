@@ -7,23 +7,18 @@ that share a step share its result.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import ray
-import torch
 
-from flat_dist import hardware, stages
+from flat_dist import hardware, measure, stages
 from flat_dist.attack import pool, synonyms
 from flat_dist.config import Config, to_dict
-from flat_dist.data.batches import encode_clean
 from flat_dist.data.datasets import Dataset, sample
-from flat_dist.data.shards import read_shards
 from flat_dist.data.storage import Folder
-from flat_dist.data.tables import read_table, write_table
-from flat_dist.evaluation.accuracy import after_attack
-from flat_dist.evaluation.explain import changed_pairs, explain_pairs
+from flat_dist.findings import Findings
+from flat_dist.measure import Test
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders, vectors
 from flat_dist.models.initial import initial
@@ -31,9 +26,8 @@ from flat_dist.progress import Display
 from flat_dist.seeds import derive_seed
 from flat_dist.stages import DONE
 from flat_dist.tracking.mlflow import Tracker
-from flat_dist.tracking.report import Result
+from flat_dist.tracking.table import METHODS, Result
 from flat_dist.training import distributed
-from flat_dist.training.loop import accuracy
 
 FINE_TUNING_RATE = 5e-4
 """Learning rates above this one unlearn what an encoder was pretrained for."""
@@ -75,7 +69,9 @@ def plan(config: Config, dataset: Dataset) -> list[str]:
             steps.append(f"{kind}, round {number}: train {training.epochs_per_round} epochs")
             attacks = config.evaluation.attacks if number == training.rounds else (attack.name,)
             steps.append(f"{kind}, round {number}: attack {tested} test texts with {', '.join(attacks)}")
-    steps.append("explain pairs with integrated gradients, print the table")
+    explained = " and ".join(METHODS[name] for name in config.evaluation.explain)
+    steps.append(f"explain pairs with {explained}" if explained else "explain nothing")
+    steps.append("write results, cards and report, print the table")
     return steps
 
 
@@ -91,33 +87,40 @@ class Run:
 
     def __post_init__(self) -> None:
         self.places = distributed.places(self.config.training)
-        self.data = self._write_dataset()
+        self.data = stages.dataset(self.storage, self.dataset)
         if self.config.training.device == "cuda":
             self.config, said = hardware.fit(checkpoints.load(self._initial(masked=False)).model, self.config)
             self.display.say(said)
         self._base: Folder | None = None
 
-    def run(self) -> list[Result]:
-        """Train, attack and evaluate every kind of training, round by round; returns the table of the last round."""
+    def run(self) -> Findings:
+        """Train, attack and evaluate every kind of training, round by round."""
         training = self.config.training
         latest = {kind: self._start(kind) for kind in training.kinds}
         for kind, folder in latest.items():
             self._log_history(kind, 0, folder)
         shards: dict[str, list[Folder]] = {kind: [] for kind in training.kinds}
+        rounds: list[Result] = []
+        masked: list[tuple[str, Folder]] = []
         for number in range(training.rounds + 1):
             if number:
                 latest = self._train_all(number, latest, shards)
             # One pool for all attacks between two trainings: its workers take long to start.
-            tests = [stage for kind in training.kinds for stage in self._test_attacks(kind, number, latest[kind])]
+            planned = [stage for kind in training.kinds for stage in self._test_attacks(kind, number, latest[kind])]
             trains = {kind: self._train_attack(number + 1, latest[kind]) for kind in self._attacked(number)}
-            pool.generate([*(test.stage for test in tests), *trains.values()], self.config.attack, self.display)
+            pool.generate([*(stage for _, stage in planned), *trains.values()], self.config.attack, self.display)
             for kind, stage in trains.items():
                 shards[kind].append(Folder(stage.job.output))
                 self.tracker.artifacts(kind, shards[kind][-1], f"shards/round-{number + 1}")
+            tests = [test for test, _ in planned]
             for test in tests:
                 self.tracker.artifacts(test.kind, test.shards, f"shards/test-{test.attack}-round-{number}")
             results = self._measure(tests)
-        return self._explain(tests, results)
+            rounds += [result for result in results if result.trained_on]
+            if "flat" in latest and checkpoints.describe(latest["flat"])["masked"]:
+                masked.append((f"flat, round {number}", latest["flat"]))
+        explained = measure.interpretations(self.config, self.storage, tests, self.display)
+        return Findings(measure.with_consistency(results, explained), tests, explained, rounds, masked, shards)
 
     def _train_all(self, number: int, start: dict[str, Folder], shards: dict[str, list[Folder]]) -> dict[str, Folder]:
         training = self.config.training
@@ -149,15 +152,6 @@ class Run:
 
     def _stage(self, label: str, inputs: Mapping[str, Any]) -> Folder:
         return stages.folder(self.storage, label, inputs)
-
-    def _write_dataset(self) -> Folder:
-        folder = self._stage("data", {"fingerprint": self.dataset.fingerprint})
-        if not folder.exists(DONE):
-            for split in ("train", "dev", "test"):
-                write_table(folder, split, getattr(self.dataset, split))
-            description = {name: getattr(self.dataset, name) for name in ("fingerprint", "label_names", "source")}
-            folder.write_json(DONE, description)
-        return folder
 
     def _initial(self, masked: bool) -> Folder:
         data, model = self.config.data, self.config.model
@@ -232,95 +226,18 @@ class Run:
         examples = sample(self.dataset.train, attack.sample, derive_seed(self.config.seed, "attack", number))
         return self._attack(checkpoint, "training", examples, attack.name, number)
 
-    def _test_attacks(self, kind: str, number: int, checkpoint: Folder) -> list["_Test"]:
+    def _test_attacks(self, kind: str, number: int, checkpoint: Folder) -> list[tuple[Test, pool.Stage]]:
         trained_on = self.config.attack.name
         attacks = self.config.evaluation.attacks if number == self.config.training.rounds else (trained_on,)
         examples = sample(self.dataset.test, self.config.evaluation.sample, derive_seed(self.config.seed, "evaluation"))
+        planned = [self._attack(checkpoint, "test", examples, attack, 0) for attack in attacks]
         return [
-            _Test(kind, number, checkpoint, self._attack(checkpoint, "test", examples, attack, 0)) for attack in attacks
+            (Test(kind, number, checkpoint, stage.job.recipe, Folder(stage.job.output)), stage) for stage in planned
         ]
 
-    def _measure(self, tests: Sequence["_Test"]) -> list[Result]:
-        accuracies = {
-            test.checkpoint.uri: self._remote(_accuracy, test.checkpoint.uri, self.data.uri) for test in tests
-        }
-        results = []
-        for test in tests:
-            summary = after_attack(read_shards(test.shards))
-            result = Result(
-                training=test.kind,
-                round=test.number,
-                attack=test.attack,
-                trained_on=test.attack == self.config.attack.name,
-                accuracy=ray.get(accuracies[test.checkpoint.uri]),
-                after_attack_accuracy=summary.after_attack_accuracy,
-                attack_success_rate=summary.attack_success_rate,
-                mean_queries=summary.mean_queries,
-                words_changed=summary.words_changed,
-                n=summary.n,
-            )
-            self._log(result)
-            results.append(result)
+    def _measure(self, tests: Sequence[Test]) -> list[Result]:
+        accuracies = measure.accuracies(tests, self.data, "test", self.config.training.device)
+        results = measure.results(tests, accuracies, self.config.attack.name)
+        for result in results:
+            self.tracker.metrics(result.training, result.metrics(), result.round)
         return results
-
-    def _explain(self, tests: Sequence["_Test"], results: Sequence[Result]) -> list[Result]:
-        evaluation, explained = self.config.evaluation, list(results)
-        pending = {
-            self._remote(_explain, test.checkpoint.uri, test.shards.uri, evaluation.explain, evaluation.steps): position
-            for position, test in enumerate(tests)
-        }
-        with self.display.stage("integrated gradients of pairs", len(pending)) as bar:
-            while pending:
-                (done,), _ = ray.wait(list(pending), num_returns=1)
-                position = pending.pop(done)
-                explained[position] = replace(explained[position], **ray.get(done))
-                self._log(explained[position])
-                bar.advance(1)
-        return explained
-
-    def _remote(self, function: Any, *arguments: Any) -> ray.ObjectRef:
-        """Call a measurement on the device of training; on a GPU one at a time."""
-        device = self.config.training.device
-        return function.options(num_gpus=1 if device == "cuda" else 0).remote(*arguments, device)
-
-    def _log(self, result: Result) -> None:
-        self.tracker.metrics(result.training, {"test/accuracy": result.accuracy}, result.round)
-        numbers = {name: value for name, value in asdict(result).items() if isinstance(value, float)}
-        values = {f"test/{result.attack}/{name}": value for name, value in numbers.items() if name != "accuracy"}
-        self.tracker.metrics(result.training, values, result.round)
-
-
-@dataclass(frozen=True)
-class _Test:
-    """A model of one kind and round, and an attack on it."""
-
-    kind: str
-    number: int
-    checkpoint: Folder
-    stage: pool.Stage
-
-    @property
-    def attack(self) -> str:
-        return self.stage.job.recipe
-
-    @property
-    def shards(self) -> Folder:
-        return Folder(self.stage.job.output)
-
-
-@ray.remote(num_cpus=1, max_retries=2)
-def _accuracy(checkpoint: str, data: str, device: str) -> float:
-    torch.set_num_threads(1)
-    loaded = checkpoints.load(Folder(checkpoint), device)
-    return accuracy(loaded.model, encode_clean(read_table(Folder(data), "test"), loaded.encoder))
-
-
-@ray.remote(num_cpus=1, max_retries=2)
-def _explain(checkpoint: str, shards: str, count: int, steps: int, device: str) -> dict[str, Any]:
-    torch.set_num_threads(1)
-    pairs = changed_pairs(read_shards(Folder(shards)))
-    pairs = pairs[: count or len(pairs)]
-    if not pairs:
-        return {}
-    measured, _ = explain_pairs(checkpoints.load(Folder(checkpoint), device), pairs, steps)
-    return {"kendall_tau": measured.kendall_tau, "top5_intersection": measured.top_5, "pairs": measured.pairs}

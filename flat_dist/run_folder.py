@@ -1,11 +1,10 @@
-"""The folder of one run: its config, its results, and the line that keeps other configs out."""
+"""The folder of one run: its config, and the line that keeps other configs out."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any
 
 from flat_dist.config import Config, UserError, content_hash, to_dict
 from flat_dist.data.storage import Folder
-from flat_dist.tracking.report import Result, markdown
 
 CONFIG = "config.json"
 AUTO = "auto"
@@ -51,7 +50,7 @@ def check(config: Config) -> None:
         _refuse_other(Folder(config.storage) / config.run_name, relevant(config))
 
 
-def _refuse_other(folder: Folder, wanted: dict[str, Any]) -> None:
+def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
     if folder.exists(CONFIG) and (differences := _differences(folder.read_json(CONFIG), wanted)):
         raise UserError(
             f"{folder.uri} was made with another config ({'; '.join(differences)}): "
@@ -59,22 +58,19 @@ def _refuse_other(folder: Folder, wanted: dict[str, Any]) -> None:
         )
 
 
-def open_folder(config: Config) -> Folder:
-    """The run's folder, made if it is not there.
+def open_folder(folder: Folder, wanted: Mapping[str, Any]) -> None:
+    """Make the folder of a run whose results depend on `wanted`, if it is not there.
 
     Raises:
         UserError: the folder was made by a run with another config, or cannot be written.
     """
-    folder = Folder(config.storage) / run_name(config)
-    wanted = relevant(config)
     _refuse_other(folder, wanted)
     if folder.exists(CONFIG):
-        return folder
+        return
     try:
         folder.write_json(CONFIG, wanted)
     except OSError as error:
-        raise UserError(f"--storage {config.storage!r} cannot be written: {error}") from error
-    return folder
+        raise UserError(f"{folder.uri} cannot be written: {error}; name another --storage") from error
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
@@ -85,9 +81,3 @@ def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
             for line in _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
         ]
     return [] if new in (old, AUTO) else [f"{prefix} was {old!r}, now {new!r}"]
-
-
-def write_results(folder: Folder, results: list[Result]) -> None:
-    """Write the table as results.json and results.md."""
-    folder.write_json("results.json", [asdict(result) for result in results])
-    folder.write("results.md", markdown(results).encode())

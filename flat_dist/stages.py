@@ -11,7 +11,9 @@ from flat_dist.attack.limits import resolve, unit_size
 from flat_dist.attack.provenance import provenance
 from flat_dist.attack.session import AttackJob
 from flat_dist.config import Config, content_hash
+from flat_dist.data.datasets import SPLITS, Dataset
 from flat_dist.data.storage import Folder
+from flat_dist.data.tables import write_table
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.encoders import TRANSFORMERS
 
@@ -25,6 +27,17 @@ DONE = "stage.json"
 def folder(storage: Folder, label: str, inputs: Mapping[str, Any]) -> Folder:
     """Where a stage with these inputs writes."""
     return storage / "stages" / f"{label}-{content_hash({'version': VERSION, **inputs})}"
+
+
+def dataset(storage: Folder, data: Dataset) -> Folder:
+    """The stage of a dataset's three splits, as Arrow tables that workers read; written if it is not there."""
+    target = folder(storage, "data", {"fingerprint": data.fingerprint})
+    if not target.exists(DONE):
+        for split in SPLITS:
+            write_table(target, split, getattr(data, split))
+        described = {name: getattr(data, name) for name in ("fingerprint", "label_names", "source")}
+        target.write_json(DONE, described)
+    return target
 
 
 def attack(

@@ -58,12 +58,7 @@ def job(arguments: Sequence[str]) -> None:
         raise UserError(f"--examples is {command.examples}, but must be at least 0")
     synonyms.check(attack.synonyms)
     dataset, folder = datasets.load(config.data), Folder(command.checkpoint)
-    known = checkpoints.load(folder).label_names
-    if known != dataset.label_names:
-        raise UserError(
-            f"{folder.uri} tells {', '.join(known)} apart, but {dataset.source} has the classes "
-            f"{', '.join(dataset.label_names)}: name other data, or --data.label_names in the checkpoint's order"
-        )
+    datasets.check_classes(dataset, checkpoints.describe(folder)["label_names"], folder.uri)
     draw = derive_seed(config.seed, "evaluation")
     examples = datasets.sample(getattr(dataset, command.split), command.examples, draw)
     with cluster.connected(), Display() as display:

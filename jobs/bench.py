@@ -1,17 +1,18 @@
-"""Measurements: attacks against stock TextAttack, an attack worker's memory, training against a plain loop, GPU memory.
+"""Measurements: attacks against stock TextAttack, an attack worker's memory, training against a plain loop, GPU memory,
+explanations against captum and lime.
 
 A victim is trained for the purpose, for a few epochs, unless a checkpoint is given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import subcommand
 
-from flat_dist import bench, bench_training, cli
-from flat_dist.config import AttackConfig, Config, DataConfig, UserError, validate
+from flat_dist import bench, bench_interpret, bench_training, cli
+from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, UserError, validate
 from flat_dist.progress import Display
 
 
@@ -77,11 +78,22 @@ class Peak(Shared):
     """GPU memory that the process may take."""
 
 
+@dataclass(frozen=True)
+class Interpret(Shared):
+    """Explaining pairs, spread over Ray, against loops over captum and lime, in turns; a line for each method."""
+
+    method: tuple[Literal["ig", "lime"], ...] = ("ig", "lime")
+    """Integrated gradients, LIME."""
+    evaluation: EvaluationConfig | None = None
+    """Settings of the interpretations, instead of the preset's."""
+
+
 Command = (
     Annotated[Attack, subcommand("attack")]
     | Annotated[Memory, subcommand("memory")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Peak, subcommand("peak")]
+    | Annotated[Interpret, subcommand("interpret")]
 )
 
 
@@ -101,20 +113,28 @@ def job(arguments: Sequence[str]) -> None:
     )
     validate(config)
     with Display() as display:
-        measured = measure(command, config, display)
-    cli.print_json(measured) if command.json else print(*(f"{key}: {measured[key]}" for key in measured), sep="\n")
+        for measured in measure(command, config, display):
+            if command.json:
+                cli.print_json(measured)
+            else:
+                print(*(f"{key}: {measured[key]}" for key in measured), sep="\n")
 
 
-def measure(command: Shared, config: Config, display: Display) -> dict[str, Any]:
-    """The measurement that was asked for."""
+def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[str, Any]]:
+    """The measurements that were asked for."""
     if isinstance(command, Train):
-        return bench_training.measure(config, command.examples, display)
-    if isinstance(command, Peak):
-        return bench.peak(config, command.length, command.limit_gib)
-    if isinstance(command, Memory):
-        return bench.memory(config, command.checkpoint, command.examples, display)
-    encoder = command.stock_encoder if isinstance(command, Attack) else "auto"
-    return bench.attack(config, command.checkpoint, command.examples, encoder, display)
+        yield bench_training.measure(config, command.examples, display)
+    elif isinstance(command, Peak):
+        yield bench.peak(config, command.length, command.limit_gib)
+    elif isinstance(command, Memory):
+        yield bench.memory(config, command.checkpoint, command.examples, display)
+    elif isinstance(command, Interpret):
+        config = replace(config, evaluation=command.evaluation or config.evaluation)
+        for method in command.method:
+            yield bench_interpret.compare(config, command.checkpoint, command.examples, method, display)
+    else:
+        encoder = command.stock_encoder if isinstance(command, Attack) else "auto"
+        yield bench.attack(config, command.checkpoint, command.examples, encoder, display)
 
 
 if __name__ == "__main__":

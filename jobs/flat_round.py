@@ -5,19 +5,17 @@ an interrupted run, and repeats nothing that is finished.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from rich.console import Console
 
-from flat_dist import cli, cluster, hardware, run_folder
+from flat_dist import cli, cluster, findings, hardware, run_folder
 from flat_dist.config import Config, to_dict
 from flat_dist.data import datasets
 from flat_dist.data.storage import Folder
 from flat_dist.models.initial import initial
 from flat_dist.progress import Display
 from flat_dist.rounds import Run, check, hints, plan
-from flat_dist.tracking.mlflow import database, tracked
-from flat_dist.tracking.report import table
+from flat_dist.tracking.mlflow import tracked
 
 
 def job(arguments: Sequence[str]) -> None:
@@ -34,18 +32,13 @@ def job(arguments: Sequence[str]) -> None:
         config, hardware_said = hardware.resolve(config, cluster.machine())
         for line in (hardware_said, *hints(config)):
             display.say(line)
-        folder = run_folder.open_folder(config)
-        with tracked(config, run_folder.run_name(config), run_folder.relevant(config)) as tracker:
-            results = Run(config, Folder(config.storage), dataset, tracker, display).run()
-            run_folder.write_results(folder, results)
-            tracker.artifacts(None, folder, "run")
-    title = f"{dataset.source}, {config.model.name}, {config.training.rounds} rounds"
-    console = Console()
-    console.width = max(console.width, 120) if not console.is_terminal else console.width
-    console.print(table(results, title))
-    print(f"results: {folder.uri}\nMLflow:  {config.tracking.uri or database(config.storage)}  (make ui)")
-    if command.json:
-        cli.print_json({"run": folder.uri, "results": [asdict(result) for result in results]})
+        name, settings = run_folder.run_name(config), run_folder.relevant(config)
+        folder = Folder(config.storage) / name
+        run_folder.open_folder(folder, settings)
+        with tracked(config, name, settings) as tracker:
+            found = Run(config, Folder(config.storage), dataset, tracker, display).run()
+            findings.publish(folder, config, settings, findings.source(config, dataset, "test"), found, tracker)
+    findings.show(found, folder, config, f"{dataset.source}, {config.model.name}", command.json)
 
 
 def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:

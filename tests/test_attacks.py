@@ -111,7 +111,7 @@ def test_success_is_decided_by_a_new_prediction(session: AttackSession, victim: 
 
 
 def test_swaps_are_the_words_that_differ(session: AttackSession) -> None:
-    from flat_dist.attack.records import find_swaps
+    from flat_dist.data.alignment import find_swaps
 
     assert find_swaps("a good film .", "a Fine film .") == (Swap(1, "good", "fine"),)
     assert find_swaps("the earth", "the Earth") == ()

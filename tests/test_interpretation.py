@@ -11,28 +11,23 @@ from flat_dist.data.batches import Encoder, to_batch
 from flat_dist.evaluation.interpretation import integrated_gradients
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders
+from flat_dist.models.classifier import Prediction, TextClassifier
 
 WORDS, DIMENSIONS = 30, 6
 
 
-class BagOfWords(nn.Module):
+class BagOfWords(TextClassifier):
     """Logits are linear in the sum of the word vectors."""
 
     def __init__(self, classes: int) -> None:
-        super().__init__()
+        super().__init__(dropout=0.5)
         self.embedding = nn.Embedding(WORDS, DIMENSIONS, padding_idx=0)
         self.output = nn.Linear(DIMENSIONS, classes)
         self.largest_batch = 0
 
-    def embed(self, ids_BT: Tensor) -> Tensor:
-        return self.embedding(ids_BT)
-
-    def words(self, real_BT: Tensor) -> Tensor:
-        return real_BT
-
-    def classify(self, embedded_BTD: Tensor, real_BT: Tensor) -> Tensor:
+    def predict_embedded(self, embedded_BTD: Tensor, real_BT: Tensor) -> Prediction:
         self.largest_batch = max(self.largest_batch, real_BT.numel())
-        return self.output((embedded_BTD * real_BT.unsqueeze(-1)).sum(dim=1))
+        return Prediction(self.output(self.dropout((embedded_BTD * real_BT.unsqueeze(-1)).sum(dim=1))), None)
 
 
 class MaskedLSTM(BagOfWords):
@@ -40,13 +35,12 @@ class MaskedLSTM(BagOfWords):
 
     def __init__(self, classes: int) -> None:
         super().__init__(classes)
-        self.importance = nn.Linear(DIMENSIONS, 1)
+        self.weight = nn.Linear(DIMENSIONS, 1)
         self.lstm = nn.LSTM(DIMENSIONS, DIMENSIONS, batch_first=True)
-        self.dropout = nn.Dropout(0.5)
 
-    def classify(self, embedded_BTD: Tensor, real_BT: Tensor) -> Tensor:
-        states_BTH, _ = self.lstm(torch.sigmoid(self.importance(embedded_BTD)) * embedded_BTD)
-        return super().classify(self.dropout(4 * states_BTH), real_BT)
+    def predict_embedded(self, embedded_BTD: Tensor, real_BT: Tensor) -> Prediction:
+        states_BTH, _ = self.lstm(torch.sigmoid(self.weight(embedded_BTD)) * embedded_BTD)
+        return super().predict_embedded(4 * states_BTH, real_BT)
 
 
 @pytest.fixture(params=[2, 4])

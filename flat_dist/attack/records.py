@@ -18,9 +18,8 @@ from flat_dist.attack.engine import Engine
 from flat_dist.attack.limits import Limits
 from flat_dist.attack.search import LimitError
 from flat_dist.attack.texts import UnusualTextError
-from flat_dist.data.alignment import align_spans
-from flat_dist.data.shards import Example, Record, Swap, to_table
-from flat_dist.data.text import clean, tokenize
+from flat_dist.data.alignment import find_swaps
+from flat_dist.data.shards import Example, Record, to_table
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.seeds import derive_seed
 
@@ -90,16 +89,6 @@ def _seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def find_swaps(original: str, perturbed: str) -> tuple[Swap, ...]:
-    """Words of the original that the attack changed, by word index, and what stands in their place."""
-    left, right = tokenize(clean(original)), tokenize(clean(perturbed))
-    return tuple(
-        Swap(start, " ".join(left[start:end]), " ".join(right[other_start:other_end]))
-        for start, end, other_start, other_end in align_spans(left, right)
-        if left[start:end] != right[other_start:other_end]
-    )
 
 
 def to_rows(records: Sequence[Record], victim: Checkpoint, round_number: int, metadata: Mapping[str, Any]) -> pa.Table:

@@ -36,6 +36,7 @@ __all__ = [
     "embedding",
     "nearest",
     "neighbour_recall",
+    "neighbours",
     "provenance",
     "read_neighbours",
     "read_table",
@@ -149,6 +150,33 @@ def embedding(source: str, assets: Assets) -> "AbstractWordEmbedding":
     from flat_dist.attack.table import TableEmbedding
 
     return TableEmbedding(read_table(Path(source)))
+
+
+def neighbours(source: str, assets: Assets) -> dict[str, list[str]]:
+    """Each word's neighbours, nearest first; TextAttack is imported for `original` alone.
+
+    Args:
+        source: as in `embedding`. Of the original, as many neighbours of each word as the stand-in has.
+        assets: what the stand-in is built from.
+
+    Raises:
+        UserError: as `embedding`.
+    """
+    if source == "counterfit":
+        return read_neighbours(build(assets))
+    if source == "original":
+        from flat_dist.attack.resources import activate
+
+        activate(assets)
+        return _neighbours_in(_original(), Counterfit().neighbours)
+    return read_table(Path(source))
+
+
+def _neighbours_in(vectors: "WordEmbedding", count: int) -> dict[str, list[str]]:
+    return {
+        vectors.index2word(index): [vectors.index2word(other) for other in vectors.nearest_neighbours(index, count)]
+        for index in range(len(vectors.embedding_matrix))
+    }
 
 
 def provenance(source: str, assets: Assets) -> dict[str, str]:

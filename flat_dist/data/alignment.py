@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
+from flat_dist.data.shards import Swap
+from flat_dist.data.text import clean, tokenize
+
 Span = tuple[int, int, int, int]
 """Words start:end of the original and start:end of the perturbed text."""
 
@@ -23,3 +26,13 @@ def _split(start: int, end: int, other: int, other_end: int) -> list[Span]:
     if end - start != other_end - other:
         return [(start, end, other, other_end)]
     return [(start + offset, start + offset + 1, other + offset, other + offset + 1) for offset in range(end - start)]
+
+
+def find_swaps(original: str, perturbed: str) -> tuple[Swap, ...]:
+    """Words of the original that were changed, by word index, and what stands in their place."""
+    left, right = tokenize(clean(original)), tokenize(clean(perturbed))
+    return tuple(
+        Swap(start, " ".join(left[start:end]), " ".join(right[other_start:other_end]))
+        for start, end, other_start, other_end in align_spans(left, right)
+        if left[start:end] != right[other_start:other_end]
+    )

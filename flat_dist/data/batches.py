@@ -40,6 +40,10 @@ class Encoder:
         ends = list(itertools.accumulate(self._read(text)[1], initial=len(self.vocabulary.prefix)))
         return list(itertools.pairwise(ends))
 
+    def words(self, text: str) -> list[str]:
+        """The words that the model reads of a text."""
+        return tokenize(clean(text))[: len(self.spans(text))]
+
     @cached_property
     def room(self) -> int:
         """Pieces of words that a text may have."""

@@ -84,6 +84,15 @@ def load(config: DataConfig) -> Dataset:
     return _dataset(splits, config.label_names or names, source)
 
 
+def check_classes(dataset: Dataset, known: Sequence[str], checkpoint: str) -> None:
+    """Raise UserError if a checkpoint does not tell apart the dataset's classes, in their order."""
+    if tuple(known) != dataset.label_names:
+        raise UserError(
+            f"{checkpoint} tells {', '.join(known)} apart, but {dataset.source} has the classes "
+            f"{', '.join(dataset.label_names)}: name other data, or --data.label_names in the checkpoint's order"
+        )
+
+
 def _dataset(splits: Sequence[Rows], label_names: Sequence[str], source: str) -> Dataset:
     for split in splits:
         if not split.rows:
@@ -92,8 +101,7 @@ def _dataset(splits: Sequence[Rows], label_names: Sequence[str], source: str) ->
     if len(set(names)) != len(names):
         raise UserError(f"--data.label_names holds a name twice ({', '.join(names)}): give every class its own")
     _check_classes(splits[0], names)
-    labels = [[_label(row, names) for row in split.rows] for split in splits]
-    train, dev, test = (_table(*split) for split in zip(SPLITS, splits, labels, strict=True))
+    train, dev, test = (labelled(name, rows, names) for name, rows in zip(SPLITS, splits, strict=True))
     return Dataset(train, dev, test, names, source)
 
 
@@ -144,7 +152,13 @@ def _check_classes(train: Rows, names: tuple[str, ...]) -> None:
             )
 
 
-def _table(split: str, rows: Rows, labels: Sequence[int]) -> pa.Table:
+def labelled(split: str, rows: Rows, label_names: tuple[str, ...]) -> pa.Table:
+    """Rows as cleaned, labelled examples: a table of `SCHEMA`, whose ids begin with `split`.
+
+    Raises:
+        UserError: a text is empty, or a label is none of the classes.
+    """
+    labels = [_label(row, label_names) for row in rows.rows]
     texts = [_cleaned(row) for row in rows.rows]
     return pa.table([_example_ids(split, texts), texts, labels], schema=SCHEMA)
 

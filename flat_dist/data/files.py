@@ -80,7 +80,9 @@ def wrong_column(where: str, columns: Sequence[str], name: str) -> UserError:
     """The error for a column that is missing, or there twice, with the columns that `where` has."""
     number = "no column" if name not in columns else "more than one column"
     found = ", ".join(columns) or "none"
-    return UserError(f"{where} has {number} {name!r} among {found}: set --data.text_column and --data.label_column")
+    return UserError(
+        f"{where} has {number} {name!r} among {found}: rename it, or set --data.text_column and --data.label_column"
+    )
 
 
 def _decode(path: Path) -> str:

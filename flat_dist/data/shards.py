@@ -67,7 +67,8 @@ class Record:
     perturbed_text: str
     status: str
     swaps: tuple[Swap, ...] = ()
-    num_queries: int = 0
+    num_queries: int | None = 0
+    """None where nobody counted them."""
     error: str | None = None
 
 

@@ -100,13 +100,12 @@ class Folder:
 
     @contextlib.contextmanager
     def as_directory(self) -> Iterator[Path]:
-        """The folder's files as a directory of this machine; a temporary copy of them if they are elsewhere."""
+        """The folder as a directory of this machine; a temporary copy of all that is in it if it is elsewhere."""
         if self.local is not None:
             yield self.local
             return
         with tempfile.TemporaryDirectory() as directory:
-            for name in self.names():
-                (Path(directory) / name).write_bytes(self.read(name))
+            fs.copy_files(self._path, directory, self._filesystem, fs.LocalFileSystem())
             yield Path(directory)
 
     def remove(self, name: str) -> None:

@@ -32,6 +32,11 @@ class Consistency:
     """Pairs compared: those with at least one aligned word."""
     undefined: int
     """Comparisons (a pair, a class) left out of `kendall_tau`, because one word or equal attributions have no order."""
+    unaligned: int = 0
+    """Pairs left out of everything, because no word of one text stands for one of the other."""
+    completeness_error: float | None = None
+    """Integrated gradients only: by how much the attributions of a text miss the change in probability that they add up
+    to, at most."""
 
     @property
     def top_5(self) -> float | None:
@@ -88,37 +93,37 @@ def align(original_tokens: Sequence[str], perturbed_tokens: Sequence[str]) -> li
     ]
 
 
-def consistency(
-    attributions_original: Sequence[np.ndarray],
-    attributions_perturbed: Sequence[np.ndarray],
-    alignments: Sequence[Alignment],
-) -> Consistency:
-    """Compare the attributions of original/adversarial pairs.
+def compare(original_CT: np.ndarray, perturbed_CT: np.ndarray, alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
+    """Kendall's tau (C,), NaN where it is not defined, and the top-k intersections (C, K) of one pair.
 
     Args:
-        attributions_original: for each pair, the attributions of the original text's words, (C, T).
-        attributions_perturbed: for each pair, those of the perturbed text's words, (C, T').
-        alignments: for each pair, the words that count as the same, as `align` gives them.
-
-    Raises:
-        ValueError: the three sequences differ in length.
+        original_CT: attributions of the original text's words.
+        perturbed_CT: those of the perturbed text's words, of which there may be another number.
+        alignment: the words that count as the same, as `align` gives them; at least one.
     """
-    pairs = [
-        (original_CT[:, [i for i, _ in alignment]], perturbed_CT[:, [j for _, j in alignment]])
-        for original_CT, perturbed_CT, alignment in zip(
-            attributions_original, attributions_perturbed, alignments, strict=True
-        )
-        if alignment
-    ]
-    if not pairs:
-        return Consistency(kendall_tau=None, top_k={}, pairs=0, undefined=0)
-    taus_PC = np.array([[kendall_tau(a, b) for a, b in zip(*pair, strict=True)] for pair in pairs], dtype=np.float64)
-    tops_PCK = np.array([[_top_k_intersections(a, b, KS) for a, b in zip(*pair, strict=True)] for pair in pairs])
+    words, others = np.array(alignment).T
+    classes = list(zip(original_CT[:, words], perturbed_CT[:, others], strict=True))
+    taus_C = np.array([kendall_tau(a, b) for a, b in classes], dtype=np.float64)
+    return taus_C, np.array([_top_k_intersections(a, b, KS) for a, b in classes])
+
+
+def consistency(taus: Sequence[np.ndarray], tops: Sequence[np.ndarray], unaligned: int = 0) -> Consistency:
+    """Agreement over pairs, from what `compare` gives for each: (C,) and (C, K).
+
+    Args:
+        taus: Kendall's tau of each pair and class.
+        tops: top-k intersections of each pair and class.
+        unaligned: pairs without an aligned word, which have neither.
+    """
+    if not len(taus):
+        return Consistency(kendall_tau=None, top_k={}, pairs=0, undefined=0, unaligned=unaligned)
+    taus_PC, tops_PCK = np.stack(taus), np.stack(tops)
     return Consistency(
         kendall_tau=_mean_over_classes(taus_PC),
         top_k=dict(zip(KS, tops_PCK.mean(axis=(0, 1)).tolist(), strict=True)),
-        pairs=len(pairs),
+        pairs=len(taus),
         undefined=int(np.isnan(taus_PC).sum()),
+        unaligned=unaligned,
     )
 
 

@@ -1,13 +1,12 @@
 """Word attributions: what each word adds to the probability of each class (paper, Section 5.2).
 
-Shape letters: B texts, T words, C classes, D embedding dimensions, S steps of the path, N points of paths (texts times
-steps).
+Shape letters: B texts, T words, C classes, D embedding dimensions, S steps of the path, N points of paths (steps times
+texts).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,32 +14,14 @@ from captum.attr import IntegratedGradients
 from torch import Tensor, nn
 
 from flat_dist.config import UserError
+from flat_dist.models.classifier import TextClassifier
 
 BASELINE = 0.0
-"""Every number of a word's vector at the path's start: a text with as many words that say nothing. Special pieces stay
-as they are along the whole path."""
+"""What every word's vector is multiplied by at the path's start: a text with as many words that say nothing. Special
+pieces stay as they are along the whole path."""
 
 WORDS_PER_BATCH = 4096
 """Word vectors evaluated at once, padding included: bounds memory for texts of any length."""
-
-
-class Classifier(Protocol):
-    """What is needed of a model; an `nn.Module` whose network takes word vectors."""
-
-    def embed(self, ids_BT: Tensor, /) -> Tensor:
-        """Word vectors (B, T, D), before any mask."""
-
-    def words(self, real_BT: Tensor, /) -> Tensor:
-        """True at pieces of words (B, T), false at padding and special pieces."""
-
-    def classify(self, embedded_BTD: Tensor, real_BT: Tensor, /) -> Tensor:
-        """Logits (B, C); in a FLAT model the word mask is computed from these same word vectors."""
-
-    def eval(self) -> Any:
-        """Put the model in evaluation mode."""
-
-    def modules(self) -> Iterator[nn.Module]:
-        """The model and every module in it."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +45,15 @@ class Attributions:
 
 @torch.no_grad()
 def integrated_gradients(
-    model: Classifier, ids_BT: Tensor, real_BT: Tensor, steps: int, words_per_batch: int = WORDS_PER_BATCH
+    model: TextClassifier, ids_BT: Tensor, real_BT: Tensor, steps: int, words_per_batch: int = WORDS_PER_BATCH
 ) -> Attributions:
     """Integrated gradients (Sundararajan et al. 2017) of every class with respect to every word.
 
     The path runs from zero vectors to the word vectors, by Gauss-Legendre quadrature; the attributions of a word's D
     numbers are added up. Completeness: over the words, they add up to the probability less that of the baseline.
+
+    Captum is given one factor for each word, which multiplies its vector and goes from 0 to 1. By the chain rule a
+    factor's attribution is that sum over the vector, of the same path; models need not see D numbers apart for it.
 
     The function explained is the softmax probability, not the logit: a logit means nothing by itself (the same number
     added to all of them changes no prediction), LIME explains probabilities too, and the released code's CNN and LSTM
@@ -86,38 +70,42 @@ def integrated_gradients(
         UserError: the attributions are not finite numbers.
     """
     model.eval()
-    method = _per_class_method(model)
     lengths_B = (real_BT * torch.arange(1, real_BT.shape[1] + 1, device=real_BT.device)).amax(dim=1)
     results: dict[int, tuple[Tensor, Tensor]] = {}
     for rows, length in _batches(lengths_B.tolist(), words_per_batch // steps):
         batch = ids_BT[rows, :length], real_BT[rows, :length]
-        words_BCT, error_BC = _explain(method, model, *batch, steps, max(len(rows), words_per_batch // length))
+        words_BCT, error_BC = _explain(model, *batch, steps, max(len(rows), words_per_batch // length))
         results.update(zip(rows, zip(words_BCT.cpu(), error_BC.cpu(), strict=True), strict=True))
     return _gather(results, *ids_BT.shape)
 
 
-def _per_class_method(model: Classifier) -> IntegratedGradients:
-    """Captum's method for all classes at once: it sees texts as (N, 1, T, D) and their gradients as (N, C, T, D)."""
+def _explain(model: TextClassifier, ids_BT: Tensor, real_BT: Tensor, steps: int, points: int) -> tuple[Tensor, Tensor]:
+    """Attributions (B, C, T) and completeness error (B, C) of one batch, at most `points` points at a time."""
+    embedded_BTD, is_word_B1T = model.embed(ids_BT), model.words(real_BT).unsqueeze(1)
 
-    def probabilities(embedded_N1TD: Tensor, real_NT: Tensor) -> Tensor:
-        return model.classify(embedded_N1TD.squeeze(1), real_NT).softmax(dim=-1)
+    def probabilities(factors_N1T: Tensor) -> Tensor:
+        factors_SBT = factors_N1T.squeeze(1).unflatten(0, (-1, len(ids_BT)))
+        return model.classify_scaled(embedded_BTD, real_BT, factors_SBT).softmax(-1).flatten(0, 1)
 
     method = IntegratedGradients(probabilities)
     # Captum's own function takes one class a call, and so repeats the forward pass for each class.
     method.gradient_func = _class_gradients
-    return method
+    end_B1T = torch.ones_like(is_word_B1T, dtype=embedded_BTD.dtype)
+    start_B1T = end_B1T.masked_fill(is_word_B1T, BASELINE)
+    with _differentiable(model):
+        words_BCT = method.attribute(end_B1T, start_B1T, n_steps=steps, internal_batch_size=points)
+    return words_BCT, words_BCT.sum(dim=-1) - (probabilities(end_B1T) - probabilities(start_B1T))
 
 
 def _class_gradients(
     forward_fn: Callable[..., Tensor],
-    inputs: tuple[Tensor, ...],
+    inputs: tuple[Tensor],
     target_ind: None = None,
-    additional_forward_args: tuple[Tensor, ...] = (),
+    additional_forward_args: None = None,
 ) -> tuple[Tensor]:
-    """Gradients (N, C, T, D) of each class's probability from one forward pass, in the form of captum's function."""
+    """Gradients (N, C, T) of each class's probability from one forward pass, in the form of captum's function."""
     with torch.enable_grad():
-        probabilities_NC = forward_fn(*inputs, *additional_forward_args)
-        totals_C = probabilities_NC.sum(dim=0).unbind()
+        totals_C = forward_fn(*inputs).sum(dim=0).unbind()
     # Probabilities add up to 1, so their gradients add up to 0: the last class needs no backward pass.
     gradients = [torch.autograd.grad(total, inputs, retain_graph=True)[0] for total in totals_C[:-1]]
     gradients.append(-torch.stack(gradients).sum(dim=0))
@@ -138,23 +126,7 @@ def _batches(lengths: list[int], words: int) -> Iterator[tuple[list[int], int]]:
         start += len(rows)
 
 
-def _explain(
-    method: IntegratedGradients, model: Classifier, ids_BT: Tensor, real_BT: Tensor, steps: int, points: int
-) -> tuple[Tensor, Tensor]:
-    """Attributions (B, C, T) and completeness error (B, C) of one batch, at most `points` points at a time."""
-    embedded_B1TD, is_word_B1T = model.embed(ids_BT).unsqueeze(1), model.words(real_BT).unsqueeze(1)
-    baseline_B1TD = embedded_B1TD.masked_fill((is_word_B1T | ~real_BT.unsqueeze(1)).unsqueeze(-1), BASELINE)
-    with _differentiable(model):
-        attributions_BCTD = method.attribute(
-            embedded_B1TD, baseline_B1TD, additional_forward_args=(real_BT,), n_steps=steps, internal_batch_size=points
-        )
-    words_BCT = attributions_BCTD.sum(dim=-1).masked_fill(~is_word_B1T, 0.0)
-    end_BC = method.forward_func(embedded_B1TD, real_BT)
-    start_BC = method.forward_func(baseline_B1TD, real_BT)
-    return words_BCT, words_BCT.sum(dim=-1) - (end_BC - start_BC)
-
-
-def _differentiable(model: Classifier) -> AbstractContextManager[None]:
+def _differentiable(model: TextClassifier) -> AbstractContextManager[None]:
     """CuDNN's recurrent layers refuse a backward pass in evaluation mode; PyTorch's own do not."""
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     return torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from flat_dist.data.batches import to_batch
-from flat_dist.data.text import clean, tokenize
 from flat_dist.models.checkpoint import Checkpoint
 
 
@@ -18,7 +17,7 @@ def predict(checkpoint: Checkpoint, texts: Sequence[str]) -> list[dict[str, Any]
     names = checkpoint.label_names
     found = []
     for text, scores in zip(texts, checkpoint.probabilities(texts).tolist(), strict=True):
-        words = tokenize(clean(text))[: len(checkpoint.encoder.spans(text))]
+        words = checkpoint.encoder.words(text)
         prediction: dict[str, Any] = {
             "text": " ".join(words),
             "label": names[scores.index(max(scores))],

@@ -1,12 +1,14 @@
 """What all classifiers share: word vectors, then the mask if there is one, then a network of their own.
 
-Shapes: B texts, T pieces (words, or word pieces), D size of a word vector, H features, C classes; `...` stands for any
-leading shape.
+Shapes: B texts, T pieces (words, or word pieces), D size of a word vector, H features, C classes, S variants of a text, M
+pieces of a variant; `...` stands for any leading shape.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from flat_dist.models.mask import WordMask
@@ -80,6 +82,21 @@ class TextClassifier(nn.Module, ABC):
     def classify(self, embedded_BTD: Tensor, real_BT: Tensor) -> Tensor:
         """Logits (B, C) from word vectors."""
         return self.predict_embedded(embedded_BTD, real_BT).logits_BC
+
+    def classify_scaled(self, embedded_BTD: Tensor, real_BT: Tensor, factors_SBT: Tensor) -> Tensor:
+        """Logits (S, B, C) of variants of texts: each word vector times a factor of its own."""
+        scaled = factors_SBT.unsqueeze(-1) * embedded_BTD
+        logits = self.classify(scaled.flatten(0, 1), real_BT.repeat(len(factors_SBT), 1))
+        return logits.unflatten(0, factors_SBT.shape[:2])
+
+    def classify_parts(self, embedded_TD: Tensor, parts: Sequence[Tensor]) -> Tensor:
+        """Logits (S, C) of variants of one text: the pieces at some positions, in that order.
+
+        Args:
+            embedded_TD: word vectors of the text.
+            parts: positions (S', M), M at least 1, of the variants of M pieces; S is the sum over them.
+        """
+        return torch.cat([self.classify(embedded_TD[part], torch.ones_like(part, dtype=torch.bool)) for part in parts])
 
     def forward(self, ids_BT: Tensor, real_BT: Tensor) -> Prediction:
         """Prediction from the integers of pieces."""

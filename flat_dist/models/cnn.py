@@ -1,6 +1,7 @@
 """Convolutional classifier (Kim 2014).
 
-Shapes: B texts, T words, D size of a word vector, K kernels, N windows.
+Shapes: B texts, T words, D size of a word vector, K kernels, N windows, W width of a kernel, S variants of a text, M
+words of a variant, C classes.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ class CNN(WordClassifier):
     """Convolutions of several widths, ReLU, and max-pooling over the windows that lie inside the text.
 
     A text shorter than a kernel is one window, filled up with zeros.
+
+    A convolution adds up what each of its places makes of a word. For many variants of one text that is worked out once
+    a word, which leaves sums.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, classes: int):
@@ -32,11 +36,74 @@ class CNN(WordClassifier):
         lengths_B = real_BT.sum(1)
         return torch.cat([self._pool(convolution, words_BDT, lengths_B) for convolution in self.convolutions], 1)
 
+    def classify_scaled(self, embedded_BTD: Tensor, real_BT: Tensor, factors_SBT: Tensor) -> Tensor:
+        """Logits (S, B, C) of variants of texts: each word vector times a factor of its own."""
+        if self.mask is not None:
+            masks, _ = self.mask((factors_SBT.unsqueeze(-1) * embedded_BTD).flatten(0, 1))
+            factors_SBT = factors_SBT * masks.unflatten(0, factors_SBT.shape[:2])
+        words_BTD, lengths_B = embedded_BTD * real_BT.unsqueeze(-1), real_BT.sum(1)
+        features = [self._pool_scaled(kernels, words_BTD, lengths_B, factors_SBT) for kernels in self.convolutions]
+        return self.output(self.dropout(torch.cat(features, 2))).transpose(0, 1)
+
+    @staticmethod
+    def _pool_scaled(convolution: nn.Conv1d, words_BTD: Tensor, lengths_B: Tensor, factors_SBT: Tensor) -> Tensor:
+        """Largest activation of each kernel in each variant (B, S, K)."""
+        (width,) = convolution.kernel_size
+        missing = max(width - words_BTD.shape[1], 0)
+        shares_BTWK = _shares(convolution, F.pad(words_BTD, (0, 0, 0, missing)))
+        # Window n is places n, n + 1, ... of kernels 0, 1, ...: a diagonal of all windows by all places.
+        windows_BNWK = shares_BTWK.unfold(1, width, 1).diagonal(0, 2, 4).transpose(2, 3)
+        factors_BNSW = F.pad(factors_SBT, (0, missing)).unfold(2, width, 1).permute(1, 2, 0, 3)
+        sums_BNSK = factors_BNSW @ windows_BNWK
+        outside_BN = _outside(width, lengths_B, sums_BNSK.shape[1])
+        if outside_BN.any():
+            sums_BNSK = sums_BNSK.masked_fill(outside_BN[:, :, None, None], -torch.inf)
+        return _activate(convolution, sums_BNSK.amax(1))
+
+    def classify_parts(self, embedded_TD: Tensor, parts: Sequence[Tensor]) -> Tensor:
+        """Logits (S, C) of variants of one text: the words at some positions, in that order."""
+        if self.mask is not None:
+            masks_T, _ = self.mask(embedded_TD)
+            embedded_TD = masks_T.unsqueeze(-1) * embedded_TD
+        # One more place, of zeros, fills up what is shorter than a kernel.
+        words_TD = F.pad(embedded_TD, (0, 0, 0, 1))
+        features = [self._pool_parts(kernels, words_TD, parts) for kernels in self.convolutions]
+        return self.output(self.dropout(torch.cat(features, 1)))
+
+    @staticmethod
+    def _pool_parts(convolution: nn.Conv1d, words_TD: Tensor, parts: Sequence[Tensor]) -> Tensor:
+        """Largest activation of each kernel in each variant (S, K)."""
+        (width,) = convolution.kernel_size
+        shares = _shares(convolution, words_TD).flatten(0, 1)
+        places_W = torch.arange(width, device=words_TD.device)
+        largest = []
+        for positions_SM in parts:
+            filled_SM = F.pad(positions_SM, (0, max(width - positions_SM.shape[1], 0)), value=len(words_TD) - 1)
+            rows_SNW = filled_SM.unfold(1, width, 1) * width + places_W
+            sums = F.embedding_bag(rows_SNW.flatten(0, 1), shares, mode="sum")
+            largest.append(sums.unflatten(0, rows_SNW.shape[:2]).amax(1))
+        return _activate(convolution, torch.cat(largest))
+
     @staticmethod
     def _pool(convolution: nn.Conv1d, words_BDT: Tensor, lengths_B: Tensor) -> Tensor:
         (width,) = convolution.kernel_size
         activations_BKN = convolution(F.pad(words_BDT, (0, max(width - words_BDT.shape[2], 0)))).relu()
-        windows_B1 = (lengths_B - width + 1).clamp(min=1).unsqueeze(1)
-        outside_BN = torch.arange(activations_BKN.shape[2], device=words_BDT.device) >= windows_B1
+        outside_BN = _outside(width, lengths_B, activations_BKN.shape[2])
         # ReLU leaves nothing below zero, so a zero never wins over a real window.
         return activations_BKN.masked_fill(outside_BN.unsqueeze(1), 0.0).amax(2)
+
+
+def _outside(width: int, lengths_B: Tensor, windows: int) -> Tensor:
+    """True at windows that do not lie inside their text (B, N); the first one always does."""
+    windows_B1 = (lengths_B - width + 1).clamp(min=1).unsqueeze(1)
+    return torch.arange(windows, device=lengths_B.device) >= windows_B1
+
+
+def _activate(convolution: nn.Conv1d, sums: Tensor) -> Tensor:
+    """Activations (..., K) of the largest sums (..., K): neither bias nor ReLU changes which are largest."""
+    return (sums if convolution.bias is None else sums + convolution.bias).relu()
+
+
+def _shares(convolution: nn.Conv1d, words: Tensor) -> Tensor:
+    """What each place of the kernels makes of words (..., D) as (..., W, K)."""
+    return torch.einsum("...d,kdw->...wk", words, convolution.weight).contiguous()

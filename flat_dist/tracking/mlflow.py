@@ -5,7 +5,7 @@ Runs are addressed by id through `MlflowClient`, so that nothing depends on whic
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,10 @@ class Tracker(ABC):
         """Log the files of a folder, under `path`, to a child run, or to the parent when `child` is None."""
 
     @abstractmethod
+    def table(self, child: str | None, rows: Sequence[Mapping[str, Any]], path: str) -> None:
+        """Log rows as a table that the UI shows and filters, unless it is there already."""
+
+    @abstractmethod
     def finish(self, status: str) -> None:
         """End all runs: FINISHED, FAILED or KILLED."""
 
@@ -42,6 +46,9 @@ class NoTracker(Tracker):
         """Nothing."""
 
     def artifacts(self, child: str | None, folder: Folder, path: str) -> None:
+        """Nothing."""
+
+    def table(self, child: str | None, rows: Sequence[Mapping[str, Any]], path: str) -> None:
         """Nothing."""
 
     def finish(self, status: str) -> None:
@@ -119,6 +126,12 @@ class MlflowTracker(Tracker):
         """Log the files of a folder, under `path`, to a child run, or to the parent when `child` is None."""
         with folder.as_directory() as directory:
             self.client.log_artifacts(self._run(child), str(directory), path)
+
+    def table(self, child: str | None, rows: Sequence[Mapping[str, Any]], path: str) -> None:
+        """Log rows as a table that the UI shows and filters, unless it is there already."""
+        run, folder = self._run(child), path.rpartition("/")[0]
+        if rows and path not in (file.path for file in self.client.list_artifacts(run, folder)):
+            self.client.log_table(run, {name: [row[name] for row in rows] for name in rows[0]}, path)
 
     def finish(self, status: str) -> None:
         """End all runs: FINISHED, FAILED or KILLED."""

@@ -1,73 +1,122 @@
-"""The table that a run ends with."""
+"""The report of a run: one self-contained page, and its pictures as files."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
 
-from rich.table import Table
+import jinja2
+import numpy as np
+import pyarrow as pa
+
+from flat_dist.data.storage import Folder
+from flat_dist.evaluation.analysis import Correlation, Replacement, Words
+from flat_dist.tracking import figures, pairs, sheets
+from flat_dist.tracking.figures import Picture
+from flat_dist.tracking.table import Result
+from flat_dist.tracking.typeset import percent
 
 
 @dataclass(frozen=True)
-class Result:
-    """One model under one attack, on the test split. Shares are in [0, 1]; None where nothing was measured."""
+class Saliency:
+    """What one model made of original/adversarial pairs by one method."""
 
     training: str
-    """base, adv or flat."""
-    round: int
-    """Rounds of training behind the model."""
+    """Name of the model: base, adv, flat, or the name of a checkpoint."""
     attack: str
-    trained_on: bool
-    """Whether training saw this attack."""
-    accuracy: float
-    """On the whole test split."""
-    after_attack_accuracy: float
-    """Of the n attacked examples; already wrong ones count as wrong (paper, Table 3)."""
-    attack_success_rate: float | None
-    mean_queries: float | None
-    words_changed: float | None
-    n: int
-    kendall_tau: float | None = None
-    """Of integrated gradients on original/adversarial pairs (paper, Table 3)."""
-    top5_intersection: float | None = None
-    pairs: int = 0
-    """Pairs explained."""
+    method: str
+    """ig or lime."""
+    pairs: pa.Table
+    """Rows of `flat_dist.evaluation.explain.SCHEMA`."""
 
 
-COLUMNS = {
-    "accuracy %": lambda row: _percent(row.accuracy),
-    "after attack %": lambda row: _percent(row.after_attack_accuracy),
-    "success %": lambda row: _percent(row.attack_success_rate),
-    "queries": lambda row: "" if row.mean_queries is None else f"{row.mean_queries:.0f}",
-    "words changed %": lambda row: _percent(row.words_changed),
-    "Kendall's tau": lambda row: "" if row.kendall_tau is None else f"{row.kendall_tau:.2f}",
-    "top-5": lambda row: "" if row.top5_intersection is None else f"{row.top5_intersection:.2f}",
-    "n": lambda row: str(row.n),
-    "pairs": lambda row: str(row.pairs),
-}
+@dataclass(frozen=True)
+class Importance:
+    """The global word importance of one masked model."""
+
+    training: str
+    words: Words
+    correlations: Sequence[Correlation]
+    spread: np.ndarray
+    """For each of a sample of words, the mean absolute difference of its importance to that of its synonyms."""
+    synonyms: str
+    """Where the synonyms came from, and how many words and synonyms were drawn, in words."""
 
 
-def _by_attack(results: Sequence[Result]) -> list[Result]:
-    return sorted(results, key=lambda row: (not row.trained_on, row.attack))
+@dataclass(frozen=True)
+class Page:
+    """What the report shows. Whatever is empty is left out of it."""
+
+    title: str
+    facts: Mapping[str, str]
+    """How the numbers were made: dataset, model, attack, resources, seeds, versions, hardware; name and value."""
+    dataset: str
+    """Name of the dataset, to look the paper's numbers up: sst2, imdb, ag_news, trec, rotten_tomatoes_sample, ..."""
+    model: str
+    """cnn, lstm, bert, deberta, minilm or encoder."""
+    label_names: Sequence[str]
+    results: Sequence[Result]
+    """The last round's: each model under each attack."""
+    rounds: Sequence[Result] = ()
+    """Every round's, 0 among them, under the attack that training sees."""
+    saliencies: Sequence[Saliency] = ()
+    importances: Sequence[Importance] = ()
+    """Masked models, the latest last."""
+    replacements: Mapping[str, Sequence[Replacement]] = field(default_factory=dict)
+    """What attacks changed most, by the name of the model attacked."""
+    cards: Sequence[Mapping[str, Any]] = ()
+    """The JSON card of each result."""
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
+def write(folder: Folder, page: Page) -> None:
+    """Write index.html, and each picture as figures/<name>.png, into the folder; words.csv where words have importance.
+
+    index.html is written last. It needs no other file, and the same page gives the same bytes.
+    """
+    groups = _pictures(page)
+    for picture in (picture for group in groups.values() for picture in group):
+        (folder / "figures").write(f"{picture.name}.png", picture.png)
+    if page.importances:
+        folder.write("words.csv", sheets.words_csv(page.importances[-1].words).encode("utf-8", "replace"))
+    folder.write("index.html", _render(page, groups).encode("utf-8", "replace"))
 
 
-def _name(row: Result) -> str:
-    return row.attack if row.trained_on else f"{row.attack} (unseen)"
+def _pictures(page: Page) -> dict[str, list[Picture]]:
+    """Pictures by section of the page."""
+    spreads = sheets.spreads(page.importances)
+    latest = page.importances[-1] if page.importances else None
+    return {
+        "rounds": figures.rounds(page.rounds) if page.rounds else [],
+        "top_k": figures.top_k(sheets.by_attack(page.results)),
+        "scatters": figures.scatters(latest.words, latest.correlations) if latest and latest.words.words else [],
+        "spread": [figures.spread(spreads)] if spreads else [],
+    }
 
 
-def table(results: Sequence[Result], title: str) -> Table:
-    """Results for a terminal."""
-    drawn = Table("attack", "training", *COLUMNS, title=title, title_justify="left")
-    for row in _by_attack(results):
-        drawn.add_row(_name(row), row.training, *(column(row) for column in COLUMNS.values()))
-    return drawn
+def _render(page: Page, groups: Mapping[str, Sequence[Picture]]) -> str:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    # `tojson` writes <, > and & as escapes, so that no text ends the script element that holds it
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
+    template = environment.from_string(resources.files(__package__).joinpath("report.html").read_text("utf-8"))
+    return template.render(
+        page=page,
+        summary=_summary(page),
+        drawn=groups,
+        sheets=sheets.all_of(page),
+        paper_note=sheets.paper_note(page),
+        pairs=pairs.payload(page.saliencies, page.label_names),
+        cards=sheets.cards(page.cards),
+        seen=sheets.SEEN,
+    )
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """Results as a Markdown table."""
-    head = ["attack", "training", *COLUMNS]
-    lines = [head, ["---"] * 2 + ["---:"] * len(COLUMNS)]
-    lines += [[_name(row), row.training, *(column(row) for column in COLUMNS.values())] for row in _by_attack(results)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def _summary(page: Page) -> str:
+    """What came out under the first attack, in one line."""
+    results = sheets.by_attack(page.results)
+    if not results:
+        return ""
+    first = [row for row in results if row.attack == results[0].attack]
+    kept = ", ".join(f"{row.training} {percent(row.after_attack_accuracy)}\u00a0%" for row in first)
+    return f"Accuracy after {first[0].attack}, of {first[0].n:,} texts: {kept}."

@@ -1,0 +1,207 @@
+"""Evaluates checkpoints side by side: on a dataset under attacks, or on original/adversarial pairs of a user."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from flat_dist import measure, stages
+from flat_dist.attack import pool
+from flat_dist.config import Config, UserError, content_hash
+from flat_dist.data import datasets, files
+from flat_dist.data.alignment import find_swaps
+from flat_dist.data.datasets import Dataset
+from flat_dist.data.shards import Record, read_manifest, to_table, write_manifest, write_shard
+from flat_dist.data.storage import Folder
+from flat_dist.findings import Findings, Source
+from flat_dist.measure import Test
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.progress import Display
+from flat_dist.run_folder import relevant
+from flat_dist.seeds import derive_seed
+from flat_dist.tracking.table import Result
+
+PAIRS = "pairs"
+"""What stands in an attack's place where a user brings pairs."""
+
+TRAINED = re.compile(r"train-(?P<kind>\w+)-(?P<number>\d+)-[0-9a-f]{16}")
+"""Names of the folders that training leaves."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint, and what it is called."""
+
+    name: str
+    number: int
+    """Rounds of training behind it, as its folder's name says; 0 where that says nothing."""
+    folder: Folder
+
+
+def models(arguments: Sequence[str]) -> list[Model]:
+    """The checkpoints that a user names, as folder or as name=folder.
+
+    Raises:
+        UserError: none is given, a folder holds no checkpoint, two have one name, or their classes differ.
+    """
+    if not arguments:
+        raise UserError("--checkpoint names no folder: give at least one that training left")
+    found = [_model(argument) for argument in arguments]
+    classes = [checkpoints.describe(model.folder)["label_names"] for model in found]
+    names = [model.name for model in found]
+    for name, own in zip(names, classes, strict=True):
+        if names.count(name) > 1:
+            raise UserError(f"two checkpoints are called {name!r}: name them, as in first=FOLDER second=FOLDER")
+        if own != classes[0]:
+            raise UserError(
+                f"{names[0]} tells {', '.join(classes[0])} apart, but {name} {', '.join(own)}: evaluate them apart"
+            )
+    return found
+
+
+def _model(argument: str) -> Model:
+    given, _, uri = argument.rpartition("=")
+    folder = Folder(uri)
+    trained = TRAINED.fullmatch(folder.name)
+    name = given or (trained["kind"] if trained else folder.name)
+    return Model(name, int(trained["number"]) if trained else 0, folder)
+
+
+def label_names(models: Sequence[Model]) -> tuple[str, ...]:
+    """The classes that the models tell apart."""
+    return tuple(checkpoints.describe(models[0].folder)["label_names"])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Original/adversarial pairs of a user, cleaned."""
+
+    file: str
+    originals: pa.Table
+    """Columns example_id, text and label."""
+    adversarials: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of the pairs."""
+        return content_hash([self.originals.to_pydict(), self.adversarials])
+
+
+def read_pairs(path: Path, label_names: tuple[str, ...]) -> Pairs:
+    """Pairs of a .csv, .jsonl or .parquet file with the columns original, adversarial and label.
+
+    Raises:
+        UserError: the file or a column is missing, or a row is empty, or its label is none of the classes.
+    """
+    rows = [files.read(path, column, "label") for column in ("original", "adversarial")]
+    if not rows[0].rows:
+        raise UserError(f"{path} has no rows: give it at least one pair")
+    originals, adversarials = (datasets.labelled("pair", side, label_names) for side in rows)
+    return Pairs(str(path), originals, tuple(adversarials["text"].to_pylist()))
+
+
+def settings(config: Config, models: Sequence[Model], measured: Mapping[str, Any]) -> dict[str, Any]:
+    """What the results of an evaluation depend on; `measured` is the data."""
+    values = relevant(config)
+    return {
+        "checkpoints": {model.name: checkpoints.fingerprint(model.folder) for model in models},
+        "measured": dict(measured),
+        **{name: values[name] for name in ("attack", "evaluation", "seed")},
+    }
+
+
+def on_dataset(
+    config: Config, models: Sequence[Model], dataset: Dataset, split: str, trained_on: str | None, display: Display
+) -> Findings:
+    """Measure models on a split, and under each attack of the config.
+
+    Args:
+        config: attacks, sampling, interpretations, seed and storage.
+        models: what to measure.
+        dataset: with the classes of the models.
+        split: train, dev or test.
+        trained_on: the attack that training saw; None where that is not known.
+        display: shows the progress.
+    """
+    storage, examples = Folder(config.storage), getattr(dataset, split)
+    drawn = datasets.sample(examples, config.evaluation.sample, derive_seed(config.seed, "evaluation"))
+    planned = []
+    for model in models:
+        for recipe in config.evaluation.attacks:
+            job = stages.attack(config, storage, model.folder, drawn, dataset.fingerprint, recipe, 0)
+            test = Test(model.name, model.number, model.folder, recipe, Folder(job.output))
+            planned.append((test, pool.Stage(f"{recipe} on {model.name}, {split} texts", job, drawn)))
+    pool.generate([stage for _, stage in planned], config.attack, display)
+    tests = [test for test, _ in planned]
+    data = stages.dataset(storage, dataset)
+    accuracies = measure.accuracies(tests, data, split, config.training.device)
+    return _findings(config, models, tests, measure.results(tests, accuracies, trained_on), display)
+
+
+def on_pairs(config: Config, models: Sequence[Model], pairs: Pairs, display: Display) -> Findings:
+    """Measure models on pairs: how often they are right before and after, and whether their reasons survive."""
+    tests = tests_on_pairs(config, models, pairs)
+    return _findings(config, models, tests, measure.results(tests, {}, None), display)
+
+
+def tests_on_pairs(config: Config, models: Sequence[Model], pairs: Pairs) -> list[Test]:
+    """Each model, with the pairs in place of an attack on it."""
+    return [Test(model.name, model.number, model.folder, PAIRS, _predict(config, model, pairs)) for model in models]
+
+
+def _predict(config: Config, model: Model, pairs: Pairs) -> Folder:
+    """The pairs as an attack would have left them: predicted, with what was changed."""
+    identity = {
+        "recipe": PAIRS,
+        "file": Path(pairs.file).name,
+        "pairs": pairs.fingerprint,
+        "checkpoint": checkpoints.fingerprint(model.folder),
+    }
+    folder = stages.folder(Folder(config.storage), PAIRS, identity)
+    if read_manifest(folder) is not None:
+        return folder
+    checkpoint = checkpoints.load(model.folder, config.attack.device)
+    rows = pairs.originals.to_pylist()
+    original = checkpoint.probabilities([row["text"] for row in rows]).tolist()
+    adversarial = checkpoint.probabilities(pairs.adversarials).tolist()
+    records = []
+    for row, other, before, after in zip(rows, pairs.adversarials, original, adversarial, strict=True):
+        status = "skipped" if _wrong(before, row) else "successful" if _wrong(after, row) else "failed"
+        swaps = find_swaps(row["text"], other)
+        records.append(Record(row["example_id"], row["label"], row["text"], other, status, swaps, num_queries=None))
+    table = to_table(records, original, adversarial, 0, identity)
+    write_manifest(folder, [write_shard(folder, 0, table)], identity, {})
+    return folder
+
+
+def _wrong(scores: Sequence[float], row: Mapping[str, Any]) -> bool:
+    return max(range(len(scores)), key=scores.__getitem__) != row["label"]
+
+
+def _findings(
+    config: Config, models: Sequence[Model], tests: Sequence[Test], results: Sequence[Result], display: Display
+) -> Findings:
+    explained = measure.interpretations(config, Folder(config.storage), tests, display)
+    return Findings(
+        results=measure.with_consistency(results, explained),
+        tests=tests,
+        explained=explained,
+        masked=[(model.name, model.folder) for model in models if checkpoints.describe(model.folder)["masked"]],
+        attacked={model.name: [test.shards for test in tests if test.kind == model.name] for model in models},
+    )
+
+
+def pairs_source(pairs: Pairs, label_names: Sequence[str]) -> Source:
+    """A user's pairs as data that was measured on."""
+    return Source(
+        name="",
+        described=pairs.file,
+        fingerprint=pairs.fingerprint,
+        split=PAIRS,
+        texts=pairs.originals.num_rows,
+        label_names=label_names,
+        words=pairs.originals["text"].to_pylist(),
+    )

@@ -1,0 +1,244 @@
+"""What a run or an evaluation found: results, a JSON card for each, the report, and all of it in MLflow."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from flat_dist import assets
+from flat_dist.attack import synonyms
+from flat_dist.config import Config
+from flat_dist.data.datasets import Dataset
+from flat_dist.data.shards import read_manifest, read_shards
+from flat_dist.data.storage import Folder
+from flat_dist.evaluation import analysis, explain
+from flat_dist.measure import Explained, Test
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.seeds import derive_seed
+from flat_dist.tracking import cards, report
+from flat_dist.tracking.mlflow import Tracker, database
+from flat_dist.tracking.report import Importance, Page, Saliency
+from flat_dist.tracking.table import METHODS, Result, markdown, table
+
+REPORT = "report"
+RESULTS = "results.json"
+
+SPREAD_WORDS, SPREAD_SYNONYMS = 1000, 10
+"""Words, and synonyms of each, whose importance is compared (paper, Figure 5)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data that was measured on."""
+
+    name: str
+    """As the config names it, to look the paper's numbers up."""
+    described: str
+    """In words."""
+    fingerprint: str
+    split: str
+    texts: int
+    """In the whole split."""
+    label_names: Sequence[str]
+    words: Sequence[str]
+    """Texts whose words' frequency is counted: those trained on."""
+
+
+def source(config: Config, dataset: Dataset, split: str) -> Source:
+    """A split of a dataset, with the words of its training texts."""
+    return Source(
+        name=config.data.name if not (config.data.train or config.data.hf) else "",
+        described=dataset.source,
+        fingerprint=dataset.fingerprint,
+        split=split,
+        texts=getattr(dataset, split).num_rows,
+        label_names=dataset.label_names,
+        words=dataset.train["text"].to_pylist(),
+    )
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found of some models."""
+
+    results: Sequence[Result]
+    """The last round's."""
+    tests: Sequence[Test]
+    """The test behind each result."""
+    explained: Sequence[Explained]
+    rounds: Sequence[Result] = ()
+    """Every round's, under the attack that training sees."""
+    masked: Sequence[tuple[str, Folder]] = ()
+    """Checkpoints with a word mask, and how they are called; the latest last."""
+    attacked: Mapping[str, Sequence[Folder]] = field(default_factory=dict)
+    """Shards of attacks on each model, to count what was replaced."""
+
+
+def publish(
+    folder: Folder, config: Config, settings: Mapping[str, Any], source: Source, found: Findings, tracker: Tracker
+) -> None:
+    """Write results, cards and report into a folder, and log them; the results depend on `settings`."""
+    described = _cards(config, settings, source, found)
+    folder.write_json(RESULTS, [asdict(result) for result in found.results])
+    folder.write("results.md", markdown(found.results).encode())
+    for name, card in described.items():
+        (folder / "cards").write_json(f"{name}.json", card)
+    report.write(folder / REPORT, page(config, settings, source, found, list(described.values())))
+    _track(folder, found, tracker)
+
+
+def _cards(config: Config, settings: Mapping[str, Any], source: Source, found: Findings) -> dict[str, dict[str, Any]]:
+    data = {name: getattr(source, name) for name in ("name", "described", "fingerprint", "split", "texts")}
+    data["label_names"] = list(source.label_names)
+    made = {}
+    for result, test in zip(found.results, found.tests, strict=True):
+        manifest = read_manifest(test.shards) or {}
+        made[f"{result.training}-{result.attack}"] = cards.card(
+            config,
+            settings,
+            result,
+            data=data,
+            checkpoint={
+                "architecture": checkpoints.describe(test.checkpoint)["model"]["name"],
+                "folder": test.checkpoint.name,
+                "fingerprint": checkpoints.fingerprint(test.checkpoint),
+            },
+            attack={"shards": test.shards.name, "counts": manifest.get("counts"), **manifest.get("identity", {})},
+            explained={
+                one.method.name: {"folder": one.folder.name, **one.method.settings()}
+                for one in found.explained
+                if one.test == test
+            },
+        )
+    return made
+
+
+def page(
+    config: Config,
+    settings: Mapping[str, Any],
+    source: Source,
+    found: Findings,
+    described: Sequence[Mapping[str, Any]],
+) -> Page:
+    """What the report shows."""
+    tables = {kind: [read_shards(shards) for shards in folders] for kind, folders in found.attacked.items()}
+    return Page(
+        title=f"{config.model.name} on {source.described}",
+        facts=_facts(config, settings, source),
+        dataset=source.name,
+        model=config.model.name,
+        label_names=source.label_names,
+        results=found.results,
+        rounds=found.rounds,
+        saliencies=[Saliency(one.test.kind, one.test.attack, one.method.name, one.pairs) for one in found.explained],
+        importances=_importances(config, source, found, tables),
+        replacements={kind: analysis.replacements(rows) for kind, rows in tables.items() if rows},
+        cards=described,
+    )
+
+
+def _facts(config: Config, settings: Mapping[str, Any], source: Source) -> dict[str, str]:
+    facts = {
+        "data": f"{source.described}; {source.texts} texts in the {source.split} split",
+        "data fingerprint": source.fingerprint,
+        "model": config.model.name,
+    }
+    if "training" in settings:
+        facts |= {"attack in training": config.attack.name, "rounds": str(config.training.rounds)}
+    if "checkpoints" in settings:
+        facts["checkpoints"] = ", ".join(f"{name} {print_}" for name, print_ in settings["checkpoints"].items())
+    settings_of = explain.methods(config.evaluation, config.seed)
+    facts |= {METHODS[one.name]: _listed(one.settings()) for one in settings_of}
+    return facts | {
+        "pairs explained": config.evaluation.pairs,
+        "seed": str(config.seed),
+        "synonyms": config.attack.synonyms,
+        "hardware": f"{config.hardware}, training on {config.training.device}, attacks on {config.attack.device}",
+        "versions": ", ".join(f"{name} {metadata.version(name)}" for name in cards.VERSIONS),
+    }
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in values.items())
+
+
+def _importances(
+    config: Config, source: Source, found: Findings, tables: Mapping[str, Sequence[pa.Table]]
+) -> list[Importance]:
+    if not found.masked:
+        return []
+    prepared = assets.prepare()
+    neighbours = synonyms.neighbours(config.attack.synonyms, prepared)
+    origin = synonyms.provenance(config.attack.synonyms, prepared)
+    importances = []
+    for name, folder in found.masked:
+        checkpoint = checkpoints.load(folder)
+        if checkpoint.config.contextual:
+            continue  # a word alone has no importance there
+        kind = name.split(",")[0]
+        words = analysis.words_of(source.words, tables.get(kind, ()), checkpoint)
+        spread = analysis.synonym_spread(
+            words, neighbours, SPREAD_WORDS, SPREAD_SYNONYMS, derive_seed(config.seed, "spread")
+        )
+        said = f"{len(spread)} words, up to {SPREAD_SYNONYMS} synonyms each: {origin}"
+        importances.append(Importance(name, words, analysis.correlations(words), spread, said))
+    return importances
+
+
+def show(found: Findings, folder: Folder, config: Config, title: str, as_json: bool) -> None:
+    """Print the table, and where everything is; as JSON too, in the last line."""
+    console = Console()
+    console.width = max(console.width, 120) if not console.is_terminal else console.width
+    console.print(table(found.results, title))
+    print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
+    if config.tracking.enabled:
+        print(f"MLflow:  {config.tracking.uri or database(config.storage)}  (make ui)")
+    if as_json:
+        results = [asdict(result) for result in found.results]
+        print(json.dumps({"run": folder.uri, "results": results}, ensure_ascii=False), flush=True)
+
+
+def _track(folder: Folder, found: Findings, tracker: Tracker) -> None:
+    for result in found.results:
+        tracker.metrics(result.training, result.metrics(), result.round)
+        for method, consistency in result.interpretations.items():
+            for k, share in consistency.top_k.items():
+                tracker.metrics(result.training, {f"top_k/{result.attack}/{method}": share}, k)
+    for one in found.explained:
+        tracker.table(one.test.kind, _readable(one), f"pairs/{one.test.attack}-{one.method.name}.json")
+    tracker.artifacts(None, folder, "run")
+
+
+def _readable(one: Explained) -> list[dict[str, Any]]:
+    """Explained pairs as rows that people filter by."""
+    rows = []
+    for pair in one.pairs.to_pylist():
+        taus = [tau for tau in pair["kendall_tau"] if tau is not None]
+        changed = [
+            f"{pair['original_words'][match['original']]} → {pair['perturbed_words'][match['perturbed']]}"
+            for match in pair["alignment"]
+            if pair["original_words"][match["original"]] != pair["perturbed_words"][match["perturbed"]]
+        ]
+        rows.append(
+            {
+                "pair": pair["pair_id"],
+                "original": " ".join(pair["original_words"]),
+                "adversarial": " ".join(pair["perturbed_words"]),
+                "label": pair["label"],
+                "status": pair["status"],
+                "predicted": _largest(pair["original_scores"]),
+                "predicted adversarial": _largest(pair["perturbed_scores"]),
+                "changed": ", ".join(changed),
+                "kendall_tau": sum(taus) / len(taus) if taus else None,
+                "top_5": sum(row[4] for row in pair["top_k"]) / len(pair["top_k"]) if pair["top_k"] else None,
+            }
+        )
+    return rows
+
+
+def _largest(scores: Sequence[float]) -> int:
+    return max(range(len(scores)), key=scores.__getitem__)

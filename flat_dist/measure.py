@@ -1,0 +1,219 @@
+"""Measures checkpoints on Ray: accuracy, what attacks left of it, and how consistent interpretations are.
+
+Explaining pairs is a stage: units of similar pairs are spread over the cluster, each is written as it comes, and a
+stage that was interrupted goes on after the last of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+import ray
+import torch
+
+from flat_dist import stages
+from flat_dist.config import Config, content_hash
+from flat_dist.data.batches import encode_clean
+from flat_dist.data.shards import read_shards
+from flat_dist.data.storage import Folder
+from flat_dist.data.tables import read_table, write_table
+from flat_dist.evaluation.accuracy import after_attack
+from flat_dist.evaluation.explain import SCHEMA, Method, choose, explain, methods, summarise
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.encoders import TRANSFORMERS
+from flat_dist.progress import Bar, Display
+from flat_dist.stages import DONE
+from flat_dist.tracking.table import Result
+from flat_dist.training.loop import accuracy
+
+PAIRS = "pairs"
+"""The table of a finished explanation."""
+
+UNIT, TRANSFORMER_UNIT = 64, 2
+"""Pairs of a unit, which is what is lost when a worker dies; a transformer's take a hundred times as long."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """A model under an attack."""
+
+    kind: str
+    """Kind of training, or name of the checkpoint."""
+    number: int
+    """Rounds of training behind it."""
+    checkpoint: Folder
+    attack: str
+    shards: Folder
+    """Where the attack's rows are."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Pairs of a test that were explained."""
+
+    test: Test
+    method: Method
+    pairs: pa.Table
+    """Rows of `flat_dist.evaluation.explain.SCHEMA`."""
+    folder: Folder
+    """Where they are kept."""
+
+
+def accuracies(tests: Sequence[Test], data: Folder, split: str, device: str) -> dict[str, float]:
+    """Accuracy of each checkpoint on a split of the dataset in a folder, by the checkpoint's URI."""
+    uris = dict.fromkeys(test.checkpoint.uri for test in tests)
+    pending = {uri: _on(device, _accuracy).remote(uri, data.uri, split, device) for uri in uris}
+    return {uri: ray.get(reference) for uri, reference in pending.items()}
+
+
+def results(tests: Sequence[Test], accuracies: Mapping[str, float], trained_on: str | None) -> list[Result]:
+    """What each attack left of each model's accuracy.
+
+    Args:
+        tests: models under attacks, whose rows are there.
+        accuracies: on the whole split, by the checkpoint's URI; where it is missing, that on the attacked texts.
+        trained_on: the attack that training saw; None where that is not known.
+    """
+    found = []
+    for test in tests:
+        summary = after_attack(read_shards(test.shards))
+        result = Result(
+            training=test.kind,
+            round=test.number,
+            attack=test.attack,
+            trained_on=None if trained_on is None else test.attack == trained_on,
+            accuracy=accuracies.get(test.checkpoint.uri, summary.standard_accuracy),
+            after_attack_accuracy=summary.after_attack_accuracy,
+            attack_success_rate=summary.attack_success_rate,
+            mean_queries=summary.mean_queries,
+            words_changed=summary.words_changed,
+            n=summary.n,
+        )
+        found.append(result)
+    return found
+
+
+def with_consistency(results: Sequence[Result], explained: Sequence[Explained]) -> list[Result]:
+    """The results, with the consistency of what was explained."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in explained:
+        found.setdefault((one.test.kind, one.test.attack), {})[one.method.name] = summarise(one.pairs)
+    return [replace(result, interpretations=found.get((result.training, result.attack), {})) for result in results]
+
+
+def interpretations(config: Config, storage: Folder, tests: Sequence[Test], display: Display) -> list[Explained]:
+    """Explain pairs of each test with each method that the config asks for; what is finished is not done again."""
+    planned = [
+        _plan(config, storage, test, method, count)
+        for test in tests
+        for method, count in methods(config.evaluation, config.seed).items()
+    ]
+    todo = [stage for stage in planned if not stage.output.exists(DONE)]
+    if todo:
+        with display.stage("explain pairs", sum(stage.rows.num_rows for stage in todo)) as bar:
+            _run(todo, config.training.device, bar)
+    return [Explained(stage.test, stage.method, read_table(stage.output, PAIRS), stage.output) for stage in planned]
+
+
+@dataclass
+class _Stage:
+    """Pairs of a test to explain by one method."""
+
+    test: Test
+    method: Method
+    rows: pa.Table
+    """Rows of the attack's shards."""
+    output: Folder
+    inputs: Mapping[str, Any]
+    units: list[list[int]] = field(default_factory=list)
+    """Numbers of the rows of each unit, once it is open."""
+    missing: set[int] = field(default_factory=set)
+    """Units that are not there yet."""
+
+    def open(self) -> None:
+        """Make units of rows of similar length, whose explanations share most of their work, and find finished ones."""
+        words = [text.count(" ") for text in self.rows["original_text"].to_pylist()]
+        order = sorted(range(len(words)), key=lambda row: -words[row])
+        transformer = checkpoints.describe(self.test.checkpoint)["model"]["name"] in TRANSFORMERS
+        size = TRANSFORMER_UNIT if transformer else UNIT
+        self.units = [order[start : start + size] for start in range(0, len(order), size)]
+        there = set(self.output.names())
+        self.missing = {number for number in range(len(self.units)) if f"{_part(number)}.arrow" not in there}
+
+    def keep(self, number: int, pairs: pa.Table) -> None:
+        """Write a unit."""
+        write_table(self.output, _part(number), pairs)
+        self.missing.remove(number)
+
+    def finish(self) -> None:
+        """Put the units together in the order of the rows."""
+        parts = [read_table(self.output, _part(number)) for number in range(len(self.units))]
+        places = [row for unit in self.units for row in unit]
+        pairs = pa.concat_tables([SCHEMA.empty_table(), *parts])
+        write_table(
+            self.output, PAIRS, pairs.take(pa.array(sorted(range(len(places)), key=places.__getitem__), pa.int64()))
+        )
+        self.output.write_json(DONE, self.inputs)
+        for number in range(len(self.units)):
+            self.output.delete(f"{_part(number)}.arrow")
+
+
+def _part(number: int) -> str:
+    return f"part-{number:06d}"
+
+
+def _plan(config: Config, storage: Folder, test: Test, method: Method, count: int) -> _Stage:
+    rows = choose(read_shards(test.shards), config.evaluation.pairs, count, config.seed)
+    inputs = {
+        "checkpoint": checkpoints.fingerprint(test.checkpoint),
+        "attack": test.shards.name,
+        "pairs": content_hash(rows["example_id"].to_pylist()),
+        "method": method.settings(),
+        "versions": {name: metadata.version(name) for name in ("captum", "lime", "scikit-learn", "torch")},
+    }
+    return _Stage(test, method, rows, stages.folder(storage, f"explain-{method.name}", inputs), inputs)
+
+
+def _run(todo: Sequence[_Stage], device: str, bar: Bar) -> None:
+    pending: dict[ray.ObjectRef, tuple[_Stage, int]] = {}
+    for stage in todo:
+        stage.open()
+        for number, unit in enumerate(stage.units):
+            if number not in stage.missing:
+                bar.advance(len(unit))
+                continue
+            arguments = stage.test.checkpoint.uri, stage.rows.take(unit), stage.method, device
+            pending[_on(device, _explain).remote(*arguments)] = stage, number
+        if not stage.missing:
+            stage.finish()
+    try:
+        while pending:
+            (done,), _ = ray.wait(list(pending), num_returns=1)
+            stage, number = pending.pop(done)
+            stage.keep(number, ray.get(done))
+            bar.advance(len(stage.units[number]), f"{stage.method.name} of {stage.test.kind}, {stage.test.attack}")
+            if not stage.missing:
+                stage.finish()
+    finally:
+        for reference in pending:
+            ray.cancel(reference, force=True)
+
+
+def _on(device: str, function: Any) -> Any:
+    """A measurement on the device of training; on a GPU one at a time."""
+    return function.options(num_gpus=1 if device == "cuda" else 0)
+
+
+@ray.remote(num_cpus=1, max_retries=2)
+def _accuracy(checkpoint: str, data: str, split: str, device: str) -> float:
+    torch.set_num_threads(1)
+    loaded = checkpoints.load(Folder(checkpoint), device)
+    return accuracy(loaded.model, encode_clean(read_table(Folder(data), split), loaded.encoder))
+
+
+@ray.remote(num_cpus=1, max_retries=2)
+def _explain(checkpoint: str, rows: pa.Table, method: Method, device: str) -> pa.Table:
+    torch.set_num_threads(1)
+    return explain(checkpoints.load(Folder(checkpoint), device), rows.to_pylist(), method)

@@ -1,0 +1,104 @@
+"""The table that a run ends with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from rich import box
+from rich.table import Table
+
+from flat_dist.evaluation.consistency import Consistency
+
+METHODS = {"ig": "IG", "lime": "LIME"}
+"""Methods of interpretation, and how they are written."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model under one attack, on the test split. Shares are in [0, 1]; None where nothing was measured."""
+
+    training: str
+    """base, adv or flat."""
+    round: int
+    """Rounds of training behind the model."""
+    attack: str
+    trained_on: bool | None
+    """Whether training saw this attack; None where that is not known."""
+    accuracy: float
+    """On the whole test split."""
+    after_attack_accuracy: float
+    """Of the n attacked examples; already wrong ones count as wrong (paper, Table 3)."""
+    attack_success_rate: float | None
+    mean_queries: float | None
+    words_changed: float | None
+    n: int
+    interpretations: Mapping[str, Consistency] = field(default_factory=dict)
+    """Consistency on original/adversarial pairs, by method: ig (paper, Table 3), lime (paper, Table 8)."""
+
+    def metrics(self) -> dict[str, float | None]:
+        """Its numbers, by the names that they are tracked under; those by k are left out."""
+        under, values = f"test/{self.attack}", asdict(self)
+        names = ("after_attack_accuracy", "attack_success_rate", "mean_queries", "words_changed", "n")
+        found: dict[str, float | None] = {"test/accuracy": self.accuracy}
+        found |= {f"{under}/{name}": values[name] for name in names}
+        for method, consistency in self.interpretations.items():
+            numbers = asdict(consistency) | {"top_5": consistency.top_5}
+            found |= {f"{under}/{method}/{name}": value for name, value in numbers.items() if name != "top_k"}
+        return found
+
+
+def _tau(method: str) -> Callable[[Result], str]:
+    return lambda row: _two(row.interpretations[method].kendall_tau) if method in row.interpretations else ""
+
+
+def _top_5(method: str) -> Callable[[Result], str]:
+    return lambda row: _two(row.interpretations[method].top_5) if method in row.interpretations else ""
+
+
+COLUMNS = {
+    "accuracy %": lambda row: _percent(row.accuracy),
+    "after attack %": lambda row: _percent(row.after_attack_accuracy),
+    "success %": lambda row: _percent(row.attack_success_rate),
+    "queries": lambda row: "" if row.mean_queries is None else f"{row.mean_queries:.0f}",
+    "changed %": lambda row: _percent(row.words_changed),
+    "n": lambda row: str(row.n),
+    "tau IG": _tau("ig"),
+    "top-5 IG": _top_5("ig"),
+    "tau LIME": _tau("lime"),
+    "top-5 LIME": _top_5("lime"),
+}
+
+
+def _by_attack(results: Sequence[Result]) -> list[Result]:
+    return sorted(results, key=lambda row: (not row.trained_on, row.attack))
+
+
+def _two(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def _name(row: Result) -> str:
+    return f"{row.attack} (unseen)" if row.trained_on is False else row.attack
+
+
+def table(results: Sequence[Result], title: str) -> Table:
+    """Results for a terminal."""
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    drawn.add_column("attack", no_wrap=True)
+    drawn.add_column("training", no_wrap=True)
+    for name in COLUMNS:
+        drawn.add_column(name, justify="right")
+    for row in _by_attack(results):
+        drawn.add_row(_name(row), row.training, *(column(row) for column in COLUMNS.values()))
+    return drawn
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Results as a Markdown table."""
+    head = ["attack", "training", *COLUMNS]
+    lines = [head, ["---"] * 2 + ["---:"] * len(COLUMNS)]
+    lines += [[_name(row), row.training, *(column(row) for column in COLUMNS.values())] for row in _by_attack(results)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,39 @@
+"""Numbers as a reader sees them: an en dash where there is none, and a real minus sign."""
+
+import math
+
+DASH = "–"
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def fixed(value: float | None, digits: int = 2) -> str:
+    """A number with so many digits after the point."""
+    return DASH if _missing(value) else _minus(f"{value:,.{digits}f}")
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in [0, 1] in percent, without the sign."""
+    return DASH if share is None or _missing(share) else fixed(100 * share, digits)
+
+
+def significant(value: float | None, digits: int = 2) -> str:
+    """A number of any size with so many significant digits: 0.0012, 3.4 × 10⁻⁸."""
+    if value is None or _missing(value):
+        return DASH
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        return _minus(f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}")
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    return f"{_minus(mantissa)} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+def standard_error(share: float | None, n: int) -> float | None:
+    """Of a share of n examples: sqrt(p (1 - p) / n); None where there are none."""
+    return None if share is None or n < 1 or _missing(share) else math.sqrt(share * (1 - share) / n)
+
+
+def _missing(value: float | None) -> bool:
+    return value is None or math.isnan(value)
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

@@ -1,0 +1,97 @@
+"""Measure checkpoints: accuracy, accuracy under attack, and whether their reasons survive it.
+
+Several checkpoints are compared side by side. `--pairs-file` takes original/adversarial pairs of your own, instead of
+attacking: a .csv, .jsonl or .parquet file with the columns original, adversarial and label. Results, a JSON card for
+each, and the report go to <storage>/<run name>/, and to MLflow. The same command again continues where it stopped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from flat_dist import cli, cluster, evaluate, findings, hardware, run_folder
+from flat_dist.attack import synonyms
+from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, TrackingConfig, content_hash, validate
+from flat_dist.data import datasets
+from flat_dist.data.storage import Folder
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.progress import Display
+from flat_dist.tracking.mlflow import tracked
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to measure, on what."""
+
+    checkpoint: tuple[str, ...]
+    """Folders that training left, such as runs/stages/train-flat-2-...; NAME=FOLDER says what one is called."""
+    evaluation: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
+    pairs_file: str | None = None
+    """Original/adversarial pairs of your own, instead of a dataset and attacks."""
+    split: Literal["train", "dev", "test"] = "test"
+    """Split to measure on."""
+    trained_on: Literal["textfooler", "pwws"] | None = None
+    """Attack that training saw: names the other one unseen, and finds the paper's numbers."""
+    storage: str = "runs"
+    """Folder for shards, explanations and results; an absolute path when run by `ray job submit`."""
+    run_name: str | None = None
+    """Name of the results' folder; default: from what they depend on."""
+    hardware: str = "auto"
+    """What it runs on: cpu, gtx1080, a100, h100, or auto: this cluster's GPUs, or its CPUs."""
+    seed: int = 1111
+    """Seed of draws, attacks and LIME."""
+    json: bool = False
+    """Print one JSON object as the last line of standard output."""
+    data: DataConfig = field(default_factory=DataConfig)
+    attack: AttackConfig = field(default_factory=AttackConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+def job(arguments: Sequence[str]) -> None:
+    """Parse, build, measure."""
+    command = tyro.cli(Command, args=cli.split_commas(arguments, ("--attacks", "--explain")), description=__doc__)
+    models = evaluate.models(command.checkpoint)
+    classes = evaluate.label_names(models)
+    config = Config(
+        data=command.data,
+        model=checkpoints.load(models[0].folder).config,
+        attack=replace(command.attack, name=command.trained_on or command.attack.name),
+        evaluation=command.evaluation,
+        tracking=command.tracking,
+        storage=command.storage,
+        run_name=command.run_name,
+        hardware=command.hardware,
+        seed=command.seed,
+    )
+    validate(config)
+    synonyms.check(config.attack.synonyms)
+    measured: dict[str, Any]
+    if command.pairs_file:
+        pairs = evaluate.read_pairs(Path(command.pairs_file), classes)
+        source, measured = evaluate.pairs_source(pairs, classes), {"pairs": pairs.fingerprint}
+    else:
+        dataset = datasets.load(config.data)
+        datasets.check_classes(dataset, classes, models[0].folder.uri)
+        source, measured = findings.source(config, dataset, command.split), {"data": dataset.fingerprint}
+        measured |= {"split": command.split, "trained_on": command.trained_on}
+    settings = evaluate.settings(config, models, measured)
+    name = config.run_name or f"evaluate-{content_hash(settings)}"
+    folder = Folder(config.storage) / name
+    with cluster.connected(), Display() as display:
+        config, said = hardware.resolve(config, cluster.machine())
+        display.say(said)
+        run_folder.open_folder(folder, settings)
+        with tracked(config, name, settings) as tracker:
+            if command.pairs_file:
+                found = evaluate.on_pairs(config, models, pairs, display)
+            else:
+                found = evaluate.on_dataset(config, models, dataset, command.split, command.trained_on, display)
+            findings.publish(folder, config, settings, source, found, tracker)
+    findings.show(found, folder, config, source.described, command.json)
+
+
+if __name__ == "__main__":
+    cli.main(job)

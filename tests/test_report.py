@@ -1,0 +1,263 @@
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from flat_dist.data.storage import Folder
+from flat_dist.evaluation.analysis import Replacement, Words
+from flat_dist.evaluation.consistency import Consistency
+from flat_dist.evaluation.explain import SCHEMA
+from flat_dist.tracking import figures, pairs, paper, sheets
+from flat_dist.tracking.report import Page, Saliency, write
+from flat_dist.tracking.typeset import fixed, percent, significant, standard_error
+from tests import pages
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\"'"
+
+
+def written(folder: Path, page: Page) -> str:
+    write(Folder(folder), page)
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+def table(html: str, section: str) -> list[list[str]]:
+    """Cells of the first table of a section, its head first."""
+    part = html[html.index(f'<section id="{section}">') :]
+    rows = re.findall(r"<tr>(.*?)</tr>", part[: part.index("</table>")], re.DOTALL)
+    return [[unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return written(tmp_path_factory.mktemp("report"), pages.page())
+
+
+@pytest.mark.parametrize(
+    ("asked", "accuracy", "after_attack", "taus", "tops"),
+    [
+        # Tables 2, 3 and 8
+        (("sst2", "cnn", "flat", "textfooler", "textfooler"), 0.8309, 0.3707, (0.70, 0.39), (0.82, 0.69)),
+        (("trec", "deberta", "adv", "pwws", "pwws"), 0.9640, 0.6360, (0.64, 0.12), (0.91, 0.80)),
+        (("imdb", "lstm", "base", "textfooler", "textfooler"), 0.8803, 0.0016, (0.53, 0.39), (0.46, 0.50)),
+        (("ag_news", "bert", "flat", "pwws", "pwws"), 0.9309, 0.4916, (0.30, 0.08), (0.42, 0.24)),
+        # a base model has seen no attack: nothing is unseen to it
+        (("sst2", "cnn", "base", "pwws", "textfooler"), 0.8418, 0.0829, (0.53, 0.37), (0.72, 0.68)),
+        # Table 4
+        (("sst2", "cnn", "flat", "pwws", "textfooler"), 0.8309, 0.4256, (), ()),
+        (("sst2", "lstm", "adv", "clare", "textfooler"), 0.8232, 0.0390, (), ()),
+        (("sst2", "deberta", "base", "bae", None), 0.9418, 0.3861, (), ()),
+        # movie reviews that the paper has not
+        (
+            ("rotten_tomatoes_sample", "cnn", "adv", "textfooler", "textfooler"),
+            0.8215,
+            0.0253,
+            (0.52, 0.35),
+            (0.72, 0.68),
+        ),
+        # it has nothing on transfer from PWWS, on other datasets, models, trainings and attacks
+        (("sst2", "cnn", "flat", "textfooler", "pwws"), 0.8331, None, (), ()),
+        (("imdb", "cnn", "flat", "pwws", "textfooler"), 0.8889, None, (), ()),
+        (("custom", "cnn", "flat", "pwws", "pwws"), None, None, (), ()),
+        (("sst2", "minilm", "flat", "pwws", "pwws"), None, None, (), ()),
+        (("sst2", "cnn", "mine", "pwws", "pwws"), None, None, (), ()),
+        (("sst2", "cnn", "flat", "mine", "mine"), None, None, (), ()),
+    ],
+)
+def test_the_papers_numbers(
+    asked: tuple[str, str, str, str, str | None],
+    accuracy: float | None,
+    after_attack: float | None,
+    taus: tuple[float, ...],
+    tops: tuple[float, ...],
+) -> None:
+    found = paper.numbers(*asked)
+    assert (found.accuracy, found.after_attack_accuracy) == (accuracy, after_attack)
+    assert (tuple(found.kendall_tau.values()), tuple(found.top_5.values())) == (taus, tops)
+    assert tuple(found.kendall_tau) == (("ig", "lime") if taus else ())
+
+
+def test_the_papers_correlations() -> None:
+    assert paper.correlations() == {
+        "importance-word_frequency": (-0.028, 0.001),
+        "importance-substitution_frequency": (0.087, 5.79e-5),
+        "word_frequency-substitution_frequency": (0.162, 1.65e-8),
+    }
+
+
+def test_numbers_as_a_reader_sees_them() -> None:
+    assert [fixed(None), fixed(float("nan")), fixed(-0.456), fixed(1234.5, 1)] == ["–", "–", "−0.46", "1,234.5"]
+    assert [percent(0.1234), percent(None)] == ["12.3", "–"]
+    assert [significant(value, 3) for value in (5.79e-5, 0.001, 0, None)] == ["5.79 × 10⁻⁵", "0.001", "0", "–"]
+    assert standard_error(0.5, 400) == pytest.approx(0.025)
+    assert standard_error(0.5, 0) is None
+
+
+def test_the_table_of_models_has_the_papers_numbers_beside(html: str) -> None:
+    head, *rows = table(html, "models")
+    assert head[:6] == ["attack", "training", "accuracy, %", "paper,\nSST-2", "after\nattack, %", "paper,\nSST-2"]
+    assert [row[:2] for row in rows[:4]] == [["textfooler", t] for t in ("base", "adv", "flat")] + [
+        ["pwws, unseen", "base"]
+    ]
+    # sqrt(0.765 * 0.235 / 400) = 0.0212, sqrt(0.075 * 0.925 / 400) = 0.0132
+    assert rows[2][2:] == ["76.5 ± 2.1", "83.1", "7.5 ± 1.3", "37.1", "90.0", "101", "13.7", "400"]
+    assert rows[5][5] == "42.6"  # Table 4
+    assert "Columns “paper, SST-2” hold the paper’s CNN on SST-2, trained against textfooler" in html
+    assert "The paper has no numbers for rotten_tomatoes_sample" in html
+
+
+def test_where_it_is_not_known_what_training_saw_only_base_has_numbers_beside(tmp_path: Path) -> None:
+    results = [replace(row, trained_on=None) for row in pages.results(("pwws",))]
+    _, *rows = table(written(tmp_path, pages.page(results=results, rounds=())), "models")
+    assert [row[0] for row in rows] == ["pwws"] * 3
+    assert [row[3] for row in rows] == ["84.2", "–", "–"] and [row[5] for row in rows] == ["8.3", "–", "–"]
+
+
+def test_the_table_of_consistency(html: str) -> None:
+    head, *rows = table(html, "consistency")
+    assert head[-4:] == ["pairs", "without τ", "unaligned", "completeness\nerror"]
+    assert rows[4] == ["textfooler", "flat", "IG", "0.54", "0.70", "0.71", "0.82", "100", "3", "1", "0.0012"]
+    assert rows[-1] == ["pwws, unseen", "flat", "LIME", "0.39", "–", "0.68", "–", "100", "0", "0", "–"]
+
+
+def test_without_the_papers_numbers_there_are_no_columns_for_them(tmp_path: Path) -> None:
+    html = written(tmp_path, pages.page(dataset="mine", model="encoder"))
+    assert not [name for name in table(html, "models")[0] + table(html, "consistency")[0] if "paper" in name]
+    assert "Columns “paper" not in html
+
+
+def test_correlations_words_and_replacements(html: str) -> None:
+    head, *rows = table(html, "importance")
+    assert head == ["model", "correlation of", "r", "p", "words", "r, paper’s\nLSTM", "p, paper’s\nLSTM"]
+    assert rows[4] == [
+        "flat", "importance – substitution frequency", "0.112", "3.21 × 10⁻⁹", "3,000", "0.087", "5.79 × 10⁻⁵",
+    ]  # fmt: skip
+    assert rows[5][2:4] == ["–", "–"]
+    words = pages.page().importances[-1].words
+    seen = [index for index in range(len(words.words)) if words.frequency_V[index] >= 5]
+    best = max(seen, key=lambda index: words.importance_V[index])
+    _, first, *others = table(html, "words")
+    assert first[0] == words.words[best] and len(others) == 19
+    assert ["film", "cinema 30, flick 5", "40"] in table(html, "replacements")
+
+
+def test_what_is_empty_is_left_out(tmp_path: Path) -> None:
+    empty = Page(title="nothing", facts={}, dataset="mine", model="cnn", label_names=(), results=())
+    html = written(tmp_path, empty)
+    assert "<section" not in html and "<svg" not in html
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["index.html"]
+    no_pairs = Saliency("base", "pwws", "ig", SCHEMA.empty_table())
+    assert 'id="saliency"' not in written(tmp_path, replace(empty, saliencies=[no_pairs]))
+
+
+def test_undefined_numbers_are_dashes(tmp_path: Path) -> None:
+    bare = [replace(row, attack_success_rate=None, mean_queries=None, words_changed=float("nan"), n=0,
+                    interpretations={"ig": Consistency(None, {}, 0, 0)}) for row in pages.results()]  # fmt: skip
+    nothing = pages.pair(
+        "0", [], [], np.random.default_rng(0), kendall_tau=[None, None], completeness_error=float("nan")
+    )
+    saliency = Saliency("base", "pwws", "ig", pa.Table.from_pylist([nothing], SCHEMA))
+    words = Words(("a",), np.array([9]), np.array([0]), np.array([0.5]))
+    importance = replace(pages.importance("flat", 0), words=words, spread=np.array([np.nan]))
+    html = written(tmp_path, pages.page(results=bare, saliencies=[saliency], importances=[importance]))
+    shown = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.DOTALL)
+    assert not re.search(r"\b(NaN|nan|None)\b", shown)
+    assert "NaN" not in html[html.index('id="pairs"') : html.index("</script>")]
+    assert table(html, "models")[1][-4:] == ["–", "–", "–", "0"]
+
+
+def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [pages.pair(HOSTILE, [HOSTILE, "film"], [HOSTILE, "movie"], rng, status=HOSTILE)]
+    page = pages.page(
+        title=HOSTILE,
+        facts={HOSTILE: HOSTILE},
+        label_names=(HOSTILE, "b"),
+        results=[replace(row, attack=HOSTILE, training=HOSTILE) for row in pages.results()],
+        rounds=[replace(row, training=f"{HOSTILE} $x_$") for row in pages.rounds()],
+        saliencies=[Saliency(HOSTILE, HOSTILE, "ig", pa.Table.from_pylist(rows, SCHEMA))],
+        importances=[replace(pages.importance(HOSTILE, 0), synonyms=HOSTILE)],
+        replacements={HOSTILE: [Replacement(HOSTILE, 1, ((HOSTILE, 1),))]},
+        cards=[{HOSTILE: HOSTILE}],
+    )
+    html = written(tmp_path, page)
+    assert html.count("<script") == html.count("</script>") == 2
+    assert "<img" not in html and "onerror=alert(2)&gt;" in html
+    start = html.index('id="pairs">') + len('id="pairs">')
+    data = json.loads(html[start : html.index("</script>", start)])
+    assert data["texts"][0] == [HOSTILE, "film"] and data["labels"] == [HOSTILE, "b"]
+    assert all(re.fullmatch(r"[a-z0-9-]+\.png", path.name) for path in (tmp_path / "figures").iterdir())
+
+
+def test_the_same_page_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(Folder(tmp_path / name), pages.page(saliencies=pages.saliencies(count=3)))
+    one, two = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+                for name in ("one", "two"))  # fmt: skip
+    assert one == two and len(one) == 12  # index.html, words.csv and ten pictures
+    assert all(data.startswith(b"\x89PNG") for path, data in one.items() if path.suffix == ".png")
+
+
+def test_the_page_needs_nothing_else(html: str) -> None:
+    assert not re.search(r"https?:|//[a-z]|@import|<link|src=", re.sub(r"base64,[\w+/=\s]*", "", html))
+    assert set(re.findall(r'href="(.)', html)) <= {"#", "d"}  # inside pictures: their own parts, and data
+    assert len(html.encode()) < 2_000_000
+    ids = re.findall(r'\bid="([^"]*)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_long_texts_make_the_pairs_fewer() -> None:
+    data = pairs.payload(pages.saliencies(words=250), pages.LABELS)
+    assert data is not None
+    assert all(1 <= len(attack["ids"]) < pairs.SHOWN and attack["total"] == 71 for attack in data["attacks"])
+    assert len(json.dumps(data, separators=(",", ":"))) < 2_000_000
+
+
+def test_pairs_that_all_models_have_come_first() -> None:
+    few = [pages.saliency("base", "pwws", "ig", 5, 0), pages.saliency("flat", "pwws", "ig", 3, 1)]
+    few[0] = replace(few[0], pairs=few[0].pairs.take([4, 3, 2, 1, 0]))
+    data = pairs.payload(few, pages.LABELS)
+    assert data is not None
+    assert data["attacks"][0]["ids"] == ["2", "1", "0", "4", "3"]
+    row = data["attacks"][0]["rows"]["ig"]["flat"]["2"]
+    expected = few[1].pairs.to_pylist()[2]
+    assert data["texts"][row["words"][1]] == expected["perturbed_words"]
+    assert row["tau"] == pytest.approx(expected["kendall_tau"], rel=1e-3)
+    assert row["top5"] == pytest.approx([of_class[4] for of_class in expected["top_k"]], rel=1e-3)
+    assert row["values"][0] == [pytest.approx(of_class, rel=1e-3) for of_class in expected["original_attributions"]]
+
+
+def test_words_that_have_no_counterpart_keep_their_alignment() -> None:
+    rows = [pages.pair("0", ["a", "fine", "film"], ["a", "film"], np.random.default_rng(0))]
+    saliency = Saliency("base", "pwws", "ig", pa.Table.from_pylist(rows, SCHEMA))
+    data = pairs.payload([saliency], pages.LABELS)
+    assert data is not None
+    assert data["attacks"][0]["rows"]["ig"]["base"]["0"]["aligned"] == [[0, 0], [2, 1]]
+
+
+def test_words_csv_holds_all_words() -> None:
+    words = pages.words(3000)
+    head, first, *others = sheets.words_csv(words).splitlines()
+    assert head == "word,importance,frequency,replaced"
+    assert first == f"the,{words.importance_V[0]:.6g},2000,{words.replaced_V[0]}"
+    assert len(others) == 2999
+
+
+def test_series_differ_in_colour_marker_and_dash_and_are_seen_on_light_and_dark() -> None:
+    styles = figures.styles(["mine", "flat", "base", "adv"])
+    assert list(styles) == ["base", "adv", "flat", "mine"]
+    for key in ("color", "marker", "linestyle"):
+        assert len({style[key] for style in styles.values()}) == 4
+    for colour in (*figures.COLOURS.values(), *figures.OTHER_COLOURS):
+        light = _luminance(colour)
+        assert 1.05 / (light + 0.05) >= 3 and (light + 0.05) / (_luminance("#15171b") + 0.05) >= 3
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
