@@ -31,7 +31,7 @@ from flat_dist.training.loop import accuracy
 PAIRS = "pairs"
 """The table of a finished explanation."""
 
-UNIT, TRANSFORMER_UNIT = 64, 2
+UNIT, TRANSFORMER_UNIT = 32, 2
 """Pairs of a unit, which is what is lost when a worker dies; a transformer's take a hundred times as long."""
 
 

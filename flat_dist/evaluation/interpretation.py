@@ -94,7 +94,8 @@ def _explain(model: TextClassifier, ids_BT: Tensor, real_BT: Tensor, steps: int,
     start_B1T = end_B1T.masked_fill(is_word_B1T, BASELINE)
     with _differentiable(model):
         words_BCT = method.attribute(end_B1T, start_B1T, n_steps=steps, internal_batch_size=points)
-    return words_BCT, words_BCT.sum(dim=-1) - (probabilities(end_B1T) - probabilities(start_B1T))
+    end_BC, start_BC = probabilities(torch.cat([end_B1T, start_B1T])).chunk(2)
+    return words_BCT, words_BCT.sum(dim=-1) - (end_BC - start_BC)
 
 
 def _class_gradients(

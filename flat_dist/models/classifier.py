@@ -1,7 +1,7 @@
 """What all classifiers share: word vectors, then the mask if there is one, then a network of their own.
 
-Shapes: B texts, T pieces (words, or word pieces), D size of a word vector, H features, C classes, S variants of a text, M
-pieces of a variant; `...` stands for any leading shape.
+Shapes: B texts, T pieces (words, or word pieces), D size of a word vector, H features, C classes, S variants of a text,
+M pieces of a variant; `...` stands for any leading shape.
 """
 
 from abc import ABC, abstractmethod

@@ -5,6 +5,7 @@ words of a variant, C classes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ class CNN(WordClassifier):
         outside_BN = _outside(width, lengths_B, sums_BNSK.shape[1])
         if outside_BN.any():
             sums_BNSK = sums_BNSK.masked_fill(outside_BN[:, :, None, None], -torch.inf)
-        return _activate(convolution, sums_BNSK.amax(1))
+        return _activate(convolution, _Largest.apply(sums_BNSK))
 
     def classify_parts(self, embedded_TD: Tensor, parts: Sequence[Tensor]) -> Tensor:
         """Logits (S, C) of variants of one text: the words at some positions, in that order."""
@@ -91,6 +92,26 @@ class CNN(WordClassifier):
         outside_BN = _outside(width, lengths_B, activations_BKN.shape[2])
         # ReLU leaves nothing below zero, so a zero never wins over a real window.
         return activations_BKN.masked_fill(outside_BN.unsqueeze(1), 0.0).amax(2)
+
+
+class _Largest(torch.autograd.Function):
+    """The largest sum of each window (B, S, K); `amax`, with a gradient that takes a quarter of its time.
+
+    As there, windows that are equally large share the gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, sums_BNSK: Tensor) -> Tensor:
+        largest_BSK = sums_BNSK.amax(1)
+        ctx.save_for_backward(sums_BNSK, largest_BSK)
+        return largest_BSK
+
+    @staticmethod
+    def backward(ctx: Any, gradient_BSK: Tensor) -> Tensor:
+        sums_BNSK, largest_BSK = ctx.saved_tensors
+        found_BNSK = torch.empty_like(sums_BNSK)
+        torch.eq(sums_BNSK, largest_BSK.unsqueeze(1), out=found_BNSK)
+        return found_BNSK.mul_((gradient_BSK / found_BNSK.sum(1)).unsqueeze(1))
 
 
 def _outside(width: int, lengths_B: Tensor, windows: int) -> Tensor:
