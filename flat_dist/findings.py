@@ -132,6 +132,7 @@ def page(
         dataset=source.name,
         model=config.model.name,
         label_names=source.label_names,
+        texts=source.texts,
         results=found.results,
         rounds=found.rounds,
         saliencies=[Saliency(one.test.kind, one.test.attack, one.method.name, one.pairs) for one in found.explained],

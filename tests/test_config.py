@@ -18,6 +18,7 @@ from flat_dist.config import (
     to_dict,
     validate,
 )
+from flat_dist.data.storage import Folder
 from flat_dist.rounds import hints
 
 
@@ -107,11 +108,13 @@ def test_an_option_replaces_a_field_of_the_preset() -> None:
 
 def test_a_run_folder_takes_one_config(tmp_path) -> None:
     config = Config(storage=str(tmp_path), run_name="mine")
-    folder = run_folder.open_folder(config)
-    assert run_folder.open_folder(replace(config, attack=replace(config.attack, workers=1))).uri == folder.uri
+    folder = Folder(tmp_path) / "mine"
+    for workers in (0, 1):  # changes no result
+        same = replace(config, attack=replace(config.attack, workers=workers))
+        run_folder.open_folder(folder, run_folder.relevant(same))
     other = replace(config, objective=replace(config.objective, beta=0.2))
     with pytest.raises(UserError, match=r"another config \(objective.beta was 0.1, now 0.2\)"):
-        run_folder.open_folder(other)
+        run_folder.open_folder(folder, run_folder.relevant(other))
     assert run_folder.run_name(replace(config, run_name=None)) != run_folder.run_name(replace(other, run_name=None))
 
 

@@ -6,11 +6,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from flat_dist.evaluation.consistency import align, consistency, kendall_tau, top_k_intersection
+from flat_dist.evaluation.consistency import (
+    Consistency,
+    align,
+    compare,
+    consistency,
+    kendall_tau,
+    top_k_intersection,
+)
 
 attributions = st.integers(2, 8).flatmap(
     lambda n: st.tuples(*[st.lists(st.integers(-3, 3), min_size=n, max_size=n).map(np.array)] * 2)
 )
+
+
+def over(
+    original: list[np.ndarray], perturbed: list[np.ndarray], alignments: list[list[tuple[int, int]]]
+) -> Consistency:
+    pairs = [pair for pair in zip(original, perturbed, alignments, strict=True) if pair[2]]
+    compared = [compare(*pair) for pair in pairs]
+    return consistency([taus for taus, _ in compared], [tops for _, tops in compared], len(original) - len(pairs))
 
 
 def same(words: int) -> list[tuple[int, int]]:
@@ -84,7 +99,7 @@ def test_consistency_averages_over_pairs_then_classes() -> None:
     # all equal in the second. Mean over classes (0 + 1/3) / 2; a mean over all three comparisons would be 1/9.
     original = [np.array([[3.0, 2, 1], [3, 2, 1]]), np.array([[1.0, 2], [0, 0]])]
     perturbed = [np.array([[9.0, 5, 4], [2, 3, 1]]), np.array([[2.0, 1], [1, 0]])]
-    result = consistency(original, perturbed, [same(3), same(2)])
+    result = over(original, perturbed, [same(3), same(2)])
     assert result.kendall_tau == pytest.approx(1 / 6)
     assert (result.pairs, result.undefined) == (2, 1)
     assert result.top_k == pytest.approx({1: (1 + 0 + 0 + 1) / 4} | dict.fromkeys(range(2, 11), 1.0))
@@ -93,7 +108,7 @@ def test_consistency_averages_over_pairs_then_classes() -> None:
 
 def test_consistency_compares_aligned_words_alone() -> None:
     original, perturbed = np.array([[0.1, 0.3, 0.2]]), np.array([[0.1, 9.0, 0.3, 0.2]])
-    result = consistency([original], [perturbed], [[(0, 0), (1, 2), (2, 3)]])
+    result = over([original], [perturbed], [[(0, 0), (1, 2), (2, 3)]])
     assert (result.kendall_tau, result.top_k[1]) == (1.0, 1.0)
 
 
@@ -101,19 +116,15 @@ def test_consistency_matches_scipy_on_random_pairs() -> None:
     random = np.random.default_rng(0)
     lengths = (4, 9, 20)
     original, perturbed = ([random.normal(size=(3, words)) for words in lengths] for _ in range(2))
-    result = consistency(original, perturbed, [same(words) for words in lengths])
+    result = over(original, perturbed, [same(words) for words in lengths])
     taus = [kendalltau(a, b)[0] for x, y in zip(original, perturbed, strict=True) for a, b in zip(x, y, strict=True)]
     assert result.kendall_tau == pytest.approx(np.mean(taus))
     assert list(result.top_k) == list(range(1, 11))
 
 
 def test_consistency_where_nothing_is_defined() -> None:
-    one_word = consistency([np.array([[0.2], [0.1]])], [np.array([[0.3], [0.4]])], [same(1)])
+    one_word = over([np.array([[0.2], [0.1]])], [np.array([[0.3], [0.4]])], [same(1)])
     assert (one_word.kendall_tau, one_word.undefined, one_word.top_5) == (None, 2, 1.0)
-    unaligned = consistency([np.ones((2, 3))], [np.ones((2, 2))], [[]])
+    unaligned = over([np.ones((2, 3))], [np.ones((2, 2))], [[]])
     assert (unaligned.kendall_tau, unaligned.top_k, unaligned.pairs, unaligned.top_5) == (None, {}, 0, None)
-
-
-def test_consistency_needs_as_many_texts_on_each_side() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        consistency([np.ones((2, 3))], [], [])
+    assert unaligned.unaligned == 1

@@ -9,6 +9,8 @@ from flat_dist.data.storage import Folder
 from flat_dist.data.text import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.models.classifier import TextClassifier
+from flat_dist.models.cnn import CNN, Largest
 from flat_dist.models.vectors import initial_vectors
 
 SMALL = {"embedding_dim": 6, "kernels": 4, "hidden_size": 5, "mask_hidden_size": 7, "vectors": None}
@@ -163,3 +165,35 @@ def test_wrong_vectors_are_refused(lines: list[str], message: str, tmp_path: Pat
 def test_missing_vectors_are_refused() -> None:
     with pytest.raises(UserError, match="neither 'glove-6b-50d' nor a file"):
         initial_vectors(ModelConfig(vectors="nowhere.txt"), ["<pad>"], seed=0)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_variants_of_texts_by_sums_are_those_by_convolution(masked: bool) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(kernels=7, embedding_dim=6, mask_hidden_size=4)
+    model = checkpoints.build(config, 30, 3)
+    if masked:
+        checkpoints.add_mask(model, config)
+    model.eval()
+    real_BT = torch.arange(9) < torch.tensor([9, 4, 2, 1]).unsqueeze(1)  # longer and shorter than kernels
+    embedded_BTD = model.embed(torch.randint(2, 30, real_BT.shape) * real_BT).detach()
+    factors_SBT = torch.rand(5, *real_BT.shape, requires_grad=True)
+    ours, plain = (of.classify_scaled(model, embedded_BTD, real_BT, factors_SBT) for of in (CNN, TextClassifier))
+    torch.testing.assert_close(ours, plain, atol=1e-6, rtol=0)
+    ours, plain = (torch.autograd.grad(logits[..., 1].sum(), factors_SBT)[0] for logits in (ours, plain))
+    torch.testing.assert_close(ours, plain, atol=1e-6, rtol=0)
+    parts = [torch.randint(0, 9, (size + 1, size)) for size in (1, 2, 4, 8)]
+    ours, plain = (of.classify_parts(model, embedded_BTD[0], parts) for of in (CNN, TextClassifier))
+    assert ours.shape == (2 + 3 + 5 + 9, 3)
+    torch.testing.assert_close(ours, plain, atol=1e-6, rtol=0)
+
+
+def test_windows_that_are_equally_large_share_the_gradient_as_amax_has_it() -> None:
+    torch.manual_seed(0)
+    sums_BNSK = torch.randint(0, 3, (2, 5, 4, 3)).double().requires_grad_()  # many are equal
+    gradient_BSK = torch.randn(2, 4, 3, dtype=torch.double)
+    ours, plain = (
+        torch.autograd.grad(largest(sums_BNSK), sums_BNSK, gradient_BSK)[0]
+        for largest in (Largest.apply, lambda sums: sums.amax(1))
+    )
+    torch.testing.assert_close(ours, plain)

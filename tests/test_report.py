@@ -104,7 +104,7 @@ def test_the_table_of_models_has_the_papers_numbers_beside(html: str) -> None:
         ["pwws, unseen", "base"]
     ]
     # sqrt(0.765 * 0.235 / 400) = 0.0212, sqrt(0.075 * 0.925 / 400) = 0.0132
-    assert rows[2][2:] == ["76.5 ± 2.1", "83.1", "7.5 ± 1.3", "37.1", "90.0", "101", "13.7", "400"]
+    assert rows[2][2:] == ["76.5 ± 1.1", "83.1", "7.5 ± 1.3", "37.1", "90.0", "101", "13.7", "400"]
     assert rows[5][5] == "42.6"  # Table 4
     assert "Columns “paper, SST-2” hold the paper’s CNN on SST-2, trained against textfooler" in html
     assert "The paper has no numbers for rotten_tomatoes_sample" in html
@@ -146,7 +146,7 @@ def test_correlations_words_and_replacements(html: str) -> None:
 
 
 def test_what_is_empty_is_left_out(tmp_path: Path) -> None:
-    empty = Page(title="nothing", facts={}, dataset="mine", model="cnn", label_names=(), results=())
+    empty = Page(title="nothing", facts={}, dataset="mine", model="cnn", label_names=(), texts=1, results=())
     html = written(tmp_path, empty)
     assert "<section" not in html and "<svg" not in html
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["index.html"]
@@ -177,6 +177,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
         title=HOSTILE,
         facts={HOSTILE: HOSTILE},
         label_names=(HOSTILE, "b"),
+        texts=1,
         results=[replace(row, attack=HOSTILE, training=HOSTILE) for row in pages.results()],
         rounds=[replace(row, training=f"{HOSTILE} $x_$") for row in pages.rounds()],
         saliencies=[Saliency(HOSTILE, HOSTILE, "ig", pa.Table.from_pylist(rows, SCHEMA))],

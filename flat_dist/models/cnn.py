@@ -59,7 +59,7 @@ class CNN(WordClassifier):
         outside_BN = _outside(width, lengths_B, sums_BNSK.shape[1])
         if outside_BN.any():
             sums_BNSK = sums_BNSK.masked_fill(outside_BN[:, :, None, None], -torch.inf)
-        return _activate(convolution, _Largest.apply(sums_BNSK))
+        return _activate(convolution, Largest.apply(sums_BNSK))
 
     def classify_parts(self, embedded_TD: Tensor, parts: Sequence[Tensor]) -> Tensor:
         """Logits (S, C) of variants of one text: the words at some positions, in that order."""
@@ -94,20 +94,22 @@ class CNN(WordClassifier):
         return activations_BKN.masked_fill(outside_BN.unsqueeze(1), 0.0).amax(2)
 
 
-class _Largest(torch.autograd.Function):
-    """The largest sum of each window (B, S, K); `amax`, with a gradient that takes a quarter of its time.
+class Largest(torch.autograd.Function):
+    """The largest sum over the windows (B, S, K): `amax`, with a gradient that takes a quarter of its time.
 
     As there, windows that are equally large share the gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, sums_BNSK: Tensor) -> Tensor:
+        """The largest sums."""
         largest_BSK = sums_BNSK.amax(1)
         ctx.save_for_backward(sums_BNSK, largest_BSK)
         return largest_BSK
 
     @staticmethod
     def backward(ctx: Any, gradient_BSK: Tensor) -> Tensor:
+        """The gradient of all sums (B, N, S, K)."""
         sums_BNSK, largest_BSK = ctx.saved_tensors
         found_BNSK = torch.empty_like(sums_BNSK)
         torch.eq(sums_BNSK, largest_BSK.unsqueeze(1), out=found_BNSK)

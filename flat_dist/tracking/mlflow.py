@@ -89,7 +89,7 @@ class MlflowTracker(Tracker):
         except MlflowException as error:
             raise UserError(
                 f"MLflow cannot be reached at {uri} ({str(error).splitlines()[0]}): start it, name another with "
-                "--tracking.uri, or run with --no-tracking.enabled"
+                "--tracking.uri, or run with --tracking.no-enabled"
             ) from error
         self.parent = self._start(run_name, {"mlflow.user": "flat_dist"})
         for key, value in _flat(parameters).items():

@@ -55,6 +55,8 @@ class Page:
     model: str
     """cnn, lstm, bert, deberta, minilm or encoder."""
     label_names: Sequence[str]
+    texts: int
+    """In the whole split, which accuracy is taken over."""
     results: Sequence[Result]
     """The last round's: each model under each attack."""
     rounds: Sequence[Result] = ()

@@ -108,7 +108,7 @@ def _models(page: "Page") -> Sheet:
         (
             _name(row),
             row.training,
-            _with_error(row.accuracy, row.n),
+            _with_error(row.accuracy, page.texts),
             percent(published(row).accuracy),
             _with_error(row.after_attack_accuracy, row.n),
             percent(published(row).after_attack_accuracy),

@@ -86,7 +86,7 @@ def _name(row: Result) -> str:
 
 def table(results: Sequence[Result], title: str) -> Table:
     """Results for a terminal."""
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     drawn.add_column("attack", no_wrap=True)
     drawn.add_column("training", no_wrap=True)
     for name in COLUMNS:

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.ray
 
 JOB = Path(__file__).parents[2] / "jobs" / "flat_round.py"
 SMALL = "--model.kernels 8 --training.rounds 1 --training.epochs 1 --training.epochs-per-round 1 --attack.sample 24"
-SMALL += " --attack.unit-size 4 --evaluation.sample 12 --evaluation.explain 4 --evaluation.steps 8 --run-name small"
+SMALL += " --attack.unit-size 4 --evaluation.sample 12 --evaluation.ig-pairs 4 --evaluation.ig-steps 8"
+SMALL += " --evaluation.lime-pairs 3 --evaluation.lime-samples 30 --run-name small"
 
 
 def start(storage: Path, *options: str) -> subprocess.Popen[str]:
@@ -61,8 +62,9 @@ def test_the_table_has_every_kind_under_every_attack(undisturbed: tuple[Path, di
         assert row["n"] == 12
         assert 0 <= row["after_attack_accuracy"] <= row["accuracy"] + 0.5
         assert row["trained_on"] == (row["attack"] == "textfooler")
-        assert 0 < row["pairs"] <= 4
-        assert 0 <= row["top5_intersection"] <= 1
+        assert 0 < row["interpretations"]["ig"]["pairs"] <= 4
+        assert 0 < row["interpretations"]["lime"]["pairs"] <= 3
+        assert all(0 <= found["top_k"]["5"] <= 1 for found in row["interpretations"].values())
     saved = json.loads((undisturbed[0] / "small" / "results.json").read_text())
     assert saved == results
 
@@ -78,8 +80,35 @@ def test_mlflow_has_a_parent_and_a_child_for_each_kind(undisturbed: tuple[Path, 
     history = client.get_metric_history(flat.info.run_id, "test/textfooler/after_attack_accuracy")
     assert {metric.step for metric in history} == {0, 1}
     assert client.list_artifacts(flat.info.run_id, "shards/round-1")
-    assert {file.path for file in client.list_artifacts(runs["small"].info.run_id, "run")} >= {"run/results.json"}
+    logged = {file.path for file in client.list_artifacts(runs["small"].info.run_id, "run")}
+    assert logged >= {"run/results.json", "run/report", "run/cards"}
+    by_k = client.get_metric_history(flat.info.run_id, "top_k/textfooler/ig")
+    assert [metric.step for metric in by_k] == list(range(1, 11))
+    assert {file.path for file in client.list_artifacts(flat.info.run_id, "pairs")} == {
+        f"pairs/{attack}-{method}.json" for attack in ("textfooler", "pwws") for method in ("ig", "lime")
+    }
     assert all(run.info.status == "FINISHED" for run in runs.values())
+
+
+def test_each_result_has_a_card_that_says_how_it_was_made(undisturbed: tuple[Path, dict]) -> None:
+    folder = undisturbed[0] / "small"
+    cards = {path.stem: json.loads(path.read_text()) for path in (folder / "cards").iterdir()}
+    assert sorted(cards) == sorted(
+        f"{kind}-{attack}" for kind in ("base", "adv", "flat") for attack in ("textfooler", "pwws")
+    )
+    card = cards["flat-pwws"]
+    (row,) = (row for row in undisturbed[1]["results"] if (row["training"], row["attack"]) == ("flat", "pwws"))
+    assert card["after_attack_accuracy"]["value"] == row["after_attack_accuracy"]
+    assert card["after_attack_accuracy"]["n"] == 12
+    assert card["after_attack_accuracy"]["paper"] == 0.4256  # Table 4
+    assert card["after_attack_accuracy"]["attack"]["recipe"] == "pwws"
+    assert card["after_attack_accuracy"]["attack"]["seen_in_training"] is False
+    assert "sha256" in card["after_attack_accuracy"]["attack"]["resources"]["wordnet"]
+    assert card["accuracy"]["n"] == 400
+    assert card["interpretations"]["ig"]["steps"] == 8
+    assert card["interpretations"]["lime"]["samples"] == 30
+    assert (undisturbed[0] / "stages" / card["model"]["folder"] / checkpoints.DESCRIPTION).exists()
+    assert (folder / "report" / "index.html").read_text().count("<svg") >= 6
 
 
 def test_killed_and_started_again_it_ends_with_the_same_shards_and_checkpoints(
@@ -110,7 +139,7 @@ def test_a_transformer_goes_all_the_way_and_its_checkpoint_predicts(
     options += "--evaluation.attacks textfooler --training.optimizer adamw --data.max-length 24"
     flat = finish(start(tmp_path, *options.split()))["results"][0]
     assert (flat["training"], flat["n"]) == ("flat", 12)
-    assert flat["pairs"] == 0 or -1 <= flat["kendall_tau"] <= 1
+    assert all(found["pairs"] == 0 or -1 <= found["kendall_tau"] <= 1 for found in flat["interpretations"].values())
     (folder,) = tmp_path.glob("stages/train-flat-1-*")
     command = [sys.executable, str(JOB.with_name("predict.py")), "--checkpoint", str(folder)]
     done = subprocess.run(command, input="A good film!\n\nBad.\n", capture_output=True, text=True)

@@ -1,0 +1,170 @@
+"""Evaluation of checkpoints: on pairs of a user, resumed after a kill, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from flat_dist import evaluate, measure
+from flat_dist.config import Config, EvaluationConfig, UserError
+from flat_dist.data.datasets import Dataset
+from flat_dist.data.shards import read_shards
+from flat_dist.data.storage import Folder
+from flat_dist.evaluation.explain import explain, methods
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.progress import Display
+
+pytestmark = pytest.mark.ray
+
+JOB = Path(__file__).parents[2] / "jobs" / "evaluate.py"
+SAMPLES = 400
+
+
+@pytest.fixture(scope="module")
+def pairs_file(sentences: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Test sentences, each with a twin whose first word is another."""
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    rows = sentences.test.slice(0, 100).to_pylist()
+    lines = [
+        {
+            "original": row["text"],
+            "adversarial": f"movie {row['text'].partition(' ')[2]}",
+            "label": sentences.label_names[row["label"]],
+        }
+        for row in rows
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return path
+
+
+def config(storage: Path) -> Config:
+    plain = Config(storage=str(storage), evaluation=EvaluationConfig(ig_steps=10, lime_samples=SAMPLES))
+    return replace(plain, training=replace(plain.training, device="cpu"), attack=replace(plain.attack, device="cpu"))
+
+
+def command(victim: Folder, pairs_file: Path, storage: Path) -> list[str]:
+    options = f"--ig-steps 10 --lime-samples {SAMPLES} --json --storage {storage} --run-name mine"
+    return [sys.executable, str(JOB), "--checkpoint", victim.uri, "--pairs-file", str(pairs_file), *options.split()]
+
+
+def explained(storage: Path, folder: Path) -> dict[str, pa.Table]:
+    """The pairs of each method, by the report of a run."""
+    cards = json.loads((folder / "cards" / "victim-pairs.json").read_text())
+    stages = {name: storage / "stages" / found["folder"] for name, found in cards["interpretations"].items()}
+    return {name: pa.ipc.open_file(path / "pairs.arrow").read_all() for name, path in stages.items()}
+
+
+@pytest.fixture(scope="module")
+def expected(victim: Folder, pairs_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Table]:
+    """The pairs explained in this process, all at once."""
+    storage = tmp_path_factory.mktemp("plain")
+    settings, checkpoint = config(storage), checkpoints.load(victim)
+    pairs = evaluate.read_pairs(pairs_file, checkpoint.label_names)
+    (test,) = evaluate.tests_on_pairs(settings, [evaluate.Model("victim", 0, victim)], pairs)
+    rows = read_shards(test.shards).to_pylist()
+    return {method.name: explain(checkpoint, rows, method) for method in methods(settings.evaluation, settings.seed)}
+
+
+def assert_alike(found: dict[str, pa.Table], expected: dict[str, pa.Table]) -> None:
+    assert found.keys() == expected.keys()
+    for name, table in found.items():
+        for row, other in zip(table.to_pylist(), expected[name].to_pylist(), strict=True):
+            assert (row["pair_id"], row["original_words"]) == (other["pair_id"], other["original_words"])
+            for ours, plain in zip(row["original_attributions"], other["original_attributions"], strict=True):
+                assert ours == pytest.approx(plain, abs=1e-5)
+
+
+def test_killed_and_started_again_it_explains_what_was_left(
+    private_token: None, victim: Folder, pairs_file: Path, expected: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    named = Folder(tmp_path / "victim")
+    assert victim.local is not None
+    named.local.symlink_to(victim.local)  # type: ignore[union-attr]
+    call = command(named, pairs_file, tmp_path)
+    job = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (first := list(tmp_path.glob("stages/explain-*/part-*.arrow"))):
+        assert job.poll() is None, job.communicate()[1]
+        time.sleep(0.01)
+    os.kill(job.pid, signal.SIGKILL)
+    job.communicate()
+    assert not (tmp_path / "mine" / "results.json").exists()
+    written = {path: path.stat().st_mtime_ns for path in first if path.exists()}
+    again = subprocess.run(call, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert written, "a part outlives the driver"
+    found = explained(tmp_path, tmp_path / "mine")
+    assert_alike(found, expected)
+    assert not list(tmp_path.glob("stages/explain-*/part-*.arrow"))
+    (result,) = json.loads(again.stdout.splitlines()[-1])["results"]
+    assert (result["training"], result["attack"], result["n"]) == ("victim", "pairs", 100)
+    assert result["trained_on"] is None
+    assert result["mean_queries"] is None
+    checkpoint = checkpoints.load(victim)
+    lines = [json.loads(line) for line in pairs_file.read_text().splitlines()]
+    labels = [checkpoint.label_names.index(line["label"]) for line in lines]
+    before, after = (
+        [
+            scores.argmax().item() == label
+            for scores, label in zip(checkpoint.probabilities([line[side] for line in lines]), labels, strict=True)
+        ]
+        for side in ("original", "adversarial")
+    )
+    assert result["accuracy"] == sum(before) / 100
+    assert result["after_attack_accuracy"] == sum(map(all, zip(before, after, strict=True))) / 100
+
+
+def test_a_finished_explanation_is_not_made_again(
+    local_ray: None, victim: Folder, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(tmp_path)
+    pairs = evaluate.read_pairs(pairs_file, ("negative", "positive"))
+    few = evaluate.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
+    tests = evaluate.tests_on_pairs(settings, [evaluate.Model("victim", 0, victim)], few)
+    with Display(quiet=True) as display:
+        first = measure.interpretations(settings, Folder(tmp_path), tests, display)
+        monkeypatch.setattr(measure, "_run", None)
+        again = measure.interpretations(settings, Folder(tmp_path), tests, display)
+    assert [one.pairs.num_rows for one in first] == [40, 40]
+    assert [one.pairs.equals(other.pairs) for one, other in zip(first, again, strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("original,label\na film,positive\n", "no column 'adversarial'"),
+        ("original,adversarial,label\na film,a movie,great\n", "pairs.csv:2: label 'great'"),
+        ("original,adversarial,label\na film,,positive\n", "pairs.csv:2: the text is empty"),
+        ("original,adversarial,label\n", "no rows"),
+    ],
+)
+def test_bad_pairs_are_named(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        evaluate.read_pairs(path, ("negative", "positive"))
+
+
+def test_checkpoints_need_names_of_their_own(victim: Folder, tmp_path: Path) -> None:
+    first, second = evaluate.models([f"one={victim.uri}", f"two={victim.uri}"])
+    assert (first.name, second.name, first.number) == ("one", "two", 0)
+    trained = Folder(tmp_path / "train-flat-2-0123456789abcdef")
+    checkpoints.save(checkpoints.load(victim), trained)
+    (model,) = evaluate.models([trained.uri])
+    assert (model.name, model.number) == ("flat", 2)
+    with pytest.raises(UserError, match="two checkpoints are called"):
+        evaluate.models([trained.uri, trained.uri])
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        evaluate.models([str(tmp_path / "nowhere")])
+    with pytest.raises(UserError, match="names no folder"):
+        evaluate.models([])
+    other = checkpoints.load(victim)
+    checkpoints.save(replace(other, label_names=("bad", "good")), Folder(tmp_path / "other"))
+    with pytest.raises(UserError, match="evaluate them apart"):
+        evaluate.models([victim.uri, str(tmp_path / "other")])
