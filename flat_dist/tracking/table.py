@@ -90,7 +90,7 @@ def table(results: Sequence[Result], title: str) -> Table:
     drawn.add_column("attack", no_wrap=True)
     drawn.add_column("training", no_wrap=True)
     for name in COLUMNS:
-        drawn.add_column(name, justify="right")
+        drawn.add_column(name, justify="right", min_width=max(map(len, name.split())))
     for row in _by_attack(results):
         drawn.add_row(_name(row), row.training, *(column(row) for column in COLUMNS.values()))
     return drawn
