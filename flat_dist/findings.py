@@ -174,7 +174,8 @@ def _importances(
         return []
     prepared = assets.prepare()
     neighbours = synonyms.neighbours(config.attack.synonyms, prepared)
-    origin = synonyms.provenance(config.attack.synonyms, prepared)
+    known = synonyms.provenance(config.attack.synonyms, prepared)
+    origin = f"from {known['detail']} ({known['source']})"
     importances = []
     for name, folder in found.masked:
         checkpoint = checkpoints.load(folder)
@@ -185,7 +186,7 @@ def _importances(
         spread = analysis.synonym_spread(
             words, neighbours, SPREAD_WORDS, SPREAD_SYNONYMS, derive_seed(config.seed, "spread")
         )
-        said = f"{len(spread)} words, up to {SPREAD_SYNONYMS} synonyms each: {origin}"
+        said = f"{len(spread):,} words, up to {SPREAD_SYNONYMS} synonyms each, {origin}"
         importances.append(Importance(name, words, analysis.correlations(words), spread, said))
     return importances
 

@@ -28,8 +28,8 @@ def test_runs_are_nested_and_hold_config_metrics_and_artifacts(tmp_path: Path) -
     experiment = client.get_experiment_by_name("flat_dist")
     assert experiment is not None
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert sorted(runs) == ["mine", "mine-flat"]
-    parent, child = runs["mine"], runs["mine-flat"]
+    assert sorted(runs) == ["flat-mine", "mine"]
+    parent, child = runs["mine"], runs["flat-mine"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert parent.data.params["objective.beta"] == "0.1"
     assert parent.data.params["training.kinds"] == "['base', 'adv', 'flat']"
@@ -74,7 +74,7 @@ def test_a_table_is_logged_once(tmp_path: Path) -> None:
         tracker.table("flat", rows, "pairs/textfooler-ig.json")
         tracker.finish("FINISHED")
     client = MlflowClient(database(config.storage))
-    (run,) = (run for run in client.search_runs(["1"]) if run.info.run_name == "mine-flat")
+    (run,) = (run for run in client.search_runs(["1"]) if run.info.run_name == "flat-mine")
     table = Path(client.download_artifacts(run.info.run_id, "pairs/textfooler-ig.json"))
     assert json.loads(table.read_text()) == {"columns": ["pair", "tau"], "data": [["a", 0.5], ["b", None]]}
     assert "pairs/textfooler-ig.json" in run.data.tags["mlflow.loggedArtifacts"]  # by which the UI knows tables

@@ -112,7 +112,7 @@ class MlflowTracker(Tracker):
             return self.parent
         if kind not in self.children:
             tags = {"mlflow.parentRunId": self.parent, "kind": kind}
-            self.children[kind] = self._start(f"{self.run_name}-{kind}", tags)
+            self.children[kind] = self._start(f"{kind}-{self.run_name}", tags)
             self.client.log_param(self.children[kind], "kind", kind)
         return self.children[kind]
 

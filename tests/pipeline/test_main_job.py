@@ -74,8 +74,8 @@ def test_mlflow_has_a_parent_and_a_child_for_each_kind(undisturbed: tuple[Path, 
     experiment = client.get_experiment_by_name("flat_dist")
     assert experiment is not None
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert sorted(runs) == ["small", "small-adv", "small-base", "small-flat"]
-    flat = runs["small-flat"]
+    assert sorted(runs) == ["adv-small", "base-small", "flat-small", "small"]
+    flat = runs["flat-small"]
     assert flat.data.tags["mlflow.parentRunId"] == runs["small"].info.run_id
     history = client.get_metric_history(flat.info.run_id, "test/textfooler/after_attack_accuracy")
     assert {metric.step for metric in history} == {0, 1}
