@@ -189,7 +189,9 @@ def _findings(
         results=measure.with_consistency(results, explained),
         tests=tests,
         explained=explained,
-        masked=[(model.name, model.folder) for model in models if checkpoints.describe(model.folder)["masked"]],
+        masked=[
+            (model.name, model.name, model.folder) for model in models if checkpoints.describe(model.folder)["masked"]
+        ],
         attacked={model.name: [test.shards for test in tests if test.kind == model.name] for model in models},
     )
 

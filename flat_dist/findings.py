@@ -72,8 +72,8 @@ class Findings:
     explained: Sequence[Explained]
     rounds: Sequence[Result] = ()
     """Every round's, under the attack that training sees."""
-    masked: Sequence[tuple[str, Folder]] = ()
-    """Checkpoints with a word mask, and how they are called; the latest last."""
+    masked: Sequence[tuple[str, str, Folder]] = ()
+    """Checkpoints with a word mask: what to call each, the kind of its tests, and its folder; the latest last."""
     attacked: Mapping[str, Sequence[Folder]] = field(default_factory=dict)
     """Shards of attacks on each model, to count what was replaced."""
 
@@ -151,7 +151,7 @@ def _facts(config: Config, settings: Mapping[str, Any], source: Source) -> dict[
     if "training" in settings:
         facts |= {"attack in training": config.attack.name, "rounds": str(config.training.rounds)}
     if "checkpoints" in settings:
-        facts["checkpoints"] = ", ".join(f"{name} {print_}" for name, print_ in settings["checkpoints"].items())
+        facts["checkpoints"] = ", ".join(" ".join(pair) for pair in settings["checkpoints"].items())
     settings_of = explain.methods(config.evaluation, config.seed)
     facts |= {METHODS[one.name]: _listed(one.settings()) for one in settings_of}
     return facts | {
@@ -177,11 +177,10 @@ def _importances(
     known = synonyms.provenance(config.attack.synonyms, prepared)
     origin = f"from {known['detail']} ({known['source']})"
     importances = []
-    for name, folder in found.masked:
+    for name, kind, folder in found.masked:
         checkpoint = checkpoints.load(folder)
         if checkpoint.config.contextual:
             continue  # a word alone has no importance there
-        kind = name.split(",")[0]
         words = analysis.words_of(source.words, tables.get(kind, ()), checkpoint)
         spread = analysis.synonym_spread(
             words, neighbours, SPREAD_WORDS, SPREAD_SYNONYMS, derive_seed(config.seed, "spread")

@@ -101,7 +101,7 @@ class Run:
             self._log_history(kind, 0, folder)
         shards: dict[str, list[Folder]] = {kind: [] for kind in training.kinds}
         rounds: list[Result] = []
-        masked: list[tuple[str, Folder]] = []
+        masked: list[tuple[str, str, Folder]] = []
         for number in range(training.rounds + 1):
             if number:
                 latest = self._train_all(number, latest, shards)
@@ -118,7 +118,7 @@ class Run:
             results = self._measure(tests)
             rounds += [result for result in results if result.trained_on]
             if "flat" in latest and checkpoints.describe(latest["flat"])["masked"]:
-                masked.append((f"flat, round {number}", latest["flat"]))
+                masked.append((f"flat, round {number}", "flat", latest["flat"]))
         explained = measure.interpretations(self.config, self.storage, tests, self.display)
         return Findings(measure.with_consistency(results, explained), tests, explained, rounds, masked, shards)
 
