@@ -23,7 +23,7 @@ run: install  ## the main job on the built-in dataset: ARGS="--model.name lstm" 
 
 test: install  ## lint, types, layers, and the tests: ARGS="-m slow" adds options
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install  ## lint, format, types and layers
 	$(BIN)/ruff check .

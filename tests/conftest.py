@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the Hugging Face libraries are imported
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run beside others, which more threads would only keep waiting
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pyarrow as pa
 import pytest
