@@ -3,14 +3,14 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flat_dist.evaluation.analysis import Replacement, Words
+from flat_dist.evaluation.analysis import Replacement, Words, extremes
 from flat_dist.evaluation.consistency import KS
 from flat_dist.tracking import paper
 from flat_dist.tracking.figures import SCATTERS, curves_of
@@ -25,12 +25,6 @@ EXTREMES = 20
 
 SEEN = 5
 """Occurrences in training that a word needs to be among them: importance of a rarer one is hardly learned."""
-
-REPLACED = 20
-"""Replaced words that are shown, of each model."""
-
-SUBSTITUTES = 6
-"""Substitutes that are shown, of each replaced word."""
 
 WORDS = 2000
 """Words that the table of the scatter plots holds, at most; words.csv holds all."""
@@ -57,7 +51,7 @@ def all_of(page: "Page") -> dict[str, Sheet | list[Sheet]]:
         "rounds": _rounds(page.rounds),
         "top_k": _top_k(by_attack(page.results)),
         "correlations": _correlations(page.importances),
-        "words": _words(words, np.arange(min(WORDS, len(words.words)))) if words else Sheet((), ()),
+        "words": _words(words, range(min(WORDS, len(words.words)))) if words else Sheet((), ()),
         "spread": _spread(page.importances),
         "extremes": _extremes(words) if words else [],
         "replacements": [_replacements(model, rows) for model, rows in page.replacements.items() if rows],
@@ -204,7 +198,7 @@ def _correlations(importances: Sequence["Importance"]) -> Sheet:
     return Sheet(("model", "correlation of", "r", "p", "words", "r, paper’s\nLSTM", "p, paper’s\nLSTM"), rows, names=2)
 
 
-def _words(words: Words, which: np.ndarray, title: str = "") -> Sheet:
+def _words(words: Words, which: Iterable[int], title: str = "") -> Sheet:
     rows = [
         (
             words.words[index],
@@ -218,11 +212,8 @@ def _words(words: Words, which: np.ndarray, title: str = "") -> Sheet:
 
 
 def _extremes(words: Words) -> list[Sheet]:
-    seen = np.flatnonzero((words.frequency_V >= SEEN) & np.isfinite(words.importance_V))
-    order = seen[np.argsort(-words.importance_V[seen], kind="stable")]
-    if not len(order):
-        return []
-    return [_words(words, order[:EXTREMES], "Most important"), _words(words, order[::-1][:EXTREMES], "Least important")]
+    most, least = extremes(words, EXTREMES, SEEN)
+    return [_words(words, most, "Most important"), _words(words, least, "Least important")] if most else []
 
 
 def words_csv(words: Words) -> str:
@@ -259,10 +250,10 @@ def _replacements(model: str, replacements: Sequence[Replacement]) -> Sheet:
     rows = [
         (
             one.word,
-            ", ".join(f"{word} {count}" for word, count in one.substitutes[:SUBSTITUTES]) or DASH,
+            ", ".join(f"{word} {count}" for word, count in one.substitutes) or DASH,
             f"{one.count:,}",
         )
-        for one in replacements[:REPLACED]
+        for one in replacements
     ]
     return Sheet(("word", "in its place", "times"), rows, names=2, title=model)
 
