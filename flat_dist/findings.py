@@ -16,6 +16,7 @@ from flat_dist.data.datasets import Dataset
 from flat_dist.data.shards import read_manifest, read_shards
 from flat_dist.data.storage import Folder
 from flat_dist.evaluation import analysis, explain
+from flat_dist.evaluation.consistency import KS
 from flat_dist.measure import Explained, Test
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.seeds import derive_seed
@@ -152,6 +153,8 @@ def _facts(config: Config, settings: Mapping[str, Any], source: Source) -> dict[
         facts |= {"attack in training": config.attack.name, "rounds": str(config.training.rounds)}
     if "checkpoints" in settings:
         facts["checkpoints"] = ", ".join(" ".join(pair) for pair in settings["checkpoints"].items())
+    if config.model.contextual:
+        facts["word importance"] = "not shown: to a contextual mask a word alone has none"
     settings_of = explain.methods(config.evaluation, config.seed)
     facts |= {METHODS[one.name]: _listed(one.settings()) for one in settings_of}
     return facts | {
@@ -235,7 +238,7 @@ def _readable(one: Explained) -> list[dict[str, Any]]:
                 "predicted adversarial": _largest(pair["perturbed_scores"]),
                 "changed": ", ".join(changed),
                 "kendall_tau": sum(taus) / len(taus) if taus else None,
-                "top_5": sum(row[4] for row in pair["top_k"]) / len(pair["top_k"]) if pair["top_k"] else None,
+                "top_5": sum(row[KS.index(5)] for row in pair["top_k"]) / len(pair["top_k"]) if pair["top_k"] else None,
             }
         )
     return rows
