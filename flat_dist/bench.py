@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 
 from flat_dist import assets, hardware
 from flat_dist.attack import limits, resources
-from flat_dist.attack.session import AttackJob
+from flat_dist.attack.job import AttackJob
 from flat_dist.config import Config, UserError
 from flat_dist.data import datasets
 from flat_dist.data.batches import Examples, encode_clean
@@ -194,18 +194,18 @@ def memory(config: Config, given: str | None, count: int, display: Display) -> d
             round_number=0,
             seed=config.seed,
             device=config.attack.device,
-            limits=bounds,
+            limits={config.attack.device: bounds},
             unit_size=size,
             identity={},
         )
         del checkpoint
-        examples = itertools.islice(_distinct(dataset), count)
+        examples = itertools.islice(distinct(dataset), count)
         units = iter(lambda: list(itertools.islice(examples, size)), [])
         with display.stage("attack", count) as bar:
             return measure.memory(job, units, bar)
 
 
-def _distinct(dataset: Dataset) -> Iterator[Example]:
+def distinct(dataset: Dataset) -> Iterator[Example]:
     """Texts that never repeat: the dataset's own, then the first half of each joined to the second half of others."""
     rows = [*dataset.test.to_pylist(), *dataset.train.to_pylist()]
     words = [row["text"].split(" ") for row in rows]

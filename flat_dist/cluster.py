@@ -3,15 +3,19 @@
 import logging
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
+from typing import Any
 
 import ray
+from ray._private import ray_constants
 
+from flat_dist import room
 from flat_dist.config import UserError
-from flat_dist.hardware import Machine, detect
+from flat_dist.hardware import PROFILES, Machine, detect
 
 ENVIRONMENT = {
     # No news to Ray's authors, and no look-ups of their hosts.
@@ -20,27 +24,28 @@ ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
 }
 
+NONE_RUNNING = "Could not find any running Ray instance"
+"""How Ray's error begins where there is no cluster to join."""
+
 
 @contextmanager
 def connected(cpus: int | None = None) -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS or of a running `ray start`, or start a local Ray that ends with the block.
 
-    A SIGTERM, which `ray job stop` sends, interrupts the block as Ctrl-C does.
+    A local Ray listens on loopback only. A SIGTERM, which `ray job stop` sends, interrupts the block as Ctrl-C does.
 
     Raises:
         UserError: RAY_ADDRESS names a cluster that cannot be reached.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if os.environ.get("RAY_AUTH_MODE", "token") != "token":  # unset, Ray asks for its token
+        print("warning: RAY_AUTH_MODE is not token: whoever reaches this Ray can run code on it", file=sys.stderr)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
-    try:
-        ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-    except ConnectionError as error:
-        raise UserError(
-            f"the Ray cluster at {os.environ.get('RAY_ADDRESS', 'this machine')} cannot be reached, or wants another "
-            "token (~/.ray/auth_token, RAY_AUTH_TOKEN): start it with `ray start --head`, or end it and unset "
-            "RAY_ADDRESS to use this machine alone"
-        ) from error
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that tokens are on is no news
+    room.join(_join())
+    if not room.joined():
+        _start(cpus)
     signal.signal(signal.SIGTERM, _interrupt)  # Ray installs a handler of its own, so ours comes after it
     try:
         yield
@@ -48,8 +53,48 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()  # threads that wait for Ray then end, and the process with them
 
 
-def machine() -> Machine:
-    """The GPU of this cluster, looked for where Ray has one, or why there is none."""
+def _join() -> bool:
+    """Join a cluster; false if there is none to join."""
+    if os.environ.get("RAY_ADDRESS") == "local":
+        return False
+    try:
+        _init(address="auto")
+    except ConnectionError as error:
+        if str(error).startswith(NONE_RUNNING):
+            return False
+        raise UserError(
+            f"the Ray cluster at {os.environ.get('RAY_ADDRESS', 'this machine')} cannot be reached, or wants another "
+            "token (~/.ray/auth_token, RAY_AUTH_TOKEN): start it with `ray start --head`, or end it and unset "
+            "RAY_ADDRESS to use this machine alone"
+        ) from error
+    return True
+
+
+def _start(cpus: int | None) -> None:
+    # As Ray does by itself on macOS and Windows: a cluster of one machine has only that machine to listen to.
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        _init(address="local", num_cpus=cpus, include_dashboard=False)
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = True
+
+
+def _init(**options: Any) -> None:
+    ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
+
+
+def machine(hardware: str = "auto", say: Callable[[str], None] = lambda line: None) -> Machine:
+    """The GPU of this cluster, looked for where Ray has one, or why there is none.
+
+    Args:
+        hardware: a profile of `flat_dist.hardware`; if it is one of a GPU, the cluster may have to grow for it.
+        say: says a line while it does.
+
+    Raises:
+        UserError: it did not grow.
+    """
+    if room.joined() and hardware in PROFILES and PROFILES[hardware].device == "cuda":
+        room.await_room({"GPU": 1.0}, f"--hardware {hardware}", say)
     if not ray.cluster_resources().get("GPU"):
         return replace(detect(), gpu=None)
     found: Machine = ray.get(ray.remote(num_cpus=0, num_gpus=0.01)(detect).remote())

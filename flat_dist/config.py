@@ -201,10 +201,19 @@ class AttackConfig:
     """Texts that the victim may be asked about for one example, which then is a timeout; 0: no limit."""
     max_seconds: float = 0.0
     """Seconds of a worker that one example may take, before it is a timeout; 0: no limit."""
+    stall_seconds: float = 600.0
+    """Seconds that a worker may wait for one answer of the victim, before it counts as hanging and is ended; the
+    example that hangs two workers alone becomes an error. 0: no limit."""
+    max_failures: float = 0.01
+    """Share of an attack's examples that may end as errors, before the run does."""
     profile: bool = False
     """Print where the time of each attack went; the manifests have it in any case."""
     workers: int = 0
-    """Attack actors; 0: one for each free CPU."""
+    """Attack workers; a cluster that grows is asked for so many, step by step. 0: one for each CPU, or share of a GPU,
+    that the cluster has at the time."""
+    cpu_workers: int = 0
+    """Workers on CPUs beside those on GPUs; which of them attacked an example then shows in the last digits of its
+    scores."""
     device: str = "auto"
     """Device of the victim in each actor: cpu or cuda; auto: by `hardware`."""
     gpus_per_worker: float = 0.0
@@ -324,7 +333,10 @@ LOWEST: dict[str, float] = {
     "attack.cache_size": 1024,
     "attack.max_queries": 0,
     "attack.max_seconds": 0,
+    "attack.stall_seconds": 0,
+    "attack.max_failures": 0,
     "attack.workers": 0,
+    "attack.cpu_workers": 0,
     "evaluation.sample": 0,
     "evaluation.ig_pairs": 0,
     "evaluation.ig_steps": 1,

@@ -21,12 +21,13 @@ from flat_dist.measure import Explained, Test
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.seeds import derive_seed
 from flat_dist.tracking import cards, report
-from flat_dist.tracking.mlflow import Tracker, database
+from flat_dist.tracking.mlflow import database
+from flat_dist.tracking.pending import Tracker
 from flat_dist.tracking.report import Importance, Page, Saliency
 from flat_dist.tracking.table import METHODS, Result, markdown, table
 
-REPORT = "report"
-RESULTS = "results.json"
+REPORT, CARDS = "report", "cards"
+RESULTS, MARKDOWN = "results.json", "results.md"
 
 SPREAD_WORDS, SPREAD_SYNONYMS = 1000, 10
 """Words, and synonyms of each, whose importance is compared (paper, Figure 5)."""
@@ -85,9 +86,9 @@ def publish(
     """Write results, cards and report into a folder, and log them; the results depend on `settings`."""
     described = _cards(config, settings, source, found)
     folder.write_json(RESULTS, [asdict(result) for result in found.results])
-    folder.write("results.md", markdown(found.results).encode())
+    folder.write(MARKDOWN, markdown(found.results).encode())
     for name, card in described.items():
-        (folder / "cards").write_json(f"{name}.json", card)
+        (folder / CARDS).write_json(f"{name}.json", card)
     report.write(folder / REPORT, page(config, settings, source, found, list(described.values())))
     _track(folder, found, tracker)
 
@@ -195,15 +196,25 @@ def _importances(
 
 def show(found: Findings, folder: Folder, config: Config, title: str, as_json: bool) -> None:
     """Print the table, and where everything is; as JSON too, in the last line."""
-    console = Console()
-    console.width = max(console.width, 120) if not console.is_terminal else console.width
-    console.print(table(found.results, title))
-    print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
+    print_table(found.results, folder, title)
     if config.tracking.enabled:
         print(f"MLflow:  {config.tracking.uri or database(config.storage)}  (make ui)")
     if as_json:
-        results = [asdict(result) for result in found.results]
-        print(json.dumps({"run": folder.uri, "results": results}, ensure_ascii=False), flush=True)
+        print_results(found.results, folder)
+
+
+def print_table(results: Sequence[Result], folder: Folder, title: str) -> None:
+    """Print the table, and where report and numbers are."""
+    console = Console()
+    console.width = max(console.width, 120) if not console.is_terminal else console.width
+    console.print(table(results, title))
+    print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
+
+
+def print_results(results: Sequence[Result], folder: Folder) -> None:
+    """Print a run and its results as one line of JSON."""
+    rows = [asdict(result) for result in results]
+    print(json.dumps({"run": folder.uri, "results": rows}, ensure_ascii=False), flush=True)
 
 
 def _track(folder: Folder, found: Findings, tracker: Tracker) -> None:
@@ -214,7 +225,10 @@ def _track(folder: Folder, found: Findings, tracker: Tracker) -> None:
                 tracker.metrics(result.training, {f"top_k/{result.attack}/{method}": share}, k)
     for one in found.explained:
         tracker.table(one.test.kind, _readable(one), f"pairs/{one.test.attack}-{one.method.name}.json")
-    tracker.artifacts(None, folder, "run")
+    for name in (RESULTS, MARKDOWN):
+        tracker.artifact(None, folder, name, "run")
+    for part in (CARDS, REPORT):
+        tracker.artifacts(None, folder / part, f"run/{part}")
 
 
 def _readable(one: Explained) -> list[dict[str, Any]]:

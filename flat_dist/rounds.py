@@ -16,8 +16,10 @@ from flat_dist import hardware, measure, stages
 from flat_dist.attack import pool, synonyms
 from flat_dist.config import Config, to_dict
 from flat_dist.data.datasets import Dataset, sample
+from flat_dist.data.shards import MANIFEST
 from flat_dist.data.storage import Folder
 from flat_dist.findings import Findings
+from flat_dist.lock import held
 from flat_dist.measure import Test
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders, vectors
@@ -25,7 +27,8 @@ from flat_dist.models.initial import initial
 from flat_dist.progress import Display
 from flat_dist.seeds import derive_seed
 from flat_dist.stages import DONE
-from flat_dist.tracking.mlflow import Tracker
+from flat_dist.tracking import mlflow
+from flat_dist.tracking.pending import Tracker
 from flat_dist.tracking.table import METHODS, Result
 from flat_dist.training import distributed
 
@@ -38,6 +41,7 @@ def check(config: Config) -> None:
     synonyms.check(config.attack.synonyms)
     vectors.check(config.model)
     encoders.check(config.model)
+    mlflow.check(config)
     Folder(config.storage)
 
 
@@ -86,7 +90,7 @@ class Run:
     display: Display
 
     def __post_init__(self) -> None:
-        self.places = distributed.places(self.config.training)
+        self.places = distributed.places(self.config.training, self.display.say)
         self.data = stages.dataset(self.storage, self.dataset)
         if self.config.training.device == "cuda":
             self.config, said = hardware.fit(checkpoints.load(self._initial(masked=False)).model, self.config)
@@ -111,10 +115,10 @@ class Run:
             pool.generate([*(stage for _, stage in planned), *trains.values()], self.config.attack, self.display)
             for kind, stage in trains.items():
                 shards[kind].append(Folder(stage.job.output))
-                self.tracker.artifacts(kind, shards[kind][-1], f"shards/round-{number + 1}")
+                self.tracker.artifact(kind, shards[kind][-1], MANIFEST, f"shards/round-{number + 1}")
             tests = [test for test, _ in planned]
             for test in tests:
-                self.tracker.artifacts(test.kind, test.shards, f"shards/test-{test.attack}-round-{number}")
+                self.tracker.artifact(test.kind, test.shards, MANIFEST, f"shards/test-{test.attack}-round-{number}")
             results = self._measure(tests)
             rounds += [result for result in results if result.trained_on]
             if "flat" in latest and checkpoints.describe(latest["flat"])["masked"]:
@@ -188,11 +192,16 @@ class Run:
         folder = self._stage(f"train-{job.name}", inputs)
         if not folder.exists(DONE):
             title = f"train {kind}" if first else f"round {number}: train {kind}"
-            with self.display.stage(title, job.epochs) as bar:
-                distributed.train(job, folder.name, self.storage / "ray_train", folder, bar)
-            folder.write_json(DONE, inputs)
-            (self.storage / "ray_train").remove(folder.name)
+            with held(folder, title, self.display.say):
+                if not folder.exists(DONE):  # another run may have been at it while this one waited
+                    self._train_stage(job, folder, title, inputs)
         return folder
+
+    def _train_stage(self, job: distributed.TrainingJob, folder: Folder, title: str, inputs: Mapping[str, Any]) -> None:
+        with self.display.stage(title, job.epochs) as bar:
+            distributed.train(job, folder.name, self.storage / "ray_train", folder, bar)
+        folder.write_json(DONE, inputs)
+        (self.storage / "ray_train").remove(folder.name)
 
     def _log_history(self, kind: str, number: int, folder: Folder) -> None:
         training = self.config.training

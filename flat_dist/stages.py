@@ -1,5 +1,7 @@
 """Stages: folders named by a hash of their config and inputs, so that what is finished is found again."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -7,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from flat_dist import assets
-from flat_dist.attack.limits import resolve, unit_size
+from flat_dist.attack.job import AttackJob
+from flat_dist.attack.limits import DEFAULTS, resolve, unit_size
 from flat_dist.attack.provenance import provenance
-from flat_dist.attack.session import AttackJob
 from flat_dist.config import Config, content_hash
 from flat_dist.data.datasets import SPLITS, Dataset
 from flat_dist.data.storage import Folder
@@ -22,6 +24,9 @@ VERSION = 1
 
 DONE = "stage.json"
 """Written last into a stage's folder, with what went into it; stages with a manifest of their own need none."""
+
+HASHED_AT_ONCE = 2**16
+"""Example ids that are in memory at a time."""
 
 
 def folder(storage: Folder, label: str, inputs: Mapping[str, Any]) -> Folder:
@@ -68,7 +73,7 @@ def attack(
         "limits": {"queries": limits.max_queries, "seconds": limits.max_seconds},
         "versions": {name: metadata.version(name) for name in ("textattack", "torch", "nltk")},
     }
-    attacked = content_hash([examples["example_id"].to_pylist(), data])
+    attacked = content_hash([_hash(examples["example_id"]), data])
     inputs = {**identity, "examples": attacked, "unit_size": size, "round": number}
     return AttackJob(
         recipe=recipe,
@@ -78,7 +83,16 @@ def attack(
         round_number=number,
         seed=config.seed,
         device=config.attack.device,
-        limits=limits,
+        limits={device: resolve(config.attack, transformer, device) for device in DEFAULTS},
         unit_size=size,
         identity=identity,
+        stall_seconds=config.attack.stall_seconds,
     )
+
+
+def _hash(ids: pa.ChunkedArray) -> str:
+    """A hash of a column of strings, some at a time: as Python's own strings, millions take gigabytes."""
+    digest = hashlib.sha256()
+    for start in range(0, len(ids), HASHED_AT_ONCE):
+        digest.update(json.dumps(ids.slice(start, HASHED_AT_ONCE).to_pylist()).encode())
+    return digest.hexdigest()

@@ -61,8 +61,8 @@ def job(arguments: Sequence[str]) -> None:
     datasets.check_classes(dataset, checkpoints.describe(folder)["label_names"], folder.uri)
     draw = derive_seed(config.seed, "evaluation")
     examples = datasets.sample(getattr(dataset, command.split), command.examples, draw)
-    with cluster.connected(), Display() as display:
-        config, said = hardware.resolve(config, cluster.machine())
+    with cluster.connected(), Display(as_json=command.json) as display:
+        config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         display.say(said)
         planned = stages.attack(config, Folder(config.storage), folder, examples, dataset.fingerprint, attack.name, 0)
         pool.generate([pool.Stage(f"{attack.name}, {command.split} texts", planned, examples)], config.attack, display)

@@ -1,5 +1,5 @@
-"""Measurements: attacks against stock TextAttack, an attack worker's memory, training against a plain loop, GPU memory,
-explanations against captum and lime.
+"""Measurements: attacks against stock TextAttack, how they scale, an attack worker's memory, training against a plain
+loop, GPU memory, explanations against captum and lime.
 
 A victim is trained for the purpose, for a few epochs, unless a checkpoint is given.
 """
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import subcommand
 
-from flat_dist import bench, bench_interpret, bench_training, cli
+from flat_dist import bench, bench_interpret, bench_scale, bench_training, cli
 from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, UserError, validate
 from flat_dist.progress import Display
 
@@ -59,6 +59,19 @@ class Memory(Shared):
 
 
 @dataclass(frozen=True)
+class Scale(Shared):
+    """One attack worker against two, in turns; how evenly they end; and what the pool costs its driver, with workers
+    that do nothing."""
+
+    examples: int = 2000
+    """Texts to attack in a turn."""
+    planned: int = 5_000_000
+    """Examples that workers do nothing with."""
+    in_flight: tuple[int, ...] = (1, 10, 100, 1000)
+    """How many such workers there are; a measurement for each number."""
+
+
+@dataclass(frozen=True)
 class Train(Shared):
     """Training under Ray Train against a plain PyTorch loop on the same model, in turns."""
 
@@ -90,6 +103,7 @@ class Interpret(Shared):
 
 Command = (
     Annotated[Attack, subcommand("attack")]
+    | Annotated[Scale, subcommand("scale")]
     | Annotated[Memory, subcommand("memory")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Peak, subcommand("peak")]
@@ -122,7 +136,11 @@ def job(arguments: Sequence[str]) -> None:
 
 def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[str, Any]]:
     """The measurements that were asked for."""
-    if isinstance(command, Train):
+    if isinstance(command, Scale):
+        yield bench_scale.measure(
+            config, command.checkpoint, command.examples, command.planned, command.in_flight, display
+        )
+    elif isinstance(command, Train):
         yield bench_training.measure(config, command.examples, display)
     elif isinstance(command, Peak):
         yield bench.peak(config, command.length, command.limit_gib)

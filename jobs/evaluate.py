@@ -17,6 +17,7 @@ from flat_dist.attack import synonyms
 from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, TrackingConfig, content_hash, validate
 from flat_dist.data import datasets
 from flat_dist.data.storage import Folder
+from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.progress import Display
 from flat_dist.tracking.mlflow import tracked
@@ -80,11 +81,11 @@ def job(arguments: Sequence[str]) -> None:
     settings = evaluate.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"
     folder = Folder(config.storage) / name
-    with cluster.connected(), Display() as display:
-        config, said = hardware.resolve(config, cluster.machine())
+    with cluster.connected(), Display(as_json=command.json) as display:
+        config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         display.say(said)
         run_folder.open_folder(folder, settings)
-        with tracked(config, name, settings) as tracker:
+        with held(folder, "this run"), tracked(config, name, settings, folder, display.say) as tracker:
             if command.pairs_file:
                 found = evaluate.on_pairs(config, models, pairs, display)
             else:

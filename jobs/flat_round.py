@@ -12,6 +12,7 @@ from flat_dist import cli, cluster, findings, hardware, run_folder
 from flat_dist.config import Config, to_dict
 from flat_dist.data import datasets
 from flat_dist.data.storage import Folder
+from flat_dist.lock import held
 from flat_dist.models.initial import initial
 from flat_dist.progress import Display
 from flat_dist.rounds import Run, check, hints, plan
@@ -28,14 +29,14 @@ def job(arguments: Sequence[str]) -> None:
     if command.dry_run:
         show_plan(config, dataset, command.json)
         return
-    with cluster.connected(), Display() as display:
-        config, hardware_said = hardware.resolve(config, cluster.machine())
+    with cluster.connected(), Display(as_json=command.json) as display:
+        config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         for line in (hardware_said, *hints(config)):
             display.say(line)
         name, settings = run_folder.run_name(config), run_folder.relevant(config)
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, settings)
-        with tracked(config, name, settings) as tracker:
+        with held(folder, "this run"), tracked(config, name, settings, folder, display.say) as tracker:
             found = Run(config, Folder(config.storage), dataset, tracker, display).run()
             findings.publish(folder, config, settings, findings.source(config, dataset, "test"), found, tracker)
     findings.show(found, folder, config, f"{dataset.source}, {config.model.name}", command.json)

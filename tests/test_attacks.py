@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from flat_dist.assets import Assets
+from flat_dist.attack.job import AttackJob
 from flat_dist.attack.limits import resolve
 from flat_dist.attack.provenance import RESOURCES, provenance
-from flat_dist.attack.session import AttackJob, AttackSession
+from flat_dist.attack.session import AttackSession
 from flat_dist.config import AttackConfig, UserError
 from flat_dist.data import shards
 from flat_dist.data.shards import Example, Record, Swap
 from flat_dist.data.storage import Folder
+from flat_dist.data.tables import from_bytes
 from flat_dist.models import checkpoint as checkpoints
 
 RECIPES = sorted(RESOURCES)
@@ -28,7 +30,7 @@ def session(assets: Assets) -> AttackSession:
 
 
 def make_job(recipe: str, victim: Folder, output: str = "nowhere") -> AttackJob:
-    return AttackJob(recipe, victim.uri, "counterfit", output, 1, 3, "cpu", LIMITS, 256, {"recipe": recipe})
+    return AttackJob(recipe, victim.uri, "counterfit", output, 1, 3, "cpu", {"cpu": LIMITS}, 256, {"recipe": recipe})
 
 
 def test_tags_are_stock_textattacks_whichever_word_of_a_context_is_asked_about(
@@ -62,7 +64,7 @@ def test_attacks_break_the_victim_and_change_only_words(
     job = make_job(recipe, victim, str(tmp_path))
     info = session.run(job, 0, rows)
     assert info.counts["successful"] > info.counts.get("failed", 0)
-    for row in shards.read_shard(Folder(tmp_path), info).to_pylist():
+    for row in from_bytes(Folder(tmp_path).read(info.name)).to_pylist():
         assert len(row["original_text"].split()) == len(row["perturbed_text"].split())
         assert (row["status"] == "successful") <= (len(row["swaps"]) > 0)
         assert row["num_queries"] >= 1
@@ -130,7 +132,7 @@ def test_a_table_of_the_users_own_is_what_textfooler_chooses_from(
     words = {word for text in examples["text"].to_pylist() for word in text.split() if word.isalpha()}
     table = tmp_path / "table.json"
     table.write_text(shards.json.dumps({word: ["film", "movie"] for word in words}))
-    job = AttackJob("textfooler", victim.uri, str(table), "nowhere", 1, 3, "cpu", LIMITS, 256, {})
+    job = AttackJob("textfooler", victim.uri, str(table), "nowhere", 1, 3, "cpu", {"cpu": LIMITS}, 256, {})
     rows = [Example(row["example_id"], row["text"], row["label"]) for row in examples.to_pylist()]
     swaps = [swap for record in session.attack(job, rows) for swap in record.swaps]
     assert swaps

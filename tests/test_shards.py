@@ -3,6 +3,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from flat_dist.config import UserError
 from flat_dist.data import shards
 from flat_dist.data.shards import Record, ShardInfo, Swap
 from flat_dist.data.storage import Folder
@@ -72,7 +73,7 @@ def test_readers_trust_only_the_manifest(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     shards.write_shard(folder, 0, make_table(0))
     assert shards.read_manifest(folder) is None
-    with pytest.raises(ValueError, match="has not finished"):
+    with pytest.raises(UserError, match="has not finished"):
         shards.read_shards(folder)
 
 
@@ -85,8 +86,19 @@ def test_damage_to_a_committed_shard_is_found(damage: str, tmp_path: Path) -> No
         path.unlink()
     else:
         path.write_bytes(data[:-9] if damage == "truncated" else data[:99] + bytes([data[99] ^ 1]) + data[100:])
-    with pytest.raises(ValueError, match=rf"shard {path.name} .*(missing|damaged)"):
+    manifest = shards.read_manifest(folder)
+    assert manifest is not None
+    assert not shards.whole(folder, manifest)
+    with pytest.raises(UserError, match=r"(missing from .*|damaged.*)makes it whole"):
         shards.read_shards(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+def test_a_damaged_manifest_is_none(content: bytes, tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    make_stage(folder)
+    folder.write(shards.MANIFEST, content)
+    assert shards.read_manifest(folder) is None
 
 
 def test_after_an_interruption_only_whole_shards_of_the_same_plan_are_kept(tmp_path: Path) -> None:
@@ -98,7 +110,7 @@ def test_after_an_interruption_only_whole_shards_of_the_same_plan_are_kept(tmp_p
     path.write_bytes(path.read_bytes()[:-1])
     folder.write("not-a-shard.arrow", b"")
     plan = [["train-00", "train-01"], ["somebody", "else"], ["train-20", "train-21"]]
-    assert shards.finished_units(folder, plan) == {0: good}
+    assert dict(shards.finished_units(folder, plan.__getitem__, len(plan))) == {0: good}
     assert folder.names() == [good.name]
     assert other_plan.name not in folder.names()
 

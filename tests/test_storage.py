@@ -30,7 +30,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, mon
         raise OSError("disk full")
 
     monkeypatch.setattr(folder, "_put", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"cannot be written .disk full.: make room.*the same command then continues"):
         folder.write("a", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert folder.read("a") == b"old"

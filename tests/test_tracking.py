@@ -1,4 +1,14 @@
+import importlib
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +17,8 @@ from mlflow import MlflowClient
 from flat_dist.config import Config, TrackingConfig, UserError, to_dict
 from flat_dist.data.storage import Folder
 from flat_dist.evaluation.consistency import Consistency
-from flat_dist.tracking.mlflow import MlflowTracker, database
+from flat_dist.tracking.mlflow import MlflowTracker, check, database, destination, tracked
+from flat_dist.tracking.pending import PENDING, Tracker, read_pending
 from flat_dist.tracking.table import Result, markdown
 
 IG = Consistency(0.53, dict(zip(range(1, 11), [0.5, 0.55, 0.6, 0.62, 0.654, 0.7, 0.8, 0.9, 1, 1], strict=True)), 100, 3)
@@ -19,7 +30,7 @@ def test_runs_are_nested_and_hold_config_metrics_and_artifacts(tmp_path: Path) -
     folder = Folder(tmp_path / "stage")
     folder.write("manifest.json", b"{}")
     for call in range(2):  # the second call goes on with the same runs
-        tracker = MlflowTracker(config, "mine", to_dict(config))
+        tracker = MlflowTracker(destination(config, "mine", to_dict(config)))
         tracker.metrics("flat", {"test/accuracy": 0.5 + call, "absent": None}, step=call)
         tracker.metrics(None, {"seconds": 1.0})
         tracker.artifacts("flat", folder, "shards/round-1")
@@ -45,7 +56,7 @@ def test_runs_are_nested_and_hold_config_metrics_and_artifacts(tmp_path: Path) -
 def test_a_server_that_is_away_is_one_sentence(tmp_path: Path) -> None:
     config = Config(storage=str(tmp_path), tracking=TrackingConfig(uri="http://127.0.0.1:9"))
     with pytest.raises(UserError, match=r"MLflow cannot be reached at http://127.0.0.1:9 .*--tracking.uri") as error:
-        MlflowTracker(config, "mine", to_dict(config))
+        MlflowTracker(destination(config, "mine", to_dict(config)))
     assert "\n" not in str(error.value)
 
 
@@ -70,7 +81,7 @@ def test_a_table_is_logged_once(tmp_path: Path) -> None:
     config = Config(storage=str(tmp_path))
     rows = [{"pair": "a", "tau": 0.5}, {"pair": "b", "tau": None}]
     for _ in range(2):
-        tracker = MlflowTracker(config, "mine", to_dict(config))
+        tracker = MlflowTracker(destination(config, "mine", to_dict(config)))
         tracker.table("flat", rows, "pairs/textfooler-ig.json")
         tracker.finish("FINISHED")
     client = MlflowClient(database(config.storage))
@@ -78,3 +89,125 @@ def test_a_table_is_logged_once(tmp_path: Path) -> None:
     table = Path(client.download_artifacts(run.info.run_id, "pairs/textfooler-ig.json"))
     assert json.loads(table.read_text()) == {"columns": ["pair", "tau"], "data": [["a", 0.5], ["b", None]]}
     assert "pairs/textfooler-ig.json" in run.data.tags["mlflow.loggedArtifacts"]  # by which the UI knows tables
+
+
+def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
+    config = Config(tracking=TrackingConfig(uri="http://me:hush@127.0.0.1:5000"))
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_PASSWORD") as error:
+        check(config)
+    assert "hush" not in str(error.value)
+
+
+def test_the_file_is_beside_a_local_storage_and_in_the_working_folder_for_an_object_store(tmp_path: Path) -> None:
+    assert database(str(tmp_path)) == database(f"file://{tmp_path}") == f"sqlite:///{tmp_path}/mlflow.db"
+    assert database("s3://bucket/x?region=us-east-1") == f"sqlite:///{Path.cwd()}/runs/mlflow.db"
+
+
+class Server:
+    """A tracking server on loopback that can go away and come back."""
+
+    def __init__(self, folder: Path):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self.uri = folder, f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                command, env=os.environ | quiet, stdout=log, stderr=log, start_new_session=True
+            )
+        while not self.answers():
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            time.sleep(0.1)
+
+    def answers(self) -> bool:
+        try:
+            return urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> None:
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+def test_what_a_server_is_away_for_is_kept_and_sent_when_it_is_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that ends without its server, one that is killed without it, and one that sees it come back."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "jobs")
+    report = importlib.import_module("report")
+    server, folder, said = Server(tmp_path), Folder(tmp_path / "run"), []  # type: Server, Folder, list[str]
+    config = Config(storage=str(tmp_path), tracking=TrackingConfig(uri=server.uri))
+    folder.write("results.json", b"[]")
+    history: dict[tuple[str, str], list[tuple[int, float]]] = {}
+
+    def log(tracker: Tracker, child: str, step: int) -> None:
+        tracker.metrics(child, {"loss": step / 4, "absent": None}, step)
+        history.setdefault((child, "loss"), []).append((step, step / 4))
+
+    def run(work: Callable[[Tracker], None]) -> None:
+        with tracked(config, "mine", to_dict(config), folder, said.append) as tracker:
+            work(tracker)
+
+    def ends_without(tracker: Tracker) -> None:
+        log(tracker, "base", 0)
+        server.stop()
+        log(tracker, "base", 1)
+        log(tracker, "flat", 1)  # whose run the server never made
+        tracker.table("flat", [{"pair": "a"}], "pairs/ig.json")
+        tracker.artifact("flat", folder, "results.json", "run")
+
+    def is_killed(tracker: Tracker) -> None:
+        log(tracker, "flat", 2)
+        server.stop()
+        log(tracker, "flat", 3)
+        raise KeyboardInterrupt  # the file is then as SIGKILL leaves it, but for the status
+
+    def sees_it_come_back(tracker: Tracker) -> None:
+        server.stop()
+        log(tracker, "flat", 4)
+        server.start()
+        tracker.tried = float("-inf")  # type: ignore[attr-defined]  # as if it had been a while
+        log(tracker, "flat", 5)
+        assert not folder.exists(PENDING)
+
+    try:
+        server.start()
+        run(ends_without)
+        assert "numbers" in said[0] or PENDING in said[0]
+        assert f"python jobs/report.py --run {folder.uri} --resend" in said[-1]
+        assert [operation.kind for operation in read_pending(folder)[1]] == [
+            "metrics", "metrics", "table", "artifact", "finish"
+        ]  # fmt: skip
+        with pytest.raises(UserError, match="MLflow cannot be reached at"):
+            report.resend(folder, None)
+        server.start()
+        command = [sys.executable, str(report.__file__), "--run", folder.uri, "--resend"]
+        sent = subprocess.run(command, capture_output=True, text=True)
+        assert f"5 operations sent to {server.uri}" in sent.stdout, sent.stderr
+        report.resend(folder, None)
+        assert "it has everything" in capsys.readouterr().out
+        with pytest.raises(KeyboardInterrupt):
+            run(is_killed)
+        server.start()
+        run(sees_it_come_back)
+        client = MlflowClient(server.uri)
+        runs = {run.info.run_name: run for run in client.search_runs(["1"])}
+        assert sorted(runs) == ["base-mine", "flat-mine", "mine"]
+        assert all(run.info.status == "FINISHED" for run in runs.values())
+        for (child, name), expected in history.items():
+            found = client.get_metric_history(runs[f"{child}-mine"].info.run_id, name)
+            assert [(metric.step, metric.value) for metric in found] == expected
+        assert client.list_artifacts(runs["flat-mine"].info.run_id, "run")[0].path == "run/results.json"
+        assert client.list_artifacts(runs["flat-mine"].info.run_id, "pairs")
+    finally:
+        server.stop()

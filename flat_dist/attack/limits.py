@@ -32,9 +32,9 @@ PER_UNIT = 4
 """Examples of a unit of work for each that is under attack at the same time: batches run empty only at its end."""
 
 
-def resolve(config: AttackConfig, transformer: bool) -> Limits:
+def resolve(config: AttackConfig, transformer: bool, device: str = "") -> Limits:
     """The limits that a configuration asks for, with the defaults of device and victim where it leaves them open."""
-    default = DEFAULTS[config.device]["transformer" if transformer else "words"]
+    default = DEFAULTS[device or config.device]["transformer" if transformer else "words"]
     return Limits(
         concurrent=config.concurrent or default.concurrent,
         batch_size=config.batch_size or default.batch_size,

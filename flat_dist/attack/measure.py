@@ -23,11 +23,12 @@ from textattack.constraints.semantics.sentence_encoders import UniversalSentence
 from flat_dist.assets import Assets
 from flat_dist.attack import recipes
 from flat_dist.attack.accelerate import accelerate
+from flat_dist.attack.job import AttackJob
 from flat_dist.attack.limits import PER_UNIT, Limits
 from flat_dist.attack.profile import Profile
 from flat_dist.attack.recipes import Linguistics
 from flat_dist.attack.records import attack_examples
-from flat_dist.attack.session import AttackJob, AttackSession
+from flat_dist.attack.session import AttackSession
 from flat_dist.attack.victim import Victim
 from flat_dist.data.shards import Example, Record
 from flat_dist.memory import keep_freed_memory

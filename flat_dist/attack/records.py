@@ -92,24 +92,25 @@ def _seed_everything(seed: int) -> None:
 
 
 def to_rows(records: Sequence[Record], victim: Checkpoint, round_number: int, metadata: Mapping[str, Any]) -> pa.Table:
-    """A shard's table: every text predicted again, in one batch, and success decided by that prediction.
+    """A shard's table: texts predicted again, all in one batch, and success decided by that prediction.
 
     One canonical batch makes the scores independent of how the attacks were batched; an attack's own claim of success
-    is not trusted.
+    is not trusted. What could not be attacked is not predicted either, and has no scores: the victim may be why.
     """
-    size = max(len(records), 1)
-    original, perturbed = (
-        victim.probabilities([getattr(record, name) for record in records], batch_size=size)
-        for name in ("original_text", "perturbed_text")
-    )
-    wrong = (perturbed.argmax(1) != torch.tensor([record.label for record in records], dtype=torch.int64)).tolist()
-    judged = [_judge(record, is_wrong) for record, is_wrong in zip(records, wrong, strict=True)]
-    return to_table(judged, original.tolist(), perturbed.tolist(), round_number, metadata)
+    answered = [number for number, record in enumerate(records) if record.status != "error"]
+    scores: dict[str, list[list[float] | None]] = {}
+    for name in ("original_text", "perturbed_text"):
+        texts = [getattr(records[number], name) for number in answered]
+        found = victim.probabilities(texts, batch_size=max(len(texts), 1)).tolist()
+        by_number = dict(zip(answered, found, strict=True))
+        scores[name] = [by_number.get(number) for number in range(len(records))]
+    judged = [_judge(*pair) for pair in zip(records, scores["perturbed_text"], strict=True)]
+    return to_table(judged, scores["original_text"], scores["perturbed_text"], round_number, metadata)
 
 
-def _judge(record: Record, is_wrong: bool) -> Record:
-    if record.status in ("skipped", "error"):
+def _judge(record: Record, perturbed_scores: Sequence[float] | None) -> Record:
+    if perturbed_scores is None or record.status == "skipped":
         return record
-    if is_wrong:
+    if int(np.argmax(perturbed_scores)) != record.label:
         return replace(record, status="successful")
     return replace(record, status="failed") if record.status == "successful" else record

@@ -1,6 +1,6 @@
 """A checkpoint as a TextAttack model: texts to class probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from textattack.models.wrappers import ModelWrapper
@@ -9,15 +9,22 @@ from flat_dist.models.checkpoint import Checkpoint
 
 
 class Victim(ModelWrapper):
-    """Probabilities (N, C) of texts, with dropout and mask sampling off (the released code attacks in train mode)."""
+    """Probabilities (N, C) of texts, with dropout and mask sampling off (the released code attacks in train mode).
 
-    def __init__(self, checkpoint: Checkpoint):
-        self.checkpoint = checkpoint
+    Args:
+        checkpoint: what is attacked.
+        answered: called after each answer.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, answered: Callable[[], None] = lambda: None):
+        self.checkpoint, self.answered = checkpoint, answered
         self.model = checkpoint.model
 
     def __call__(self, text_input_list: Sequence[str], **_: object) -> torch.Tensor:
         """Class probabilities of texts."""
-        return self.checkpoint.probabilities(text_input_list)
+        probabilities_NC = self.checkpoint.probabilities(text_input_list)
+        self.answered()
+        return probabilities_NC
 
     def encode(self, text: str) -> tuple[int, ...]:
         """What the model sees of a text."""
@@ -25,4 +32,6 @@ class Victim(ModelWrapper):
 
     def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int) -> torch.Tensor:
         """Class probabilities of encoded texts."""
-        return self.checkpoint.predict(ids, batch_size)
+        probabilities_NC = self.checkpoint.predict(ids, batch_size)
+        self.answered()
+        return probabilities_NC

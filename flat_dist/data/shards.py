@@ -6,12 +6,13 @@ any other record. Readers trust only shards that the manifest lists.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
+from flat_dist.config import UserError
 from flat_dist.data.storage import Folder
 from flat_dist.data.tables import from_bytes, sha256, to_bytes
 
@@ -19,6 +20,8 @@ FORMAT = "flat_dist.shard/1"
 MANIFEST = "manifest.json"
 STATUSES = ("successful", "failed", "skipped", "timeout", "error")
 """Attack broke the model; model withstood; already wrong before; over its limit; could not be attacked."""
+
+AGAIN = "the command that made it, started again, makes it whole"
 
 SWAP = pa.struct([("index", pa.int32()), ("original", pa.string()), ("substitute", pa.string())])
 
@@ -84,12 +87,12 @@ class ShardInfo:
 
 def to_table(
     records: Sequence[Record],
-    original_scores: Sequence[Sequence[float]],
-    perturbed_scores: Sequence[Sequence[float]],
+    original_scores: Sequence[Sequence[float] | None],
+    perturbed_scores: Sequence[Sequence[float] | None],
     round_number: int,
     metadata: Mapping[str, Any],
 ) -> pa.Table:
-    """Records and their scores, each (N, C), as a table of `SCHEMA` with `metadata` in its schema."""
+    """Records and their scores (N, C), None where not known, as a table of `SCHEMA` with `metadata` in its schema."""
     rows = [asdict(record) for record in records]
     columns: dict[str, Any] = (
         {name: [row[name] for row in rows] for name in rows[0]} if rows else {name: [] for name in SCHEMA.names}
@@ -122,38 +125,26 @@ def count_statuses(table: pa.Table) -> dict[str, int]:
     return {status: counted[status] for status in STATUSES if counted[status]}
 
 
-def read_shard(folder: Folder, info: ShardInfo) -> pa.Table:
-    """The table of a shard.
-
-    Raises:
-        ValueError: the file is missing, or its content is not what the manifest says.
-    """
-    try:
-        data = folder.read(info.name)
-    except FileNotFoundError as error:
-        raise ValueError(f"shard {info.name} is missing from {folder.uri}") from error
-    if sha256(data) != info.sha256:
-        raise ValueError(f"shard {info.name} in {folder.uri} is damaged: its sha256 is not the manifest's")
-    return from_bytes(data)
-
-
-def finished_units(folder: Folder, units: Sequence[Sequence[str]]) -> dict[int, ShardInfo]:
-    """Whole shards that an interrupted job left, by unit; `units` holds each unit's example ids.
+def finished_units(folder: Folder, ids: Callable[[int], Sequence[str]], count: int) -> Iterator[tuple[int, ShardInfo]]:
+    """Whole shards that an interrupted job left, with the numbers of their units.
 
     A file whose bytes do not hash to its name, or that holds other examples than its unit, is removed.
+
+    Args:
+        folder: of the shards.
+        ids: example ids of a unit.
+        count: how many units there are.
     """
-    finished = {}
-    for name in (name for name in folder.names() if name.endswith(".arrow")):
-        data = folder.read(name)
+    names = [name for name in folder.names() if name.endswith(".arrow")]
+    for name, data in zip(names, folder.read_many(names), strict=True):
         digest = sha256(data)
         unit, _, written = name.removesuffix(".arrow").partition("-")
-        if unit.isdigit() and int(unit) < len(units) and written == digest[:16]:
+        if unit.isdigit() and int(unit) < count and written == digest[:16]:
             table = from_bytes(data)
-            if table["example_id"].to_pylist() == list(units[int(unit)]):
-                finished[int(unit)] = ShardInfo(name, table.num_rows, digest, count_statuses(table))
+            if table["example_id"].to_pylist() == ids(int(unit)):
+                yield int(unit), ShardInfo(name, table.num_rows, digest, count_statuses(table))
                 continue
         folder.delete(name)
-    return finished
 
 
 def write_manifest(
@@ -176,18 +167,47 @@ def write_manifest(
 
 
 def read_manifest(folder: Folder) -> dict[str, Any] | None:
-    """The manifest; None while the stage is not finished."""
-    return folder.read_json(MANIFEST) if folder.exists(MANIFEST) else None
+    """The manifest; None while the stage is not finished, or if the file is damaged."""
+    try:
+        manifest: dict[str, Any] = folder.read_json(MANIFEST)
+    except (FileNotFoundError, ValueError):
+        return None
+    return manifest
+
+
+def whole(folder: Folder, manifest: Mapping[str, Any]) -> bool:
+    """Whether every shard of a manifest is there, with the bytes that it had."""
+    listed = [ShardInfo(**shard) for shard in manifest["shards"]]
+    try:
+        contents = folder.read_many([info.name for info in listed])
+        return all(sha256(data) == info.sha256 for info, data in zip(listed, contents, strict=True))
+    except FileNotFoundError:
+        return False
 
 
 def read_shards(folder: Folder) -> pa.Table:
     """All rows of a finished attack stage, in the order of its plan.
 
     Raises:
-        ValueError: the stage is not finished, or a shard is missing or damaged.
+        UserError: the stage is not finished, or a shard is missing or damaged.
     """
     manifest = read_manifest(folder)
     if manifest is None:
-        raise ValueError(f"{folder.uri} has no {MANIFEST}: the attack that writes it has not finished")
-    tables = [read_shard(folder, ShardInfo(**shard)) for shard in manifest["shards"]]
+        raise UserError(f"{folder.uri} has no {MANIFEST}: the attack that writes it has not finished")
+    listed = [ShardInfo(**shard) for shard in manifest["shards"]]
+    contents = _contents(folder, listed)
+    tables = [_table(folder, *shard) for shard in zip(listed, contents, strict=True)]
     return pa.concat_tables([table.replace_schema_metadata(None) for table in tables] or [SCHEMA.empty_table()])
+
+
+def _contents(folder: Folder, listed: Sequence[ShardInfo]) -> Iterator[bytes]:
+    try:
+        yield from folder.read_many([info.name for info in listed])
+    except FileNotFoundError as error:
+        raise UserError(f"a shard is missing from {folder.uri}: {error}; {AGAIN}") from error
+
+
+def _table(folder: Folder, info: ShardInfo, data: bytes) -> pa.Table:
+    if sha256(data) != info.sha256:
+        raise UserError(f"shard {info.name} in {folder.uri} is damaged: its sha256 is not the manifest's; {AGAIN}")
+    return from_bytes(data)

@@ -4,99 +4,96 @@ Runs are addressed by id through `MlflowClient`, so that nothing depends on whic
 """
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flat_dist.config import Config, UserError
 from flat_dist.data.storage import Folder
+from flat_dist.tracking.pending import Destination, Kept, NoTracker, Operation, Tracker
+
+LOCAL = "runs"
+"""Where the SQLite file is if the storage is an object store, which cannot hold one."""
 
 
 def database(storage: str) -> str:
     """URI of the SQLite file that runs are logged to when no server is named."""
-    return f"sqlite:///{Path(storage).absolute() / 'mlflow.db'}"
+    return f"sqlite:///{_beside(storage) / 'mlflow.db'}"
 
 
-class Tracker(ABC):
-    """A parent run, with a child run for each kind of training."""
-
-    @abstractmethod
-    def metrics(self, child: str | None, values: Mapping[str, float | None], step: int = 0) -> None:
-        """Log numbers to a child run, or to the parent when `child` is None; None values are left out."""
-
-    @abstractmethod
-    def artifacts(self, child: str | None, folder: Folder, path: str) -> None:
-        """Log the files of a folder, under `path`, to a child run, or to the parent when `child` is None."""
-
-    @abstractmethod
-    def table(self, child: str | None, rows: Sequence[Mapping[str, Any]], path: str) -> None:
-        """Log rows as a table that the UI shows and filters, unless it is there already."""
-
-    @abstractmethod
-    def finish(self, status: str) -> None:
-        """End all runs: FINISHED, FAILED or KILLED."""
+def _beside(storage: str) -> Path:
+    return (Folder(storage).local or Path(LOCAL)).absolute()
 
 
-class NoTracker(Tracker):
-    """Logs nothing."""
+def check(config: Config) -> None:
+    """Raise UserError if the address of the tracking server holds a password, which would be printed and stored."""
+    if config.tracking.uri and urlsplit(config.tracking.uri).password:
+        raise UserError(
+            "--tracking.uri holds a password: leave it out, and set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        )
 
-    def metrics(self, child: str | None, values: Mapping[str, float | None], step: int = 0) -> None:
-        """Nothing."""
 
-    def artifacts(self, child: str | None, folder: Folder, path: str) -> None:
-        """Nothing."""
+def destination(config: Config, run_name: str, parameters: Mapping[str, Any]) -> Destination:
+    """Where a run is logged.
 
-    def table(self, child: str | None, rows: Sequence[Mapping[str, Any]], path: str) -> None:
-        """Nothing."""
-
-    def finish(self, status: str) -> None:
-        """Nothing."""
+    Args:
+        config: where to log, and what the run is on.
+        run_name: name of the parent run.
+        parameters: what the results depend on.
+    """
+    check(config)
+    own = config.tracking.uri is None
+    return Destination(
+        uri=config.tracking.uri or database(config.storage),
+        experiment=config.tracking.experiment,
+        artifacts=(_beside(config.storage) / "mlartifacts").as_uri() if own else None,
+        run_name=run_name,
+        parameters=_flat(parameters),
+        hardware=config.hardware,
+    )
 
 
 class MlflowTracker(Tracker):
     """Logs to MLflow. A run that is started again under its name goes on where it was.
 
     Args:
-        config: where to log, and what the run is on.
-        run_name: name of the parent run.
-        parameters: what the results depend on; MLflow refuses a run that comes again with other ones.
+        where: the server, and the run; MLflow refuses a run that comes again with other parameters.
 
     Raises:
         UserError: the tracking server cannot be reached.
     """
 
-    def __init__(self, config: Config, run_name: str, parameters: Mapping[str, Any]):
-        uri = config.tracking.uri or database(config.storage)
-        artifacts = None if config.tracking.uri else (Path(config.storage).absolute() / "mlartifacts").as_uri()
+    def __init__(self, where: Destination):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-        if uri.startswith("http"):  # say soon that a server is away, instead of trying for minutes
+        if where.uri.startswith("http"):  # say soon that a server is away, instead of trying for minutes
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
             os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 
-        self.client = MlflowClient(tracking_uri=uri)
+        self.client = MlflowClient(tracking_uri=where.uri)
         try:
-            experiment = self.client.get_experiment_by_name(config.tracking.experiment)
+            experiment = self.client.get_experiment_by_name(where.experiment)
             self.experiment = (
                 experiment.experiment_id
                 if experiment
-                else self.client.create_experiment(config.tracking.experiment, artifact_location=artifacts)
+                else self.client.create_experiment(where.experiment, artifact_location=where.artifacts)
             )
         except MlflowException as error:
             raise UserError(
-                f"MLflow cannot be reached at {uri} ({str(error).splitlines()[0]}): start it, name another with "
+                f"MLflow cannot be reached at {where.uri} ({str(error).splitlines()[0]}): start it, name another with "
                 "--tracking.uri, or run with --tracking.no-enabled"
             ) from error
-        self.parent = self._start(run_name, {"mlflow.user": "flat_dist"})
-        for key, value in _flat(parameters).items():
+        self.parent = self._start(where.run_name, {"mlflow.user": "flat_dist"})
+        for key, value in where.parameters.items():
             self.client.log_param(self.parent, key, value)
-        self.client.set_tag(self.parent, "hardware", config.hardware)
+        self.client.set_tag(self.parent, "hardware", where.hardware)
         self.children: dict[str, str] = {}
-        self.run_name = run_name
+        self.run_name = where.run_name
 
     def _start(self, name: str, tags: Mapping[str, str]) -> str:
         known = self.client.search_runs(
@@ -116,37 +113,49 @@ class MlflowTracker(Tracker):
             self.client.log_param(self.children[kind], "kind", kind)
         return self.children[kind]
 
-    def metrics(self, child: str | None, values: Mapping[str, float | None], step: int = 0) -> None:
-        """Log numbers to a child run, or to the parent when `child` is None; None values are left out."""
-        for name, value in values.items():
-            if value is not None:
-                self.client.log_metric(self._run(child), name, value, step=step)
+    def log(self, operation: Operation) -> None:
+        """Carry out an operation; one that was carried out already changes nothing."""
+        getattr(self, f"_log_{operation.kind}")(self._run(operation.child), **operation.arguments)
 
-    def artifacts(self, child: str | None, folder: Folder, path: str) -> None:
-        """Log the files of a folder, under `path`, to a child run, or to the parent when `child` is None."""
-        with folder.as_directory() as directory:
-            self.client.log_artifacts(self._run(child), str(directory), path)
+    def _log_metrics(self, run: str, values: Mapping[str, float], step: int, timestamp: int) -> None:
+        from mlflow.entities import Metric
 
-    def table(self, child: str | None, rows: Sequence[Mapping[str, Any]], path: str) -> None:
-        """Log rows as a table that the UI shows and filters, unless it is there already."""
-        run, folder = self._run(child), path.rpartition("/")[0]
+        # The store knows a metric by its time, too, and takes none twice.
+        self.client.log_batch(run, [Metric(name, value, timestamp, step) for name, value in values.items()])
+
+    def _log_artifacts(self, run: str, folder: str, path: str) -> None:
+        with Folder(folder).as_directory() as directory:
+            self.client.log_artifacts(run, str(directory), path)
+
+    def _log_artifact(self, run: str, folder: str, name: str, path: str) -> None:
+        self.client.log_text(run, Folder(folder).read(name).decode(), f"{path}/{name}")
+
+    def _log_table(self, run: str, rows: Sequence[Mapping[str, Any]], path: str) -> None:
+        folder = path.rpartition("/")[0]
         if rows and path not in (file.path for file in self.client.list_artifacts(run, folder)):
             self.client.log_table(run, {name: [row[name] for row in rows] for name in rows[0]}, path)
 
-    def finish(self, status: str) -> None:
-        """End all runs: FINISHED, FAILED or KILLED."""
-        for run in (*self.children.values(), self.parent):
-            self.client.set_terminated(run, status)
+    def _log_finish(self, run: str, status: str) -> None:
+        for one in (*self.children.values(), run):
+            self.client.set_terminated(one, status)
 
 
 @contextmanager
-def tracked(config: Config, run_name: str, parameters: Mapping[str, Any]) -> Iterator[Tracker]:
+def tracked(
+    config: Config, run_name: str, parameters: Mapping[str, Any], folder: Folder, say: Callable[[str], None]
+) -> Iterator[Tracker]:
     """A tracker that ends its runs with the status that the block ended with.
 
+    What the server does not take is kept in the run's folder, and sent when it is back.
+
     Raises:
-        UserError: the tracking server cannot be reached.
+        UserError: the tracking server cannot be reached at the start.
     """
-    tracker = MlflowTracker(config, run_name, parameters) if config.tracking.enabled else NoTracker()
+    if not config.tracking.enabled:
+        yield NoTracker()
+        return
+    where = destination(config, run_name, parameters)
+    tracker = Kept(MlflowTracker(where), where, folder, say)
     status = "KILLED"
     try:
         yield tracker

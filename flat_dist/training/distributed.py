@@ -3,6 +3,7 @@
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,8 @@ import torch
 from ray.train import CheckpointConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from flat_dist import hardware
-from flat_dist.config import Config, TrainingConfig, UserError, from_dict
+from flat_dist import hardware, room
+from flat_dist.config import Config, TrainingConfig, from_dict
 from flat_dist.data.batches import Encoder, encode_adversarial, encode_clean
 from flat_dist.data.shards import read_shards
 from flat_dist.data.storage import Folder
@@ -44,8 +45,8 @@ PROGRESS = "progress.json"
 PROGRESS_SECONDS = 3.0
 """How often it is written."""
 
-WATCH_SECONDS = 1.0
-"""How often the driver looks for a new epoch."""
+WATCH_SECONDS, REMOTE_WATCH_SECONDS = 1.0, 5.0
+"""How often the driver looks for a new epoch, on this machine and on an object store."""
 
 
 @dataclass(frozen=True)
@@ -68,23 +69,19 @@ class TrainingJob:
     learning_rate: float
 
 
-def places(config: TrainingConfig) -> int:
-    """How many stages the cluster can train at once.
+def places(config: TrainingConfig, say: Callable[[str], None]) -> int:
+    """How many stages the cluster can train at once; one that grows is waited for until that is one.
 
     Raises:
         UserError: not even one.
     """
-    total = ray.cluster_resources()
-    wanted = {"CPU": config.workers * config.cpus_per_worker}
+    wanted = {"CPU": float(config.workers * config.cpus_per_worker)}
     if config.device == "cuda":
-        wanted["GPU"] = config.workers
-    for name, amount in wanted.items():
-        if total.get(name, 0) < amount:
-            raise UserError(
-                f"--training.workers {config.workers} with --training.cpus_per_worker {config.cpus_per_worker} need "
-                f"{amount} {name}s, but this Ray cluster has {total.get(name, 0):g}: lower them, or add nodes"
-            )
-    return min(int(total[name]) // amount for name, amount in wanted.items())
+        wanted["GPU"] = float(config.workers)
+    purpose = f"training (--training.workers {config.workers}, --training.cpus_per_worker {config.cpus_per_worker})"
+    room.await_room(wanted, purpose, say)
+    total = ray.cluster_resources()
+    return min(int(total[name] // amount) for name, amount in wanted.items())
 
 
 def load_data(job: TrainingJob, config: Config, encoder: Encoder) -> TrainingData:
@@ -131,9 +128,7 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
             use_gpu=config.training.device == "cuda",
             resources_per_worker={"CPU": config.training.cpus_per_worker},
         ),
-        run_config=RunConfig(
-            name=run_name, storage_path=storage.uri, checkpoint_config=CheckpointConfig(num_to_keep=1)
-        ),
+        run_config=_run_config(run_name, storage),
     )
     finished = threading.Event()
     watcher = threading.Thread(target=_watch, args=(output, bar, finished), daemon=True)
@@ -145,8 +140,15 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
         watcher.join()
 
 
+def _run_config(name: str, storage: Folder) -> RunConfig:
+    files, path = storage.remote or (None, str(storage.local))
+    return RunConfig(
+        name=name, storage_path=path, storage_filesystem=files, checkpoint_config=CheckpointConfig(num_to_keep=1)
+    )
+
+
 def _watch(output: Folder, bar: Bar, finished: threading.Event) -> None:
-    while not finished.wait(WATCH_SECONDS):
+    while not finished.wait(WATCH_SECONDS if output.local else REMOTE_WATCH_SECONDS):
         _show(output, bar)
     _show(output, bar)
 

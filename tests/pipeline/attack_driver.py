@@ -9,18 +9,18 @@ import pyarrow.parquet as pq
 
 from flat_dist import cluster
 from flat_dist.attack import pool
+from flat_dist.attack.job import AttackJob
 from flat_dist.attack.limits import resolve
-from flat_dist.attack.session import AttackJob
 from flat_dist.config import AttackConfig
 from flat_dist.data.shards import Example, Record
 from flat_dist.progress import Display
 
 
-def stage(victim: str, output: str, examples: pa.Table, recipe: str = "pwws") -> pool.Stage:
+def stage(victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.0) -> pool.Stage:
     """The stage that the tests run."""
-    identity = {"recipe": recipe, "seed": 3}
-    limits = resolve(AttackConfig(device="cpu"), transformer=False)
-    job = AttackJob(recipe, victim, "counterfit", output, 1, 3, "cpu", limits, unit_size=4, identity=identity)
+    identity = {"recipe": "pwws", "seed": 3}
+    limits = {"cpu": resolve(AttackConfig(device="cpu"), transformer=False)}
+    job = AttackJob("pwws", victim, "counterfit", output, 1, 3, "cpu", limits, 4, identity, stall_seconds)
     return pool.Stage("attack", job, examples)
 
 
@@ -32,7 +32,7 @@ class SlowWorker(pool.AttackWorker):
         attack = self.session.attack
 
         def attack_slowly(job: AttackJob, examples: Sequence[Example]) -> list[Record]:
-            time.sleep(0.5 * len(examples))
+            time.sleep(0.3 * len(examples))
             return attack(job, examples)
 
         self.session.attack = attack_slowly
@@ -42,4 +42,4 @@ if __name__ == "__main__":
     victim, output, examples, workers = sys.argv[1:]
     with cluster.connected(cpus=2), Display() as display:
         stages = [stage(victim, output, pq.read_table(examples))]
-        pool.generate(stages, AttackConfig(workers=int(workers)), display, SlowWorker)
+        pool.generate(stages, AttackConfig(workers=int(workers), device="cpu"), display, SlowWorker)

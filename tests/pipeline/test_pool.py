@@ -1,9 +1,12 @@
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flat_dist.attack import pool
-from flat_dist.attack.session import AttackJob
+from flat_dist.attack.job import AttackJob
 from flat_dist.config import AttackConfig, UserError
 from flat_dist.data import shards
 from flat_dist.data.storage import Folder
@@ -28,30 +31,37 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def generate(
-    victim: Folder, output: Path, examples: pa.Table, workers: int, worker: type = pool.AttackWorker
+    victim: Folder,
+    output: Path,
+    examples: pa.Table,
+    workers: int,
+    worker: type = pool.AttackWorker,
+    stall_seconds: float = 0.0,
+    max_failures: float = 0.0,
 ) -> dict[str, str]:
-    stage = attack_driver.stage(victim.uri, str(output), examples)
-    with Display(quiet=True) as display:
-        pool.generate([stage], AttackConfig(workers=workers), display, worker)
+    stage = attack_driver.stage(victim.uri, str(output), examples, stall_seconds)
+    with Display() as display:
+        pool.generate([stage], AttackConfig(workers=workers, device="cpu", max_failures=max_failures), display, worker)
     return hashes(output)
 
 
 class Mortal(pool.AttackWorker):
-    """Looks at each example before it attacks it, and may end its process."""
+    """Its victim looks at each text before it answers, and may end the process."""
 
-    def perhaps_die(self, example: shards.Example) -> None:
+    def perhaps_die(self, text: str) -> None:
         raise NotImplementedError
 
     def __init__(self) -> None:
         super().__init__()
-        attack = self.session.attack
+        from flat_dist.attack.victim import Victim
 
-        def attack_or_die(job: AttackJob, examples: Sequence[shards.Example]) -> list[shards.Record]:
-            for example in examples:
-                self.perhaps_die(example)
-            return attack(job, examples)
+        encode = Victim.encode
 
-        self.session.attack = attack_or_die
+        def encode_or_die(victim: Victim, text: str) -> tuple[int, ...]:
+            self.perhaps_die(text)
+            return encode(victim, text)
+
+        Victim.encode = encode_or_die
 
 
 @pytest.fixture(scope="module")
@@ -131,35 +141,106 @@ def test_a_worker_killed_in_mid_shard_is_replaced(
 ) -> None:
     flag = tmp_path / "killed"
 
-    class DiesOnce(Mortal):
-        def perhaps_die(self, example: shards.Example) -> None:
+    class KilledOnce(Mortal):
+        def perhaps_die(self, text: str) -> None:
             if not flag.exists():
                 flag.touch()
-                os._exit(1)
+                os.kill(os.getpid(), signal.SIGKILL)
 
-    assert generate(victim, tmp_path / "stage", examples, 1, worker=DiesOnce) == undisturbed[1]
+    assert generate(victim, tmp_path / "stage", examples, 1, worker=KilledOnce) == undisturbed[1]
     manifest = shards.read_manifest(Folder(tmp_path / "stage"))
     assert manifest is not None
     assert manifest["timings"]["restarts"] == 1
 
 
-def test_an_example_that_kills_every_worker_is_set_aside(
-    undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, tmp_path: Path
+def test_examples_that_end_or_hang_every_worker_are_set_aside(
+    undisturbed: tuple[Path, dict[str, str]],
+    victim: Folder,
+    examples: pa.Table,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    poison = examples["example_id"].to_pylist()[6]
+    ids, texts = (examples[name].to_pylist() for name in ("example_id", "text"))
+    ends, hangs = ids[5], ids[6]  # of one unit
 
     class DiesOfPoison(Mortal):
-        def perhaps_die(self, example: shards.Example) -> None:
-            if example.example_id == poison:
+        def perhaps_die(self, text: str) -> None:
+            if text == texts[5]:
                 os._exit(1)
+            if text == texts[6]:
+                time.sleep(600)
 
-    generate(victim, tmp_path, examples, workers=1, worker=DiesOfPoison)
+    generate(victim, tmp_path, examples, 2, worker=DiesOfPoison, stall_seconds=3.0, max_failures=0.1)
     rows = {row["example_id"]: row for row in shards.read_shards(Folder(tmp_path)).to_pylist()}
-    assert rows[poison]["status"] == "error"
-    assert "ended its worker process 2 times" in rows[poison]["error"]
+    for poison, cause in ((ends, "ended its worker process, 2 times alone"), (hangs, "made no progress for 3 s")):
+        assert rows[poison]["status"] == "error"
+        assert cause in rows[poison]["error"]
+        assert rows[poison]["original_scores"] is rows[poison]["perturbed_scores"] is None
     for row in shards.read_shards(Folder(undisturbed[0])).to_pylist():
-        if row["example_id"] != poison:
+        if row["example_id"] not in (ends, hangs):
             assert rows[row["example_id"]] == row
+    assert "attack: 2 of 22 examples could not be attacked" in capsys.readouterr().err
+
+
+def test_more_errors_than_allowed_end_the_run_and_lose_nothing(
+    local_ray: None, victim: Folder, examples: pa.Table, tmp_path: Path
+) -> None:
+    few = examples.slice(0, 8)
+    first = few["example_id"][0].as_py()
+
+    class Unable(pool.AttackWorker):
+        def __init__(self) -> None:
+            super().__init__()
+            attack = self.session.attack
+
+            def attack_or_fail(job: AttackJob, examples: Sequence[shards.Example]) -> list[shards.Record]:
+                return [
+                    replace(record, status="error", error="OSError: no") if record.example_id == first else record
+                    for record in attack(job, examples)
+                ]
+
+            self.session.attack = attack_or_fail
+
+    with pytest.raises(UserError, match=r"1 of 8 examples could not be attacked.*--attack.max_failures 0.1 allows"):
+        generate(victim, tmp_path, few, 1, worker=Unable, max_failures=0.1)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.arrow")}
+    assert written
+    found = generate(victim, tmp_path, few, 1, worker=pool.AttackWorker, max_failures=0.125)
+    assert {path.name for path in written} <= found.keys()
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def shorten(folder: Path, first: Path, second: Path) -> None:
+    first.write_bytes(first.read_bytes()[:-9])
+    data = second.read_bytes()
+    second.write_bytes(data[:99] + bytes([data[99] ^ 1]) + data[100:])
+
+
+def lose_manifest(folder: Path, first: Path, second: Path) -> None:
+    (folder / shards.MANIFEST).unlink()
+
+
+def lose_shard(folder: Path, first: Path, second: Path) -> None:
+    second.unlink()
+
+
+@pytest.mark.parametrize("damage", [shorten, lose_manifest, lose_shard])
+def test_what_is_damaged_is_made_again_and_nothing_else(
+    damage: Callable[[Path, Path, Path], None],
+    undisturbed: tuple[Path, dict[str, str]],
+    victim: Folder,
+    examples: pa.Table,
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "stage"
+    shutil.copytree(undisturbed[0], output)
+    paths = sorted(output.glob("*.arrow"))
+    damage(output, paths[1], paths[3])
+    before = {path: path.stat().st_mtime_ns for path in paths if path.exists()}
+    assert generate(victim, output, examples, workers=1) == undisturbed[1]
+    again = {path for path in paths if path.stat().st_mtime_ns != before.get(path)}
+    assert again == {shorten: {paths[1], paths[3]}, lose_manifest: set(), lose_shard: {paths[3]}}[damage]
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths} == undisturbed[1]
 
 
 class Broken(pool.AttackWorker):
@@ -182,6 +263,9 @@ def test_a_victim_that_is_not_there_is_an_error_and_not_a_shard(
     assert not list(tmp_path.glob("stage/*.arrow"))
 
 
-def test_a_gpu_that_the_cluster_does_not_have_is_refused(local_ray: None) -> None:
-    with pytest.raises(UserError, match="this Ray cluster has no GPU"):
-        pool.placement(AttackConfig(gpus_per_worker=0.5))
+def test_a_gpu_that_the_cluster_does_not_have_is_refused(
+    local_ray: None, victim: Folder, examples: pa.Table, tmp_path: Path
+) -> None:
+    stage = attack_driver.stage(victim.uri, str(tmp_path), examples)
+    with Display(quiet=True) as display, pytest.raises(UserError, match="GPU"):
+        pool.generate([stage], AttackConfig(gpus_per_worker=0.5, device="cpu"), display)

@@ -1,0 +1,144 @@
+"""What is logged, as plain operations, and those of them that a server was not there to take.
+
+Operations that could not be sent are kept in order in the run's folder, and sent before any later one. Each may be sent
+twice without harm, so that a crash between the sending and the forgetting does none.
+"""
+
+import contextlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flat_dist.config import UserError
+from flat_dist.data.storage import Folder
+
+PENDING = "tracking-pending.json"
+"""In the run's folder: where it is logged, and the operations that were not sent."""
+
+RETRY_SECONDS = 30.0
+"""A server that was away is tried again this often at most."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A server, and the run that is logged there."""
+
+    uri: str
+    experiment: str
+    artifacts: str | None
+    """Where a new experiment's files go; None: the server knows."""
+    run_name: str
+    parameters: Mapping[str, Any]
+    """What the results depend on, by dotted name."""
+    hardware: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something to log to the parent run (no child), or to the child run of a kind of training."""
+
+    kind: str
+    """metrics, artifact, artifacts, table or finish."""
+    child: str | None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values."""
+
+
+class Tracker(ABC):
+    """A parent run, with a child run for each kind of training."""
+
+    @abstractmethod
+    def log(self, operation: Operation) -> None:
+        """Carry out an operation."""
+
+    def metrics(self, child: str | None, values: Mapping[str, float | None], step: int = 0) -> None:
+        """Log numbers to a child run, or to the parent when `child` is None; None values are left out."""
+        known = {name: float(value) for name, value in values.items() if value is not None}
+        now = round(1000 * time.time())
+        self.log(Operation("metrics", child, {"values": known, "step": step, "timestamp": now}))
+
+    def artifact(self, child: str | None, folder: Folder, name: str, path: str) -> None:
+        """Log a text file of a folder, under `path`."""
+        self.log(Operation("artifact", child, {"folder": folder.uri, "name": name, "path": path}))
+
+    def artifacts(self, child: str | None, folder: Folder, path: str) -> None:
+        """Log all files of a folder, under `path`."""
+        self.log(Operation("artifacts", child, {"folder": folder.uri, "path": path}))
+
+    def table(self, child: str | None, rows: Sequence[Mapping[str, Any]], path: str) -> None:
+        """Log rows as a table that the UI shows and filters, unless it is there already."""
+        self.log(Operation("table", child, {"rows": list(rows), "path": path}))
+
+    def finish(self, status: str) -> None:
+        """End all runs: FINISHED, FAILED or KILLED."""
+        self.log(Operation("finish", None, {"status": status}))
+
+
+class NoTracker(Tracker):
+    """Logs nothing."""
+
+    def log(self, operation: Operation) -> None:
+        """Nothing."""
+
+
+class Kept(Tracker):
+    """Logs to a tracker, and keeps what that cannot send.
+
+    Args:
+        tracker: what logs.
+        where: where it logs.
+        folder: the run's; operations that it keeps are sent first.
+        say: says a line.
+    """
+
+    def __init__(self, tracker: Tracker, where: Destination, folder: Folder, say: Callable[[str], None]):
+        self.tracker, self.where, self.folder, self.say = tracker, where, folder, say
+        self.pending = read_pending(folder)[1]
+        self.tried = float("-inf")
+
+    def log(self, operation: Operation) -> None:
+        """Carry out an operation, or keep it; never raises because of the server."""
+        self.pending.append(operation)
+        if len(self.pending) == 1 or time.monotonic() - self.tried >= RETRY_SECONDS or operation.kind == "finish":
+            self.send()
+        else:
+            self._write()
+        if self.pending and operation.kind == "finish":
+            self.say(f"MLflow is still away; when it is back: python jobs/report.py --run {self.folder.uri} --resend")
+
+    def send(self) -> str:
+        """Send what is pending, in order; why not all of it could be, or nothing."""
+        kept = self.folder.exists(PENDING)
+        self.tried, problem = time.monotonic(), ""
+        while self.pending and not problem:
+            try:
+                self.tracker.log(self.pending[0])
+                self.pending.pop(0)
+            except UserError:
+                raise
+            except Exception as error:  # Whatever happens to the log, the run goes on.
+                problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        if problem:
+            self._write()
+            if not kept:
+                self.say(
+                    f"MLflow does not answer ({problem}): numbers are kept in {self.folder.uri}/{PENDING} until it does"
+                )
+        elif kept:
+            self.folder.delete(PENDING)
+            self.say("MLflow has everything that was kept for it")
+        return problem
+
+    def _write(self) -> None:
+        operations = [asdict(operation) for operation in self.pending]
+        self.folder.write_json(PENDING, {"destination": asdict(self.where), "operations": operations})
+
+
+def read_pending(folder: Folder) -> tuple[Destination | None, list[Operation]]:
+    """Where a run is logged, and the operations that were not sent; None and nothing if all were."""
+    with contextlib.suppress(FileNotFoundError):
+        kept = folder.read_json(PENDING)
+        return Destination(**kept["destination"]), [Operation(**operation) for operation in kept["operations"]]
+    return None, []

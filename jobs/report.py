@@ -1,0 +1,64 @@
+"""Show what a run came to, and send to MLflow what it was not there to take.
+
+A run whose tracking server goes away goes on, and keeps in its folder what the server is to have. The run's own command
+sends that when it is started again; `--resend` does nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import tyro
+
+from flat_dist import cli, findings
+from flat_dist.config import UserError
+from flat_dist.data.storage import Folder
+from flat_dist.tracking.mlflow import MlflowTracker
+from flat_dist.tracking.pending import Kept, read_pending
+from flat_dist.tracking.table import from_json
+
+
+@dataclass(frozen=True)
+class Command:
+    """Which run, and what to do."""
+
+    run: str
+    """Folder of the run, such as runs/sst2-cnn-textfooler-..."""
+    resend: bool = False
+    """Send to MLflow what is kept for it."""
+    tracking_uri: str | None = None
+    """Tracking server to send to, if it is not where it was."""
+    json: bool = False
+    """Print one JSON object as the last line of standard output."""
+
+
+def job(arguments: Sequence[str]) -> None:
+    """Parse, send, show."""
+    command = tyro.cli(Command, args=list(arguments), description=__doc__)
+    folder = Folder(command.run)
+    if command.resend:
+        resend(folder, command.tracking_uri)
+    if folder.exists(findings.RESULTS):
+        results = [from_json(row) for row in folder.read_json(findings.RESULTS)]
+        findings.print_table(results, folder, folder.name)
+        if command.json:
+            findings.print_results(results, folder)
+    elif not command.resend:
+        raise UserError(
+            f"{folder.uri} has no {findings.RESULTS}: it is no folder of a run, or the run has not finished"
+        )
+
+
+def resend(folder: Folder, uri: str | None) -> None:
+    """Send what is kept for a server, or raise UserError."""
+    where, operations = read_pending(folder)
+    if where is None:
+        print(f"nothing in {folder.uri} is kept for MLflow: it has everything")
+        return
+    where = replace(where, uri=uri or where.uri)
+    if problem := Kept(MlflowTracker(where), where, folder, print).send():
+        raise UserError(f"MLflow at {where.uri} does not take it: {problem}")
+    print(f"{len(operations)} operations sent to {where.uri}")
+
+
+if __name__ == "__main__":
+    cli.main(job)

@@ -1,0 +1,43 @@
+"""Attacks on a cluster of two nodes, of which one is removed while its worker is at work: VICTIM OUTPUT EXAMPLES."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import ray
+from ray.cluster_utils import Cluster
+
+from flat_dist.attack import pool
+from flat_dist.config import AttackConfig
+from flat_dist.progress import Display
+from tests.pipeline.attack_driver import SlowWorker, stage
+
+SEES_DEATH_SOON = {
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+
+
+def remove_when(written: Path, cluster: Cluster, node: Any) -> None:
+    """Remove a node without farewell, once there are two shards."""
+    while len(list(written.glob("*.arrow"))) < 2:
+        time.sleep(0.05)
+    cluster.remove_node(node, allow_graceful=False)
+
+
+if __name__ == "__main__":
+    victim, output, examples = sys.argv[1:]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": SEES_DEATH_SOON})
+    node = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    attacked = stage(victim, output, pq.read_table(examples))
+    threading.Thread(target=remove_when, args=(Path(output), cluster, node), daemon=True).start()
+    with Display() as display:
+        pool.generate([attacked], AttackConfig(device="cpu"), display, SlowWorker)
+    assert attacked.restarts, "the node's worker was at work"
+    ray.shutdown()
+    cluster.shutdown()

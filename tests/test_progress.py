@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+from flat_dist import progress
+from flat_dist.progress import Display
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.now = 100.0
+        monkeypatch.setattr(progress.time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_a_log_has_one_line_in_thirty_seconds_over_all_bars(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Display() as display:
+        bars = [display.bar(title, 1000, done) for title, done in (("one", 100), ("two", 0))]
+        for _ in range(100):
+            clock.now += 1
+            for bar in bars:
+                bar.advance(1, success_rate=0.25, workers=1, restarts=None)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3  # in 100 seconds
+    # 32 steps by the first second after 30, counted from the first step; the other 868 take 31 / 32 as many seconds
+    assert "one: 132/1000 in 31 s, 1.03/s, 14 min 1 s left, success rate 25%, 1 worker" in lines[0]
+    assert "restarts" not in lines[0]
+
+
+def test_machines_get_an_object_a_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Display(as_json=True) as display:
+        display.say("hello, [world] " + "x" * 200)
+        bar = display.bar("attack", 40, done=10)
+        bar.start()
+        clock.now += 5
+        bar.advance(20, success_rate=0.5, workers=2, restarts=0)
+        clock.now += 31
+        bar.advance(0, success_rate=0.5, workers=2, restarts=1)
+        bar.advance(10, success_rate=0.5, workers=2, restarts=1)
+        bar.finish()
+        bar.finish()
+    said, running, finished = map(json.loads, capsys.readouterr().err.splitlines())
+    assert said["message"] == "hello, [world] " + "x" * 200
+    expected = {"stage": "attack", "done": 30, "total": 40, "seconds": 36.0, "success_rate": 0.5, "workers": 2}
+    assert {name: running[name] for name in expected} == expected
+    assert running["per_second"] == pytest.approx(20 / 36, abs=1e-3)
+    assert running["seconds_left"] == pytest.approx(10 * 36 / 20, abs=0.1)
+    assert (running["restarts"], finished["done"], finished["seconds_left"]) == (1, 40, 0)
+
+
+def test_nothing_is_said_of_a_stage_that_has_not_begun(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Display() as display:
+        bar = display.bar("attack", 40)
+        clock.now += 100
+        bar.advance(0)
+    assert capsys.readouterr().err == ""
