@@ -2,6 +2,7 @@
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+HOST ?= 127.0.0.1
 
 .PHONY: help install run test check bench ui lock clean
 .DEFAULT_GOAL := help
@@ -34,10 +35,11 @@ check: install  ## lint, format, types and layers
 bench: install  ## the attack engine against stock TextAttack: ARGS="--model lstm" adds options
 	$(BIN)/python jobs/bench.py attack $(ARGS)
 
-ui: install  ## the MLflow UI on loopback
+ui: install  ## the MLflow UI on loopback: HOST=0.0.0.0 opens it to the network, to anybody there
 	@mkdir -p runs
+	@test $(HOST) = 127.0.0.1 || echo "warning: whoever reaches $(HOST):5000 can read and change all runs" >&2
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
-		--backend-store-uri sqlite:///$(abspath runs)/mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+		--backend-store-uri sqlite:///$(abspath runs)/mlflow.db --host $(HOST) --port 5000 --workers 1
 
 lock:  ## write requirements.lock from a fresh resolution of pyproject.toml
 	$(PYTHON) -m venv .venv-lock

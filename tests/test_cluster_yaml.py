@@ -1,0 +1,87 @@
+"""cluster.yaml, for a cloud and for machines of one's own, against Ray's schema and what Ray does not look at."""
+
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
+
+
+def own_machines() -> str:
+    """What the comments say to do for machines of one's own."""
+    without_cloud = re.sub(r"# >>> cloud.*?# <<< cloud\n", "", TEXT, flags=re.DOTALL)
+    return re.sub(r"^#~ ", "", without_cloud, flags=re.MULTILINE)
+
+
+@pytest.fixture(params=["cloud", "own"])
+def config(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return yaml.safe_load(TEXT if request.param == "cloud" else own_machines())
+
+
+def test_it_fits_rays_schema(config: dict[str, Any]) -> None:
+    prepared = prepare_config(config)
+    validate_config(prepared)
+    assert prepared["available_node_types"][prepared["head_node_type"]]
+
+
+def test_a_wrong_key_does_not_fit_it() -> None:
+    with pytest.raises(Exception, match="workers_max"):
+        validate_config(prepare_config(yaml.safe_load(TEXT) | {"workers_max": 3}))
+
+
+def test_what_ray_does_not_look_at() -> None:
+    config = yaml.safe_load(TEXT)
+    assert config["cluster_name"]
+    assert config["provider"]["region"]
+    types = config["available_node_types"]
+    assert types[config["head_node_type"]]["resources"] == {"CPU": 0}
+    workers = {name: kind for name, kind in types.items() if name != config["head_node_type"]}
+    for kind in workers.values():
+        assert 0 <= kind["min_workers"] <= kind["max_workers"]
+    assert sum(kind["max_workers"] for kind in workers.values()) <= config["max_workers"]
+    assert workers["cpu_worker"]["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
+    assert workers["gpu_worker"]["resources"]["GPU"] >= 1
+    assert len(yaml.safe_load(own_machines())["provider"]["worker_ips"]) == 2
+
+
+def test_only_those_with_a_token_get_in(config: dict[str, Any]) -> None:
+    starts = [
+        line
+        for name in ("head_start_ray_commands", "worker_start_ray_commands")
+        for line in config[name]
+        if "ray start" in line
+    ]
+    assert len(starts) == 2
+    assert all("RAY_AUTH_MODE=token" in line for line in starts)
+    assert any(path.endswith(".ray/auth_token") for path in config["file_mounts"])
+    head = next(line for line in starts if "--head" in line)
+    assert "--dashboard-host=127.0.0.1" in head
+    assert "--num-cpus=0" in head
+    if "security_group" in config["provider"]:
+        (opened,) = config["provider"]["security_group"]["IpPermissions"]
+        assert (opened["FromPort"], opened["ToPort"]) == (22, 22)
+        assert all(not one["CidrIp"].startswith("0.0.0.0") for one in opened["IpRanges"])
+
+
+def test_everything_is_installed_at_a_pinned_version(config: dict[str, Any]) -> None:
+    installs = [line for line in config["setup_commands"] if "pip install" in line]
+    for line in installs:
+        named = line.split("install", 1)[1].split()
+        packages = [word for word in named if not word.startswith(("-", "~"))]
+        assert all("==" in package for package in packages), line
+        assert packages or "requirements.lock" in line or "--no-deps" in line
+    assert sum("requirements.lock" in line for line in installs) == 1
+    assert any(re.search(r"--python 3\.11\.\d+", line) for line in config["setup_commands"])
+    assert any("jobs/prepare.py" in line for line in config["setup_commands"])
+
+
+def test_the_lock_pins_what_is_installed_here() -> None:
+    lock = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    for name in ("ray", "torch", "textattack", "transformers", "pyarrow", "mlflow", "moto"):
+        assert lock[name] == metadata.version(name).partition("+")[0]
