@@ -268,8 +268,17 @@ def load_tagger(pickled: bytes) -> tuple[dict[str, dict[str, float]], dict[str, 
     Raises:
         pickle.UnpicklingError: the pickle would call or build anything but a set.
     """
-    weights, tagdict, classes = _SetUnpickler(io.BytesIO(pickled)).load()
+    weights, tagdict, classes = plain_values(pickled)
     return weights, tagdict, sorted(classes)
+
+
+def plain_values(pickled: bytes) -> Any:
+    """What a pickle holds that holds no more than plain values and sets.
+
+    Raises:
+        pickle.UnpicklingError: it would call or build something else.
+    """
+    return _SetUnpickler(io.BytesIO(pickled)).load()
 
 
 def _stopwords() -> bytes:

@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
+from ray._common.network_utils import is_localhost
 from ray._private import ray_constants
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+from ray._private.worker import get_dashboard_url
 
 from flat_dist import room
 from flat_dist.config import UserError
-from flat_dist.hardware import PROFILES, Machine, detect
+
+if TYPE_CHECKING:
+    from flat_dist.hardware import Machine
 
 ENVIRONMENT = {
     # No news to Ray's authors, and no look-ups of their hosts.
@@ -39,13 +44,13 @@ def connected(cpus: int | None = None) -> Iterator[None]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token":  # unset, Ray asks for its token
-        print("warning: RAY_AUTH_MODE is not token: whoever reaches this Ray can run code on it", file=sys.stderr)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that tokens are on is no news
     room.join(_join())
     if not room.joined():
         _start(cpus)
+    for door in _open_doors():
+        print(f"warning: {door}", file=sys.stderr)
     signal.signal(signal.SIGTERM, _interrupt)  # Ray installs a handler of its own, so ours comes after it
     try:
         yield
@@ -79,11 +84,19 @@ def _start(cpus: int | None) -> None:
         ray_constants.ENABLE_RAY_CLUSTER = True
 
 
+def _open_doors() -> Iterator[str]:
+    if not is_token_auth_enabled():
+        yield "this Ray asks for no token (RAY_AUTH_MODE=token), so whoever reaches it can run code on it"
+    host = (get_dashboard_url() or "").rpartition(":")[0]
+    if host and not is_localhost(host):
+        yield f"Ray's dashboard listens on {host} and not on loopback (--dashboard-host)"
+
+
 def _init(**options: Any) -> None:
     ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
 
 
-def machine(hardware: str = "auto", say: Callable[[str], None] = lambda line: None) -> Machine:
+def machine(hardware: str = "auto", say: Callable[[str], None] = lambda line: None) -> "Machine":
     """The GPU of this cluster, looked for where Ray has one, or why there is none.
 
     Args:
@@ -93,6 +106,8 @@ def machine(hardware: str = "auto", say: Callable[[str], None] = lambda line: No
     Raises:
         UserError: it did not grow.
     """
+    from flat_dist.hardware import PROFILES, detect  # which imports what models are made of
+
     if room.joined() and hardware in PROFILES and PROFILES[hardware].device == "cuda":
         room.await_room({"GPU": 1.0}, f"--hardware {hardware}", say)
     if not ray.cluster_resources().get("GPU"):

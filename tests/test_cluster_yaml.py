@@ -5,8 +5,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
+from moto import mock_aws
+from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 ROOT = Path(__file__).parents[1]
@@ -63,10 +66,37 @@ def test_only_those_with_a_token_get_in(config: dict[str, Any]) -> None:
     head = next(line for line in starts if "--head" in line)
     assert "--dashboard-host=127.0.0.1" in head
     assert "--num-cpus=0" in head
-    if "security_group" in config["provider"]:
-        (opened,) = config["provider"]["security_group"]["IpPermissions"]
-        assert (opened["FromPort"], opened["ToPort"]) == (22, 22)
-        assert all(not one["CidrIp"].startswith("0.0.0.0") for one in opened["IpRanges"])
+
+
+def test_on_aws_ray_lets_in_nobody_whom_the_groups_of_the_file_do_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".ssh").mkdir()  # for the key that Ray makes
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = prepare_config(yaml.safe_load(TEXT))
+    types = config["available_node_types"]
+    types["head"]["node_config"]["IamInstanceProfile"] = {
+        "Name": "flat-dist-head"
+    }  # or Ray makes one, in half a minute
+    with mock_aws():
+        ec2 = boto3.client("ec2", region_name=config["provider"]["region"])
+        network = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        group = ec2.create_security_group(GroupName="flat-dist", Description="closed", VpcId=network)["GroupId"]
+        for kind in types.values():
+            assert len(kind["node_config"]["SecurityGroupIds"]) == 1
+            kind["node_config"]["SecurityGroupIds"] = [group]
+        started = bootstrap_aws(config)["available_node_types"]
+        assert all(kind["node_config"]["SecurityGroupIds"] == [group] for kind in started.values())
+        assert not any(known["IpPermissions"] for known in ec2.describe_security_groups()["SecurityGroups"])
+
+
+def test_what_is_copied_is_there(config: dict[str, Any]) -> None:
+    copied = {remote: local for remote, local in config["file_mounts"].items() if not local.startswith("~")}
+    assert all((ROOT / local).exists() for local in copied.values())
+    assert set(copied.values()) >= {"flat_dist", "jobs", "pyproject.toml", "requirements.lock"}
+    assert all(remote == f"~/flat_dist/{local}" for remote, local in copied.items())
 
 
 def test_everything_is_installed_at_a_pinned_version(config: dict[str, Any]) -> None:

@@ -1,9 +1,14 @@
 """What our source must not call: anything that runs what it reads, or lets in whom it should not."""
 
 import ast
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from flat_dist.assets import Assets
+from flat_dist.attack import resources, synonyms
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for folder in ("flat_dist", "jobs") for path in (ROOT / folder).rglob("*.py"))
@@ -18,15 +23,33 @@ REQUIRED = {"torch.load": ("weights_only", True)}
 FORBIDDEN = {"shell": True, "verify": False, "allow_pickle": True, "trust_remote_code": True}
 
 
+def imported(tree: ast.Module) -> dict[str, str]:
+    """Full names of what a module imports, by the names that it goes by there."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {one.asname: one.name for one in node.names if one.asname}
+        if isinstance(node, ast.ImportFrom):
+            names |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
+    return names
+
+
+def full_name(function: ast.expr, names: dict[str, str]) -> str:
+    first, dot, rest = ast.unparse(function).partition(".")
+    return names.get(first, first) + dot + rest
+
+
 def complaints(source: str) -> list[str]:
     """What is wrong with a module, by line."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    names = imported(tree)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and node.value == "0.0.0.0":
             found.append(f"{node.lineno}: every network")
         if not isinstance(node, ast.Call):
             continue
-        name = ast.unparse(node.func)
+        name = full_name(node.func, names)
         keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         if name in NEVER or (isinstance(node.func, ast.Attribute) and node.func.attr in NEVER_METHODS):
             found.append(f"{node.lineno}: {name}")
@@ -53,8 +76,41 @@ def test_the_source_calls_nothing_dangerous(path: Path) -> None:
         "np.load(path, allow_pickle=True)",
         "server.bind(('0.0.0.0', 80))",
         "eval(text)",
+        "from pickle import loads; loads(data)",
+        "import torch as t; t.load(path)",
+        "from yaml import load as read; read(text, Loader)",
     ],
 )
 def test_the_check_finds_what_it_looks_for(line: str) -> None:
     assert complaints(line)
     assert not complaints("torch.load(path, weights_only=True); yaml.safe_load(text); zipfile.ZipFile(path).read(name)")
+
+
+class Dangerous:
+    def __reduce__(self) -> tuple:
+        return (exec, ("raise SystemExit('it was run')",))
+
+
+@pytest.fixture
+def downloaded(assets: Assets, tmp_path: Path) -> Path:
+    """What TextAttack downloads as its counter-fitted vectors, of three words."""
+    resources.activate(assets)
+    np.save(tmp_path / "paragram.npy", np.eye(3, dtype=np.float32))
+    np.save(tmp_path / "nn.npy", np.array([[0, 1, 2], [1, 0, 2], [2, 1, 0]]))
+    (tmp_path / "wordlist.pickle").write_bytes(pickle.dumps({"good": 0, "fine": 1, "bad": 2}))
+    for name in ("mse_dist.p", "cos_sim.p"):
+        (tmp_path / name).write_bytes(pickle.dumps(Dangerous()))
+    return tmp_path
+
+
+def test_textattacks_vectors_are_read_without_running_what_came_with_them(downloaded: Path) -> None:
+    vectors = synonyms.read_original(downloaded)
+    assert synonyms._neighbours_in(vectors, 1) == {"good": ["fine"], "fine": ["good"], "bad": ["fine"]}
+    assert vectors.get_cos_sim("good", "good") == pytest.approx(1)
+    assert vectors.get_mse_dist("good", "bad") == pytest.approx(2)
+
+
+def test_a_word_list_that_would_run_something_is_refused(downloaded: Path) -> None:
+    (downloaded / "wordlist.pickle").write_bytes(pickle.dumps(Dangerous()))
+    with pytest.raises(pickle.UnpicklingError, match="exec"):
+        synonyms.read_original(downloaded)

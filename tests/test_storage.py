@@ -1,24 +1,102 @@
+"""Folders on this machine and on an object store, which is a real S3 server on loopback."""
+
 import hashlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flat_dist.config import UserError
-from flat_dist.data.storage import Folder
+from flat_dist.data.storage import READS_AT_ONCE, Folder
+from tests import object_store
 
 
-def test_files_are_written_whole_and_read_back(tmp_path: Path) -> None:
-    folder = Folder(tmp_path) / "inner"
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    with object_store.bucket() as uri:
+        yield uri
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    """An empty folder."""
+    return Folder(tmp_path) if request.param == "local" else Folder(request.getfixturevalue("s3")) / tmp_path.name
+
+
+def test_files_are_written_whole_and_read_back(folder: Folder) -> None:
+    inner = folder / "inner"
+    assert inner.names() == []
+    assert inner.write("a.bin", b"one") == hashlib.sha256(b"one").hexdigest()
+    inner.write("a.bin", b"two")
+    inner.write("empty", b"")
+    inner.write_json("b.json", {"é": [1, 2.5, None]})
+    assert (inner.read("a.bin"), inner.read("empty")) == (b"two", b"")
+    assert inner.read_json("b.json") == {"é": [1, 2.5, None]}
+    assert inner.names() == ["a.bin", "b.json", "empty"]
+    assert inner.exists("a.bin")
+    assert not inner.exists("c")
+    assert not folder.exists("inner")
+    assert inner.name == "inner"
+    assert Folder(inner.uri).read("a.bin") == b"two"
+    assert Folder(inner.uri).uri == inner.uri
+
+
+def test_many_files_are_read_in_order(folder: Folder) -> None:
+    names = [f"{number:03d}" for number in range(3 * READS_AT_ONCE + 1)]
+    for name in names:
+        folder.write(name, name.encode())
+    assert list(folder.read_many(names[::-1])) == [name.encode() for name in names[::-1]]
+    assert list(folder.read_many([])) == []
+    read = folder.read_many([*names, "missing"])
+    assert next(read) == b"000"
+    with pytest.raises(FileNotFoundError):
+        list(read)
+
+
+def test_deleting_and_removing_what_is_not_there_does_nothing(folder: Folder) -> None:
+    folder.write("a", b"")
+    (folder / "inner").write("b", b"")
+    folder.delete("a")
+    folder.delete("a")
+    folder.remove("inner")
+    folder.remove("inner")
     assert folder.names() == []
-    assert folder.write("a.bin", b"one") == hashlib.sha256(b"one").hexdigest()
-    folder.write("a.bin", b"two")
-    folder.write_json("b.json", {"é": [1, 2.5, None]})
-    assert folder.read("a.bin") == b"two"
-    assert folder.read_json("b.json") == {"é": [1, 2.5, None]}
-    assert folder.names() == ["a.bin", "b.json"]
-    assert folder.local == tmp_path / "inner"
-    assert folder.name == "inner"
-    assert sorted(path.name for path in (tmp_path / "inner").iterdir()) == ["a.bin", "b.json"]
+    assert not (folder / "inner").exists("b")
+    with pytest.raises(FileNotFoundError):
+        folder.read("a")
+
+
+def test_a_folder_as_a_directory(folder: Folder) -> None:
+    folder.write("a", b"1")
+    (folder / "inner").write("b", b"2")
+    with folder.as_directory() as directory:
+        assert (directory / "a").read_bytes() == b"1"
+        assert (directory / "inner" / "b").read_bytes() == b"2"
+
+
+def test_temporary_files_are_gone_and_hidden_ones_are_no_names(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write("a", b"1")
+    (tmp_path / ".hidden").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "a"]
+    assert folder.names() == ["a"]
+    assert folder.local == tmp_path
+
+
+def test_a_small_file_is_one_request(s3: str) -> None:
+    folder, seen = Folder(s3) / "requests", []
+    handler = logging.Handler()
+    handler.emit = lambda record: seen.append(record.getMessage().split('"')[1])  # type: ignore[method-assign]
+    logger = logging.getLogger("werkzeug")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        folder.write("a", b"1" * 100_000)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.ERROR)
+    assert seen == ["PUT /storage/here/requests/a HTTP/1.1"]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,24 +114,38 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, mon
     assert folder.read("a") == b"old"
 
 
-def test_deleting_and_removing_what_is_not_there_does_nothing(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    folder.write("a", b"")
-    (folder / "inner").write("b", b"")
-    folder.delete("a")
-    folder.delete("a")
-    folder.remove("inner")
-    folder.remove("inner")
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(FileNotFoundError):
-        folder.read("a")
+def test_a_bucket_that_is_not_there_is_one_sentence(s3: str) -> None:
+    folder = Folder(s3.replace("storage", "nobody", 1))
+    with pytest.raises(UserError, match=r"s3://nobody/here\S* cannot be written .*name another --storage"):
+        folder.write("a", b"1")
 
 
 def test_the_same_folder_by_uri(tmp_path: Path) -> None:
-    Folder(f"file://{tmp_path}").write("a", b"1")
-    assert Folder(tmp_path).read("a") == b"1"
+    folder = Folder(f"file://{tmp_path}/a%20b")
+    folder.write("a", b"1")
+    assert Folder(tmp_path / "a b").read("a") == b"1"
+    assert Folder((folder / "c d").uri).local == tmp_path / "a b" / "c d"
+
+
+def test_folders_of_a_uri_with_parameters(s3: str) -> None:
+    place, _, query = s3.partition("?")
+    inner = Folder(s3) / "stages" / "train-flat-1"
+    assert inner.uri == f"{place}/stages/train-flat-1?{query}"
+    assert (inner.name, inner.local) == ("train-flat-1", None)
+    assert Folder(f"{place}/?{query}").uri == s3
+    found = inner.remote
+    assert found is not None
+    assert found[1] == "storage/here/stages/train-flat-1"
 
 
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(UserError, match="cannot use 'nowhere://x'"):
         Folder("nowhere://x")
+
+
+@pytest.mark.parametrize("uri", ["s3://me:hush@bucket/x", "s3://bucket/x?secret_key=hush&access_key=me"])
+def test_credentials_in_a_uri_are_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(UserError, match="AWS_SECRET_ACCESS_KEY") as error:
+        Folder(uri)
+    assert "hush" not in str(error.value)
+    assert "me:" not in str(error.value)

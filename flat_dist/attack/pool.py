@@ -16,7 +16,7 @@ from flat_dist.data.storage import Folder
 from flat_dist.lock import held
 from flat_dist.progress import Display
 
-SMALLEST = 4
+SMALLEST = 2
 """The smallest piece is this part of what a worker attacks side by side."""
 
 

@@ -4,6 +4,7 @@ The stand-in is GloVe, counter-fitted to WordNet; it is built once, in the folde
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -19,7 +20,7 @@ import nltk
 import numpy as np
 from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
-from flat_dist.assets import Assets
+from flat_dist.assets import Assets, plain_values
 from flat_dist.attack.counterfit import Counterfit, counterfit, nearest, neighbour_pairs, unit
 from flat_dist.attack.lexicon import ALPHABETIC, codes, constraints, vocabulary
 from flat_dist.config import UserError, content_hash
@@ -39,6 +40,7 @@ __all__ = [
     "neighbours",
     "provenance",
     "read_neighbours",
+    "read_original",
     "read_table",
 ]
 
@@ -212,16 +214,32 @@ def _standin(folder: Path) -> "WordEmbedding":
     return WordEmbedding(vectors_VD, index, dict(enumerate(words)), neighbours_VK)
 
 
+@functools.cache
 def _original() -> "WordEmbedding":
-    from textattack.shared import WordEmbedding
+    from textattack.shared import WordEmbedding, utils
 
     try:
-        return WordEmbedding.counterfitted_GLOVE_embedding()
+        return read_original(Path(utils.download_from_s3(f"{WordEmbedding.PATH}/paragramcf")))
     except Exception as error:  # whatever the download or a half-downloaded file leads to
         raise UserError(
             f"TextAttack's counter-fitted vectors cannot be loaded ({type(error).__name__}: {error}): connect to the "
             "internet, or use --attack.synonyms counterfit or the path of a JSON table"
         ) from error
+
+
+def read_original(folder: Path) -> "WordEmbedding":
+    """TextAttack's counter-fitted vectors, in the folder that it downloads, without running what a pickle there says.
+
+    Its own reader would. Distances, which it unpickles, too, are worked out here when they are asked for.
+
+    Raises:
+        pickle.UnpicklingError: the list of words holds anything but plain values.
+    """
+    from textattack.shared import WordEmbedding
+
+    index = plain_values((folder / "wordlist.pickle").read_bytes())
+    vectors_VD, neighbours_VK = np.load(folder / "paragram.npy"), np.load(folder / "nn.npy")
+    return WordEmbedding(vectors_VD, index, {position: word for word, position in index.items()}, neighbours_VK)
 
 
 def read_table(path: Path) -> dict[str, list[str]]:

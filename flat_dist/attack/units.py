@@ -25,9 +25,6 @@ ATTEMPTS = 2
 PARTS = 16
 """Pieces that a piece is cut in after it took its worker with it."""
 
-SHARES = 2
-"""A piece is at most its worker's share of all that waits, divided by this, so that workers end nearly together."""
-
 
 class Examples(Protocol):
     """Columns example_id, text and label: a table, or a file that is read piece by piece."""
@@ -86,9 +83,13 @@ class Work:
         return max(self.examples // self._smallest[self._waiting[0].stage], len(self._waiting)) if self else 0
 
     def take(self, workers: int) -> Piece:
-        """The next piece for one of so many workers: a whole unit, or its share of what is left."""
+        """The next piece for one of so many workers: a unit, or no more than its share of what waits.
+
+        So pieces get smaller towards the end, and workers end nearly together (guided self-scheduling, Polychronopoulos
+        and Kuck 1987).
+        """
         piece = self._waiting.popleft()
-        size = max(self._smallest[piece.stage], math.ceil(self.examples / (SHARES * max(workers, 1))))
+        size = max(self._smallest[piece.stage], math.ceil(self.examples / max(workers, 1)))
         if len(piece) >= size + self._smallest[piece.stage]:
             self._waiting.appendleft(replace(piece, start=piece.start + size))
             piece = replace(piece, stop=piece.start + size)

@@ -1,5 +1,7 @@
 """The training loop under Ray Train: one run name for each stage, resumed from its last epoch."""
 
+import errno
+import os
 import tempfile
 import threading
 import time
@@ -12,11 +14,11 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import CheckpointConfig, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from flat_dist import hardware, room
-from flat_dist.config import Config, TrainingConfig, from_dict
+from flat_dist.config import Config, TrainingConfig, UserError, from_dict
 from flat_dist.data.batches import Encoder, encode_adversarial, encode_clean
 from flat_dist.data.shards import read_shards
 from flat_dist.data.storage import Folder
@@ -44,6 +46,9 @@ PROGRESS = "progress.json"
 """Epochs done so far, a fraction; for whoever watches."""
 PROGRESS_SECONDS = 3.0
 """How often it is written."""
+
+WORKER_LOSSES = 2
+"""Times that training goes on after its last epoch when a worker was lost; a node that is taken away does not count."""
 
 WATCH_SECONDS, REMOTE_WATCH_SECONDS = 1.0, 5.0
 """How often the driver looks for a new epoch, on this machine and on an object store."""
@@ -117,7 +122,8 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
         bar: follows the epochs.
 
     Raises:
-        ray.train.TrainingFailedError: a worker raised.
+        UserError: a shard is damaged, or the disk is full.
+        ray.train.TrainingFailedError: a worker raised something else, or was lost too often.
     """
     config = from_dict(Config, job.config, job.name)
     trainer = TorchTrainer(
@@ -135,15 +141,34 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
     watcher.start()
     try:
         trainer.fit()
+    except TrainingFailedError as error:
+        raise _explained(error, storage) from error
     finally:
         finished.set()
         watcher.join()
 
 
+def _explained(error: TrainingFailedError, storage: Folder) -> Exception:
+    """What the user can mend about a failure, if it is in there."""
+    failures = getattr(error, "worker_failures", {}).values()
+    for failure in failures:
+        while failure is not None:
+            if isinstance(failure, UserError):
+                return failure
+            failure = getattr(failure, "cause", None) or failure.__cause__
+    if os.strerror(errno.ENOSPC) in str(error):
+        return UserError(f"{storage.uri} is full: make room there, or in Ray's folder; the same command then continues")
+    return error
+
+
 def _run_config(name: str, storage: Folder) -> RunConfig:
     files, path = storage.remote or (None, str(storage.local))
     return RunConfig(
-        name=name, storage_path=path, storage_filesystem=files, checkpoint_config=CheckpointConfig(num_to_keep=1)
+        name=name,
+        storage_path=path,
+        storage_filesystem=files,
+        checkpoint_config=CheckpointConfig(num_to_keep=1),
+        failure_config=FailureConfig(max_failures=WORKER_LOSSES),
     )
 
 

@@ -16,11 +16,11 @@ from flat_dist.data.shards import Example, Record
 from flat_dist.progress import Display
 
 
-def stage(victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.0) -> pool.Stage:
+def stage(victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.0, unit_size: int = 4) -> pool.Stage:
     """The stage that the tests run."""
     identity = {"recipe": "pwws", "seed": 3}
     limits = {"cpu": resolve(AttackConfig(device="cpu"), transformer=False)}
-    job = AttackJob("pwws", victim, "counterfit", output, 1, 3, "cpu", limits, 4, identity, stall_seconds)
+    job = AttackJob("pwws", victim, "counterfit", output, 1, 3, "cpu", limits, unit_size, identity, stall_seconds)
     return pool.Stage("attack", job, examples)
 
 

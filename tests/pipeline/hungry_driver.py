@@ -1,4 +1,4 @@
-"""Attacks four examples, the third of which takes all memory that Ray allows: VICTIM OUTPUT EXAMPLES."""
+"""Attacks two examples, the second of which takes all memory that Ray allows: VICTIM OUTPUT EXAMPLES."""
 
 import os
 import sys
@@ -17,25 +17,28 @@ from flat_dist.data.shards import Example, Record
 from flat_dist.progress import Display
 from tests.pipeline.attack_driver import stage
 
-ROOM = 4 * 2**30
+ROOM = 3 * 2**30
 """Bytes that may be used beside what is, before Ray's memory monitor ends a worker."""
 
 
-class Hungry(pool.AttackWorker):
-    """Takes memory until it is ended."""
+def hungry(text: str) -> type[pool.AttackWorker]:
+    """Workers that take memory until they are ended, given a text."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        attack = self.session.attack
+    class Hungry(pool.AttackWorker):
+        def __init__(self) -> None:
+            super().__init__()
+            attack = self.session.attack
 
-        def attack_hungrily(job: AttackJob, examples: Sequence[Example]) -> list[Record]:
-            kept = []
-            while any(example.example_id == "test-2" for example in examples):
-                kept.append(np.ones(2**24))
-                time.sleep(0.02)
-            return attack(job, examples)
+            def attack_hungrily(job: AttackJob, examples: Sequence[Example]) -> list[Record]:
+                kept = []
+                while any(example.text == text for example in examples):
+                    kept.append(np.ones(2**24))
+                    time.sleep(0.02)
+                return attack(job, examples)
 
-        self.session.attack = attack_hungrily
+            self.session.attack = attack_hungrily
+
+    return Hungry
 
 
 if __name__ == "__main__":
@@ -44,5 +47,7 @@ if __name__ == "__main__":
     threshold = (memory.total - memory.available + ROOM) / memory.total
     os.environ["RAY_memory_usage_threshold"] = str(threshold)  # noqa: SIM112, Ray's own spelling
     with cluster.connected(cpus=1), Display() as display:
-        attacked = stage(victim, output, pq.read_table(examples))
-        pool.generate([attacked], AttackConfig(device="cpu", max_failures=0.25), display, Hungry)
+        table = pq.read_table(examples)
+        attacked = stage(victim, output, table, unit_size=1)
+        worker = hungry(table["text"][1].as_py())
+        pool.generate([attacked], AttackConfig(device="cpu", max_failures=0.5), display, worker)

@@ -6,14 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from pyarrow import fs
 
 from flat_dist.data.storage import Folder
+from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.tracking.mlflow import database
+from tests import object_store
 
 pytestmark = pytest.mark.ray
 
@@ -23,7 +27,7 @@ SMALL += " --attack.unit-size 4 --evaluation.sample 12 --evaluation.ig-pairs 4 -
 SMALL += " --evaluation.lime-pairs 3 --evaluation.lime-samples 30 --run-name small"
 
 
-def start(storage: Path, *options: str) -> subprocess.Popen[str]:
+def start(storage: Path | str, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(JOB), "--json", "--storage", str(storage), *SMALL.split(), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
@@ -111,21 +115,60 @@ def test_each_result_has_a_card_that_says_how_it_was_made(undisturbed: tuple[Pat
     assert (folder / "report" / "index.html").read_text().count("<svg") >= 6
 
 
-def test_killed_and_started_again_it_ends_with_the_same_shards_and_checkpoints(
-    undisturbed: tuple[Path, dict], tmp_path: Path
-) -> None:
-    flat = ("--training.kinds", "flat")
-    job = start(tmp_path, *flat)
-    while not list(tmp_path.glob("stages/attack-*/*.arrow")):
+def kill_when(job: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    while not ready():
         assert job.poll() is None, job.communicate()[1]
         time.sleep(0.05)
     os.kill(job.pid, signal.SIGKILL)
     job.communicate()
-    again = finish(start(tmp_path, *flat))
-    assert again["results"] == [row for row in undisturbed[1]["results"] if row["training"] == "flat"]
-    found = stages(tmp_path)
-    assert len([name for name in found if name.startswith("attack")]) == 4
-    assert found.items() <= stages(undisturbed[0]).items()
+
+
+def check_flat(found: dict, storage: Path, undisturbed: tuple[Path, dict]) -> None:
+    """Shards, checkpoints and results of FLAT alone are those of the run that nobody disturbed."""
+    assert found["results"] == [row for row in undisturbed[1]["results"] if row["training"] == "flat"]
+    made = stages(storage)
+    assert len([name for name in made if name.startswith("attack")]) == 4
+    assert made.items() <= stages(undisturbed[0]).items()
+
+
+def test_killed_in_training_and_in_evaluation_it_ends_with_the_same(
+    undisturbed: tuple[Path, dict], tmp_path: Path
+) -> None:
+    flat = ("--training.kinds", "flat")
+    kill_when(start(tmp_path, *flat), lambda: bool(list(tmp_path.glob("ray_train/train-flat-1-*/*"))))
+    kill_when(start(tmp_path, *flat), lambda: bool(list(tmp_path.glob("stages/explain-*/*"))))
+    check_flat(finish(start(tmp_path, *flat)), tmp_path, undisturbed)
+
+
+def test_killed_in_an_attack_on_an_object_store_it_ends_with_the_same(
+    undisturbed: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the tracking database goes
+    with object_store.bucket() as uri:
+        everything = fs.FileSelector("storage/here/stages", recursive=True, allow_not_found=True)
+        files, _ = Folder(uri).remote or pytest.fail("no object store")
+
+        def a_shard_is_there() -> bool:
+            found = [info.path for info in files.get_file_info(everything)]
+            return any("/attack-" in path and path.endswith(".arrow") for path in found)
+
+        flat = ("--training.kinds", "flat")
+        kill_when(start(uri, *flat), a_shard_is_there)
+        found = finish(start(uri, *flat))
+        with Folder(uri).as_directory() as directory:
+            check_flat(found, directory, undisturbed)
+            assert (directory / "small" / "report" / "index.html").stat().st_size > 100_000
+    assert found["run"] == (Folder(uri) / "small").uri
+    assert (tmp_path / "runs" / "mlflow.db").exists()
+
+
+def test_a_second_driver_on_the_same_folder_is_refused(undisturbed: tuple[Path, dict]) -> None:
+    storage = undisturbed[0]
+    with held(Folder(storage / "small"), "the test"):
+        job = start(storage)
+        _, errors = job.communicate()
+    assert job.returncode == 2
+    assert f"error: this run: {storage}/small is in use by process {os.getpid()} on " in errors
 
 
 def test_the_same_command_again_repeats_nothing(undisturbed: tuple[Path, dict]) -> None:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,24 +114,26 @@ def hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_driver_goes_on_where_it_stopped(
-    signal_number: int, undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, tmp_path: Path
+def test_a_driver_that_is_interrupted_and_killed_goes_on_where_it_stopped(
+    undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
     pq.write_table(examples, tmp_path / "examples.parquet")
     output = tmp_path / "stage"
     command = [sys.executable, "-m", "tests.pipeline.attack_driver", victim.uri, str(output)]
     command += [str(tmp_path / "examples.parquet"), "1"]
-    driver = subprocess.Popen(
-        command, stderr=(tmp_path / "stderr").open("w"), start_new_session=True, preexec_fn=hear_interrupts
-    )
-    while len(written := list(output.glob("*.arrow"))) < 2:
-        assert driver.poll() is None, (tmp_path / "stderr").read_text()
-        time.sleep(0.05)
-    os.kill(driver.pid, signal_number)
-    driver.wait()
-    assert shards.read_manifest(Folder(output)) is None
-    kept = {path.name: path.stat().st_mtime_ns for path in written}
+    kept: dict[str, int] = {}
+    for number in (signal.SIGINT, signal.SIGKILL):
+        before = len(kept)
+        driver = subprocess.Popen(
+            command, stderr=(tmp_path / "stderr").open("w"), start_new_session=True, preexec_fn=hear_interrupts
+        )
+        while len(written := list(output.glob("*.arrow"))) <= before:
+            assert driver.poll() is None, (tmp_path / "stderr").read_text()
+            time.sleep(0.05)
+        os.kill(driver.pid, number)
+        driver.wait()
+        assert shards.read_manifest(Folder(output)) is None
+        kept |= {path.name: path.stat().st_mtime_ns for path in written}
     assert generate(victim, output, examples, workers=2) == undisturbed[1]
     assert {name: (output / name).stat().st_mtime_ns for name in kept} == kept
 
@@ -243,6 +245,30 @@ def test_what_is_damaged_is_made_again_and_nothing_else(
     assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths} == undisturbed[1]
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system may be mounted here: {mounted.stderr.decode()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_sentence_and_with_room_it_goes_on(
+    undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, small_disk: Path
+) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"0" * (2**20 - 4 * 4096))  # leaves room for a shard, and not for two
+    with pytest.raises(UserError, match=r"cannot be written .*No space left.*the same command then continues"):
+        generate(victim, small_disk / "stage", examples, workers=1)
+    assert not list(small_disk.glob("stage/.0*"))
+    ballast.unlink()
+    assert generate(victim, small_disk / "stage", examples, workers=1) == undisturbed[1]
+
+
 class Broken(pool.AttackWorker):
     def __init__(self) -> None:
         raise OSError("no resources")
@@ -269,3 +295,31 @@ def test_a_gpu_that_the_cluster_does_not_have_is_refused(
     stage = attack_driver.stage(victim.uri, str(tmp_path), examples)
     with Display(quiet=True) as display, pytest.raises(UserError, match="GPU"):
         pool.generate([stage], AttackConfig(gpus_per_worker=0.5, device="cpu"), display)
+
+
+def drive(driver: str, victim: Folder, output: Path, examples: pa.Table) -> str:
+    """What a driver said that attacked on a Ray of its own."""
+    file = output.with_suffix(".parquet")
+    pq.write_table(examples, file)
+    command = [sys.executable, "-m", f"tests.pipeline.{driver}", victim.uri, str(output), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_a_node_that_is_removed_costs_nothing(
+    undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, tmp_path: Path
+) -> None:
+    drive("cluster_driver", victim, tmp_path / "stage", examples)
+    assert hashes(tmp_path / "stage") == undisturbed[1]
+
+
+def test_an_example_that_takes_all_memory_is_set_aside(
+    private_token: None, victim: Folder, examples: pa.Table, tmp_path: Path
+) -> None:
+    said = drive("hungry_driver", victim, tmp_path / "stage", examples.slice(0, 2))
+    fine, hungry = shards.read_shards(Folder(tmp_path / "stage")).to_pylist()
+    assert fine["status"] in ("successful", "failed", "skipped")
+    assert hungry["status"] == "error"
+    assert hungry["error"] == "OutOfMemoryError: took more memory than its machine has, 2 times alone"
+    assert "attack: 1 of 2 examples could not be attacked" in said

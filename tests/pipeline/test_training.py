@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
+from ray.train import WorkerGroupError
 
-from flat_dist.config import Config, DataConfig, ModelConfig, to_dict
+from flat_dist.config import Config, DataConfig, ModelConfig, UserError, to_dict
 from flat_dist.data import datasets, shards
 from flat_dist.data.shards import Record, Swap
 from flat_dist.data.storage import Folder
@@ -78,6 +80,30 @@ def test_training_under_ray_is_the_plain_loop_to_the_bit(stage: Folder, local_ra
     check_result(stage, train_plainly(stage, 3))
 
 
+def kill_a_training_worker_after(history: Path, epochs: int) -> None:
+    while not (history.exists() and len(json.loads(history.read_text())) >= epochs):
+        time.sleep(0.02)
+    (worker,) = (
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RayTrainWorker")
+    )
+    worker.kill()
+
+
+def test_what_a_user_can_mend_is_found_in_a_failure_of_training(tmp_path: Path) -> None:
+    mine, other = UserError("mend this"), OSError(28, "No space left on device")
+    failure = RuntimeError("a task failed")
+    failure.__cause__ = mine
+    found = distributed._explained(WorkerGroupError("worse", {0: ValueError("no"), 1: failure}), Folder(tmp_path))
+    assert found is mine
+    full = distributed._explained(WorkerGroupError(str(other), {0: other}), Folder(tmp_path))
+    assert isinstance(full, UserError)
+    assert "is full: make room" in str(full)
+    strange = WorkerGroupError("worse", {0: ValueError("no")})
+    assert distributed._explained(strange, Folder(tmp_path)) is strange
+
+
 def test_a_killed_run_goes_on_after_its_last_epoch(stage: Folder, local_ray: None, tmp_path: Path) -> None:
     assert stage.local is not None
     driver = subprocess.Popen(
@@ -96,8 +122,11 @@ def test_a_killed_run_goes_on_after_its_last_epoch(stage: Folder, local_ray: Non
     saved = list((stage.local / "ray" / "stage").glob("checkpoint_*"))
     assert saved, "an epoch's checkpoint outlives the driver"
     history.unlink()
+    killer = threading.Thread(target=kill_a_training_worker_after, args=(history, 12), daemon=True)
+    killer.start()
     with first_length(history) as seen:
         training_driver.train(stage)
+    assert not killer.is_alive()
     assert seen[0] > 1  # the first epoch after the restart was not the first of all
     check_result(stage, train_plainly(stage, training_driver.EPOCHS))
 

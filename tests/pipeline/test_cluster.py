@@ -1,0 +1,66 @@
+"""A Ray that a job starts for itself: who can reach it, and that it says at once what it does not have."""
+
+import ipaddress
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+import ray
+
+from flat_dist import room
+from flat_dist.config import UserError
+
+pytestmark = pytest.mark.ray
+
+
+ASK = "import sys; from ray._raylet import GcsClient; print(len(GcsClient(address=sys.argv[1]).get_all_node_info()))"
+
+
+@ray.remote(num_cpus=1)
+def work() -> bool:
+    return True
+
+
+def is_loopback(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def test_it_listens_on_loopback_alone(local_ray: None) -> None:
+    ray.get(work.remote())  # a worker listens, too
+    own = psutil.Process()
+    family = {own.pid, *(child.pid for child in own.children(recursive=True))}
+    listening = [
+        connection.laddr.ip
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.pid in family
+    ]
+    assert len(listening) > 3
+    assert all(is_loopback(address) for address in listening), listening
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_it_wants_its_token(local_ray: None, mine: bool) -> None:
+    environment = os.environ | {"RAY_AUTH_MODE": "token"} | ({} if mine else {"RAY_AUTH_TOKEN": "0" * 64})
+    command = [sys.executable, "-c", ASK, ray.get_runtime_context().gcs_address]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.stdout == "1\n") == mine, done.stderr
+    assert ("token" in done.stderr) != mine
+
+
+def test_it_cannot_grow_and_nothing_waits_for_that(local_ray: None) -> None:
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"an attack worker needs 1 CPU and 1 GPU, but this Ray cluster has 2 CPU"):
+        room.await_room({"CPU": 1.0, "GPU": 1.0}, "an attack worker", said.append)
+    assert not said
+
+
+def test_a_cluster_that_may_grow_is_waited_for_with_a_line(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_joined", True)
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"--hardware a100 needs 1 GPU.*add nodes"):
+        room.await_room({"GPU": 1.0}, "--hardware a100", said.append, patience=1.5)
+    assert said == ["--hardware a100 needs 1 GPU, but this Ray cluster has 2 CPU; waiting for nodes to join"]
+    assert ray.get(work.remote())  # what was asked for keeps nobody from working
