@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,8 @@ def _start(cpus: int | None) -> None:
         _init(address="local", num_cpus=cpus, include_dashboard=False)
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = True
+        with suppress(OSError):  # Ray writes its token, where there is none, for all users of the machine to read
+            Path("~/.ray/auth_token").expanduser().chmod(0o600)
 
 
 def _open_doors() -> Iterator[str]:

@@ -91,8 +91,9 @@ def test_a_table_is_logged_once(tmp_path: Path) -> None:
     assert "pairs/textfooler-ig.json" in run.data.tags["mlflow.loggedArtifacts"]  # by which the UI knows tables
 
 
-def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
-    config = Config(tracking=TrackingConfig(uri="http://me:hush@127.0.0.1:5000"))
+@pytest.mark.parametrize("credentials", ["me:hush", "hush"])
+def test_credentials_in_the_address_are_refused_and_not_repeated(credentials: str) -> None:
+    config = Config(tracking=TrackingConfig(uri=f"http://{credentials}@127.0.0.1:5000"))
     with pytest.raises(UserError, match="MLFLOW_TRACKING_PASSWORD") as error:
         check(config)
     assert "hush" not in str(error.value)

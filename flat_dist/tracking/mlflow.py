@@ -28,10 +28,10 @@ def _beside(storage: str) -> Path:
 
 
 def check(config: Config) -> None:
-    """Raise UserError if the address of the tracking server holds a password, which would be printed and stored."""
-    if config.tracking.uri and urlsplit(config.tracking.uri).password:
+    """Raise UserError if the address of the tracking server holds credentials: it is printed, and stored."""
+    if config.tracking.uri and "@" in urlsplit(config.tracking.uri).netloc:
         raise UserError(
-            "--tracking.uri holds a password: leave it out, and set MLFLOW_TRACKING_USERNAME and "
+            "--tracking.uri holds a password or a token: leave it out, and set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
         )
 

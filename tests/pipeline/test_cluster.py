@@ -9,7 +9,7 @@ import psutil
 import pytest
 import ray
 
-from flat_dist import room
+from flat_dist import cluster, room
 from flat_dist.config import UserError
 
 pytestmark = pytest.mark.ray
@@ -48,6 +48,15 @@ def test_it_wants_its_token(local_ray: None, mine: bool) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.stdout == "1\n") == mine, done.stderr
     assert ("token" in done.stderr) != mine
+
+
+def test_open_doors_are_named(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not list(cluster._open_doors())
+    monkeypatch.setattr(cluster, "is_token_auth_enabled", lambda: False)
+    monkeypatch.setattr(cluster, "get_dashboard_url", lambda: "192.0.2.7:8265")
+    without_token, dashboard = cluster._open_doors()
+    assert "RAY_AUTH_MODE=token" in without_token
+    assert "192.0.2.7" in dashboard
 
 
 def test_it_cannot_grow_and_nothing_waits_for_that(local_ray: None) -> None:
