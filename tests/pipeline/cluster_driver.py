@@ -1,4 +1,7 @@
-"""Attacks on a cluster of two nodes, of which one is removed while its worker is at work: VICTIM OUTPUT EXAMPLES."""
+"""Attacks on two nodes, of which one is removed while its worker is at work: VICTIM OUTPUT EXAMPLES.
+
+The head has one CPU and what passes for a GPU, of which one worker asks for half; the node has a CPU, for another.
+"""
 
 import sys
 import threading
@@ -31,13 +34,16 @@ def remove_when(written: Path, cluster: Cluster, node: Any) -> None:
 
 if __name__ == "__main__":
     victim, output, examples = sys.argv[1:]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": SEES_DEATH_SOON})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1, "_system_config": SEES_DEATH_SOON}
+    )
     node = cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
     attacked = stage(victim, output, pq.read_table(examples))
     threading.Thread(target=remove_when, args=(Path(output), cluster, node), daemon=True).start()
+    mixed = AttackConfig(device="cpu", gpus_per_worker=0.5, workers=1, cpu_workers=1)
     with Display() as display:
-        pool.generate([attacked], AttackConfig(device="cpu"), display, SlowWorker)
+        pool.generate([attacked], mixed, display, SlowWorker)
     assert attacked.restarts, "the node's worker was at work"
     ray.shutdown()
     cluster.shutdown()
