@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray._common.network_utils import is_localhost
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray._private.worker import get_dashboard_url
 
@@ -29,9 +29,6 @@ ENVIRONMENT = {
     # Ray Train looks for news of its workers every 2 s by default, which each `report` waits for.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
 }
-
-NONE_RUNNING = "Could not find any running Ray instance"
-"""How Ray's error begins where there is no cluster to join."""
 
 
 @contextmanager
@@ -60,18 +57,20 @@ def connected(cpus: int | None = None) -> Iterator[None]:
 
 
 def _join() -> bool:
-    """Join a cluster; false if there is none to join."""
-    if os.environ.get("RAY_ADDRESS") == "local":
+    """Join the cluster of RAY_ADDRESS or of a `ray start` on this machine; false if there is neither.
+
+    `ray.init(address="auto")` would also join the Ray that another job started for itself, and that ends with it.
+    """
+    address = services.canonicalize_bootstrap_address(None)
+    if address is None:
         return False
     try:
-        _init(address="auto")
+        _init(address=address)
     except ConnectionError as error:
-        if str(error).startswith(NONE_RUNNING):
-            return False
         raise UserError(
-            f"the Ray cluster at {os.environ.get('RAY_ADDRESS', 'this machine')} cannot be reached, or wants another "
-            "token (~/.ray/auth_token, RAY_AUTH_TOKEN): start it with `ray start --head`, or end it and unset "
-            "RAY_ADDRESS to use this machine alone"
+            f"the Ray cluster at {address} cannot be reached, or wants another token (~/.ray/auth_token, "
+            "RAY_AUTH_TOKEN): start it with `ray start --head`, or end it and unset RAY_ADDRESS to use this machine "
+            "alone"
         ) from error
     return True
 

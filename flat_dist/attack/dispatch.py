@@ -27,7 +27,7 @@ LOOK_SECONDS = 2.0
 WAITING_SECONDS = 30.0
 """How often it says what it waits for."""
 STARTS = 3
-"""Workers in a row that may die before they are ready."""
+"""Times that as many workers as there are places may die, one after another, before any of them is ready."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,10 @@ class Pool:
     busy: dict[ray.ObjectRef, _Worker] = field(default_factory=dict)
     """Calls in flight."""
     writing: deque[_Writing] = field(default_factory=deque)
+    places: int = 1
+    """Most workers that there were at a time."""
     failed_starts: int = 0
+    """Since a worker was last ready."""
 
     def __post_init__(self) -> None:
         self._looked = float("-inf")
@@ -117,6 +120,7 @@ class Pool:
                 self._dismiss(worker)
             useful -= min(limit, useful)
             total["CPU"] = total.get("CPU", 0) - min(limit, crew.room(total))
+        self.places = max(self.places, len(self.busy))
         self._say_what_it_waits_for()
         for number, bar in enumerate(self.bars):
             self._show(number, bar, 0)
@@ -138,7 +142,7 @@ class Pool:
             asks = " or ".join(room.describe(crew.asks) for crew in self.crews)
             total, free = room.describe(ray.cluster_resources()), room.describe(ray.available_resources())
             self.display.say(
-                f"attacks wait for a worker, which asks for {asks}: the cluster has {total}, of which are free: {free}"
+                f"attacks wait for a worker to start, which asks for {asks}; the cluster has {total}, and free: {free}"
             )
 
     def _give(self, worker: _Worker) -> None:
@@ -220,7 +224,7 @@ class Pool:
 
     def _lose_start(self, error: Exception) -> None:
         self.failed_starts += 1
-        if self.failed_starts == STARTS or getattr(error, "_actor_init_failed", False):
+        if self.failed_starts == STARTS * self.places or getattr(error, "_actor_init_failed", False):
             raise RuntimeError(f"an attack worker could not start: {error}") from error
 
     def _write_again(self, task: _Writing, blameless: bool, error: Exception) -> None:

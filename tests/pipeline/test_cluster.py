@@ -50,6 +50,13 @@ def test_it_wants_its_token(local_ray: None, mine: bool) -> None:
     assert ("token" in done.stderr) != mine
 
 
+def test_another_job_on_the_machine_has_a_ray_of_its_own(local_ray: None) -> None:
+    code = "from flat_dist import cluster, room\nimport ray\nwith cluster.connected(1):\n    print(room.joined())"
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
+
+
 def test_open_doors_are_named(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not list(cluster._open_doors())
     monkeypatch.setattr(cluster, "is_token_auth_enabled", lambda: False)
