@@ -82,7 +82,7 @@ class Bar:
         return (self.total - self.done) / self.rate if self.rate else None
 
     def _described(self) -> str:
-        notes = [f"{self.rate:.3g}/s"] if self.rate else []
+        notes = [_speed(self.rate)] if self.rate else []
         if self.seconds_left:
             notes.append(f"{_duration(self.seconds_left)} left")
         notes += [self.note] if self.note else []
@@ -110,6 +110,10 @@ def _fact(name: str, value: Any) -> str:
     if name.endswith("_rate"):
         return f"{words} {value:.0%}"
     return f"{value} {words.removesuffix('s') if value == 1 else words}"
+
+
+def _speed(rate: float) -> str:
+    return f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each"
 
 
 def _duration(seconds: float) -> str:
