@@ -3,6 +3,9 @@
 Shapes: B texts, T words, H hidden units.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from torch import Tensor, nn
 
 from flat_dist.config import ModelConfig
@@ -18,6 +21,12 @@ class LSTM(WordClassifier):
 
     def features(self, selected_BTD: Tensor, real_BT: Tensor) -> Tensor:
         """Largest state of each hidden unit over the real words (B, H)."""
-        states_BTH, _ = self.lstm(selected_BTD)
+        with self._precision(selected_BTD.device):
+            states_BTH, _ = self.lstm(selected_BTD)
         # Padding comes last, so the states of real words have not seen it; they only must not be pooled with it.
         return states_BTH.masked_fill(~real_BT.unsqueeze(-1), float("-inf")).amax(1).tanh()
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[None]:
+        """Float32 on processors without AVX-512, for which there is no LSTM in bfloat16."""
+        lacking = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.autocast("cpu", enabled=False) if lacking else nullcontext()
