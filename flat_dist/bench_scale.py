@@ -99,14 +99,31 @@ def _workers(config: Config, folder: Folder, texts: Iterator[Any], count: int, d
             if workers == 2:
                 tails.append(bar.tail())
     one, two = (statistics.mean(rates[workers]) for workers in (1, 2))
+    ceiling = _ceiling(actors, [stage(count // 2) for _ in actors])
     return {
         "recipe": config.attack.name,
         "model": config.model.name,
         "examples": count,
         "examples_per_s": {"1": round(one, 2), "2": round(two, 2)},
         "efficiency": round(two / (2 * one), 3),
+        "ceiling": round(ceiling, 3),
         "tail": round(statistics.mean(tails), 2),
     }
+
+
+def _ceiling(actors: Sequence[Any], work: Sequence[Stage]) -> float:
+    """The efficiency of workers that share nothing but the machine: no pool, no pieces, no shards.
+
+    Cores share caches and memory, so that each is slower beside another.
+    """
+
+    def seconds(*numbers: int) -> float:
+        began = time.perf_counter()
+        ray.get([actors[number].attack.remote(work[number].job, work[number].examples) for number in numbers])
+        return time.perf_counter() - began
+
+    seconds(0, 1)  # what follows then asks for nothing new of either
+    return (seconds(0) + seconds(1)) / (2 * seconds(0, 1))
 
 
 def _stages(config: Config, folder: Folder, texts: Iterator[Any]) -> Callable[[int], Stage]:

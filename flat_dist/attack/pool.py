@@ -16,9 +16,6 @@ from flat_dist.data.storage import Folder
 from flat_dist.lock import held
 from flat_dist.progress import Display
 
-SMALLEST = 2
-"""The smallest piece is this part of what a worker attacks side by side."""
-
 
 def generate(
     stages: Iterable[Stage], config: AttackConfig, display: Display, worker: type[AttackWorker] = AttackWorker
@@ -66,5 +63,5 @@ def _attack(todo: Sequence[Stage], config: AttackConfig, display: Display, worke
 
 
 def smallest_piece(job: AttackJob) -> int:
-    """Examples that a worker is given at least, if there are so many."""
-    return max(1, job.limits[job.device].concurrent // SMALLEST)
+    """Examples that a worker is given at least, if there are so many: what it attacks side by side."""
+    return job.limits[job.device].concurrent
