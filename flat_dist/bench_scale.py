@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
 
@@ -53,8 +54,9 @@ class _Times(Bar):
 
     def tail(self) -> float:
         """Seconds that the last of the work took, as a multiple of its share of them all."""
-        began = next(moment for moment, done in self.times if done >= (1 - TAIL) * self.total)
-        return (self.times[-1][0] - began) / (TAIL * self.took())
+        moments, done = zip(*self.times, strict=True)
+        began = float(np.interp((1 - TAIL) * self.total, done, moments))
+        return (moments[-1] - began) / (TAIL * self.took())
 
 
 def measure(

@@ -63,5 +63,5 @@ def _attack(todo: Sequence[Stage], config: AttackConfig, display: Display, worke
 
 
 def smallest_piece(job: AttackJob) -> int:
-    """Examples that a worker is given at least, if there are so many: what it attacks side by side."""
-    return job.limits[job.device].concurrent
+    """Examples that a worker is given at least, if there are so many: half of what it attacks side by side."""
+    return max(1, job.limits[job.device].concurrent // 2)
