@@ -4,12 +4,12 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from flat_dist.config import Config, UserError, from_yaml, presets, unknown, validate
+from flat_dist.data.storage import Folder
 
 DEFAULT_PRESET = "rotten_tomatoes"
 
@@ -27,8 +27,8 @@ class Command:
 class _Arguments:
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str = DEFAULT_PRESET
-    """Named configuration to start from, or a YAML file of one, or several with commas between, of which later ones
-    replace fields of earlier ones; the other options replace fields of the outcome."""
+    """Named configuration to start from, or a YAML file of one (path or URI), or several with commas between, of which
+    later ones replace fields of earlier ones; the other options replace fields of the outcome."""
     dry_run: bool = False
     """Print the resolved config and the plan, and exit."""
     json: bool = False
@@ -42,7 +42,7 @@ def parse(arguments: Sequence[str], description: str) -> Command:
         UserError: the preset is unknown, or a value is one that no run could use.
         SystemExit: an option is unknown or malformed (code 2), or help was asked for (code 0).
     """
-    preset = _preset_name(arguments)
+    preset = preset_name(arguments)
     default = _Arguments(load_preset(preset), preset)
     parsed = tyro.cli(
         _Arguments,
@@ -54,7 +54,8 @@ def parse(arguments: Sequence[str], description: str) -> Command:
     return Command(parsed.config, parsed.dry_run, parsed.json)
 
 
-def _preset_name(arguments: Sequence[str]) -> str:
+def preset_name(arguments: Sequence[str]) -> str:
+    """The preset that a command line names, or the default one."""
     for position, argument in enumerate(arguments):
         if argument == "--preset" and position + 1 < len(arguments):
             return arguments[position + 1]
@@ -90,10 +91,11 @@ def _preset_text(name: str) -> tuple[str, str]:
     if name in built_in:
         return built_in[name], f"preset {name}"
     if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise UserError(f"preset file {name} does not exist")
-        return path.read_text(encoding="utf-8"), name
+        place, _, file = name.rpartition("/")
+        try:
+            return Folder(place or ".").read(file).decode(), name
+        except FileNotFoundError as error:
+            raise UserError(f"preset file {name} does not exist") from error
     raise unknown("preset", name, built_in)
 
 

@@ -149,6 +149,8 @@ class TrainingConfig:
     """AdamW's decay (released BERT: 0)."""
     clip: float = 1.0
     """Largest norm of the gradient; 0: no clipping."""
+    round_clip: float | None = None
+    """Largest norm of the gradient after an attack; none: as `clip`."""
     freeze_embeddings: tuple[str, ...] = ("base", "adv", "flat")
     """Kinds of training in which the word vectors stay as they are (released CNN and LSTM: all)."""
     shards: str = "accumulate"
@@ -222,12 +224,14 @@ class AttackConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is measured, on the test split."""
+    """What is measured."""
 
+    split: str = "test"
+    """Split to measure on: train, dev or test. Sweeps choose on dev."""
     attacks: tuple[str, ...] = ("textfooler", "pwws")
     """Attacks after the last round; after earlier ones, only the attack that training sees."""
     sample: int = 0
-    """Test examples attacked; 0: all."""
+    """Examples of the split that are attacked, drawn by the seed; 0: all."""
     explain: tuple[str, ...] = ("ig", "lime")
     """Interpretations whose consistency is measured: ig (integrated gradients), lime."""
     pairs: str = "changed"
@@ -297,6 +301,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "training.precision": ("auto", "float32", "bfloat16"),
     "attack.name": ("textfooler", "pwws"),
     "attack.device": ("auto", "cpu", "cuda"),
+    "evaluation.split": ("train", "dev", "test"),
     "evaluation.attacks": ("textfooler", "pwws"),
     "evaluation.explain": ("ig", "lime"),
     "evaluation.pairs": ("changed", "successful", "all"),
@@ -319,6 +324,7 @@ LOWEST: dict[str, float] = {
     "training.epochs_per_round": 1,
     "training.batch_size": 1,
     "training.clip": 0,
+    "training.round_clip": 0,
     "training.mask_learning_rate": 0,
     "training.weight_decay": 0,
     "training.buckets": 1,
@@ -374,7 +380,7 @@ def validate(config: Config) -> None:
                 raise unknown(f"value of --{name}", value, choices)
     for name, least in LOWEST.items():
         for value in _values(config, name):
-            if not math.isfinite(value) or value < least:
+            if value is not None and (not math.isfinite(value) or value < least):
                 raise UserError(f"--{name} is {value}, but must be at least {least}")
     for name in POSITIVE:
         for value in _values(config, name):

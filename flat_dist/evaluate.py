@@ -114,19 +114,19 @@ def settings(config: Config, models: Sequence[Model], measured: Mapping[str, Any
 
 
 def on_dataset(
-    config: Config, models: Sequence[Model], dataset: Dataset, split: str, trained_on: str | None, display: Display
+    config: Config, models: Sequence[Model], dataset: Dataset, trained_on: str | None, display: Display
 ) -> Findings:
-    """Measure models on a split, and under each attack of the config.
+    """Measure models on the split, and under each attack, of the config.
 
     Args:
-        config: attacks, sampling, interpretations, seed and storage.
+        config: split, attacks, sampling, interpretations, seed and storage.
         models: what to measure.
         dataset: with the classes of the models.
-        split: train, dev or test.
         trained_on: the attack that training saw; None where that is not known.
         display: shows the progress.
     """
-    storage, examples = Folder(config.storage), getattr(dataset, split)
+    storage, split = Folder(config.storage), config.evaluation.split
+    examples = getattr(dataset, split)
     drawn = datasets.sample(examples, config.evaluation.sample, derive_seed(config.seed, "evaluation"))
     planned = []
     for model in models:

@@ -50,8 +50,9 @@ class Source:
     """Texts whose words' frequency is counted: those trained on."""
 
 
-def source(config: Config, dataset: Dataset, split: str) -> Source:
-    """A split of a dataset, with the words of its training texts."""
+def source(config: Config, dataset: Dataset) -> Source:
+    """The split of a dataset that is measured on, with the words of its training texts."""
+    split = config.evaluation.split
     return Source(
         name=config.data.name if not (config.data.train or config.data.hf) else "",
         described=dataset.source,
@@ -90,7 +91,7 @@ def publish(
     for name, card in described.items():
         (folder / CARDS).write_json(f"{name}.json", card)
     report.write(folder / REPORT, page(config, settings, source, found, list(described.values())))
-    _track(folder, found, tracker)
+    _track(folder, found, source.split, tracker)
 
 
 def _cards(config: Config, settings: Mapping[str, Any], source: Source, found: Findings) -> dict[str, dict[str, Any]]:
@@ -134,6 +135,7 @@ def page(
         dataset=source.name,
         model=config.model.name,
         label_names=source.label_names,
+        split=source.split,
         texts=source.texts,
         results=found.results,
         rounds=found.rounds,
@@ -217,9 +219,9 @@ def print_results(results: Sequence[Result], folder: Folder) -> None:
     print(json.dumps({"run": folder.uri, "results": rows}, ensure_ascii=False), flush=True)
 
 
-def _track(folder: Folder, found: Findings, tracker: Tracker) -> None:
+def _track(folder: Folder, found: Findings, split: str, tracker: Tracker) -> None:
     for result in found.results:
-        tracker.metrics(result.training, result.metrics(), result.round)
+        tracker.metrics(result.training, result.metrics(split), result.round)
         for method, consistency in result.interpretations.items():
             for k, share in consistency.top_k.items():
                 tracker.metrics(result.training, {f"top_k/{result.attack}/{method}": share}, k)

@@ -5,9 +5,9 @@ A stage whose folder is complete is not run again, so running the same command a
 that share a step share its result.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -59,9 +59,10 @@ def hints(config: Config) -> list[str]:
 
 def plan(config: Config, dataset: Dataset) -> list[str]:
     """The steps of a run, in words."""
-    training, attack = config.training, config.attack
+    training, attack, split = config.training, config.attack, config.evaluation.split
     attacked = min(attack.sample or dataset.train.num_rows, dataset.train.num_rows)
-    tested = min(config.evaluation.sample or dataset.test.num_rows, dataset.test.num_rows)
+    rows = getattr(dataset, split).num_rows
+    tested = min(config.evaluation.sample or rows, rows)
     steps = [
         f"load {dataset.source}: {dataset.train.num_rows} / {dataset.dev.num_rows} / {dataset.test.num_rows} texts"
     ]
@@ -72,22 +73,42 @@ def plan(config: Config, dataset: Dataset) -> list[str]:
                 steps.append(f"{kind}, round {number}: attack {attacked} training texts with {attack.name}")
             steps.append(f"{kind}, round {number}: train {training.epochs_per_round} epochs")
             attacks = config.evaluation.attacks if number == training.rounds else (attack.name,)
-            steps.append(f"{kind}, round {number}: attack {tested} test texts with {', '.join(attacks)}")
+            steps.append(f"{kind}, round {number}: attack {tested} {split} texts with {', '.join(attacks)}")
     explained = " and ".join(METHODS[name] for name in config.evaluation.explain)
     steps.append(f"explain pairs with {explained}" if explained else "explain nothing")
     steps.append("write results, cards and report, print the table")
     return steps
 
 
+@dataclass(frozen=True)
+class Round:
+    """What was measured after a round of training; 0: after that on clean data."""
+
+    number: int
+    tests: Sequence[Test]
+    results: Sequence[Result]
+    """One of each test."""
+
+
 @dataclass
 class Run:
-    """One run of the main job."""
+    """One run of the main job.
+
+    Args:
+        config: what to run, with hardware resolved.
+        storage: folder of the stages.
+        dataset: what to train and measure on.
+        tracker: where to log.
+        display: where to show progress.
+        train: trains a stage, as `distributed.train` does.
+    """
 
     config: Config
     storage: Folder
     dataset: Dataset
     tracker: Tracker
     display: Display
+    train: distributed.Train = distributed.train
 
     def __post_init__(self) -> None:
         self.places = distributed.places(self.config.training, self.display.say)
@@ -96,16 +117,29 @@ class Run:
             self.config, said = hardware.fit(checkpoints.load(self._initial(masked=False)).model, self.config)
             self.display.say(said)
         self._base: Folder | None = None
+        self._shards: dict[str, list[Folder]] = {kind: [] for kind in self.config.training.kinds}
 
     def run(self) -> Findings:
-        """Train, attack and evaluate every kind of training, round by round."""
-        training = self.config.training
+        """Train, attack and evaluate every kind of training, round by round, and explain the last round's pairs."""
+        rounds = list(self.rounds())
+        flat = {test.number: test.checkpoint for found in rounds for test in found.tests if test.kind == "flat"}
+        masked = [
+            (f"flat, round {number}", "flat", folder)
+            for number, folder in flat.items()
+            if checkpoints.describe(folder)["masked"]
+        ]
+        last = rounds[-1]
+        explained = measure.interpretations(self.config, self.storage, last.tests, self.display)
+        results = measure.with_consistency(last.results, explained)
+        seen = [result for found in rounds for result in found.results if result.trained_on]
+        return Findings(results, last.tests, explained, seen, masked, self._shards)
+
+    def rounds(self) -> Iterator[Round]:
+        """Train, attack and measure every kind of training, round by round."""
+        training, shards = self.config.training, self._shards
         latest = {kind: self._start(kind) for kind in training.kinds}
         for kind, folder in latest.items():
             self._log_history(kind, 0, folder)
-        shards: dict[str, list[Folder]] = {kind: [] for kind in training.kinds}
-        rounds: list[Result] = []
-        masked: list[tuple[str, str, Folder]] = []
         for number in range(training.rounds + 1):
             if number:
                 latest = self._train_all(number, latest, shards)
@@ -118,13 +152,9 @@ class Run:
                 self.tracker.artifact(kind, shards[kind][-1], MANIFEST, f"shards/round-{number + 1}")
             tests = [test for test, _ in planned]
             for test in tests:
-                self.tracker.artifact(test.kind, test.shards, MANIFEST, f"shards/test-{test.attack}-round-{number}")
-            results = self._measure(tests)
-            rounds += [result for result in results if result.trained_on]
-            if "flat" in latest and checkpoints.describe(latest["flat"])["masked"]:
-                masked.append((f"flat, round {number}", "flat", latest["flat"]))
-        explained = measure.interpretations(self.config, self.storage, tests, self.display)
-        return Findings(measure.with_consistency(results, explained), tests, explained, rounds, masked, shards)
+                path = f"shards/{self.config.evaluation.split}-{test.attack}-round-{number}"
+                self.tracker.artifact(test.kind, test.shards, MANIFEST, path)
+            yield Round(number, tests, self._measure(tests))
 
     def _train_all(self, number: int, start: dict[str, Folder], shards: dict[str, list[Folder]]) -> dict[str, Folder]:
         training = self.config.training
@@ -178,10 +208,12 @@ class Run:
     def _train(self, kind: str, number: int, start: Folder, shards: Sequence[Folder]) -> Folder:
         training = self.config.training
         first = number == 0
+        if not first and training.round_clip is not None:
+            training = replace(training, clip=training.round_clip)
         job = distributed.TrainingJob(
             name=f"{kind}-{number}",
             kind=kind,
-            config=to_dict(self.config),
+            config=to_dict(replace(self.config, training=training)),
             data=self.data.uri,
             start=start.uri,
             shards=tuple(folder.uri for folder in shards),
@@ -199,7 +231,7 @@ class Run:
 
     def _train_stage(self, job: distributed.TrainingJob, folder: Folder, title: str, inputs: Mapping[str, Any]) -> None:
         with self.display.stage(title, job.epochs) as bar:
-            distributed.train(job, folder.name, self.storage / "ray_train", folder, bar)
+            self.train(job, folder.name, self.storage / "ray_train", folder, bar)
         folder.write_json(DONE, inputs)
         (self.storage / "ray_train").remove(folder.name)
 
@@ -211,7 +243,7 @@ class Run:
             self.tracker.metrics(kind, values, before + int(metrics["epoch"]))
 
     def _training_inputs(self, job: distributed.TrainingJob) -> dict[str, Any]:
-        training, objective = to_dict(self.config.training), to_dict(self.config.objective)
+        training, objective = job.config["training"], job.config["objective"]
         masked = job.kind == "flat"
         idle = {"keep": not job.shards, "mask_learning_rate": not masked}
         used = [name for name in training if name in distributed.MATTERS and not idle.get(name)]
@@ -237,16 +269,19 @@ class Run:
 
     def _test_attacks(self, kind: str, number: int, checkpoint: Folder) -> list[tuple[Test, pool.Stage]]:
         trained_on = self.config.attack.name
-        attacks = self.config.evaluation.attacks if number == self.config.training.rounds else (trained_on,)
-        examples = sample(self.dataset.test, self.config.evaluation.sample, derive_seed(self.config.seed, "evaluation"))
-        planned = [self._attack(checkpoint, "test", examples, attack, 0) for attack in attacks]
+        evaluation = self.config.evaluation
+        attacks = evaluation.attacks if number == self.config.training.rounds else (trained_on,)
+        rows = getattr(self.dataset, evaluation.split)
+        examples = sample(rows, evaluation.sample, derive_seed(self.config.seed, "evaluation"))
+        planned = [self._attack(checkpoint, evaluation.split, examples, attack, 0) for attack in attacks]
         return [
             (Test(kind, number, checkpoint, stage.job.recipe, Folder(stage.job.output)), stage) for stage in planned
         ]
 
     def _measure(self, tests: Sequence[Test]) -> list[Result]:
-        accuracies = measure.accuracies(tests, self.data, "test", self.config.training.device)
+        split = self.config.evaluation.split
+        accuracies = measure.accuracies(tests, self.data, split, self.config.training.device)
         results = measure.results(tests, accuracies, self.config.attack.name)
         for result in results:
-            self.tracker.metrics(result.training, result.metrics(), result.round)
+            self.tracker.metrics(result.training, result.metrics(split), result.round)
         return results

@@ -41,10 +41,13 @@ def relevant(config: Config) -> dict[str, Any]:
 
 def run_name(config: Config) -> str:
     """The folder's name: as given, or from dataset, model, attack and what the results depend on."""
-    if config.run_name:
-        return config.run_name
+    return config.run_name or name_of(config, relevant(config))
+
+
+def name_of(config: Config, settings: Mapping[str, Any]) -> str:
+    """A name from dataset, model, attack and settings."""
     dataset = "custom" if config.data.train else (config.data.hf or config.data.name).replace("/", "-")
-    return f"{dataset}-{config.model.name}-{config.attack.name}-{content_hash(relevant(config))[:8]}"
+    return f"{dataset}-{config.model.name}-{config.attack.name}-{content_hash(settings)[:8]}"
 
 
 def check(config: Config) -> None:

@@ -15,7 +15,7 @@ from flat_dist.attack.provenance import provenance
 from flat_dist.config import Config, content_hash
 from flat_dist.data.datasets import SPLITS, Dataset
 from flat_dist.data.storage import Folder
-from flat_dist.data.tables import write_table
+from flat_dist.data.tables import read_table, write_table
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.encoders import TRANSFORMERS
 
@@ -43,6 +43,13 @@ def dataset(storage: Folder, data: Dataset) -> Folder:
         described = {name: getattr(data, name) for name in ("fingerprint", "label_names", "source")}
         target.write_json(DONE, described)
     return target
+
+
+def read_dataset(folder: Folder) -> Dataset:
+    """The dataset that `dataset` left in a folder."""
+    described = folder.read_json(DONE)
+    splits = {split: read_table(folder, split) for split in SPLITS}
+    return Dataset(**splits, label_names=tuple(described["label_names"]), source=described["source"])
 
 
 def attack(

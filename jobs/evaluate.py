@@ -32,8 +32,6 @@ class Command:
     evaluation: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
     pairs_file: str | None = None
     """Original/adversarial pairs of your own, instead of a dataset and attacks."""
-    split: Literal["train", "dev", "test"] = "test"
-    """Split to measure on."""
     trained_on: Literal["textfooler", "pwws"] | None = None
     """Attack that training saw: names the other one unseen, and finds the paper's numbers."""
     storage: str = "runs"
@@ -76,8 +74,8 @@ def job(arguments: Sequence[str]) -> None:
     else:
         dataset = datasets.load(config.data)
         datasets.check_classes(dataset, classes, models[0].folder.uri)
-        source, measured = findings.source(config, dataset, command.split), {"data": dataset.fingerprint}
-        measured |= {"split": command.split, "trained_on": command.trained_on}
+        source, measured = findings.source(config, dataset), {"data": dataset.fingerprint}
+        measured |= {"split": config.evaluation.split, "trained_on": command.trained_on}
     settings = evaluate.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"
     folder = Folder(config.storage) / name
@@ -89,7 +87,7 @@ def job(arguments: Sequence[str]) -> None:
             if command.pairs_file:
                 found = evaluate.on_pairs(config, models, pairs, display)
             else:
-                found = evaluate.on_dataset(config, models, dataset, command.split, command.trained_on, display)
+                found = evaluate.on_dataset(config, models, dataset, command.trained_on, display)
             findings.publish(folder, config, settings, source, found, tracker)
     findings.show(found, folder, config, source.described, command.json)
 

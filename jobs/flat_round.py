@@ -38,7 +38,7 @@ def job(arguments: Sequence[str]) -> None:
         run_folder.open_folder(folder, settings)
         with held(folder, "this run"), tracked(config, name, settings, folder, display.say) as tracker:
             found = Run(config, Folder(config.storage), dataset, tracker, display).run()
-            findings.publish(folder, config, settings, findings.source(config, dataset, "test"), found, tracker)
+            findings.publish(folder, config, settings, findings.source(config, dataset), found, tracker)
     findings.show(found, folder, config, f"{dataset.source}, {config.model.name}", command.json)
 
 

@@ -135,6 +135,7 @@ def page(**others: Any) -> Page:
         "dataset": "rotten_tomatoes_sample",
         "model": "cnn",
         "label_names": LABELS,
+        "split": "test",
         "texts": 1600,
         "results": results(),
         "rounds": rounds(),

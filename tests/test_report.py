@@ -146,7 +146,9 @@ def test_correlations_words_and_replacements(html: str) -> None:
 
 
 def test_what_is_empty_is_left_out(tmp_path: Path) -> None:
-    empty = Page(title="nothing", facts={}, dataset="mine", model="cnn", label_names=(), texts=1, results=())
+    empty = Page(
+        title="nothing", facts={}, dataset="mine", model="cnn", label_names=(), split="test", texts=1, results=()
+    )
     html = written(tmp_path, empty)
     assert "<section" not in html and "<svg" not in html
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["index.html"]
@@ -177,6 +179,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
         title=HOSTILE,
         facts={HOSTILE: HOSTILE},
         label_names=(HOSTILE, "b"),
+        split="test",
         texts=1,
         results=[replace(row, attack=HOSTILE, training=HOSTILE) for row in pages.results()],
         rounds=[replace(row, training=f"{HOSTILE} $x_$") for row in pages.rounds()],

@@ -86,7 +86,7 @@ class Picture:
 def rounds(results: Sequence[Result]) -> list[Picture]:
     """Accuracy on attacked and on clean examples by rounds of training, a line for each training."""
     return [
-        _picture(
+        picture(
             f"rounds-{name}",
             f"{title} in percent by rounds of training",
             partial(_draw_rounds, results=results, title=title, field=field),
@@ -118,7 +118,7 @@ def top_k(results: Sequence[Result]) -> list[Picture]:
     panels = {(attack, method): curves_of(results, attack, method) for attack in attacks for method in METHODS}
     shares = [share for curves in panels.values() for curve in curves.values() for share in curve.values()]
     return [
-        _picture(
+        picture(
             f"top-k-{_file_name(attack)}-{method}",
             f"top-k intersection of {METHODS[method]} under {attack} by k",
             partial(
@@ -163,7 +163,7 @@ def scatters(words: Words, correlations: Sequence[Correlation]) -> list[Picture]
         title = _correlation_title(known.get(pair))
         label = f"{y} against {x}, a point for each of {len(words.words)} words" + (f"; {title}" if title else "")
         draw = partial(_draw_scatter, x=(x, values[x]), y=(y, values[y]), title=title)
-        pictures.append(_picture(f"scatter-{_file_name(y)}-{_file_name(x)}", label, draw))
+        pictures.append(picture(f"scatter-{_file_name(y)}-{_file_name(x)}", label, draw))
     return pictures
 
 
@@ -201,7 +201,7 @@ def spread(samples: Mapping[str, np.ndarray]) -> Picture:
         axes.set(ylabel="difference of importance")
         axes.grid(visible=False, axis="x")
 
-    return _picture("spread", "difference of importance between synonyms, a box for each model", draw)
+    return picture("spread", "difference of importance between synonyms, a box for each model", draw)
 
 
 def styles(trainings: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -220,11 +220,19 @@ def styles(trainings: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _picture(name: str, label: str, draw: Callable[[Axes], None]) -> Picture:
+def picture(name: str, label: str, draw: Callable[[Axes], None], size: tuple[float, float] = SIZE) -> Picture:
+    """What `draw` draws.
+
+    Args:
+        name: file name, without its ending.
+        label: what it shows, for those who do not see it.
+        draw: draws into empty axes.
+        size: inches.
+    """
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
-        figure = Figure(figsize=SIZE, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure.add_subplot())
         png, svg = BytesIO(), BytesIO()

@@ -89,10 +89,10 @@ class MlflowTracker(Tracker):
                 "--tracking.uri, or run with --tracking.no-enabled"
             ) from error
         self.parent = self._start(where.run_name, {"mlflow.user": "flat_dist"})
-        for key, value in where.parameters.items():
-            self.client.log_param(self.parent, key, value)
+        self._log_parameters(self.parent, where.parameters)
         self.client.set_tag(self.parent, "hardware", where.hardware)
         self.children: dict[str, str] = {}
+        self.ended: set[str] = set()
         self.run_name = where.run_name
 
     def _start(self, name: str, tags: Mapping[str, str]) -> str:
@@ -117,6 +117,10 @@ class MlflowTracker(Tracker):
         """Carry out an operation; one that was carried out already changes nothing."""
         getattr(self, f"_log_{operation.kind}")(self._run(operation.child), **operation.arguments)
 
+    def _log_parameters(self, run: str, values: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            self.client.log_param(run, key, value)
+
     def _log_metrics(self, run: str, values: Mapping[str, float], step: int, timestamp: int) -> None:
         from mlflow.entities import Metric
 
@@ -135,9 +139,16 @@ class MlflowTracker(Tracker):
         if rows and path not in (file.path for file in self.client.list_artifacts(run, folder)):
             self.client.log_table(run, {name: [row[name] for row in rows] for name in rows[0]}, path)
 
+    def _log_end(self, run: str, status: str, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.client.set_tag(run, key, value)
+        self.client.set_terminated(run, status)
+        self.ended.add(run)
+
     def _log_finish(self, run: str, status: str) -> None:
         for one in (*self.children.values(), run):
-            self.client.set_terminated(one, status)
+            if one not in self.ended:
+                self.client.set_terminated(one, status)
 
 
 @contextmanager

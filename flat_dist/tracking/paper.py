@@ -1,4 +1,4 @@
-"""The paper's numbers, to stand beside measured ones (Chen & Ji, AAAI 2022; Tables 2, 3, 4, 8 and 9)."""
+"""The paper's numbers, to stand beside measured ones (Chen & Ji, AAAI 2022; Tables 2 to 5, 8 and 9)."""
 
 import csv
 from collections.abc import Mapping
@@ -69,6 +69,13 @@ def correlations() -> dict[str, tuple[float, float]]:
     """Table 9: Pearson's r and p by pair, of LSTM-FLAT on SST-2, the only model that the paper has them for."""
     rows = _read("table9_correlations_lstm_sst2")
     return {row["pair"]: (float(row["pearson_r"]), float(row["p_value"])) for row in rows}
+
+
+def ablation(beta: bool, gamma: bool) -> tuple[float, float]:
+    """Table 5: accuracy and after-attack accuracy of LSTM-FLAT on SST-2, as shares, with or without beta and gamma."""
+    rows = _read("table5_ablation_lstm_sst2")
+    row = next(row for row in rows if (float(row["beta"]) > 0, float(row["gamma"]) > 0) == (beta, gamma))
+    return tuple(round(float(row[name]) / 100, 4) for name in ("standard_accuracy", "after_attack_accuracy"))  # type: ignore[return-value]
 
 
 def _find(table: str, **wanted: str | None) -> dict[str, str] | None:

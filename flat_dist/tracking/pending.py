@@ -40,7 +40,7 @@ class Operation:
     """Something to log to the parent run (no child), or to the child run of a kind of training."""
 
     kind: str
-    """metrics, artifact, artifacts, table or finish."""
+    """parameters, metrics, artifact, artifacts, table, end or finish."""
     child: str | None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Plain values."""
@@ -53,11 +53,25 @@ class Tracker(ABC):
     def log(self, operation: Operation) -> None:
         """Carry out an operation."""
 
-    def metrics(self, child: str | None, values: Mapping[str, float | None], step: int = 0) -> None:
-        """Log numbers to a child run, or to the parent when `child` is None; None values are left out."""
+    def parameters(self, child: str, values: Mapping[str, Any]) -> None:
+        """Log what a child run's results depend on."""
+        self.log(Operation("parameters", child, {"values": dict(values)}))
+
+    def metrics(
+        self, child: str | None, values: Mapping[str, float | None], step: int = 0, timestamp: int | None = None
+    ) -> None:
+        """Log numbers to a child run, or to the parent when `child` is None; None values are left out.
+
+        Args:
+            child: name of the child run.
+            values: numbers by name.
+            step: round, epoch or k that they are of.
+            timestamp: when they were measured, in milliseconds since 1970; None: now. Numbers that may be logged again
+                need it: the store takes none twice that has the same.
+        """
         known = {name: float(value) for name, value in values.items() if value is not None}
-        now = round(1000 * time.time())
-        self.log(Operation("metrics", child, {"values": known, "step": step, "timestamp": now}))
+        when = round(1000 * time.time()) if timestamp is None else timestamp
+        self.log(Operation("metrics", child, {"values": known, "step": step, "timestamp": when}))
 
     def artifact(self, child: str | None, folder: Folder, name: str, path: str) -> None:
         """Log a text file of a folder, under `path`."""
@@ -71,8 +85,12 @@ class Tracker(ABC):
         """Log rows as a table that the UI shows and filters, unless it is there already."""
         self.log(Operation("table", child, {"rows": list(rows), "path": path}))
 
+    def end(self, child: str, status: str, tags: Mapping[str, str]) -> None:
+        """End one child run: FINISHED, FAILED or KILLED, with tags that say more."""
+        self.log(Operation("end", child, {"status": status, "tags": dict(tags)}))
+
     def finish(self, status: str) -> None:
-        """End all runs: FINISHED, FAILED or KILLED."""
+        """End the parent, and the child runs that have not ended: FINISHED, FAILED or KILLED."""
         self.log(Operation("finish", None, {"status": status}))
 
 

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
-import jinja2
 import numpy as np
 import pyarrow as pa
 
 from flat_dist.data.storage import Folder
 from flat_dist.evaluation.analysis import Correlation, Replacement, Words
-from flat_dist.tracking import figures, pairs, sheets
+from flat_dist.tracking import figures, pages, pairs, sheets
 from flat_dist.tracking.figures import Picture
 from flat_dist.tracking.table import Result
 from flat_dist.tracking.typeset import percent
@@ -55,6 +53,8 @@ class Page:
     model: str
     """cnn, lstm, bert, deberta, minilm or encoder."""
     label_names: Sequence[str]
+    split: str
+    """That was measured on."""
     texts: int
     """In the whole split, which accuracy is taken over."""
     results: Sequence[Result]
@@ -80,7 +80,7 @@ def write(folder: Folder, page: Page) -> None:
         (folder / "figures").write(f"{picture.name}.png", picture.png)
     if page.importances:
         folder.write("words.csv", sheets.words_csv(page.importances[-1].words).encode("utf-8", "replace"))
-    folder.write("index.html", _render(page, groups).encode("utf-8", "replace"))
+    folder.write("index.html", _render(page, groups))
 
 
 def _pictures(page: Page) -> dict[str, list[Picture]]:
@@ -95,14 +95,9 @@ def _pictures(page: Page) -> dict[str, list[Picture]]:
     }
 
 
-def _render(page: Page, groups: Mapping[str, Sequence[Picture]]) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    # `tojson` writes <, > and & as escapes, so that no text ends the script element that holds it
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False, "allow_nan": False}
-    template = environment.from_string(resources.files(__package__).joinpath("report.html").read_text("utf-8"))
-    return template.render(
+def _render(page: Page, groups: Mapping[str, Sequence[Picture]]) -> bytes:
+    return pages.render(
+        "report.html",
         page=page,
         summary=_summary(page),
         drawn=groups,

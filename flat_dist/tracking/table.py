@@ -15,7 +15,7 @@ METHODS = {"ig": "IG", "lime": "LIME"}
 
 @dataclass(frozen=True)
 class Result:
-    """One model under one attack, on the test split. Shares are in [0, 1]; None where nothing was measured."""
+    """One model under one attack, on one split. Shares are in [0, 1]; None where nothing was measured."""
 
     training: str
     """base, adv or flat."""
@@ -25,7 +25,7 @@ class Result:
     trained_on: bool | None
     """Whether training saw this attack; None where that is not known."""
     accuracy: float
-    """On the whole test split."""
+    """On the whole split."""
     after_attack_accuracy: float
     """Of the n attacked examples; already wrong ones count as wrong (paper, Table 3)."""
     attack_success_rate: float | None
@@ -35,11 +35,11 @@ class Result:
     interpretations: Mapping[str, Consistency] = field(default_factory=dict)
     """Consistency on original/adversarial pairs, by method: ig (paper, Table 3), lime (paper, Table 8)."""
 
-    def metrics(self) -> dict[str, float | None]:
-        """Its numbers, by the names that they are tracked under; those by k are left out."""
-        under, values = f"test/{self.attack}", asdict(self)
+    def metrics(self, split: str) -> dict[str, float | None]:
+        """Its numbers on a split, by the names that they are tracked under; those by k are left out."""
+        under, values = f"{split}/{self.attack}", asdict(self)
         names = ("after_attack_accuracy", "attack_success_rate", "mean_queries", "words_changed", "n")
-        found: dict[str, float | None] = {"test/accuracy": self.accuracy}
+        found: dict[str, float | None] = {f"{split}/accuracy": self.accuracy}
         found |= {f"{under}/{name}": values[name] for name in names}
         for method, consistency in self.interpretations.items():
             numbers = asdict(consistency) | {"top_5": consistency.top_5}

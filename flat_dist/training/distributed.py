@@ -14,6 +14,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+from ray.exceptions import RayTaskError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
@@ -42,6 +43,9 @@ rounding."""
 TIMINGS = "timings.json"
 """Seconds of each epoch's training in the latest call, and what it took of a GPU; no result depends on it."""
 
+LATEST = "latest.json"
+"""Without Ray Train: name of the folder that holds the state after the latest epoch."""
+
 PROGRESS = "progress.json"
 """Epochs done so far, a fraction; for whoever watches."""
 PROGRESS_SECONDS = 3.0
@@ -52,6 +56,10 @@ WORKER_LOSSES = 2
 
 WATCH_SECONDS, REMOTE_WATCH_SECONDS = 1.0, 5.0
 """How often the driver looks for a new epoch, on this machine and on an object store."""
+
+
+Train = Callable[["TrainingJob", str, Folder, Folder, Bar], None]
+"""What trains a stage: `train`, or `train_alone`."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,46 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
         watcher.join()
 
 
+def train_alone(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar: Bar) -> None:
+    """`train` in a task of Ray's, without Ray Train, whose start takes longer than a small model's training.
+
+    It asks Ray for what one worker of Ray Train would, and nothing beside; inside a trial of Ray Tune it gets that from
+    the trial's share. The results are those of `train` with one worker.
+
+    Raises:
+        UserError: training diverged, a shard is damaged, or the disk is full.
+        ray.exceptions.RayError: it raised something else, or was lost too often.
+    """
+    training = from_dict(Config, job.config, job.name).training
+    task = _train_alone.options(num_cpus=training.cpus_per_worker, num_gpus=int(training.device == "cuda"))
+    try:
+        ray.get(task.remote(job, output.uri, (storage / run_name).uri))
+    except RayTaskError as error:
+        raise error.cause if isinstance(error.cause, UserError) else error from error
+    _show(output, bar)
+
+
+@ray.remote(max_retries=WORKER_LOSSES)
+def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str) -> None:
+    output, kept = Folder(output_uri), Folder(kept_uri)
+    config = from_dict(Config, job.config, job.name)
+    torch.set_num_threads(config.training.cpus_per_worker)
+    checkpoint = start(job, config)
+    checkpoint.model.to(config.training.device)
+    loop = Loop(checkpoint.model, load_data(job, config, checkpoint.encoder), config, job.name, job.learning_rate)
+    if kept.exists(LATEST):
+        loop.restore(kept / kept.read_json(LATEST))
+
+    def report(loop: Loop, metrics: dict[str, float]) -> None:
+        _write_history(loop, output)
+        loop.save(kept / f"epoch-{loop.state.epoch}")
+        kept.write_json(LATEST, f"epoch-{loop.state.epoch}")
+        kept.remove(f"epoch-{loop.state.epoch - 1}")
+
+    loop.run(job.epochs, report)
+    _write_best(loop, checkpoint, output)
+
+
 def _explained(error: TrainingFailedError, storage: Folder) -> Exception:
     """What the user can mend about a failure, if it is in there."""
     failures = getattr(error, "worker_failures", {}).values()
@@ -228,13 +276,21 @@ def train_worker(settings: dict[str, Any]) -> None:
         if loop.rank:
             ray.train.report(metrics)
             return
-        output.write_json(HISTORY, loop.state.history)
-        output.write_json(TIMINGS, {"seconds": loop.seconds, "peak_gpu_gib": hardware.peak_gib(loop.device)})
+        _write_history(loop, output)
         with tempfile.TemporaryDirectory() as folder:
             loop.save(Folder(folder))
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
     loop.run(job.epochs, report)
     if not loop.rank:
-        loop.model.load_state_dict(loop.state.best_weights)
-        checkpoints.save(checkpoints.with_model(checkpoint, loop.model.cpu()), output)
+        _write_best(loop, checkpoint, output)
+
+
+def _write_history(loop: Loop, output: Folder) -> None:
+    output.write_json(HISTORY, loop.state.history)
+    output.write_json(TIMINGS, {"seconds": loop.seconds, "peak_gpu_gib": hardware.peak_gib(loop.device)})
+
+
+def _write_best(loop: Loop, checkpoint: Checkpoint, output: Folder) -> None:
+    loop.model.load_state_dict(loop.state.best_weights)
+    checkpoints.save(checkpoints.with_model(checkpoint, loop.model.cpu()), output)

@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from flat_dist.config import Config, TrainingConfig
+from flat_dist.config import Config, TrainingConfig, UserError
 from flat_dist.data.batches import Batch, Examples
 from flat_dist.data.storage import Folder
 from flat_dist.models.classifier import TextClassifier
@@ -24,6 +24,10 @@ from flat_dist.training.objective import Objective
 
 Step = tuple[np.ndarray, np.ndarray]
 """Indices of a step's clean and adversarial examples; either may be empty."""
+
+
+class DivergenceError(UserError):
+    """A term of the objective, or a weight, is no finite number any more."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,11 @@ class Loop:
             after_epoch(self, metrics)
 
     def train_epoch(self, epochs: int) -> dict[str, float]:
-        """Train for the next one of `epochs`, over which the schedule of the learning rate extends."""
+        """Train for the next one of `epochs`, over which the schedule of the learning rate extends.
+
+        Raises:
+            DivergenceError: the epoch's mean of a term of the objective, or a weight after it, is not finite.
+        """
         seed = derive_seed(self.config.seed, self.name, self.state.epoch)
         torch.manual_seed(derive_seed(seed, self.rank))
         self.objective.train()
@@ -191,7 +199,20 @@ class Loop:
         means = torch.stack([torch.stack(of_steps).double().mean() for of_steps in values.values()])
         if self.world_size > 1:
             torch.distributed.all_reduce(means)
-        return dict(zip(values, (means / self.world_size).tolist(), strict=True))
+        found = dict(zip(values, (means / self.world_size).tolist(), strict=True))
+        self._check_finite(found)
+        return found
+
+    def _check_finite(self, terms: dict[str, float]) -> None:
+        broken = [f"{name} is {value}" for name, value in terms.items() if not math.isfinite(value)]
+        if not broken and not all(bool(parameter.isfinite().all()) for parameter in self.parameters):
+            broken = ["a weight is not finite"]
+        if broken:
+            raise DivergenceError(
+                f"training of {self.name} diverged in epoch {self.state.epoch + 1} ({', '.join(broken)}): lower the "
+                "learning rate (--training.learning_rate, --training.round_learning_rate) or the largest gradient "
+                "(--training.clip, --training.round_clip), or beta and gamma"
+            )
 
     def _set_rate(self, step: int, steps: int) -> None:
         factor = rate_factor(step, steps, self.config.training)

@@ -1,0 +1,145 @@
+"""Search learning rate, clipping, beta and gamma (paper, Appendix E) with Ray Tune, on the development split.
+
+A trial is a run of jobs/flat_round.py that trains FLAT alone and measures on dev; the base model and the attack on it
+are computed once for all. The best trial is written as a preset for jobs/flat_round.py. `--ablation` compares the
+preset's beta and gamma with zero instead, on the test split (paper, Table 5). Running the same command again continues
+an interrupted sweep, and repeats no trial that has ended.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated
+
+import tyro
+from search_space import SearchSpace, ablation
+
+from flat_dist import cli, cluster, hardware, run_folder
+from flat_dist.config import Config, UserError, presets, unknown, validate
+from flat_dist.data import datasets
+from flat_dist.data.storage import Folder
+from flat_dist.lock import held
+from flat_dist.progress import Display
+from flat_dist.rounds import check, hints
+from flat_dist.sweep import outcome, search
+from flat_dist.sweep.search import CHOICES, Settings
+from flat_dist.sweep.trials import Axes, size
+from flat_dist.tracking.mlflow import tracked
+
+DEV_SAMPLE, PAIRS = 200, 100
+"""Texts that a trial attacks, and pairs that it explains, unless the preset or an option says another number."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to search, and how."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    search: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
+    space: SearchSpace = field(default_factory=SearchSpace)
+    ablation: bool = False
+    """Compare the preset's beta and gamma with zero, all four combinations, instead of searching (paper, Table 5)."""
+    preset: str = cli.DEFAULT_PRESET
+    """Named configuration of a trial, or a YAML file of one, or several with commas between."""
+    dry_run: bool = False
+    """Print the space and what a trial is, and exit."""
+    json: bool = False
+    """Print one JSON object as the last line of standard output."""
+
+
+def parse(arguments: Sequence[str]) -> tuple[Command, Axes]:
+    """The command line, and the space that it asks for.
+
+    Raises:
+        UserError: a value is one that no sweep could use.
+        SystemExit: an option is unknown or malformed (code 2), or help was asked for (code 0).
+    """
+    preset = cli.preset_name(arguments)
+    start = cli.load_preset(preset)
+    evaluation = replace(
+        start.evaluation,
+        split="dev" if "--ablation" not in arguments else "test",
+        sample=start.evaluation.sample or DEV_SAMPLE,
+        attacks=(),
+        explain=("ig",),
+        ig_pairs=start.evaluation.ig_pairs or PAIRS,
+    )
+    default = replace(start, evaluation=evaluation, training=replace(start.training, kinds=("flat",)))
+    command = tyro.cli(
+        Command,
+        args=list(arguments),
+        default=Command(default, preset=preset),
+        description=f"{__doc__}\n\nPresets: {', '.join(presets())}.",
+    )
+    attacks = command.config.evaluation.attacks or (command.config.attack.name,)
+    config = replace(command.config, evaluation=replace(command.config.evaluation, attacks=attacks))
+    command = replace(command, config=config)
+    _check(command)
+    return command, ablation(config) if command.ablation else command.space.axes(config)
+
+
+def _check(command: Command) -> None:
+    config, settings = command.config, command.search
+    validate(config)
+    for name, choices in CHOICES.items():
+        if getattr(settings, name) not in choices:
+            raise unknown(f"value of --{name}", getattr(settings, name), choices)
+    if settings.samples < 1 or not 0 <= settings.tolerance < 1:
+        raise UserError("--samples must be at least 1, and --tolerance at least 0 and below 1")
+    if len(config.training.kinds) != 1 or config.training.rounds < 1:
+        raise UserError("a trial trains one kind (--training.kinds flat, or adv) for at least one round")
+    if config.training.workers > 1:
+        raise UserError("a trial trains on one worker (--training.workers 1): more trials run side by side instead")
+    if config.attack.name not in config.evaluation.attacks:
+        raise UserError(f"trials are judged after {config.attack.name}: add it to --evaluation.attacks")
+    if config.evaluation.split != "dev" and not command.ablation:
+        raise UserError("a search chooses on dev, or its numbers on test say nothing: leave out --evaluation.split")
+    if settings.objective == "kendall_tau" and not config.evaluation.explain:
+        raise UserError("--objective kendall_tau needs an interpretation: --evaluation.explain ig")
+
+
+def job(arguments: Sequence[str]) -> None:
+    """Parse, build, search."""
+    command, axes = parse(arguments)
+    config = command.config
+    settings = replace(command.search, searcher="grid") if command.ablation else command.search
+    check(config)
+    dataset = datasets.load(config.data)
+    if command.dry_run:
+        show_plan(command, axes, settings)
+        return
+    with cluster.connected(), Display(as_json=command.json) as display:
+        config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
+        for line in (hardware_said, *hints(config)):
+            display.say(line)
+        identity = {"config": run_folder.relevant(config), "space": dict(axes), "search": asdict(settings)}
+        name = config.run_name or f"sweep-{run_folder.name_of(config, identity)}"
+        folder = Folder(config.storage) / name
+        run_folder.open_folder(folder, identity)
+        with held(folder, "this sweep"), tracked(config, name, identity, folder, display.say) as tracker:
+            base, trials = search.search(config, dataset, axes, settings, folder, tracker, display)
+            found = outcome.judge(base, trials, settings, chooses=not command.ablation)
+            described = {"data": dataset.source, "data fingerprint": dataset.fingerprint}
+            shown = outcome.publish(folder, config, axes, settings, described, found, tracker)
+    outcome.show(folder, config, shown, found)
+    if command.json:
+        cli.print_json({"run": folder.uri, **outcome.to_json(found)})
+
+
+def show_plan(command: Command, axes: Axes, settings: Settings) -> None:
+    """What would be searched, with what."""
+    config = command.config
+    trials = size(axes) if settings.searcher == "grid" else settings.samples
+    if command.json:
+        cli.print_json({"space": dict(axes), "search": asdict(settings), "trials": trials})
+        return
+    for name, values in axes.items():
+        print(f"--{name}: {', '.join(f'{value:g}' for value in values)}")
+    print(
+        f"{trials} of {size(axes)} points ({settings.searcher}, scheduler {settings.scheduler}); each trains "
+        f"{config.training.kinds[0]} for {config.training.rounds} rounds of {config.training.epochs_per_round} epochs, "
+        f"and is judged by {settings.objective} on {config.evaluation.sample or 'all'} {config.evaluation.split} texts"
+    )
+
+
+if __name__ == "__main__":
+    cli.main(job)
