@@ -28,6 +28,8 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray Train looks for news of its workers every 2 s by default, which each `report` waits for.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # Ray ends a process that no task has used for 1 s, where there are others; the next task then waits for imports.
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
 }
 
 

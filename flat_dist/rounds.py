@@ -5,7 +5,7 @@ A stage whose folder is complete is not run again, so running the same command a
 that share a step share its result.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from flat_dist import hardware, measure, stages
 from flat_dist.attack import pool, synonyms
+from flat_dist.attack.crew import Crew
 from flat_dist.config import Config, to_dict
 from flat_dist.data.datasets import Dataset, sample
 from flat_dist.data.shards import MANIFEST
@@ -101,6 +102,8 @@ class Run:
         tracker: where to log.
         display: where to show progress.
         train: trains a stage, as `distributed.train` does.
+        crew: attack workers that stay, if there are any; training texts are then attacked only for whoever asks for the
+            round that trains on them.
     """
 
     config: Config
@@ -109,6 +112,7 @@ class Run:
     tracker: Tracker
     display: Display
     train: distributed.Train = distributed.train
+    crew: Crew | None = None
 
     def __post_init__(self) -> None:
         self.places = distributed.places(self.config.training, self.display.say)
@@ -143,18 +147,23 @@ class Run:
         for number in range(training.rounds + 1):
             if number:
                 latest = self._train_all(number, latest, shards)
-            # One pool for all attacks between two trainings: its workers take long to start.
             planned = [stage for kind in training.kinds for stage in self._test_attacks(kind, number, latest[kind])]
             trains = {kind: self._train_attack(number + 1, latest[kind]) for kind in self._attacked(number)}
-            pool.generate([*(stage for _, stage in planned), *trains.values()], self.config.attack, self.display)
-            for kind, stage in trains.items():
-                shards[kind].append(Folder(stage.job.output))
-                self.tracker.artifact(kind, shards[kind][-1], MANIFEST, f"shards/round-{number + 1}")
+            # One pool for all attacks between two trainings where its workers would have to start again.
+            now, later = ((), trains.values()) if self.crew else (trains.values(), ())
+            self._generate([*(stage for _, stage in planned), *now])
             tests = [test for test, _ in planned]
             for test in tests:
                 path = f"shards/{self.config.evaluation.split}-{test.attack}-round-{number}"
                 self.tracker.artifact(test.kind, test.shards, MANIFEST, path)
             yield Round(number, tests, self._measure(tests))
+            self._generate(later)
+            for kind, stage in trains.items():
+                shards[kind].append(Folder(stage.job.output))
+                self.tracker.artifact(kind, shards[kind][-1], MANIFEST, f"shards/round-{number + 1}")
+
+    def _generate(self, stages: Iterable[pool.Stage]) -> None:
+        pool.generate(stages, self.config.attack, self.display, crew=self.crew)
 
     def _train_all(self, number: int, start: dict[str, Folder], shards: dict[str, list[Folder]]) -> dict[str, Folder]:
         training = self.config.training

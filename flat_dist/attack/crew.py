@@ -27,6 +27,8 @@ class Crew:
     """Asks Ray for one more; returns its actor at once."""
     stop: Callable[[Any], None] = ray.kill
     """Ends an actor."""
+    retire: Callable[[Any], None] = ray.kill
+    """Takes an actor that is well and has nothing more to do."""
 
     @property
     def asks(self) -> dict[str, float]:
@@ -57,6 +59,25 @@ def crews(config: AttackConfig, worker: type[AttackWorker] = AttackWorker) -> li
     if config.gpus_per_worker and config.cpu_workers:
         wanted.append(("cpu", 0.0, config.cpu_workers))
     return [Crew(device, gpus, count, _starter(worker, gpus)) for device, gpus, count in wanted]
+
+
+class Standing:
+    """Attack workers of one process that stay from one attack to the next, for they take long to start.
+
+    They ask Ray for no processor, because they stand idle while others work: it is for whoever keeps them to have one
+    for each.
+    """
+
+    def __init__(self) -> None:
+        self.idle: list[Any] = []
+
+    def crew(self, config: AttackConfig) -> Crew:
+        """CPU workers, as many as the config asks for."""
+        return Crew("cpu", 0.0, config.workers, self._start, retire=self.idle.append)
+
+    def _start(self) -> Any:
+        actor = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(AttackWorker)
+        return self.idle.pop() if self.idle else actor.remote()
 
 
 def _starter(worker: type[AttackWorker], gpus: float) -> Callable[[], Any]:

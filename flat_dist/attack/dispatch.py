@@ -147,7 +147,7 @@ class Pool:
 
     def _give(self, worker: _Worker) -> None:
         if not (self.writing or self.work):
-            worker.crew.stop(worker.actor)
+            worker.crew.retire(worker.actor)
             return
         task = self.writing.popleft() if self.writing else self.work.take(len(self.busy) + 1)
         stage = self.stages[task.stage]

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from flat_dist import room
 from flat_dist.attack import profile
-from flat_dist.attack.crew import crews
+from flat_dist.attack.crew import Crew, crews
 from flat_dist.attack.dispatch import Pool
 from flat_dist.attack.job import AttackJob
 from flat_dist.attack.units import Stage, Work
@@ -18,7 +18,11 @@ from flat_dist.progress import Display
 
 
 def generate(
-    stages: Iterable[Stage], config: AttackConfig, display: Display, worker: type[AttackWorker] = AttackWorker
+    stages: Iterable[Stage],
+    config: AttackConfig,
+    display: Display,
+    worker: type[AttackWorker] = AttackWorker,
+    crew: Crew | None = None,
 ) -> None:
     """Run attack stages on one pool: attack all examples that no whole shard holds yet, and commit the manifests.
 
@@ -27,6 +31,7 @@ def generate(
         config: size of the pool and of its units.
         display: shows a bar for each stage.
         worker: what each actor is.
+        crew: who does it, instead of new workers that end with the attack.
 
     Raises:
         UserError: the cluster has no place for a worker, or too many examples could not be attacked.
@@ -37,7 +42,8 @@ def generate(
     with ExitStack() as locks:
         for stage in sorted(todo, key=lambda stage: stage.job.output):  # no two drivers then wait for each other
             locks.enter_context(held(Folder(stage.job.output), stage.title, display.say))
-        _attack([stage for stage in todo if stage.manifest() is None], config, display, worker)
+        hired = [crew] if crew else crews(config, worker)
+        _attack([stage for stage in todo if stage.manifest() is None], hired, config.max_failures, display)
     for stage in distinct.values():
         manifest = read_manifest(Folder(stage.job.output)) or {}
         errors = manifest.get("counts", {}).get("error", 0)
@@ -48,7 +54,7 @@ def generate(
             display.say(f"{stage.title}: {profile.describe(manifest['timings']['profile'])}")
 
 
-def _attack(todo: Sequence[Stage], config: AttackConfig, display: Display, worker: type[AttackWorker]) -> None:
+def _attack(todo: Sequence[Stage], hired: Sequence[Crew], max_failures: float, display: Display) -> None:
     waiting = [unit for number, stage in enumerate(todo) for unit in stage.open(number)]
     bars = [display.bar(stage.title, stage.examples.num_rows, sum(stage.counts.values())) for stage in todo]
     for stage, bar in zip(todo, bars, strict=True):
@@ -56,10 +62,9 @@ def _attack(todo: Sequence[Stage], config: AttackConfig, display: Display, worke
             bar.finish()
     if not waiting:
         return
-    hired = crews(config, worker)
     room.await_room(hired[0].asks, "an attack worker", display.say)
     work = Work(waiting, [smallest_piece(stage.job) for stage in todo])
-    Pool(todo, bars, hired, work, display, config.max_failures).run()
+    Pool(todo, bars, hired, work, display, max_failures).run()
 
 
 def smallest_piece(job: AttackJob) -> int:

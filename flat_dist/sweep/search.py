@@ -24,6 +24,7 @@ from ray.tune.search import BasicVariantGenerator, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from flat_dist import measure, room, stages
+from flat_dist.attack.crew import Standing
 from flat_dist.config import Config, UserError, from_dict, to_dict
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.storage import Folder
@@ -73,6 +74,9 @@ RANDOM_FIRST = 5
 STATUSES = {FINISHED: "FINISHED", PRUNED: "KILLED", DIVERGED: "FAILED", FAILED: "FAILED"}
 """How MLflow calls them."""
 
+STANDING = Standing()
+"""Attack workers of the trials that this process runs, one after another."""
+
 ENDED = (FINISHED, PRUNED, DIVERGED)
 """Trials that are not run again."""
 
@@ -86,8 +90,8 @@ class Settings:
     searcher: str = "tpe"
     """grid, random, tpe (Optuna's tree-structured Parzen estimator), or pareto (the same for all three objectives at
     once)."""
-    scheduler: str = "none"
-    """none, or asha: trials that are worse than others after as many rounds of training end early."""
+    scheduler: str = "asha"
+    """asha: trials that are worse than half of the others after as many rounds of training end early; or none."""
     objective: str = "after_attack_accuracy"
     """What the best trial is best in: after_attack_accuracy, accuracy, or kendall_tau (interpretation consistency)."""
     tolerance: float = 0.01
@@ -284,7 +288,10 @@ def _worst(number: int) -> Measured:
 def _rounds(config: Config, job: TrialJob) -> Iterator[Measured]:
     storage, display = Folder(config.storage), Display(quiet=True)
     dataset = stages.read_dataset(Folder(job.data))
-    for found in Run(config, storage, dataset, NoTracker(), display, distributed.train_alone).rounds():
+    # A worker on a GPU would keep its share of it from training.
+    crew = STANDING.crew(config.attack) if config.attack.device == "cpu" else None
+    run = Run(config, storage, dataset, NoTracker(), display, distributed.train_alone, crew)
+    for found in run.rounds():
         if found.number:
             explained = measure.interpretations(config, storage, found.tests, display)
             yield _measured(config, replace(found, results=measure.with_consistency(found.results, explained)))
