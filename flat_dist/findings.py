@@ -199,8 +199,7 @@ def _importances(
 def show(found: Findings, folder: Folder, config: Config, title: str, as_json: bool) -> None:
     """Print the table, and where everything is; as JSON too, in the last line."""
     print_table(found.results, folder, title)
-    if config.tracking.enabled:
-        print(f"MLflow:  {config.tracking.uri or database(config.storage)}  (make ui)")
+    print_server(config)
     if as_json:
         print_results(found.results, folder)
 
@@ -211,6 +210,12 @@ def print_table(results: Sequence[Result], folder: Folder, title: str) -> None:
     console.width = max(console.width, 120) if not console.is_terminal else console.width
     console.print(table(results, title))
     print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
+
+
+def print_server(config: Config) -> None:
+    """Print where it is logged."""
+    if config.tracking.enabled:
+        print(f"MLflow:  {config.tracking.uri or database(config.storage)}  (make ui)")
 
 
 def print_results(results: Sequence[Result], folder: Folder) -> None:

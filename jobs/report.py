@@ -1,4 +1,4 @@
-"""Show what a run came to, and send to MLflow what it was not there to take.
+"""Show what a run or a sweep came to, and send to MLflow what it was not there to take.
 
 A run whose tracking server goes away goes on, and keeps in its folder what the server is to have. The run's own command
 sends that when it is started again; `--resend` does nothing else.
@@ -12,6 +12,7 @@ import tyro
 from flat_dist import cli, findings
 from flat_dist.config import UserError
 from flat_dist.data.storage import Folder
+from flat_dist.sweep import outcome
 from flat_dist.tracking.mlflow import MlflowTracker
 from flat_dist.tracking.pending import Kept, read_pending
 from flat_dist.tracking.table import from_json
@@ -42,9 +43,12 @@ def job(arguments: Sequence[str]) -> None:
         findings.print_table(results, folder, folder.name)
         if command.json:
             findings.print_results(results, folder)
+    elif folder.exists(outcome.RESULTS):
+        outcome.show(folder, outcome.read(folder), command.json)
     elif not command.resend:
         raise UserError(
-            f"{folder.uri} has no {findings.RESULTS}: it is no folder of a run, or the run has not finished"
+            f"{folder.uri} has neither {findings.RESULTS} nor {outcome.RESULTS}: it is no folder of a run or sweep, or "
+            "that has not finished"
         )
 
 

@@ -11,7 +11,15 @@ from flat_dist.config import Config, ModelConfig, ObjectiveConfig, TrainingConfi
 from flat_dist.data.batches import Examples
 from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.training.loop import Loop, TrainingData, accuracy, make_optimizer, plan_epoch, rate_factor
+from flat_dist.training.loop import (
+    DivergenceError,
+    Loop,
+    TrainingData,
+    accuracy,
+    make_optimizer,
+    plan_epoch,
+    rate_factor,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # of models this small more threads make hard work
 
@@ -167,6 +175,24 @@ def test_the_gradient_is_clipped() -> None:
     loop.run(1, lambda *_: None)
     norm = torch.cat([parameter.grad.flatten() for parameter in loop.parameters]).norm()
     assert norm.item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_training_that_diverges_ends_at_once_and_says_so() -> None:
+    loop = make_loop("flat")
+    seen: list[dict[str, float]] = []
+    loop.run(1, lambda _, metrics: seen.append(metrics))
+    loop.optimizer.param_groups[0]["initial_lr"] = 1e38
+    message = r"training of test diverged in epoch 2 \(.*loss is (nan|inf).*--training.round_clip"
+    with pytest.raises(DivergenceError, match=message):
+        loop.run(3, lambda _, metrics: seen.append(metrics))
+    assert len(seen) == len(loop.state.history) == 1
+
+
+def test_a_weight_that_the_last_step_broke_is_divergence_too() -> None:
+    loop = make_loop("flat")
+    loop.parameters[0].data[0] = torch.inf
+    with pytest.raises(DivergenceError, match=r"in epoch 1 \(a weight is not finite\)"):
+        loop._check_finite({"loss": 0.5})
 
 
 def test_frozen_embeddings_stay_and_are_not_optimised() -> None:

@@ -68,13 +68,34 @@ def test_the_table_in_markdown() -> None:
 
 
 def test_metrics_of_a_result_are_named_by_attack_and_method() -> None:
-    metrics = RESULT.metrics()
+    metrics = RESULT.metrics("test")
     assert metrics["test/accuracy"] == 0.75
     assert metrics["test/pwws/after_attack_accuracy"] == 0.125
     assert metrics["test/pwws/ig/kendall_tau"] == 0.53
     assert metrics["test/pwws/ig/top_5"] == 0.654
     assert metrics["test/pwws/ig/undefined"] == 3
     assert metrics["test/pwws/words_changed"] is None
+
+
+def test_a_child_run_that_has_ended_keeps_its_status(tmp_path: Path) -> None:
+    config = Config(storage=str(tmp_path))
+    for _ in range(2):  # again, as after a crash between the sending and the forgetting
+        tracker = MlflowTracker(destination(config, "mine", {}))
+        tracker.parameters("trial-1", {"objective.beta": 0.1})
+        tracker.metrics("trial-1", {"score": 0.5}, step=1, timestamp=1000)
+        tracker.end("trial-1", "FAILED", {"reason": "loss is nan"})
+        tracker.parameters("trial-2", {"objective.beta": 1.0})
+        tracker.finish("FINISHED")
+    client = MlflowClient(database(config.storage))
+    runs = {run.info.run_name: run for run in client.search_runs(["1"])}
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "mine": "FINISHED",
+        "trial-1-mine": "FAILED",
+        "trial-2-mine": "FINISHED",
+    }
+    failed = runs["trial-1-mine"]
+    assert (failed.data.params["objective.beta"], failed.data.tags["reason"]) == ("0.1", "loss is nan")
+    assert len(client.get_metric_history(failed.info.run_id, "score")) == 1
 
 
 def test_a_table_is_logged_once(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 from search_space import SearchSpace, ablation
 
-from flat_dist import cli, cluster, hardware, run_folder
+from flat_dist import cli, cluster, findings, hardware, run_folder
 from flat_dist.config import Config, UserError, presets, unknown, validate
 from flat_dist.data import datasets
 from flat_dist.data.storage import Folder
@@ -119,10 +119,9 @@ def job(arguments: Sequence[str]) -> None:
             base, trials = search.search(config, dataset, axes, settings, folder, tracker, display)
             found = outcome.judge(base, trials, settings, chooses=not command.ablation)
             described = {"data": dataset.source, "data fingerprint": dataset.fingerprint}
-            shown = outcome.publish(folder, config, axes, settings, described, found, tracker)
-    outcome.show(folder, config, shown, found)
-    if command.json:
-        cli.print_json({"run": folder.uri, **outcome.to_json(found)})
+            outcome.publish(folder, config, axes, settings, described, found, tracker)
+    findings.print_server(config)
+    outcome.show(folder, found, command.json)
 
 
 def show_plan(command: Command, axes: Axes, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """What a sweep leaves: its trials, the best of them as a preset, and the report; in MLflow too."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -16,13 +17,12 @@ from flat_dist.run_folder import IRRELEVANT
 from flat_dist.sweep import page
 from flat_dist.sweep.page import SweepPage
 from flat_dist.sweep.search import Settings
-from flat_dist.sweep.trials import Axes, Trial, best, pareto_front, place, preset, short
-from flat_dist.tracking import cards
-from flat_dist.tracking.mlflow import database
+from flat_dist.sweep.trials import Axes, Trial, best, from_json, pareto_front, place, preset, short
+from flat_dist.tracking import cards, table
 from flat_dist.tracking.pending import Tracker
 from flat_dist.tracking.table import Result
 
-REPORT, RESULTS, BEST = "report", "results.json", "best.yaml"
+REPORT, RESULTS, BEST = "report", "sweep.json", "best.yaml"
 
 SHOWN = 20
 """Trials that the terminal shows; the report shows all."""
@@ -55,7 +55,7 @@ def publish(
     described: Mapping[str, str],
     found: Outcome,
     tracker: Tracker,
-) -> SweepPage:
+) -> None:
     """Write results, preset and report into the sweep's folder, and log them.
 
     Args:
@@ -88,17 +88,28 @@ def publish(
         tracker.artifact(None, folder, BEST, "run")
         last = found.best.rounds[-1]
         tracker.metrics(None, {f"best/{name}": value for name, value in last.metrics.items()}, timestamp=last.timestamp)
-    return shown
 
 
 def to_json(found: Outcome) -> dict[str, Any]:
     """In plain values."""
     return {
         "base": asdict(found.base),
-        "best": asdict(found.best) | {"name": found.best.name} if found.best else None,
+        "best": found.best and {"name": found.best.name, **asdict(found.best)},
         "front": [trial.name for trial in found.front],
-        "trials": [asdict(trial) | {"name": trial.name} for trial in found.trials],
+        "trials": [{"name": trial.name, **asdict(trial)} for trial in found.trials],
     }
+
+
+def read(folder: Folder) -> Outcome:
+    """What a sweep left in its folder."""
+    values = folder.read_json(RESULTS)
+    trials = {trial.name: trial for trial in map(from_json, values["trials"])}
+    return Outcome(
+        base=table.from_json(values["base"]),
+        trials=list(trials.values()),
+        best=values["best"] and trials[values["best"]["name"]],
+        front=[trials[name] for name in values["front"]],
+    )
 
 
 def _preset_file(folder: Folder, config: Config, settings: Settings, chosen: Trial) -> str:
@@ -135,12 +146,12 @@ def _facts(config: Config, axes: Axes, settings: Settings, described: Mapping[st
     }
 
 
-def show(folder: Folder, config: Config, shown: SweepPage, found: Outcome) -> None:
-    """Print the trials, and where everything is."""
+def show(folder: Folder, found: Outcome, as_json: bool) -> None:
+    """Print the trials, and where everything is; as JSON too, in the last line."""
     console = Console()
     console.width = max(console.width, 120) if not console.is_terminal else console.width
-    sheet = page.trial_sheet(shown)
-    drawn = Table(title=shown.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    sheet = page.trial_sheet(found.trials, found.best)
+    drawn = Table(title=folder.name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, head in enumerate(sheet.head):
         drawn.add_column(head.replace("\n", " "), justify="left" if number < sheet.names else "right")
     for row in sheet.rows[:SHOWN]:
@@ -149,7 +160,7 @@ def show(folder: Folder, config: Config, shown: SweepPage, found: Outcome) -> No
     if len(sheet.rows) > SHOWN:
         console.print(f"… and {len(sheet.rows) - SHOWN} more in the report")
     if found.best is not None:
-        print(f"best:    {folder.uri}/{BEST}\n  python jobs/flat_round.py --preset {folder.uri}/{BEST}")
+        print(f"best:    python jobs/flat_round.py --preset {folder.uri}/{BEST}")
     print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
-    if config.tracking.enabled:
-        print(f"MLflow:  {config.tracking.uri or database(config.storage)}  (make ui)")
+    if as_json:
+        print(json.dumps({"run": folder.uri, **to_json(found)}, ensure_ascii=False), flush=True)

@@ -55,7 +55,7 @@ def write(folder: Folder, page: SweepPage) -> None:
     for group in drawn.values():
         for one in group:
             (folder / "figures").write(f"{one.name}.png", one.png)
-    sheets = {"trials": trial_sheet(page), "importance": _importance_sheet(importance)}
+    sheets = {"trials": trial_sheet(page.trials, page.best), "importance": _importance_sheet(importance)}
     rendered = pages.render(
         "sweep.html",
         page=page,
@@ -94,31 +94,38 @@ def _said(page: SweepPage) -> str:
     return said
 
 
-def trial_sheet(page: SweepPage) -> Sheet:
-    """All trials, the finished ones first, by their accuracy after the attack."""
-    front = {trial.name for trial in pareto_front(page.trials)}
-    chosen = page.best.name if page.best else ""
+def trial_sheet(trials: Sequence[Trial], best: Trial | None) -> Sheet:
+    """All trials, the finished ones first, by accuracy after the attack; the paper's Table 5 beside where none is best."""
+    fields = list(trials[0].point)
+    front = {trial.name for trial in pareto_front(trials)} if best else set()
+    chosen = best.name if best else ""
     order = sorted(
-        page.trials,
+        trials,
         key=lambda one: (one.status != FINISHED, -(one.last.after_attack_accuracy if one.last else -1.0), one.name),
     )
     rows = [
         (
             trial.name,
-            "●" if trial.name == chosen else "○" if trial.name in front and page.best else "",
+            "●" if trial.name == chosen else "○" if trial.name in front else "",
             f"{trial.status}: {trial.reason}" if trial.reason else trial.status,
-            *(f"{trial.point[field]:g}" for field in page.axes),
+            *(f"{trial.point[field]:g}" for field in fields),
             str(len(trial.rounds)),
             percent(trial.last.accuracy) if trial.last else DASH,
             percent(trial.last.after_attack_accuracy) if trial.last else DASH,
             fixed(trial.last.kendall_tau) if trial.last else DASH,
-            *(map(percent, paper.ablation(*(trial.point[field] > 0 for field in page.axes))) if not page.best else ()),
+            *(() if best else _published(trial)),
         )
         for trial in order
     ]
-    head = ("trial", "", "status", *map(short, page.axes), "rounds", "accuracy, %", "after\nattack, %", "tau")
-    published = ("paper,\naccuracy", "paper,\nafter attack") if not page.best else ()
+    head = ("trial", "", "status", *map(short, fields), "rounds", "accuracy, %", "after\nattack, %", "tau")
+    published = () if best else ("paper,\naccuracy", "paper,\nafter attack")
     return Sheet((*head, *published), rows, names=3)
+
+
+def _published(trial: Trial) -> list[str]:
+    """What the paper has for beta and gamma, with or without (Table 5)."""
+    beta, gamma = (trial.point[f"objective.{name}"] > 0 for name in ("beta", "gamma"))
+    return [percent(share, 2) for share in paper.ablation(beta, gamma)]
 
 
 def importances(page: SweepPage) -> dict[str, dict[str, float]]:

@@ -56,6 +56,7 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "2",  # what is younger than this is searched again after a crash
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # trials are logged to MLflow, and kept as records
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # which would announce the search, whatever the verbosity
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a sweep at once, as it ends every job
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of the user stay what they are
 }

@@ -77,8 +77,9 @@ class Trial:
 
 
 def from_json(values: Mapping[str, Any]) -> Trial:
-    """A trial as it is written down."""
-    return Trial(**{**values, "rounds": tuple(Measured(**measured) for measured in values["rounds"])})
+    """A trial as it is written down, with or without its name."""
+    rounds = tuple(Measured(**measured) for measured in values["rounds"])
+    return Trial(values["point"], values["status"], values["reason"], rounds)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.initial import initial
 from flat_dist.progress import Display
 from flat_dist.training import distributed
-from flat_dist.training.loop import Loop
+from flat_dist.training.loop import DivergenceError, Loop
 from tests.pipeline import training_driver
 
 pytestmark = pytest.mark.ray
@@ -89,6 +89,27 @@ def kill_a_training_worker_after(history: Path, epochs: int) -> None:
         if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RayTrainWorker")
     )
     worker.kill()
+
+
+def test_training_alone_is_the_plain_loop_to_the_bit_and_goes_on_after_its_last_epoch(
+    stage: Folder, local_ray: None
+) -> None:
+    config = replace(training_driver.CONFIG, training=replace(training_driver.CONFIG.training, device="cpu"))
+    with Display(quiet=True) as display:
+        for epochs in (2, 3):  # the second call finds what the first one kept
+            job = replace(training_driver.job(stage, epochs), config=to_dict(config))
+            bar = display.bar("train", epochs)
+            distributed.train_alone(job, "stage", stage / "kept", stage / "result", bar)
+            assert bar.done == epochs
+            check_result(stage, train_plainly(stage, epochs))
+    assert [path.name for path in (Path(stage.uri) / "kept" / "stage").iterdir() if path.is_dir()] == ["epoch-3"]
+
+
+def test_a_user_is_told_in_one_sentence_that_training_alone_diverged(stage: Folder, local_ray: None) -> None:
+    config = replace(training_driver.CONFIG, training=replace(training_driver.CONFIG.training, device="cpu"))
+    job = replace(training_driver.job(stage, 2), config=to_dict(config), learning_rate=1e38)
+    with pytest.raises(DivergenceError, match="training of flat-1 diverged in epoch 1"):
+        distributed.train_alone(job, "stage", stage / "kept", stage / "result", Display(quiet=True).bar("train", 2))
 
 
 def test_what_a_user_can_mend_is_found_in_a_failure_of_training(tmp_path: Path) -> None:

@@ -1,0 +1,218 @@
+"""Sweeps on Ray Tune: as a user starts one, killed in the middle; on one CPU; and each way to search."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from flat_dist import cli
+from flat_dist.config import UserError
+from flat_dist.data.datasets import Dataset
+from flat_dist.data.storage import Folder
+from flat_dist.progress import Display
+from flat_dist.sweep import search
+from flat_dist.sweep.search import Settings, TrialJob
+from flat_dist.sweep.trials import DIVERGED, FAILED, FINISHED, OBJECTIVES, PRUNED, Measured, Trial
+from flat_dist.tracking.mlflow import database
+from flat_dist.tracking.pending import NoTracker
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+SMALL = "--model.kernels 8 --training.epochs 1 --training.epochs-per-round 1 --attack.sample 12 --attack.unit-size 4"
+SMALL += " --evaluation.sample 10 --evaluation.ig-pairs 3 --evaluation.ig-steps 8"
+SWEEP = (
+    f"{SMALL} --searcher grid --scheduler none --space.clip 1 --space.beta 0.1 --space.gamma 0.001 --training.rounds 2"
+)
+SWEEP += " --space.learning-rate 0.001 0.01 1e38 --run-name small --json"
+
+
+def start(script: str, storage: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / script), "--storage", str(storage), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def finish(job: subprocess.Popen[str]) -> dict:
+    out, errors = job.communicate()
+    assert job.returncode == 0, errors
+    return json.loads(out.splitlines()[-1])
+
+
+def records(storage: Path) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in (storage / "small" / "trials").glob("*.json")}
+
+
+def kill(job: subprocess.Popen[str]) -> None:
+    """End the driver and all that it started, as a machine does that loses its power."""
+    os.killpg(job.pid, signal.SIGKILL)
+    job.communicate()
+
+
+@pytest.fixture(scope="module")
+def killed_and_continued(
+    private_token: None, assets: object, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict, dict]:
+    """A sweep that lost its power once a trial had finished, and the record of that trial at the time."""
+    storage = tmp_path_factory.mktemp("sweep")
+    job = start("tuning/sweep.py", storage, *SWEEP.split())
+    deadline = time.monotonic() + 600
+    while not (done := {name: one for name, one in records(storage).items() if one["status"] == FINISHED}):
+        assert job.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    kill(job)
+    return storage, finish(start("tuning/sweep.py", storage, *SWEEP.split())), done
+
+
+def test_a_trial_that_had_finished_is_not_repeated(killed_and_continued: tuple[Path, dict, dict]) -> None:
+    storage, printed, done = killed_and_continued
+    kept = records(storage)
+    assert all(kept[name] == one for name, one in done.items())  # with the times at which its rounds were measured
+    assert len(kept) == len(printed["trials"]) == 3
+
+
+def test_a_trial_that_diverges_fails_and_the_sweep_goes_on(killed_and_continued: tuple[Path, dict, dict]) -> None:
+    _, printed, _ = killed_and_continued
+    found = {one["point"]["training.round_learning_rate"]: one for one in printed["trials"]}
+    assert [found[rate]["status"] for rate in (0.001, 0.01, 1e38)] == [FINISHED, FINISHED, DIVERGED]
+    assert "diverged in epoch 1" in found[1e38]["reason"]
+    assert [len(found[rate]["rounds"]) for rate in (0.001, 0.01, 1e38)] == [2, 2, 0]
+    assert printed["best"]["name"] in {found[rate]["name"] for rate in (0.001, 0.01)}
+    assert printed["best"]["name"] in printed["front"]
+
+
+def test_mlflow_has_a_run_for_each_trial(killed_and_continued: tuple[Path, dict, dict]) -> None:
+    storage, printed, _ = killed_and_continued
+    client = MlflowClient(database(str(storage)))
+    experiment = client.get_experiment_by_name("flat_dist")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    parent = runs.pop("small")
+    assert parent.info.status == "FINISHED"
+    assert len(runs) == 3
+    assert {file.path for file in client.list_artifacts(parent.info.run_id, "run")} == {
+        "run/best.yaml",
+        "run/report",
+        "run/sweep.json",
+    }
+    for one in printed["trials"]:
+        run = runs[f"{one['name']}-small"]
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert (run.info.status, run.data.tags["trial"]) == (
+            ("FINISHED", FINISHED) if one["rounds"] else ("FAILED", DIVERGED)
+        )
+        assert run.data.params["training.round_learning_rate"] == str(one["point"]["training.round_learning_rate"])
+        history = client.get_metric_history(run.info.run_id, "dev/textfooler/after_attack_accuracy")
+        assert [(metric.step, metric.value) for metric in history] == [
+            (measured["round"], measured["after_attack_accuracy"]) for measured in one["rounds"]
+        ]
+
+
+def test_the_best_preset_gives_the_trials_numbers_again(
+    killed_and_continued: tuple[Path, dict, dict], tmp_path: Path
+) -> None:
+    storage, printed, _ = killed_and_continued
+    preset = str(storage / "small" / "best.yaml")
+    (row,) = finish(start("jobs/flat_round.py", tmp_path, "--preset", preset, "--json", "--tracking.no-enabled"))[
+        "results"
+    ]
+    last = printed["best"]["rounds"][-1]
+    assert (row["training"], row["round"]) == ("flat", 2)
+    assert (row["accuracy"], row["after_attack_accuracy"]) == (last["accuracy"], last["after_attack_accuracy"])
+    assert row["interpretations"]["ig"]["kendall_tau"] == last["kendall_tau"]
+    weights = [
+        sorted(path.read_bytes() for path in folder.glob("stages/train-flat-2-*/model.safetensors"))
+        for folder in (tmp_path, storage)
+    ]
+    assert len(weights[0]) == 1 and weights[0][0] in weights[1]
+
+
+def test_one_cpu_runs_trials_one_by_one(sentences: Dataset, tmp_path: Path, private_token: None) -> None:
+    """In a process of its own, for this one may have a Ray with two."""
+    script = tmp_path / "one_cpu.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        f"sys.path[:0] = [{str(ROOT / 'tuning')!r}, {str(ROOT)!r}]\n"
+        "from flat_dist import cluster\n"
+        "connected = cluster.connected\n"
+        "cluster.connected = lambda: connected(cpus=1)\n"
+        "import sweep\n"
+        "sweep.job(sys.argv[1:])\n"
+    )
+    options = f"--storage {tmp_path} {SMALL} --ablation --training.rounds 1 --json --tracking.no-enabled".split()
+    done = subprocess.run([sys.executable, str(script), *options], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout.splitlines()[-1])
+    assert {tuple(one["point"].values()) for one in printed["trials"]} == {(0.1, 0.001), (0.1, 0), (0, 0.001), (0, 0)}
+    assert all(one["status"] == FINISHED for one in printed["trials"])
+    assert all("test/accuracy" in one["rounds"][-1]["metrics"] for one in printed["trials"])
+    assert printed["best"] is None and not list(tmp_path.rglob("best.yaml"))
+    assert "17.76" in done.stdout  # Table 5
+
+
+# ---- each way to search, with trials that cost nothing
+
+
+def cheap_trial(indices: dict[str, int], job: TrialJob) -> None:
+    """A surface whose best point is (3, 2); where beta is 4, training diverges, and where it is 5, a process ends."""
+    beta, gamma = indices.values()
+    for number in (1, 2):
+        if beta == 5:
+            raise RuntimeError("no such beta")
+        value = math.exp(-((beta - 3) ** 2) - (gamma - 2) ** 2) * number / 2
+        measured = Measured(number, 0.7 + value / 10, value, value, {"dev/accuracy": 0.7}, number)
+        job.report(measured, "loss is nan" if beta == 4 else "")
+        if beta == 4:
+            return
+
+
+@pytest.mark.parametrize(
+    ("searcher", "scheduler"), [("random", "none"), ("tpe", "asha"), ("pareto", "asha"), ("grid", "asha")]
+)
+def test_ways_to_search(
+    searcher: str,
+    scheduler: str,
+    sentences: Dataset,
+    local_ray: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "run_trial", cheap_trial)
+    config = replace(cli.load_preset("rotten_tomatoes"), storage=str(tmp_path))
+    axes = {"objective.beta": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0), "objective.gamma": (0.0, 1.0, 2.0, 3.0)}
+    job = TrialJob({}, "", str(tmp_path / "trials"), axes, OBJECTIVES[0], 0.7)
+    settings = Settings(samples=12, searcher=searcher, scheduler=scheduler)
+    display = Display(quiet=True)
+    watcher = search._Watcher(job, 2, NoTracker(), display.bar("sweep", 12), display)
+    search._tune(job, settings, Folder(tmp_path / "tune"), [{}, {"CPU": 1.0}], watcher, config)
+    by_status: dict[str, list[Trial]] = {}
+    for one in watcher.trials.values():
+        by_status.setdefault(one.status, []).append(one)
+    assert set(by_status) <= {FINISHED, PRUNED, DIVERGED, FAILED}
+    assert all(len(one.rounds) == 2 for one in by_status[FINISHED])
+    assert all(len(one.rounds) == 1 for one in by_status.get(PRUNED, ()))
+    assert all(one.point["objective.beta"] == 4 and one.reason for one in by_status.get(DIVERGED, ()))
+    assert all(
+        one.point["objective.beta"] == 5 and one.reason == "RuntimeError: no such beta"
+        for one in by_status.get(FAILED, ())
+    )
+    if searcher == "grid":
+        assert len(watcher.trials) == 24 and len(by_status[DIVERGED]) == len(by_status[FAILED]) == 4
+        assert len(by_status[PRUNED]) > 0
+    else:
+        assert len(watcher.trials) <= 12
+
+
+def test_a_space_without_room_for_a_trial_is_refused(sentences: Dataset, local_ray: None, tmp_path: Path) -> None:
+    config = replace(cli.load_preset("rotten_tomatoes"), storage=str(tmp_path))
+    config = replace(config, training=replace(config.training, kinds=("flat",), cpus_per_worker=64, device="cpu"))
+    with pytest.raises(UserError, match=r"a trial needs 64 CPU, but this Ray cluster has 2 CPU"):
+        search.search(config, sentences, {}, Settings(), Folder(tmp_path), NoTracker(), Display(quiet=True))
