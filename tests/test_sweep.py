@@ -116,13 +116,6 @@ def test_records_hold_what_was_written(tmp_path: Path) -> None:
     assert records.read(first.name) == first
 
 
-def test_a_round_that_comes_again_replaces_what_was_there() -> None:
-    one = trial(0.1)
-    for number in (1, 2, 1):
-        one = one.with_round(measured(0.5 + number / 10, 0.1, number=number))
-    assert [found.round for found in one.rounds] == [1]
-
-
 def test_trials_in_words() -> None:
     assert describe(trial(0.1, measured(0.712, 0.095))).endswith(
         "(beta 0.1, gamma 1): accuracy 71.2 %, after attack 9.5 %, tau 0.50"

@@ -111,7 +111,8 @@ def job(arguments: Sequence[str]) -> None:
         config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         for line in (hardware_said, *hints(config)):
             display.say(line)
-        identity = {"config": run_folder.relevant(config), "space": dict(axes), "search": asdict(settings)}
+        space = {field: list(values) for field, values in axes.items()}
+        identity = {"config": run_folder.relevant(config), "space": space, "search": asdict(settings)}
         name = config.run_name or f"sweep-{run_folder.name_of(config, identity)}"
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, identity)

@@ -171,7 +171,9 @@ class Pool:
         except (RayActorError, OutOfMemoryError) as error:
             self._lose(worker, task, error)
         except RayTaskError as error:  # Ray wraps what the worker raised in its own traceback
-            raise error.cause if isinstance(error.cause, UserError) else error from error
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
+            raise
         else:
             if task is None:
                 worker.node, self.failed_starts = result, 0

@@ -95,7 +95,7 @@ def _said(page: SweepPage) -> str:
 
 
 def trial_sheet(trials: Sequence[Trial], best: Trial | None) -> Sheet:
-    """All trials, the finished ones first, by accuracy after the attack; the paper's Table 5 beside where none is best."""
+    """All trials, the finished ones first, by accuracy after attack; the paper's Table 5 where none is best."""
     fields = list(trials[0].point)
     front = {trial.name for trial in pareto_front(trials)} if best else set()
     chosen = best.name if best else ""

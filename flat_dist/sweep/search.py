@@ -37,6 +37,7 @@ from flat_dist.sweep.trials import (
     FINISHED,
     OBJECTIVES,
     PRUNED,
+    RUNNING,
     Axes,
     Measured,
     Records,
@@ -92,7 +93,7 @@ class Settings:
     """grid, random, tpe (Optuna's tree-structured Parzen estimator), or pareto (the same for all three objectives at
     once)."""
     scheduler: str = "asha"
-    """asha: trials that are worse than half of the others after as many rounds of training end early; or none."""
+    """asha: trials that are not among the best third after as many rounds of training end early; or none."""
     objective: str = "after_attack_accuracy"
     """What the best trial is best in: after_attack_accuracy, accuracy, or kendall_tau (interpretation consistency)."""
     tolerance: float = 0.01
@@ -252,7 +253,7 @@ def _scheduler(settings: Settings, rounds: int) -> TrialScheduler:
     if settings.scheduler == "none":
         return FIFOScheduler()
     # One round more than there is, or it would end the processes of those that are through.
-    return ASHAScheduler("round", metric="score", mode="max", max_t=rounds + 1, grace_period=1, reduction_factor=2)
+    return ASHAScheduler("round", metric="score", mode="max", max_t=rounds + 1, grace_period=1, reduction_factor=3)
 
 
 def run_trial(indices: Mapping[str, int], job: TrialJob) -> None:
@@ -333,12 +334,10 @@ class _Watcher(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A trial's process is there."""
-        point = {field: values[trial.config[field]] for field, values in self.job.axes.items()}
-        started = Trial(point)
-        known = self.trials.get(started.name)
-        if known is None or known.status not in ENDED:
-            self._keep(started)
-            self.tracker.parameters(started.name, point)
+        known = self._of(trial)
+        if known.status not in ENDED:
+            self._keep(replace(known, status=RUNNING, reason=""))
+            self.tracker.parameters(known.name, known.point)
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
@@ -348,7 +347,10 @@ class _Watcher(tune.Callback):
         if known.status in ENDED or result["diverged"]:
             return
         measured = Measured(**json.loads(result["measured"]))
-        self._keep(known.with_round(measured))
+        if measured.round > len(known.rounds):
+            self._keep(replace(known, rounds=(*known.rounds, measured)))
+        else:  # of a trial that was started again: with the time of the first time, MLflow knows it
+            measured = known.rounds[measured.round - 1]
         values = {**measured.metrics, "score": result["score"]}
         self.tracker.metrics(known.name, values, measured.round, measured.timestamp)
 
@@ -361,7 +363,7 @@ class _Watcher(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A trial could not go on."""
-        error = trial.get_error()
+        error = trial.get_pickled_error() or trial.get_error()
         cause = getattr(error, "cause", None) or error
         said = str(cause) if isinstance(cause, UserError) else f"{type(cause).__name__}: {cause}"
         self._end(replace(self._of(trial), status=FAILED, reason=said.strip().splitlines()[0] if said else "unknown"))

@@ -4,7 +4,7 @@ A trial's name is a hash of its point, so that whoever meets the same point agai
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flat_dist.config import Config, content_hash, from_dict, to_dict
@@ -70,10 +70,6 @@ class Trial:
     def last(self) -> Measured | None:
         """Its latest round."""
         return self.rounds[-1] if self.rounds else None
-
-    def with_round(self, measured: Measured) -> "Trial":
-        """The trial after one more round; a round that it has had already is replaced."""
-        return replace(self, rounds=(*self.rounds[: measured.round - 1], measured))
 
 
 def from_json(values: Mapping[str, Any]) -> Trial:

@@ -171,7 +171,9 @@ def train_alone(job: TrainingJob, run_name: str, storage: Folder, output: Folder
     try:
         ray.get(task.remote(job, output.uri, (storage / run_name).uri))
     except RayTaskError as error:
-        raise error.cause if isinstance(error.cause, UserError) else error from error
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        raise
     _show(output, bar)
 
 

@@ -209,7 +209,7 @@ class Loop:
             broken = ["a weight is not finite"]
         if broken:
             raise DivergenceError(
-                f"training of {self.name} diverged in epoch {self.state.epoch + 1} ({', '.join(broken)}): lower the "
+                f"training of {self.name} diverged in epoch {self.state.epoch + 1} ({broken[0]}): lower the "
                 "learning rate (--training.learning_rate, --training.round_learning_rate) or the largest gradient "
                 "(--training.clip, --training.round_clip), or beta and gamma"
             )
