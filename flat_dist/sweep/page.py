@@ -14,7 +14,7 @@ from flat_dist.tracking import pages, paper
 from flat_dist.tracking.figures import COLOURS, INK, Picture, picture
 from flat_dist.tracking.sheets import Sheet
 from flat_dist.tracking.table import Result
-from flat_dist.tracking.typeset import DASH, fixed, percent, significant
+from flat_dist.tracking.typeset import DASH, fixed, percent
 
 NAMES = {"after_attack_accuracy": "after attack", "accuracy": "accuracy", "kendall_tau": "tau"}
 """Objectives as they are written."""
@@ -133,6 +133,7 @@ def importances(page: SweepPage) -> dict[str, dict[str, float]]:
 
     Functional ANOVA (Hutter, Hoos and Leyton-Brown 2014), as Optuna computes it.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     known = finished(page.trials)
     varied = [field for field in page.axes if len({trial.point[field] for trial in known}) > 1]
     found = {}
@@ -227,16 +228,16 @@ def _draw_parallel(plot: Plot, page: SweepPage) -> None:
             linestyle=":" if trial.status == PRUNED else "-" if trial in known else "--",
             alpha=1.0 if best or trial.name in front else 0.6,
         )
-    names = [*(short(field) for field in page.axes), *(f"{NAMES[name]}" for name in OBJECTIVES)]
+    names = [*(short(field) for field in page.axes), *NAMES.values()]
     for place, name in enumerate(names):
-        plot.axvline(place, color=INK, linewidth=0.8)
+        plot.plot([place, place], [-0.05, 1.05], color=INK, linewidth=0.8)
         plot.text(place, 1.1, name, ha="center", va="bottom")
     for place, field in enumerate(page.axes):
         for value in page.axes[field]:
             plot.text(
                 place - 0.05,
                 _height(page.axes[field], value),
-                significant(value, 2),
+                f"{value:g}",
                 ha="right",
                 va="center",
                 fontsize=7,

@@ -359,7 +359,8 @@ class _Watcher(tune.Callback):
         known, diverged = self._of(trial), trial.last_result.get("diverged")
         if known.status not in ENDED:
             status = DIVERGED if diverged else FINISHED if len(known.rounds) == self.rounds else PRUNED
-            self._end(replace(known, status=status, reason=diverged or ""))
+            known = replace(known, status=status, reason=diverged or "")
+        self._end(known)  # also if it had ended: the driver may have been killed before MLflow knew
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """A trial could not go on."""
