@@ -28,6 +28,9 @@ from flat_dist.tracking.mlflow import tracked
 DEV_SAMPLE, PAIRS = 200, 100
 """Texts that a trial attacks, and pairs that it explains, unless the preset or an option says another number."""
 
+BUCKETS = 16
+"""Batches that a trial sorts by length together, likewise: with half of the padding, training takes half of the time."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -63,7 +66,8 @@ def parse(arguments: Sequence[str]) -> tuple[Command, Axes]:
         explain=("ig",),
         ig_pairs=start.evaluation.ig_pairs or PAIRS,
     )
-    default = replace(start, evaluation=evaluation, training=replace(start.training, kinds=("flat",)))
+    buckets = max(start.training.buckets, BUCKETS)
+    default = replace(start, evaluation=evaluation, training=replace(start.training, kinds=("flat",), buckets=buckets))
     command = tyro.cli(
         Command,
         args=list(arguments),
