@@ -29,7 +29,7 @@ DEV_SAMPLE, PAIRS = 200, 100
 """Texts that a trial attacks, and pairs that it explains, unless the preset or an option says another number."""
 
 BUCKETS = 16
-"""Batches that a trial sorts by length together, likewise: with half of the padding, training takes half of the time."""
+"""Batches that a trial sorts by length together, likewise: with less padding, training takes half of the time."""
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,12 @@ def _stock(recipe: str, victim: Victim, linguistics: Linguistics, limits: Limits
     attack = recipes.build(recipe, victim, linguistics)
     attack.goal_function.query_budget = limits.max_queries or math.inf
     for constraint in attack.constraints:
-        if isinstance(constraint, UniversalSentenceEncoder) and encoder == "package":
-            constraint.model = package_encoder(linguistics.assets)
+        if isinstance(constraint, UniversalSentenceEncoder):
+            ours = linguistics.encoder.encode
+            # TextAttack makes NumPy arrays of what it gets, which those on a GPU cannot be
+            constraint.model = (
+                package_encoder(linguistics.assets) if encoder == "package" else lambda texts: ours(texts).cpu()
+            )
     return attack
 
 
