@@ -138,13 +138,14 @@ def compare(
 def _stock(recipe: str, victim: Victim, linguistics: Linguistics, limits: Limits, encoder: str) -> Attack:
     attack = recipes.build(recipe, victim, linguistics)
     attack.goal_function.query_budget = limits.max_queries or math.inf
+
+    def ours(texts: Sequence[str]) -> torch.Tensor:
+        # TextAttack makes NumPy arrays of what it gets, which vectors on a GPU do not become.
+        return linguistics.encoder.encode(texts).cpu()
+
     for constraint in attack.constraints:
         if isinstance(constraint, UniversalSentenceEncoder):
-            ours = linguistics.encoder.encode
-            # TextAttack makes NumPy arrays of what it gets, which those on a GPU cannot be
-            constraint.model = (
-                package_encoder(linguistics.assets) if encoder == "package" else lambda texts: ours(texts).cpu()
-            )
+            constraint.model = package_encoder(linguistics.assets) if encoder == "package" else ours
     return attack
 
 
