@@ -1,6 +1,7 @@
 """Jobs submitted from outside to two nodes, as `ray start` makes them: logs, exit codes, and no strangers."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -106,6 +107,18 @@ def test_a_job_from_outside_runs_on_both_nodes_and_its_logs_come_back(
     assert '"stage": "pwws, test texts", "done": 12' in done.stdout
     (output,) = tmp_path.glob("stages/attack-pwws-*")
     assert shards.read_shards(Folder(output)).num_rows == 12
+
+
+def test_a_sweep_from_outside_has_its_trials_on_the_cluster(running: Running, tmp_path: Path, assets: object) -> None:
+    options = "--samples 2 --searcher random --training.rounds 1 --training.epochs 1 --training.epochs-per-round 1"
+    options += " --model.kernels 8 --attack.sample 12 --evaluation.sample 10 --evaluation.ig-pairs 3"
+    done = running.submit(
+        "python", "tuning/sweep.py", *options.split(), "--storage", str(tmp_path), "--tracking.no-enabled", "--json"
+    )
+    assert done.returncode == 0, done.stdout
+    (results,) = tmp_path.glob("sweep-*/sweep.json")
+    assert [one["status"] for one in json.loads(results.read_text())["trials"]] == ["finished", "finished"]
+    assert (results.parent / "best.yaml").is_file()
 
 
 def test_a_job_that_fails_says_why_and_its_exit_code_is_not_0(running: Running, tmp_path: Path) -> None:
