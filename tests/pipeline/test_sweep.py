@@ -115,6 +115,14 @@ def test_mlflow_has_a_run_for_each_trial(killed_and_continued: tuple[Path, dict,
         ]
 
 
+def test_the_trials_are_shown_again(killed_and_continued: tuple[Path, dict, dict]) -> None:
+    storage, printed, _ = killed_and_continued
+    command = [sys.executable, str(ROOT / "jobs/report.py"), "--run", str(storage / "small"), "--json"]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert json.loads(out.splitlines()[-1]) == printed
+    assert all(one["name"] in out for one in printed["trials"])
+
+
 def test_the_best_preset_gives_the_trials_numbers_again(
     killed_and_continued: tuple[Path, dict, dict], tmp_path: Path
 ) -> None:
