@@ -18,6 +18,9 @@ OBJECTIVES = ("after_attack_accuracy", "accuracy", "kendall_tau")
 
 RUNNING, FINISHED, PRUNED, DIVERGED, FAILED = "running", "finished", "pruned", "diverged", "failed"
 
+ENDED = (FINISHED, PRUNED, DIVERGED)
+"""Trials that are not run again."""
+
 PENALTY = 5.0
 """What each point of clean accuracy lost beyond the tolerance costs a trial's score, in points. A model that gives one
 class to all texts cannot be attacked: without the penalty it would win."""

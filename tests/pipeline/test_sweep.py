@@ -19,7 +19,8 @@ from flat_dist.data.datasets import Dataset
 from flat_dist.data.storage import Folder
 from flat_dist.progress import Display
 from flat_dist.sweep import search
-from flat_dist.sweep.search import Settings, TrialJob
+from flat_dist.sweep.search import Settings
+from flat_dist.sweep.trial import TrialJob
 from flat_dist.sweep.trials import DIVERGED, FAILED, FINISHED, OBJECTIVES, PRUNED, Measured, Trial
 from flat_dist.tracking.mlflow import database
 from flat_dist.tracking.pending import NoTracker
@@ -171,7 +172,7 @@ def test_one_cpu_runs_trials_one_by_one(sentences: Dataset, tmp_path: Path, priv
 
 def cheap_trial(indices: dict[str, int], job: TrialJob) -> None:
     """A surface whose best point is (3, 2); where beta is 4, training diverges, and at (0, 0), it breaks."""
-    beta, gamma = (values[indices[field]] for field, values in job.axes.items())
+    beta, gamma = job.point(indices).values()
     for number in (1, 2):
         if beta == gamma == 0:
             raise RuntimeError("no such beta")
@@ -200,7 +201,7 @@ def test_ways_to_search(
     job = TrialJob({}, "", str(tmp_path / "trials"), axes, OBJECTIVES[0], 0.7)
     settings = Settings(samples=12, searcher=searcher, scheduler=scheduler)
     display = Display(quiet=True)
-    watcher = search._Watcher(job, 2, NoTracker(), display.bar("sweep", 12), display)
+    watcher = search.Watcher(job, 2, NoTracker(), display.bar("sweep", 12), display)
     search._tune(job, settings, Folder(tmp_path / "tune"), [{}, {"CPU": 1.0}], watcher, config)
     by_status: dict[str, list[Trial]] = {}
     for one in watcher.trials.values():

@@ -1,0 +1,129 @@
+"""One trial, in a process of Ray Tune's: the rounds at a point of the space.
+
+The process holds no processor: it waits for tasks and attack workers that live in the trial's share of the cluster, one
+after another, and so cannot wait for what it holds itself.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ray import tune
+
+from flat_dist import measure, stages
+from flat_dist.attack.crew import Standing
+from flat_dist.config import Config, from_dict
+from flat_dist.data.storage import Folder
+from flat_dist.lock import held
+from flat_dist.progress import Display
+from flat_dist.rounds import Round, Run
+from flat_dist.sweep.trials import DIVERGED, ENDED, OBJECTIVES, Axes, Measured, Records, Trial, place, score
+from flat_dist.tracking.pending import NoTracker
+from flat_dist.tracking.table import Result
+from flat_dist.training import distributed
+from flat_dist.training.loop import DivergenceError
+
+STANDING = Standing()
+"""Attack workers of the trials that this process runs, one after another."""
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """What trials have in common, in plain values that travel."""
+
+    config: Mapping[str, Any]
+    """The sweep's, as `config.to_dict` makes it."""
+    data: str
+    """Folder of the dataset's splits."""
+    records: str
+    """Folder of `Records`."""
+    axes: Axes
+    objective: str
+    least_accuracy: float
+    """Clean accuracy below which a trial's score is lowered: the base model's, less the tolerance."""
+
+    def point(self, indices: Mapping[str, int]) -> dict[str, float]:
+        """The values, by field of the config, that numbers of values stand for."""
+        return {field: values[indices[field]] for field, values in self.axes.items()}
+
+    def report(self, measured: Measured, diverged: str = "") -> None:
+        """Tell Ray Tune what a round came to."""
+        tune.report(
+            {
+                "round": measured.round,
+                "score": score(measured, self.objective, self.least_accuracy),
+                **{name: measured.objective(name) for name in OBJECTIVES},
+                "measured": json.dumps(asdict(measured)),
+                "diverged": diverged,
+            }
+        )
+
+
+def run_trial(indices: Mapping[str, int], job: TrialJob) -> None:
+    """What Ray Tune runs: the rounds at a point, each reported; what has ended before is reported again.
+
+    Args:
+        indices: number of the value, by field of the config.
+        job: what trials have in common.
+    """
+    point = job.point(indices)
+    name, records = Trial(point).name, Folder(job.records)
+    with held(records / name, name, lambda line: None):
+        known = Records(records).read(name)
+        if known is not None and known.status in ENDED:
+            for measured in known.rounds:
+                job.report(measured)
+            if known.status == DIVERGED:
+                job.report(_worst(len(known.rounds) + 1), known.reason)
+            return
+        number = 0
+        try:
+            for measured in _rounds(place(from_dict(Config, job.config, "the sweep"), point), job):
+                job.report(measured)
+                number = measured.round
+        except DivergenceError as error:
+            job.report(_worst(number + 1), str(error))
+
+
+def _worst(number: int) -> Measured:
+    """What a model that diverged counts for: a searcher that is told nothing would come back to it."""
+    return Measured(number, 0.0, 0.0, None, {}, _now())
+
+
+def _rounds(config: Config, job: TrialJob) -> Iterator[Measured]:
+    storage, display = Folder(config.storage), Display(quiet=True)
+    dataset = stages.read_dataset(Folder(job.data))
+    # A worker on a GPU would keep its share of it from training.
+    crew = STANDING.crew(config.attack) if config.attack.device == "cpu" else None
+    run = Run(config, storage, dataset, NoTracker(), display, distributed.train_alone, crew)
+    for found in run.rounds():
+        if found.number:
+            explained = measure.interpretations(config, storage, found.tests, display)
+            yield _measured(config, replace(found, results=measure.with_consistency(found.results, explained)))
+
+
+def _measured(config: Config, found: Round) -> Measured:
+    own = seen(config, found.results)
+    consistency = next((own.interpretations[name] for name in config.evaluation.explain), None)
+    metrics: dict[str, float | None] = {}
+    for result in found.results:
+        metrics |= result.metrics(config.evaluation.split)
+    return Measured(
+        round=found.number,
+        accuracy=own.accuracy,
+        after_attack_accuracy=own.after_attack_accuracy,
+        kendall_tau=consistency.kendall_tau if consistency else None,
+        metrics=metrics,
+        timestamp=_now(),
+    )
+
+
+def seen(config: Config, results: Sequence[Result]) -> Result:
+    """The result under the attack that training sees."""
+    return next(result for result in results if result.attack == config.attack.name)
+
+
+def _now() -> int:
+    return round(1000 * time.time())
