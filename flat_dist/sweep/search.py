@@ -66,7 +66,7 @@ class Settings:
     """grid, random, tpe (Optuna's tree-structured Parzen estimator), or pareto (the same for all three objectives at
     once)."""
     scheduler: str = "asha"
-    """asha: trials that are not among the best third after as many rounds of training end early; or none."""
+    """asha: trials that are not among the best quarter after as many rounds of training end early; or none."""
     objective: str = "after_attack_accuracy"
     """What the best trial is best in: after_attack_accuracy, accuracy, or kendall_tau (interpretation consistency)."""
     tolerance: float = 0.01
@@ -198,4 +198,4 @@ def _scheduler(settings: Settings, rounds: int) -> TrialScheduler:
     if settings.scheduler == "none":
         return FIFOScheduler()
     # One round more than there is, or it would end the processes of those that are through.
-    return ASHAScheduler("round", metric="score", mode="max", max_t=rounds + 1, grace_period=1, reduction_factor=3)
+    return ASHAScheduler("round", metric="score", mode="max", max_t=rounds + 1, grace_period=1, reduction_factor=4)
