@@ -131,6 +131,7 @@ def check_flat(found: dict, storage: Path, undisturbed: tuple[Path, dict]) -> No
     assert made.items() <= stages(undisturbed[0]).items()
 
 
+@pytest.mark.slow
 def test_killed_in_training_and_in_evaluation_it_ends_with_the_same(
     undisturbed: tuple[Path, dict], tmp_path: Path
 ) -> None:
@@ -178,6 +179,7 @@ def test_the_same_command_again_repeats_nothing(undisturbed: tuple[Path, dict]) 
     assert {path: path.stat().st_mtime_ns for path in storage.glob("stages/**/*")} == times
 
 
+@pytest.mark.slow
 def test_a_transformer_goes_all_the_way_and_its_checkpoint_predicts(
     private_token: None, encoder_folder: Path, tmp_path: Path
 ) -> None:
