@@ -248,8 +248,8 @@ class Pool:
 def _cause(error: Exception, seconds: float, stall_seconds: float) -> str:
     if isinstance(error, OutOfMemoryError):
         cause = "took more memory than its machine has"
-    elif 0 < stall_seconds <= seconds:
-        cause = f"made no progress for {stall_seconds:g} s"
+    elif 0 < stall_seconds <= seconds:  # the log of its worker, where Ray keeps it, has the stack if it stalled
+        cause = f"made no progress for {stall_seconds:g} s, or ended its worker process"
     else:
         cause = "ended its worker process"
     return f"{type(error).__name__}: {cause}, {ATTEMPTS} times alone"

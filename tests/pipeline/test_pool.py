@@ -174,9 +174,9 @@ def test_examples_that_end_or_hang_every_worker_are_set_aside(
 
     generate(victim, tmp_path, examples, 2, worker=DiesOfPoison, stall_seconds=3.0, max_failures=0.1)
     rows = {row["example_id"]: row for row in shards.read_shards(Folder(tmp_path)).to_pylist()}
-    for poison, cause in ((ends, "ended its worker process, 2 times alone"), (hangs, "made no progress for 3 s")):
+    for poison, cause in ((ends, "ended its worker process"), (hangs, "made no progress for 3 s")):
         assert rows[poison]["status"] == "error"
-        assert cause in rows[poison]["error"]
+        assert cause in rows[poison]["error"] and "2 times alone" in rows[poison]["error"]
         assert rows[poison]["original_scores"] is rows[poison]["perturbed_scores"] is None
     for row in shards.read_shards(Folder(undisturbed[0])).to_pylist():
         if row["example_id"] not in (ends, hangs):
