@@ -144,7 +144,8 @@ def _stages(config: Config, folder: Folder, texts: Iterator[Any]) -> Callable[[i
 def _run(stage: Stage, actors: Sequence[Any], output: Folder, display: Display) -> _Times:
     """Attack a stage with workers that are there already, and go on to be."""
     turn = Stage(stage.title, replace(stage.job, output=output.uri), stage.examples)
-    crew = Crew("cpu", 0.0, len(actors), iter(actors).__next__, lambda _: None)
+    idle = list(actors)
+    crew = Crew("cpu", 0.0, len(actors), idle.pop, lambda _: None, idle.append)
     work = Work(turn.open(0), [smallest_piece(turn.job)])
     bar = _Times(display, turn.examples.num_rows)
     Pool([turn], [bar], [crew], work, display).run()

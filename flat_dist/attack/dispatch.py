@@ -109,7 +109,8 @@ class Pool:
         """Fit the number of workers to the cluster and to what is to do, and say how it goes."""
         self._looked = time.monotonic()
         total, grows = dict(ray.cluster_resources()), room.joined()
-        useful = sum(worker.task is not None for worker in self.busy.values()) + self.work.pieces + len(self.writing)
+        useful = sum(worker.task is not None for worker in self.busy.values()) + self.work.pieces
+        useful = max(useful, bool(self.writing))  # who attacks will write, sooner than a new worker has started
         for crew in self.crews:
             there = [worker for worker in self.busy.values() if worker.crew is crew]
             starting = [worker for worker in there if not worker.node]
