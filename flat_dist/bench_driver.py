@@ -65,6 +65,10 @@ class _Many(Crew):
         return self.wanted
 
 
+def _keep(actor: Any) -> None:
+    """Another is still at work in it."""
+
+
 def drive(examples: int, in_flight: int) -> dict[str, Any]:
     """Plan and collect so many examples, with so many units in flight.
 
@@ -77,7 +81,7 @@ def drive(examples: int, in_flight: int) -> dict[str, Any]:
     turns = itertools.cycle(actors)
     with tempfile.TemporaryDirectory() as folder, Display(quiet=True) as display:
         job = AttackJob("none", "none", "none", folder, 0, 0, "cpu", {}, UNIT, {})
-        crew = _Many("cpu", 0.0, in_flight, lambda: next(turns), lambda _: None)
+        crew = _Many("cpu", 0.0, in_flight, lambda: next(turns), _keep, _keep)
         processor, wall = time.process_time(), time.perf_counter()
         stage = Stage("none", job, Made(examples))
         work = Work(stage.open(0), [UNIT])
