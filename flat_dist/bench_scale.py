@@ -101,7 +101,7 @@ def _workers(config: Config, folder: Folder, texts: Iterator[Any], count: int, d
             if workers == 2:
                 tails.append(bar.tail())
     one, two = (statistics.mean(rates[workers]) for workers in (1, 2))
-    ceiling = _ceiling(actors, [stage(count // 2) for _ in actors])
+    ceiling = _ceiling(actors, stage(count // 2))
     return {
         "recipe": config.attack.name,
         "model": config.model.name,
@@ -113,19 +113,19 @@ def _workers(config: Config, folder: Folder, texts: Iterator[Any], count: int, d
     }
 
 
-def _ceiling(actors: Sequence[Any], work: Sequence[Stage]) -> float:
-    """The efficiency of workers that share nothing but the machine: no pool, no pieces, no shards.
+def _ceiling(actors: Sequence[Any], work: Stage) -> float:
+    """The efficiency of workers that share nothing but the machine, each with the same work: no pool, no shards.
 
     Cores share caches and memory, so that each is slower beside another.
     """
 
-    def seconds(*numbers: int) -> float:
+    def seconds(*workers: Any) -> float:
         began = time.perf_counter()
-        ray.get([actors[number].attack.remote(work[number].job, work[number].examples) for number in numbers])
+        ray.get([worker.attack.remote(work.job, work.examples) for worker in workers])
         return time.perf_counter() - began
 
-    seconds(0, 1)  # what follows then asks for nothing new of either
-    return (seconds(0) + seconds(1)) / (2 * seconds(0, 1))
+    seconds(*actors)  # what follows then asks for nothing new of either
+    return sum(map(seconds, actors)) / (len(actors) * seconds(*actors))
 
 
 def _stages(config: Config, folder: Folder, texts: Iterator[Any]) -> Callable[[int], Stage]:
