@@ -3,10 +3,12 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class WordPieces:
     """Stands for a word of which the tokenizer makes nothing."""
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerFast) -> "WordPieces":
+    def of(cls, tokenizer: "PreTrainedTokenizerFast") -> "WordPieces":
         """The pieces of a Hugging Face tokenizer.
 
         Raises:

@@ -1,21 +1,24 @@
 """Hugging Face encoders: from the hub, from a folder, or from the package that carries MiniLM."""
 
 import hashlib
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from flat_dist import assets
 from flat_dist.config import ModelConfig, UserError, content_hash
 from flat_dist.data.hub import check_reachable
 from flat_dist.data.pieces import WordPieces
 from flat_dist.models.transformer import Transformer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 HUB = {"bert": "bert-base-uncased", "deberta": "microsoft/deberta-base"}
 """Names on the hub (paper, Section 4: the base versions of both)."""
@@ -77,7 +80,7 @@ def settings(config: ModelConfig) -> Any:
     Raises:
         UserError: it cannot be had.
     """
-    return _set_dropout(_load(AutoConfig, config), config.encoder_dropout)
+    return _set_dropout(_load("AutoConfig", config), config.encoder_dropout)
 
 
 def pretrained(config: ModelConfig, classes: int) -> tuple[Transformer, WordPieces]:
@@ -86,14 +89,14 @@ def pretrained(config: ModelConfig, classes: int) -> tuple[Transformer, WordPiec
     Raises:
         UserError: the encoder cannot be had, or not be masked.
     """
-    tokenizer = _load(AutoTokenizer, config)
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+    tokenizer = _load("AutoTokenizer", config)
+    if not isinstance(tokenizer, _library().PreTrainedTokenizerFast):
         raise UserError(f"{source(config)} has no fast tokenizer: save one (tokenizer.json) beside its weights")
     try:
         pieces = WordPieces.of(tokenizer)
     except ValueError as error:
         raise UserError(f"{source(config)} cannot be used: {error}") from error
-    backbone = _load(AutoModel, config, config=settings(config), dtype=torch.float32)
+    backbone = _load("AutoModel", config, config=settings(config), dtype=torch.float32)
     _check_embeddings(backbone, pieces, source(config))
     return _classifier(config, backbone, pieces, classes), pieces
 
@@ -101,8 +104,8 @@ def pretrained(config: ModelConfig, classes: int) -> tuple[Transformer, WordPiec
 def rebuild(config: ModelConfig, described: dict[str, Any], pieces: WordPieces, classes: int) -> Transformer:
     """A classifier of the same architecture, for the weights of a checkpoint."""
     described = dict(described)
-    settings = AutoConfig.for_model(described.pop("model_type"), **described)
-    return _classifier(config, AutoModel.from_config(settings), pieces, classes)
+    settings = _library().AutoConfig.for_model(described.pop("model_type"), **described)
+    return _classifier(config, _library().AutoModel.from_config(settings), pieces, classes)
 
 
 def describe(model: Transformer) -> dict[str, Any]:
@@ -111,11 +114,16 @@ def describe(model: Transformer) -> dict[str, Any]:
     return {name: value for name, value in values.items() if not name.startswith("_")}
 
 
-def _classifier(config: ModelConfig, backbone: PreTrainedModel, pieces: WordPieces, classes: int) -> Transformer:
+def _library() -> Any:
+    """`transformers`, which takes as long to import as all else, and which a model of whole words does without."""
+    return importlib.import_module("transformers")
+
+
+def _classifier(config: ModelConfig, backbone: "PreTrainedModel", pieces: WordPieces, classes: int) -> Transformer:
     return Transformer(config, backbone, (len(pieces.prefix), len(pieces.suffix)), classes)
 
 
-def _load(kind: Any, model: ModelConfig, **options: Any) -> Any:
+def _load(kind: str, model: ModelConfig, **options: Any) -> Any:
     name = source(model)
     local = Path(name).is_dir()
     try:
@@ -126,7 +134,7 @@ def _load(kind: Any, model: ModelConfig, **options: Any) -> Any:
                 raise
             except OSError:
                 local = True  # what an earlier run has left in the cache
-        return kind.from_pretrained(name, local_files_only=local, **options)
+        return getattr(_library(), kind).from_pretrained(name, local_files_only=local, **options)
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
@@ -144,7 +152,7 @@ def _set_dropout(settings: Any, dropout: float | None) -> Any:
 
 
 @torch.no_grad()
-def _check_embeddings(backbone: PreTrainedModel, pieces: WordPieces, name: str) -> None:
+def _check_embeddings(backbone: "PreTrainedModel", pieces: WordPieces, name: str) -> None:
     """Some encoders make more of a piece than its embedding; masking that would be no mask on words."""
     ids_BT = torch.tensor([[*pieces.prefix, *pieces.pieces("a"), *pieces.pieces("word"), *pieces.suffix]])
     mask_BT = torch.ones_like(ids_BT)

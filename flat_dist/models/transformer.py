@@ -11,14 +11,17 @@ import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 
 from flat_dist.config import ModelConfig, UserError
 from flat_dist.models.classifier import Prediction, TextClassifier
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Transformer(TextClassifier):
@@ -34,7 +37,7 @@ class Transformer(TextClassifier):
         UserError: the encoder cannot be masked as the options ask.
     """
 
-    def __init__(self, config: ModelConfig, backbone: PreTrainedModel, around: tuple[int, int], classes: int):
+    def __init__(self, config: ModelConfig, backbone: "PreTrainedModel", around: tuple[int, int], classes: int):
         super().__init__(config.dropout)
         self.backbone = backbone
         self.output = nn.Linear(backbone.config.hidden_size, classes)

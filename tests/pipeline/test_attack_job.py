@@ -73,7 +73,9 @@ def test_bench_watches_a_workers_memory(victim: Folder) -> None:
     assert measured["peak_mib"] >= measured["resident_mib"]["8"] > 100
 
 
-def test_bench_scales_the_pool_with_workers_that_attack_and_that_do_nothing(private_token: None, victim: Folder) -> None:
+def test_bench_scales_the_pool_with_workers_that_attack_and_that_do_nothing(
+    private_token: None, victim: Folder
+) -> None:
     arguments = ["scale", "--checkpoint", victim.uri, "--examples", "64", "--json"]
     measured, _ = run("bench.py", *arguments, "--planned", "10000", "--in-flight", "1", "10")
     one, two = (measured["examples_per_s"][workers] for workers in ("1", "2"))
