@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import filelock
-import nltk
 import numpy as np
-from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
 from flat_dist.assets import Assets, plain_values
 from flat_dist.attack.counterfit import Counterfit, counterfit, nearest, neighbour_pairs, unit
@@ -27,6 +25,7 @@ from flat_dist.config import UserError, content_hash
 from flat_dist.progress import Display
 
 if TYPE_CHECKING:
+    from nltk.corpus.reader.wordnet import WordNetCorpusReader
     from textattack.shared import AbstractWordEmbedding, WordEmbedding
 
 __all__ = [
@@ -107,7 +106,10 @@ def _build(folder: Path, assets: Assets, config: Counterfit) -> None:
     _write(folder, words, vectors_VD, neighbours_VK)
 
 
-def _wordnet(assets: Assets) -> WordNetCorpusReader:
+def _wordnet(assets: Assets) -> "WordNetCorpusReader":
+    import nltk  # a second, that jobs which build no table need not wait for
+    from nltk.corpus.reader.wordnet import WordNetCorpusReader
+
     if str(assets.nltk_data) not in nltk.data.path:
         nltk.data.path.insert(0, str(assets.nltk_data))  # NLTK opens no file outside of these folders
     with warnings.catch_warnings(action="ignore"):  # that there are no other languages
