@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -197,3 +199,15 @@ def test_windows_that_are_equally_large_share_the_gradient_as_amax_has_it() -> N
         for largest in (Largest.apply, lambda sums: sums.amax(1))
     )
     torch.testing.assert_close(ours, plain)
+
+
+def test_a_model_of_whole_words_needs_no_transformers(victim: Folder) -> None:
+    script = (
+        "import sys\n"
+        "from flat_dist.data.storage import Folder\n"
+        "from flat_dist.models import checkpoint\n"
+        "import flat_dist.training.distributed\n"
+        "print(checkpoint.load(Folder(sys.argv[1])).probabilities(['a good film']).shape, 'transformers' in sys.modules)"
+    )
+    output = subprocess.run([sys.executable, "-c", script, victim.uri], capture_output=True, text=True, check=True)
+    assert output.stdout == "torch.Size([1, 2]) False\n"
