@@ -207,7 +207,8 @@ def test_a_model_of_whole_words_needs_no_transformers(victim: Folder) -> None:
         "from flat_dist.data.storage import Folder\n"
         "from flat_dist.models import checkpoint\n"
         "import flat_dist.training.distributed\n"
-        "print(checkpoint.load(Folder(sys.argv[1])).probabilities(['a good film']).shape, 'transformers' in sys.modules)"
+        "scores = checkpoint.load(Folder(sys.argv[1])).probabilities(['a good film'])\n"
+        "print(scores.shape, 'transformers' in sys.modules)"
     )
     output = subprocess.run([sys.executable, "-c", script, victim.uri], capture_output=True, text=True, check=True)
     assert output.stdout == "torch.Size([1, 2]) False\n"
