@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from flat_dist.config import UserError
+from flat_dist.models.fixed_shape import Product
 
 EMBEDDING_DIM = 512
 """Size of a text's encoding, and of a piece's embedding."""
@@ -40,8 +41,8 @@ CENTRES = tuple(offsets.index(0) for offsets in OFFSETS)
 HIDDEN_DIM = 256
 """Features of each branch."""
 JOINED_DIM = EMBEDDING_DIM + len(OFFSETS) * HIDDEN_DIM
-LEAST_ROWS = 4
-"""Texts or pieces of a matrix product, at least: one of fewer rows is summed in another order on a CPU."""
+CONTEXT_ROWS, TEXT_ROWS = (192, 96, 48, 24, 1), (48, 24, 16, 1)
+"""Rows of one matrix product on a CPU, the preferred number first (`flat_dist.models.fixed_shape`)."""
 TABLES = 17
 """Piece i is row i // 17 of table i % 17; each table has its own scale of quantisation."""
 
@@ -86,8 +87,6 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def _encode(self, pieces: list[list[int]]) -> Tensor:
-        count = len(pieces)
-        pieces = pieces + pieces[-1:] * (LEAST_ROWS - count)
         lengths_N = np.array([len(text) for text in pieces])
         slots_S, positions_P = _lay_out(pieces, lengths_N)
         row_S = self._known.rows(slots_S)
@@ -98,7 +97,7 @@ class SentenceEncoder:
             context_RK, layer_row_S = _contexts(layer_row_S, positions_P, offsets)
             features.append(self._second_layer(branch, x_RD, context_RK))
             rows.append(layer_row_S[positions_P] - 1)
-        return self._pool(features, rows, lengths_N)[:count]
+        return self._pool(features, rows, lengths_N)
 
     def _first_layer(self, branch: int, context_RK: np.ndarray) -> Tensor:
         _, bias = self._weights.layers[branch][0]
@@ -106,8 +105,10 @@ class SentenceEncoder:
         return self._convolve(x_RD, self._known.products[branch], bias, context_RK)
 
     def _second_layer(self, branch: int, x_RD: Tensor, context_RK: np.ndarray) -> Tensor:
-        weight, bias = self._weights.layers[branch][1]
-        products = _products(x_RD, weight)
+        product, bias = self._weights.layers[branch][1]
+        products = x_RD.new_empty(len(x_RD) + 1, product.weight.shape[1])
+        products[0] = 0  # what lies outside a text
+        product(x_RD, products[1:])
         centre_RD = x_RD.index_select(0, self._index(context_RK[:, CENTRES[branch]] - 1))
         return self._convolve(centre_RD, products, bias, context_RK)
 
@@ -198,14 +199,13 @@ class _Pieces:
 
     def _learn(self, pieces: np.ndarray) -> None:
         start, end = self._count + 1, self._count + len(pieces) + 1
-        padded = np.concatenate([pieces, np.repeat(pieces[-1:], max(LEAST_ROWS - len(pieces), 0))])
-        embedded_RD = self.weights.embed(torch.from_numpy(padded).to(self.embedded.device))
-        self.embedded[start:end] = embedded_RD[: len(pieces)]
-        self.sums[start:end] = _sums(embedded_RD[: len(pieces)])
+        embedded_RD = self.embedded[start:end]
+        embedded_RD[:] = self.weights.embed(torch.from_numpy(pieces).to(embedded_RD.device))
+        self.sums[start:end] = _sums(embedded_RD)
         for branch, x_RD in enumerate(self.weights.branch_inputs(embedded_RD)):
-            weight, _ = self.weights.layers[branch][0]
-            self.inputs[branch][start:end] = x_RD[: len(pieces)]
-            self.products[branch][start:end] = (x_RD @ weight)[: len(pieces)]
+            product, _ = self.weights.layers[branch][0]
+            self.inputs[branch][start:end] = x_RD
+            product(self.inputs[branch][start:end], self.products[branch][start:end])
         self._row[pieces] = np.arange(start, end)
         self._count = end - 1
 
@@ -215,14 +215,13 @@ class _Weights:
     table: Tensor  # (pieces, 512) uint8
     scale: Tensor
     low: Tensor
-    projection: Tensor  # (512, 3 * 256): the branches beside one another, and normalised together
-    projection_bias: Tensor
+    projection: Product  # (512, 3 * 256): the branches beside one another, and normalised together
     projection_norm: tuple[Tensor, Tensor]
-    layers: list[list[tuple[Tensor, Tensor]]]  # of each branch, two of (256, K * 256) and bias (256)
-    pooled: Tensor  # (1280, 320 + 320): gain of the norm, output, and what the first dense block does with it
+    layers: list[list[tuple[Product, Tensor]]]  # of each branch, two of (256, K * 256) and bias (256)
+    pooled: Product  # (1280, 320 + 320): gain of the norm, output, and what the first dense block does with it
     pooled_bias: Tensor  # (640)
-    dense: list[Tensor]  # (320, 320), (320, 512), (512, 512)
-    skip: Tensor  # (320, 512)
+    dense: list[Product]  # (320, 320), (320, 512), (512, 512)
+    skip: Product  # (320, 512)
     eps: float
 
     def embed(self, pieces_R: Tensor) -> Tensor:
@@ -230,15 +229,16 @@ class _Weights:
         return self.table[pieces_R].float() * self.scale[table_R1] + self.low[table_R1]
 
     def branch_inputs(self, embedded_RD: Tensor) -> tuple[Tensor, ...]:
-        x_RD = torch.addmm(self.projection_bias, embedded_RD, self.projection)
+        x_RD = self.projection(embedded_RD)
         return F.layer_norm(x_RD, x_RD.shape[1:], *self.projection_norm, self.eps).chunk(len(OFFSETS), dim=1)
 
     def head(self, sum_ND: Tensor, length_N1: Tensor) -> Tensor:
         # Output and first block are linear up to here, so that their product serves.
         second, third, fourth = self.dense
-        first_ND, skipped_ND = ((sum_ND @ self.pooled + length_N1 * self.pooled_bias) * length_N1.rsqrt()).chunk(2, 1)
-        x_ND = (first_ND.relu() @ second + skipped_ND).relu()
-        x_ND = ((x_ND @ third).relu() @ fourth + x_ND @ self.skip).tanh()
+        joined_ND = (self.pooled(sum_ND) + length_N1 * self.pooled_bias) * length_N1.rsqrt()
+        first_ND, skipped_ND = joined_ND.chunk(2, 1)
+        x_ND = (second(first_ND.relu()) + skipped_ND).relu()
+        x_ND = (fourth(third(x_ND).relu()) + self.skip(x_ND)).tanh()
         return x_ND * x_ND.square().sum(1, keepdim=True).clamp(min=self.eps).rsqrt()
 
 
@@ -247,7 +247,7 @@ def _load_weights(path: Path, device: torch.device) -> _Weights:
         tables = np.stack([arrays[f"q{table}"] for table in range(1, TABLES + 1)], axis=1)
         tensor = {name: torch.from_numpy(arrays[name]).to(device) for name in arrays.files if not name.startswith("q")}
     orders = [len(offsets) for offsets in OFFSETS]
-    layers = [[(_beside(tensor[f"w{i}_{n}"], n), tensor[f"b{i}_{n}"]) for i in (1, 2)] for n in orders]
+    layers = [[(_of_contexts(_beside(tensor[f"w{i}_{n}"], n)), tensor[f"b{i}_{n}"]) for i in (1, 2)] for n in orders]
     joined = {
         name: torch.cat([tensor[f"{name}{n}"] for n in orders], dim=-1) for name in ("proj", "proj_b", "ln_g", "ln_b")
     }
@@ -257,16 +257,23 @@ def _load_weights(path: Path, device: torch.device) -> _Weights:
         table=torch.from_numpy(tables.reshape(-1, EMBEDDING_DIM)).to(device),
         scale=tensor["scale"],
         low=tensor["lo"],
-        projection=joined["proj"],
-        projection_bias=joined["proj_b"],
+        projection=_of_contexts(joined["proj"], joined["proj_b"]),
         projection_norm=(joined["ln_g"], joined["ln_b"]),
         layers=layers,
-        pooled=(gain_D[:, None] * output @ block).float(),
+        pooled=_of_texts((gain_D[:, None] * output @ block).float()),
         pooled_bias=((bias_D @ output + output_bias_D) @ block).float(),
-        dense=[tensor[f"d{layer}"] for layer in (1, 2, 3)],
-        skip=tensor["p3"],
+        dense=[_of_texts(tensor[f"d{layer}"]) for layer in (1, 2, 3)],
+        skip=_of_texts(tensor["p3"]),
         eps=float(tensor["eps"]),
     )
+
+
+def _of_contexts(weight: Tensor, bias: Tensor | None = None) -> Product:
+    return Product(weight, bias, CONTEXT_ROWS)
+
+
+def _of_texts(weight: Tensor) -> Product:
+    return Product(weight, None, TEXT_ROWS)
 
 
 def _beside(weight: Tensor, order: int) -> Tensor:
@@ -321,11 +328,3 @@ def _distinct(value_P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _sums(x_RD: Tensor) -> Tensor:
     # Of each row, the sum of its components and of their squares (R, 2).
     return torch.stack([x_RD.sum(1), x_RD.square().sum(1)], 1)
-
-
-def _products(x_RD: Tensor, weight: Tensor) -> Tensor:
-    # Row 0 is what lies outside a text.
-    products = x_RD.new_empty(max(len(x_RD), LEAST_ROWS) + 1, weight.shape[1])
-    products[0] = 0
-    torch.mm(F.pad(x_RD, (0, 0, 0, max(LEAST_ROWS - len(x_RD), 0))), weight, out=products[1:])
-    return products

@@ -167,10 +167,10 @@ class Examples:
         return replace(batch, swaps=swaps)
 
 
-def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Rows in one tensor, and where it is real."""
+def _pad(rows: Sequence[Sequence[int]], length: int = 0) -> tuple[Tensor, Tensor]:
+    """Rows in one tensor of at least `length` columns, and where it is real."""
     lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
-    real = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    real = np.arange(lengths.max(initial=length)) < lengths[:, None]
     padded = np.full(real.shape, PADDING, dtype=np.int64)
     padded[real] = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64, count=lengths.sum())
     return torch.from_numpy(padded), torch.from_numpy(real)
@@ -182,9 +182,9 @@ def _pieces(sides: Sequence[Side]) -> Pieces:
     return Pieces(ids_SW, real_SW, (starts_S.unsqueeze(1) + torch.arange(ids_SW.shape[1])) * real_SW)
 
 
-def to_batch(ids: Sequence[Sequence[int]], labels: np.ndarray | None = None) -> Batch:
-    """Texts padded to the longest of them; labels are 0 where none are given."""
-    ids_BT, real_BT = _pad(ids)
+def to_batch(ids: Sequence[Sequence[int]], labels: np.ndarray | None = None, length: int = 0) -> Batch:
+    """Texts padded to the longest of them, or to `length` if that is more; labels are 0 where none are given."""
+    ids_BT, real_BT = _pad(ids, length)
     labels_B = torch.from_numpy(np.zeros(len(ids), np.int64) if labels is None else labels)
     return Batch(ids_BT, real_BT, labels_B, len(ids))
 

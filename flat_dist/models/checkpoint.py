@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,13 +12,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from flat_dist.config import ModelConfig, UserError, from_dict, unknown
-from flat_dist.data.batches import Encoder, to_batch
+from flat_dist.data.batches import Batch, Encoder, to_batch
 from flat_dist.data.pieces import WordPieces
 from flat_dist.data.storage import Folder
 from flat_dist.data.text import Vocabulary
 from flat_dist.models import encoders
 from flat_dist.models.classifier import TextClassifier, WordClassifier
 from flat_dist.models.cnn import CNN
+from flat_dist.models.fixed_shape import MOST_PIECES, TRANSFORMER_ROWS, WORD_ROWS, FixedBatches
 from flat_dist.models.lstm import LSTM
 from flat_dist.models.mask import WordMask
 from flat_dist.models.transformer import Transformer
@@ -26,13 +28,8 @@ FORMAT = "flat_dist.checkpoint/1"
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "checkpoint.json"
 
-MULTIPLE = 8
-TRANSFORMER_MULTIPLE = 4
-"""Texts of a batch are filled up to a multiple of this: CPU libraries sum very small products in another order, and
-prepare themselves anew for each shape that they meet."""
-
-TRANSFORMER_PIECES = 2**14
-"""Pieces that a transformer sees at once, at most: bounds memory for texts of any length."""
+LENGTHS = 8
+"""On a CPU, texts of whole words are padded to a multiple of this: each length is another shape."""
 
 WORD_MODELS: dict[str, type[CNN] | type[LSTM]] = {"cnn": CNN, "lstm": LSTM}
 
@@ -57,29 +54,48 @@ class Checkpoint:
 
     @torch.no_grad()
     def predict(self, ids: Sequence[Sequence[int]], batch_size: int = 256) -> torch.Tensor:
-        """Class probabilities (N, C) of encoded texts; on a CPU none depends on what else is in the batch."""
+        """Class probabilities (N, C) of encoded texts.
+
+        Args:
+            ids: pieces of each text.
+            batch_size: texts that a GPU is given at once. A CPU is given as many as `flat_dist.models.fixed_shape`
+                says, so that no prediction depends on what else is asked.
+        """
         self.model.eval()
         scores_NC = torch.empty(len(ids), len(self.label_names))
-        multiple = TRANSFORMER_MULTIPLE if isinstance(self.model, Transformer) else MULTIPLE
-        for rows in self._batches([len(text) for text in ids], batch_size):
-            filled = rows + rows[-1:] * (-len(rows) % multiple)
-            batch = to_batch([ids[row] for row in filled]).to(self.device)
+        order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
+        batches = self._fixed(ids, order) if self.device.type == "cpu" else self._by_length(ids, order, batch_size)
+        for rows, batch in batches:
             logits_BC = self.model(batch.ids_BT, batch.real_BT).logits_BC
             scores_NC[rows] = logits_BC.softmax(-1).float().cpu()[: len(rows)]
         return scores_NC
 
-    def _batches(self, lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-        """Rows by length: the less padding, the less work.
+    def _fixed(self, ids: Sequence[Sequence[int]], order: Sequence[int]) -> Iterator[tuple[list[int], Batch]]:
+        """Batches whose shape depends on each text's own length alone."""
+        for length, run in itertools.groupby(order, key=lambda row: self._padded(len(ids[row]))):
+            alike, size = list(run), self._batches.rows(length)
+            for start in range(0, len(alike), size):
+                rows = alike[start : start + size]
+                filled = rows + rows[-1:] * (size - len(rows))
+                yield rows, to_batch([ids[row] for row in filled], length=length)
 
-        On a CPU a transformer gets texts of one length only: sums over padding are sums in another order.
-        """
-        order = sorted(range(len(lengths)), key=lengths.__getitem__)
-        transformer = isinstance(self.model, Transformer)
-        alike = transformer and self.device.type == "cpu"
-        for _, run in itertools.groupby(order, key=lambda row: lengths[row] if alike else 0):
-            rows = list(run)
-            step = min(size, max(1, TRANSFORMER_PIECES // lengths[rows[-1]])) if transformer else size
-            yield from (rows[start : start + step] for start in range(0, len(rows), step))
+    def _padded(self, length: int) -> int:
+        """Pieces that a text is padded to. A transformer's is not: sums over padding are sums in another order."""
+        return length if isinstance(self.model, Transformer) else -(-length // LENGTHS) * LENGTHS
+
+    @cached_property
+    def _batches(self) -> FixedBatches:
+        return FixedBatches(self.model, TRANSFORMER_ROWS if isinstance(self.model, Transformer) else WORD_ROWS)
+
+    def _by_length(
+        self, ids: Sequence[Sequence[int]], order: list[int], size: int
+    ) -> Iterator[tuple[list[int], Batch]]:
+        """Batches of texts of similar length: the less padding, the less work."""
+        if isinstance(self.model, Transformer) and order:
+            size = min(size, max(1, MOST_PIECES // len(ids[order[-1]])))
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            yield rows, to_batch([ids[row] for row in rows]).to(self.device)
 
 
 def build(config: ModelConfig, vocabulary_size: int, classes: int) -> WordClassifier:

@@ -1,0 +1,166 @@
+"""Arithmetic that gives a text the same bits whatever shares its batch, on any CPU.
+
+A matrix library chooses its kernel, and with it the order of its sums, by the shape of a product; within one product it
+may sum the rows at the edge of a tile in another order than the rest. Which shapes and rows those are depends on the
+processor. So every call here has a fixed number of rows, filled up with copies, and its other dimensions depend on the
+text alone. What is left is the place of a text among the rows: a number of rows is used only after a check, on this
+processor and with this number of threads, that the same row gets the same bits at every place. A number that fails is
+passed over for the next; a single row, which is the last, has one place.
+
+Shape letters: B rows of a call, T pieces, N rows asked for, D and E features, H features of a text, C classes.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from flat_dist.models.classifier import TextClassifier
+
+log = logging.getLogger(__name__)
+
+WORD_ROWS = (24, 48, 16, 8, 1)
+TRANSFORMER_ROWS = (8, 12, 6, 24, 4, 1)
+"""Texts of a call, the preferred number first. AVX2 kernels have tiles of 24 rows, AVX-512 kernels of 16 and 48. Fewer
+for transformers, for which few texts have the same length."""
+
+MOST_PIECES = 2**14
+"""Pieces of a call, at most: bounds the memory of long texts."""
+
+NUMBERS = 512
+"""Random sums that a product is checked with, at least: two orders of one sum often agree by chance."""
+
+
+class FixedBatches:
+    """How many texts of a length a model may be given at once.
+
+    Args:
+        model: a classifier on a CPU, in evaluation mode.
+        candidates: numbers of texts, the preferred one first.
+    """
+
+    def __init__(self, model: TextClassifier, candidates: Sequence[int]):
+        self.model, self.candidates = model, candidates
+        self._known: dict[tuple[int, int], int] = {}
+
+    def rows(self, length: int) -> int:
+        """Texts of a call whose texts have `length` pieces, padding included.
+
+        Raises:
+            ArithmeticError: the same call does not give the same bits twice.
+        """
+        key = length, torch.get_num_threads()
+        if key not in self._known:
+            fitting = [rows for rows in self.candidates if rows == 1 or rows * length <= MOST_PIECES]
+            self._known[key] = _first(fitting, lambda rows: self._is_alike(rows, length), f"texts of {length} pieces")
+        return self._known[key]
+
+    @torch.no_grad()
+    def _is_alike(self, rows: int, length: int) -> bool:
+        """Whether every layer gives one text the same bits at each place."""
+        generator = torch.Generator().manual_seed(length)
+        ids_BT = torch.randint(self.model.embedding.num_embeddings, (1, length), generator=generator).repeat(rows, 1)
+        real_BT = torch.ones_like(ids_BT, dtype=torch.bool)
+        with _compared(self.model, rows) as alike:
+            first_BC, again_BC = (self.model(ids_BT, real_BT).logits_BC for _ in range(2))
+            output = self.model.output
+            trials = -(-NUMBERS // output.out_features)
+            for features_1H in torch.randn(trials, 1, output.in_features, generator=generator):
+                output(features_1H.repeat(rows, 1))
+        return all(alike) and _same(first_BC, again_BC)
+
+
+@contextmanager
+def _compared(model: nn.Module, rows: int) -> Iterator[list[bool]]:
+    """Compare the rows of what each layer puts out, as long as the block runs."""
+    alike: list[bool] = []
+
+    def compare(module: nn.Module, inputs: object, output: object) -> None:
+        found = output[0] if isinstance(output, tuple) else output
+        if isinstance(found, Tensor) and found.shape[:1] == (rows,):
+            alike.append(_same(found, found[:1].expand_as(found)))
+
+    hooks = [module.register_forward_hook(compare) for module in model.modules()]
+    try:
+        yield alike
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class Product:
+    """`x @ weight + bias` for any number of rows, each of which gets the same bits in any company.
+
+    Args:
+        weight: (D, E).
+        bias: (E), or none.
+        candidates: rows of a call, the preferred number first. On a GPU all rows are one call.
+
+    Raises:
+        ArithmeticError: the same product does not give the same bits twice.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, candidates: Sequence[int]):
+        self.weight, self.bias = weight, bias
+        self._candidates = candidates
+        self._known: dict[int, int] = {}
+
+    def __call__(self, x_ND: Tensor, out_NE: Tensor | None = None) -> Tensor:
+        """The products (N, E), written to `out_NE` if it is given."""
+        if out_NE is None:
+            out_NE = x_ND.new_empty(len(x_ND), self.weight.shape[1])
+        if self.weight.device.type != "cpu":
+            return self._multiply(x_ND, out_NE)
+        rows = self._rows()
+        whole = len(x_ND) - len(x_ND) % rows
+        for start in range(0, whole, rows):
+            self._multiply(x_ND[start : start + rows], out_NE[start : start + rows])
+        if rest := len(x_ND) - whole:
+            filled_BD = F.pad(x_ND[whole:], (0, 0, 0, rows - rest))
+            out_NE[whole:] = self._multiply(filled_BD, x_ND.new_empty(rows, self.weight.shape[1]))[:rest]
+        return out_NE
+
+    def _rows(self) -> int:
+        threads = torch.get_num_threads()
+        if threads not in self._known:
+            self._known[threads] = _first(self._candidates, self._is_alike, f"products {tuple(self.weight.shape)}")
+        return self._known[threads]
+
+    def _is_alike(self, rows: int) -> bool:
+        generator = torch.Generator().manual_seed(rows)
+        trials = -(-NUMBERS // self.weight.shape[1])
+        for x_1D in torch.randn(trials, 1, self.weight.shape[0], generator=generator):
+            x_BD = x_1D.repeat(rows, 1)
+            first_BE, again_BE = (self._multiply(x_BD, x_BD.new_empty(rows, self.weight.shape[1])) for _ in range(2))
+            if not (_same(first_BE, first_BE[:1].expand_as(first_BE)) and _same(first_BE, again_BE)):
+                return False
+        return True
+
+    def _multiply(self, x_BD: Tensor, out_BE: Tensor) -> Tensor:
+        if self.bias is None:
+            return torch.mm(x_BD, self.weight, out=out_BE)
+        return torch.addmm(self.bias, x_BD, self.weight, out=out_BE)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal; what is not a number is equal to itself."""
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
+
+
+def _first(candidates: Sequence[int], is_alike: Callable[[int], bool], what: str) -> int:
+    """The first number of rows that passes the check.
+
+    Raises:
+        ArithmeticError: none does, not even a single row.
+    """
+    for rows in candidates:
+        if is_alike(rows):
+            log.debug("%s: %d rows a call, %d threads", what, rows, torch.get_num_threads())
+            return rows
+    raise ArithmeticError(
+        f"this processor gives {what} other bits when the same computation is done again, so that no result could be "
+        "repeated: check its memory, and the environment's ONEDNN_, MKL_ and ATEN_ settings"
+    )
