@@ -195,7 +195,7 @@ class AttackConfig:
     """Examples that a worker attacks side by side; 0: 64 on a CPU (16 for a transformer), 256 on a GPU (64). Changes no
     result."""
     batch_size: int = 0
-    """Texts that the victim sees at once; 0: 64 on a CPU, 1,024 on a GPU. Changes no result."""
+    """Texts that the victim sees at once on a GPU; 0: 1,024 (256 for a transformer). On a CPU their number is fixed."""
     cache_size: int = 4096
     """Words, and predictions, that each cache of a worker may hold; a word is taken for two pieces of 15 kB each in
     the sentence encoder's. Changes no result."""

@@ -38,11 +38,11 @@ def sentences(assets: Assets) -> datasets.Dataset:
     return datasets.load(DataConfig())
 
 
-def train_victim(sentences: datasets.Dataset, **settings: Any) -> Checkpoint:
+def train_victim(sentences: datasets.Dataset, min_frequency: int = 0, **settings: Any) -> Checkpoint:
     """A model after a few steps on 640 sentences: often right, easily fooled."""
     config = ModelConfig(**settings)
     train = sentences.train.slice(0, 640)
-    encoder = Encoder(Vocabulary.build((tokenize(text) for text in train["text"].to_pylist()), 0), 50)
+    encoder = Encoder(Vocabulary.build((tokenize(text) for text in train["text"].to_pylist()), min_frequency), 50)
     torch.manual_seed(0)
     model = checkpoints.build(config, len(encoder.vocabulary), 2)
     vectors, _ = initial_vectors(config, encoder.vocabulary.words, 0)

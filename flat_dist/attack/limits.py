@@ -12,7 +12,7 @@ class Limits:
     concurrent: int
     """Examples under attack at the same time."""
     batch_size: int
-    """Texts that the victim sees at once."""
+    """Texts that the victim sees at once on a GPU."""
     cache_size: int
     """Entries of each cache."""
     max_queries: int = 0

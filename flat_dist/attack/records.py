@@ -94,8 +94,8 @@ def _seed_everything(seed: int) -> None:
 def to_rows(records: Sequence[Record], victim: Checkpoint, round_number: int, metadata: Mapping[str, Any]) -> pa.Table:
     """A shard's table: texts predicted again, all in one batch, and success decided by that prediction.
 
-    One canonical batch makes the scores independent of how the attacks were batched; an attack's own claim of success
-    is not trusted. What could not be attacked is not predicted either, and has no scores: the victim may be why.
+    On a GPU, one canonical batch makes the scores independent of how the attacks were batched. An attack's own claim of
+    success is not trusted. What could not be attacked is not predicted, and has no scores: the victim may be why.
     """
     answered = [number for number, record in enumerate(records) if record.status != "error"]
     scores: dict[str, list[list[float] | None]] = {}

@@ -1,0 +1,101 @@
+"""A number of rows is used only if a row gets the same bits at every place; kernels that fail are imitated."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flat_dist.config import ModelConfig
+from flat_dist.data.batches import Encoder
+from flat_dist.data.text import Vocabulary
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.models.fixed_shape import FixedBatches, Product
+
+TILE = 24
+
+
+def summed_otherwise(rows: Tensor) -> Tensor:
+    """What a kernel with tiles of 24 rows does: the rows after the last whole tile differ in the last bit."""
+    rows = rows.clone()
+    edge = len(rows) - len(rows) % TILE
+    rows[edge:] = torch.nextafter(rows[edge:], torch.full_like(rows[edge:], torch.inf))
+    return rows
+
+
+class TiledLinear(nn.Linear):
+    def forward(self, rows: Tensor) -> Tensor:
+        return summed_otherwise(super().forward(rows))
+
+
+def tiled_model() -> Any:
+    torch.manual_seed(0)
+    model = checkpoints.build(ModelConfig(kernels=4, embedding_dim=8), 30, 2)
+    tiled = TiledLinear(model.output.in_features, 2)
+    tiled.load_state_dict(model.output.state_dict())
+    model.output = tiled
+    return model.eval()
+
+
+@pytest.mark.parametrize(("candidates", "chosen"), [((32, 48, 24), 48), ((25, 24), 24), ((16, 24), 16)])
+def test_a_number_of_texts_whose_places_differ_is_passed_over(candidates: tuple[int, ...], chosen: int) -> None:
+    assert FixedBatches(tiled_model(), candidates).rows(8) == chosen
+
+
+def test_places_that_differ_in_a_layer_alone_are_found() -> None:
+    model = tiled_model()
+    model.output = nn.Linear(model.output.in_features, 2)
+    model.output.weight.data.zero_()  # so that the logits do not show it
+    model.convolutions[1].register_forward_hook(lambda module, inputs, output: summed_otherwise(output))
+    assert FixedBatches(model, (32, 48)).rows(8) == 48
+
+
+def test_one_row_has_one_place_and_a_model_that_never_repeats_itself_is_refused() -> None:
+    model = tiled_model()
+    model.output.register_forward_hook(lambda module, inputs, output: summed_otherwise(output))
+    assert FixedBatches(model, (32, 25, 1)).rows(8) == 1
+    model.output.register_forward_hook(lambda module, inputs, output: output + torch.rand(()))
+    with pytest.raises(ArithmeticError, match="no result could be repeated"):
+        FixedBatches(model, (32, 25, 1)).rows(8)
+
+
+def test_long_texts_are_few_at_once() -> None:
+    assert FixedBatches(tiled_model(), (24, 16, 1)).rows(2**10) == 16
+    assert FixedBatches(tiled_model(), (24, 16, 1)).rows(2**14 + 1) == 1
+
+
+def test_predictions_keep_their_bits_on_kernels_with_tiles() -> None:
+    vocabulary = Vocabulary.build([[f"w{number}" for number in range(28)]])
+    checkpoint = Checkpoint(tiled_model(), ModelConfig(), Encoder(vocabulary, 50), ("x", "y"))
+    texts = [" ".join(f"w{n * 7 % 31}" for n in range(start, start + 1 + start % 20)) for start in range(61)]
+    together = checkpoint.probabilities(texts)
+    for size in (1, 5, 60):
+        apart = [checkpoint.probabilities(texts[start : start + size]) for start in range(0, 61, size)]
+        assert torch.equal(torch.cat(apart), together)
+
+
+@pytest.mark.parametrize("count", [0, 1, 47, 48, 49, 120])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_product_is_the_product(count: int, biased: bool) -> None:
+    generator = torch.Generator().manual_seed(count)
+    x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((count, 20), (20, 7), (7,)))
+    product = Product(weight, bias if biased else None, (48, 1))
+    torch.testing.assert_close(product(x), x @ weight + (bias if biased else 0.0))
+    out = torch.empty(count, 7)
+    assert product(x, out) is out
+    assert torch.equal(out, product(x))
+    for row in range(count):
+        assert torch.equal(product(x[row : row + 1])[0], out[row])
+
+
+def test_a_product_uses_rows_whose_places_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mm(x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
+        calls.append(len(x))
+        return out.copy_(summed_otherwise(x @ weight))
+
+    calls: list[int] = []
+    product = Product(torch.randn(20, 7), None, (32, 48, 1))
+    monkeypatch.setattr(torch, "mm", mm)
+    product(torch.randn(3, 20))
+    assert calls[-1] == 48
