@@ -1,6 +1,7 @@
 """Attacks with TextAttack and with the engine, and predicts in many batches, on the kernels of another processor.
 
-Arguments: how many sentences to attack with each recipe, then folders of victims. The last line is JSON.
+Arguments: how many sentences to attack on a model of whole words, and on a transformer, then folders of victims. The last
+line is JSON.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ def differing_rows(compute: Any, texts: list[str]) -> int:
     return int((~same).sum())
 
 
-def main(count: int, folders: list[str]) -> None:
+def main(words: int, transformer: int, folders: list[str]) -> None:
     torch.set_num_threads(1)
     prepared = assets.prepare()
     resources.activate(prepared)
@@ -53,6 +54,7 @@ def main(count: int, folders: list[str]) -> None:
         victim = checkpoints.load(Folder(folder))
         name = Folder(folder).name
         found["rows"][name] = differing_rows(victim.probabilities, texts if name != "minilm" else texts[:8])
+        count = transformer if name == "minilm" else words
         for recipe in RECIPES if count else ():
             records = ours(recipe, victim, linguistics, rows[:count])
             results = stocks(recipe, victim, linguistics, rows[:count])
@@ -67,4 +69,4 @@ def main(count: int, folders: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
