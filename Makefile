@@ -5,6 +5,7 @@ STAMP := .venv/.installed
 HOST ?= 127.0.0.1
 
 LOCKS := requirements-tools.lock requirements.lock requirements-cuda.lock requirements-dev.lock
+CPU_LOCK := requirements-cpu.lock
 INSTALL := $(BIN)/python -I -m pip install --no-build-isolation
 IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 
@@ -18,8 +19,9 @@ install: $(STAMP)  ## the locked set, this package, and the offline resources; a
 
 # Each file that pip installs is one whose hash a lock names, and nothing is built with a package from elsewhere. The
 # second pip is the locked one: older ones ignore hashes of constraints, by which a build of torch for CUDA gets what it
-# needs, and a build for CPUs nothing. An install that was broken off left packages without RECORD: they are done again.
-$(STAMP): $(LOCKS) pyproject.toml flat_dist/packages.txt | venv-fits
+# needs. An install that was broken off left packages without RECORD: they are done again. Torch's build for CPUs comes
+# first, since among files that fit, pip prefers those whose hash its index tells, which a folder of wheels does not.
+$(STAMP): $(LOCKS) $(CPU_LOCK) pyproject.toml flat_dist/packages.txt | venv-fits
 	@$(PYTHON) -c '$(IS_311)' 2>/dev/null || { echo "$(PYTHON) is not Python 3.11, which flat_dist needs:" \
 		"install it, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make environments:" \
@@ -28,6 +30,8 @@ $(STAMP): $(LOCKS) pyproject.toml flat_dist/packages.txt | venv-fits
 		test -e "$$package/RECORD" || rm -rf "$$package"; done
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --require-hashes --requirement requirements-tools.lock
+	$(INSTALL) --quiet --no-deps --require-hashes --requirement $(CPU_LOCK) 2>/dev/null \
+		|| echo "pip finds no torch for CPUs alone: it takes the package index's, which may bring CUDA"
 	$(INSTALL) --require-hashes --requirement requirements.lock --requirement requirements-dev.lock \
 		--constraint requirements-cuda.lock
 	$(INSTALL) --no-deps --editable .
@@ -62,9 +66,7 @@ ui: install  ## the MLflow UI on loopback: HOST=0.0.0.0 opens it to the network,
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
 		--backend-store-uri sqlite:///$(abspath runs)/mlflow.db --host $(HOST) --port 5000 --workers 1
 
-# One resolution for all, in .venv/all.lock, of which each lock is a part. The hashes are those of the package index, and
-# of PyTorch's own build for CPUs (x86_64), which pip takes where it is told of PyTorch's index or of a folder with it.
-TORCH_CPU := 2.13.0 6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
+# One resolution for all, in .venv/all.lock, of which each lock is a part; $(CPU_LOCK) is kept by hand.
 COMPILE := $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-annotate --no-header
 PART := $(COMPILE) --constraint .venv/all.lock
@@ -76,7 +78,6 @@ lock: install  ## resolve pyproject.toml into the locks, which keep what still f
 	$(PART) --group tools > requirements-tools.lock
 	$(PART) pyproject.toml $$(grep -vE '^(cuda|nvidia|triton)' .venv/all.lock | $(WITHOUT)) > requirements-cuda.lock
 	$(PART) pyproject.toml $$($(WITHOUT) requirements-cuda.lock) > requirements.lock
-	sed -i 's/^torch==$(word 1,$(TORCH_CPU)) .*/&\n    --hash=sha256:$(word 2,$(TORCH_CPU)) \\/' requirements.lock
 	$(PART) pyproject.toml --extra dev $$($(WITHOUT) requirements.lock requirements-cuda.lock) > requirements-dev.lock
 
 clean:  ## remove the environment; runs/ and the cache of resources stay
