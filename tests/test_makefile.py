@@ -1,5 +1,6 @@
-"""`make install` with a Python that only says what it was asked to do: which packages come in, and what stands in the way."""
+"""`make install` with a stub of Python that writes down its calls: what it installs, and when it refuses."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -74,7 +75,8 @@ def test_a_second_call_does_nothing_and_another_lock_installs_again(folder: Path
     first = calls(folder)
     assert install(folder).returncode == 0
     assert calls(folder) == first
-    (folder / "requirements.lock").touch()
+    later = (folder / ".venv" / ".installed").stat().st_mtime + 10
+    os.utime(folder / "requirements.lock", (later, later))
     install(folder)
     assert calls(folder) == first * 2
 

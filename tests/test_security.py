@@ -43,9 +43,9 @@ def full_name(function: ast.expr, names: dict[str, str]) -> str:
 
 
 def loaders(tree: ast.Module) -> Iterator[str]:
-    """Calls that load a model and do not refuse its code, and loaders handed on to where nobody sees how they are called.
+    """Calls that load a model without refusing its code, and loaders that are neither called nor given a name.
 
-    A loader may be given a name, as in `load = AutoModel.from_pretrained`: then calls by that name are looked at.
+    Where one gets a name, as in `load = AutoModel.from_pretrained`, calls by that name are looked at.
     """
     named = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in LOADERS]
     aliases = {
