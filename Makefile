@@ -19,7 +19,7 @@ install: $(STAMP)  ## the locked set, this package, and the offline resources; a
 
 # Each file that pip installs is one whose hash a lock names, and nothing is built with a package from elsewhere. The
 # second pip is the locked one: older ones ignore hashes of constraints, by which a build of torch for CUDA gets what it
-# needs. An install that was broken off left packages without RECORD: they are done again. Torch's build for CPUs comes
+# needs. An install that was broken off left packages without INSTALLER: they are done again. Torch's build for CPUs comes
 # first, since among files that fit, pip prefers those whose hash its index tells, which a folder of wheels does not.
 $(STAMP): $(LOCKS) $(CPU_LOCK) pyproject.toml flat_dist/packages.txt | venv-fits
 	@$(PYTHON) -c '$(IS_311)' 2>/dev/null || { echo "$(PYTHON) is not Python 3.11, which flat_dist needs:" \
@@ -27,7 +27,7 @@ $(STAMP): $(LOCKS) $(CPU_LOCK) pyproject.toml flat_dist/packages.txt | venv-fits
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make environments:" \
 		"install its modules venv and ensurepip (on Debian and Ubuntu: the package python3.11-venv)" >&2; exit 2; }
 	@for package in .venv/lib/python3.11/site-packages/*.dist-info; do \
-		test -e "$$package/RECORD" || rm -rf "$$package"; done
+		test -e "$$package/INSTALLER" || rm -rf "$$package"; done
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --require-hashes --requirement requirements-tools.lock
 	$(INSTALL) --quiet --no-deps --require-hashes --requirement $(CPU_LOCK) 2>/dev/null \

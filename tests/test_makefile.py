@@ -86,7 +86,7 @@ def test_a_call_after_one_that_was_broken_off_goes_on(folder: Path) -> None:
     for name in ("whole", "half"):
         (packages / f"{name}-1.0.dist-info").mkdir(parents=True)
         (packages / f"{name}-1.0.dist-info" / "METADATA").touch()
-    (packages / "whole-1.0.dist-info" / "RECORD").touch()  # which pip writes last
+    (packages / "whole-1.0.dist-info" / "INSTALLER").touch()  # which pip writes when all else is there
     assert install(folder).returncode == 0
     assert [path.name for path in packages.iterdir()] == ["whole-1.0.dist-info"]
 
