@@ -14,7 +14,7 @@ from flat_dist.config import Config, UserError, content_hash
 from flat_dist.data import datasets, files
 from flat_dist.data.alignment import find_swaps
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.shards import Record, read_manifest, to_table, write_manifest, write_shard
+from flat_dist.data.shards import Record, read_manifest, to_table, whole, write_manifest, write_shard
 from flat_dist.data.storage import Folder
 from flat_dist.findings import Findings, Source
 from flat_dist.measure import Test
@@ -136,7 +136,7 @@ def on_dataset(
             planned.append((test, pool.Stage(f"{recipe} on {model.name}, {split} texts", job, drawn)))
     pool.generate([stage for _, stage in planned], config.attack, display)
     tests = [test for test, _ in planned]
-    data = stages.dataset(storage, dataset)
+    data = stages.dataset(storage, dataset, display.say)
     accuracies = measure.accuracies(tests, data, split, config.training.device)
     return _findings(config, models, tests, measure.results(tests, accuracies, trained_on), display)
 
@@ -153,7 +153,10 @@ def tests_on_pairs(config: Config, models: Sequence[Model], pairs: Pairs) -> lis
 
 
 def _predict(config: Config, model: Model, pairs: Pairs) -> Folder:
-    """The pairs as an attack would have left them: predicted, with what was changed."""
+    """The pairs as an attack would have left them: predicted, with what was changed.
+
+    No lock: drivers that are at it at once write the same bytes under the same names, and each file whole.
+    """
     identity = {
         "recipe": PAIRS,
         "file": Path(pairs.file).name,
@@ -161,7 +164,8 @@ def _predict(config: Config, model: Model, pairs: Pairs) -> Folder:
         "checkpoint": checkpoints.fingerprint(model.folder),
     }
     folder = stages.folder(Folder(config.storage), PAIRS, identity)
-    if read_manifest(folder) is not None:
+    manifest = read_manifest(folder)
+    if manifest is not None and manifest["identity"] == identity and whole(folder, manifest):
         return folder
     checkpoint = checkpoints.load(model.folder, config.attack.device)
     rows = pairs.originals.to_pylist()

@@ -57,7 +57,9 @@ def check(config: Config) -> None:
 
 
 def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
-    if folder.exists(CONFIG) and (differences := _differences(folder.read_json(CONFIG), wanted)):
+    remedy = "delete that file, and the run's results are made again from its stages; or give another --run-name"
+    known = folder.read_json(CONFIG, dict[str, Any], remedy) if folder.exists(CONFIG) else wanted
+    if differences := _differences(known, wanted):
         raise UserError(
             f"{folder.uri} was made with another config ({'; '.join(differences)}): "
             "give these values again, or another --run-name"

@@ -14,7 +14,9 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pyarrow import fs
+from pydantic import TypeAdapter, ValidationError
 
+from flat_dist import durable
 from flat_dist.config import UserError
 
 READS_AT_ONCE = 16
@@ -22,6 +24,40 @@ READS_AT_ONCE = 16
 
 SECRETS = ("access_key", "secret_key", "session_token", "password")
 """Parameters of a URI that must not be given there, because URIs are printed and stored."""
+
+AGAIN = "the command that wrote it, started again, makes it anew"
+"""What to do about a damaged file, unless its reader knows better."""
+
+
+class DamagedFileError(UserError, ValueError):
+    """A file is not what its writer wrote: empty, cut short, changed, of another type or shape, or somebody else's."""
+
+
+def parse_json(data: bytes, kind: Any, place: str, remedy: str = AGAIN) -> Any:
+    """The value of a JSON file, checked.
+
+    Args:
+        data: the file's content.
+        kind: type that it must have: a plain type such as `dict[str, float]`, or a dataclass, which is built. A number
+            that is whole is a float too; fields that a dataclass does not have are left out.
+        place: where the data is from, for messages.
+        remedy: what to do about damage, for messages.
+
+    Raises:
+        DamagedFileError: it is no JSON, or has another type.
+    """
+    try:
+        return _adapter(kind).validate_json(data, strict=True)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, found["loc"]))
+        said = "it is empty" if not data else f"{where}: {found['msg']}" if where else found["msg"]
+        raise DamagedFileError(f"{place} is damaged ({said}): {remedy}") from error
+
+
+@functools.lru_cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _parse(uri: str) -> SplitResult:
@@ -93,10 +129,19 @@ class Folder:
         """File system and path on an object store; None on this machine."""
         return None if self.local else (self._filesystem, self._path)
 
+    def place(self, name: str) -> str:
+        """Path or URI of a file in the folder.
+
+        Raises:
+            DamagedFileError: that is no name of a file in a folder. Names come from files too, which may be damaged.
+        """
+        self._inside(name)
+        return (self / name).uri
+
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
         with self._explained("read"):
-            return self._filesystem.get_file_info(f"{self._path}/{name}").type == fs.FileType.File
+            return self._filesystem.get_file_info(self._inside(name)).type == fs.FileType.File
 
     def names(self) -> list[str]:
         """Names of the files in the folder, sorted; hidden (temporary) ones are left out."""
@@ -111,7 +156,7 @@ class Folder:
         Raises:
             FileNotFoundError: there is no such file.
         """
-        path = f"{self._path}/{name}"
+        path = self._inside(name)
         with self._explained("read"), self._filesystem.open_input_stream(path, compression=None) as stream:
             return stream.read()
 
@@ -130,28 +175,49 @@ class Folder:
             while ahead:
                 yield ahead.popleft().result()
 
+    def sha256(self, name: str) -> str:
+        """Hexadecimal digest of a file's content; a process reads a file that does not change once.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        path = self._inside(name)
+        with self._explained("read"):
+            if self.local is not None:
+                status = Path(path).stat()
+                stamp: tuple[int | None, ...] = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+            else:
+                info = self._filesystem.get_file_info(path)
+                stamp = info.size, info.mtime_ns
+        return _sha256(self.uri, name, stamp)
+
     def write(self, name: str, data: bytes) -> str:
         """Write a file in one go and return the sha256 of its content.
 
-        On a disk it is written under a temporary name and renamed; on an object store it is one PUT.
+        On a disk it is written under a temporary name, synced and renamed; on an object store it is one PUT. Either way
+        it is there to stay before `write` returns, so that a marker written after it can be trusted.
         """
-        local = self.local
+        path, local = self._inside(name), self.local
         with self._explained("written"):
             if local is None:
-                self._put(f"{self._path}/{name}", data)
+                self._put(path, data)
             else:
-                local.mkdir(parents=True, exist_ok=True)
-                temporary = local / f".{name}.{os.getpid()}"
-                try:
-                    self._put(str(temporary), data)
-                    temporary.replace(local / name)
-                finally:
-                    temporary.unlink(missing_ok=True)
+                durable.make_folder(local)
+                durable.write(local / name, data)
         return hashlib.sha256(data).hexdigest()
 
     def _put(self, path: str, data: bytes) -> None:
         with self._filesystem.open_output_stream(path, compression=None) as stream:
             stream.write(data)
+
+    def _inside(self, name: str) -> str:
+        """Path of a file in the folder, and nowhere else."""
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise DamagedFileError(
+                f"{name!r} cannot be a file in {self.uri}, which a damaged or foreign file there says: delete that "
+                "folder, or name another"
+            )
+        return f"{self._path}/{name}"
 
     @contextlib.contextmanager
     def _explained(self, done: str) -> Iterator[None]:
@@ -169,11 +235,28 @@ class Folder:
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
         with contextlib.suppress(FileNotFoundError), self._explained("written"):
-            self._filesystem.delete_file(f"{self._path}/{name}")
+            self._filesystem.delete_file(self._inside(name))
 
-    def read_json(self, name: str) -> Any:
-        """Content of a JSON file."""
-        return json.loads(self.read(name))
+    def clear(self) -> None:
+        """Remove all files, and what killed processes left half written; not folders inside this one."""
+        for name in self.names():
+            self.delete(name)
+        self.clear_leftovers()
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed processes left half written; only for who knows that nobody writes here now."""
+        if self.local is not None and self.local.is_dir():
+            with self._explained("written"):
+                durable.clear(self.local, 0)
+
+    def read_json(self, name: str, kind: Any = Any, remedy: str = AGAIN) -> Any:
+        """Content of a JSON file, checked as by `parse_json`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DamagedFileError: it is no JSON, or has another type than `kind`.
+        """
+        return parse_json(self.read(name), kind, self.place(name), remedy)
 
     def write_json(self, name: str, value: Any) -> str:
         """Write plain values as a JSON file that people can read; returns its sha256."""
@@ -192,4 +275,15 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove a folder inside this one with all that it holds, if it is there."""
         with contextlib.suppress(FileNotFoundError), self._explained("written"):
-            self._filesystem.delete_dir(f"{self._path}/{name}")
+            self._filesystem.delete_dir(self._inside(name))
+
+
+@functools.lru_cache(maxsize=2**12)
+def _sha256(folder: str, name: str, stamp: tuple[int | None, ...]) -> str:
+    """Digest of a file, whose `stamp` changes with its content."""
+    found = Folder(folder)
+    with found._explained("read"):
+        if found.local is None:
+            return hashlib.sha256(found.read(name)).hexdigest()
+        with (found.local / name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()

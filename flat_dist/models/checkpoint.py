@@ -2,19 +2,20 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from flat_dist.config import ModelConfig, UserError, from_dict, unknown
+from flat_dist.config import Config, ModelConfig, UserError, from_dict, to_dict, unknown, validate
 from flat_dist.data.batches import Batch, Encoder, to_batch
 from flat_dist.data.pieces import WordPieces
-from flat_dist.data.storage import Folder
+from flat_dist.data.storage import DamagedFileError, Folder, parse_json
 from flat_dist.data.text import Vocabulary
 from flat_dist.models import encoders
 from flat_dist.models.classifier import TextClassifier, WordClassifier
@@ -27,6 +28,11 @@ from flat_dist.models.transformer import Transformer
 FORMAT = "flat_dist.checkpoint/1"
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "checkpoint.json"
+FILES = (WEIGHTS, DESCRIPTION)
+"""What a checkpoint consists of."""
+
+REMEDY = "take a whole copy of the checkpoint, or train it again"
+"""What to do about a damaged one."""
 
 LENGTHS = 8
 """On a CPU, texts of whole words are padded to a multiple of this: each length is another shape."""
@@ -117,10 +123,11 @@ def add_mask(model: TextClassifier, config: ModelConfig) -> None:
 
 
 def save(checkpoint: Checkpoint, folder: Folder) -> None:
-    """Write a checkpoint; the description comes last, and a reader wants both."""
-    folder.write(WEIGHTS, save_tensors(checkpoint.model.state_dict()))
+    """Write a checkpoint; the description comes last, with the hash of the weights, and a reader wants both."""
+    digest = folder.write(WEIGHTS, save_tensors(checkpoint.model.state_dict()))
     description = {
         "format": FORMAT,
+        "weights": digest,
         "model": asdict(encoders.portable(checkpoint.config)),
         "masked": checkpoint.model.mask is not None,
         "label_names": checkpoint.label_names,
@@ -132,48 +139,144 @@ def save(checkpoint: Checkpoint, folder: Folder) -> None:
     folder.write_json(DESCRIPTION, description)
 
 
+@dataclass(frozen=True)
+class _Description:
+    """What a description must hold, and its types."""
+
+    model: dict[str, Any]
+    masked: bool
+    label_names: list[str]
+    max_length: int
+    vocabulary: list[str] | dict[str, Any]
+    encoder: dict[str, Any] = field(default_factory=dict)
+    """How to build a transformer's encoder."""
+    weights: str | None = None
+    """sha256 of the file of the weights; older versions left it out."""
+
+
 def load(folder: Folder, device: str = "cpu") -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint. Whatever its folder holds, nothing of it is run.
 
     Raises:
         UserError: the folder holds no checkpoint of this format.
+        DamagedFileError: it is damaged, or its files do not fit together.
     """
-    description = describe(folder)
-    config = from_dict(ModelConfig, description["model"], f"{folder.uri}/{DESCRIPTION}")
-    label_names = tuple(description["label_names"])
-    vocabulary: Vocabulary | WordPieces
-    model: TextClassifier
-    if config.name in encoders.TRANSFORMERS:
-        vocabulary = WordPieces.from_json(description["vocabulary"])
-        model = encoders.rebuild(config, description["encoder"], vocabulary, len(label_names))
-    else:
-        vocabulary = Vocabulary.from_json(description["vocabulary"])
-        model = build(config, len(vocabulary), len(label_names))
-    if description["masked"]:
-        add_mask(model, config)
-    model.load_state_dict(load_tensors(folder.read(WEIGHTS)))
-    return Checkpoint(model.to(device).eval(), config, Encoder(vocabulary, description["max_length"]), label_names)
+    described, config = _describe(folder)
+    tensors = _read_weights(folder, described)
+    vocabulary, model = _build(folder, described, config, tensors)
+    model.load_state_dict(tensors)
+    encoder = Encoder(vocabulary, described.max_length)
+    longest = model.longest if isinstance(model, Transformer) else described.max_length
+    if encoder.room < 1 or described.max_length > longest:
+        least = described.max_length - encoder.room + 1
+        raise _damaged(folder, DESCRIPTION, f"max_length is {described.max_length}, not between {least} and {longest}")
+    return Checkpoint(model.to(device).eval(), config, encoder, tuple(described.label_names))
 
 
 def describe(folder: Folder) -> dict[str, Any]:
-    """What a checkpoint is, without its weights.
+    """What a checkpoint is, without its weights: model, masked, label_names and more, as plain values.
 
     Raises:
         UserError: the folder holds no checkpoint of this format.
+        DamagedFileError: its description is damaged.
     """
-    if not folder.exists(DESCRIPTION) or not folder.exists(WEIGHTS):
+    described, config = _describe(folder)
+    return {**asdict(described), "model": to_dict(config)}
+
+
+def _describe(folder: Folder) -> tuple[_Description, ModelConfig]:
+    if not all(folder.exists(name) for name in FILES):
         raise UserError(f"{folder.uri} holds no checkpoint: {DESCRIPTION} and {WEIGHTS} must be there")
-    description = folder.read_json(DESCRIPTION)
-    if description.get("format") != FORMAT:
-        raise UserError(f"{folder.uri}/{DESCRIPTION} has format {description.get('format')!r}, not {FORMAT!r}")
-    return description
+    data, place = folder.read(DESCRIPTION), folder.place(DESCRIPTION)
+    found = parse_json(data, dict[str, Any], place, REMEDY).get("format")
+    if found != FORMAT:
+        raise UserError(f"{place} has format {found!r}, not {FORMAT!r}: {REMEDY}")
+    described: _Description = parse_json(data, _Description, place, REMEDY)
+    names = described.label_names
+    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
+        raise _damaged(folder, DESCRIPTION, f"label_names must be two or more different names, not {names}")
+    if described.max_length < 1:
+        raise _damaged(folder, DESCRIPTION, f"max_length is {described.max_length}, but must be at least 1")
+    try:
+        config = from_dict(ModelConfig, described.model, "model")
+        validate(Config(model=config))
+    except UserError as error:
+        raise _damaged(folder, DESCRIPTION, str(error)) from error
+    return described, config
+
+
+def _read_weights(folder: Folder, described: _Description) -> dict[str, torch.Tensor]:
+    data = folder.read(WEIGHTS)
+    if described.weights is not None and hashlib.sha256(data).hexdigest() != described.weights:
+        raise _damaged(folder, WEIGHTS, f"its sha256 is not the one in {DESCRIPTION}")
+    try:
+        tensors: dict[str, torch.Tensor] = load_tensors(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise _damaged(folder, WEIGHTS, "it is empty" if not data else " ".join(str(error).split())) from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise _damaged(folder, WEIGHTS, f"{name} has weights that are no finite numbers")
+    return tensors
+
+
+def _build(
+    folder: Folder, described: _Description, config: ModelConfig, tensors: Mapping[str, torch.Tensor]
+) -> tuple[Vocabulary | WordPieces, TextClassifier]:
+    """Vocabulary and model as described, with fresh weights, once it is known that the tensors fit them."""
+    kind = WordPieces if config.name in encoders.TRANSFORMERS else Vocabulary
+    if isinstance(described.vocabulary, dict) != (kind is WordPieces):
+        raise _damaged(folder, DESCRIPTION, f"its vocabulary is none of a {config.name}")
+    try:
+        vocabulary: Vocabulary | WordPieces = kind.from_json(described.vocabulary)  # type: ignore[arg-type]
+        with torch.device("meta"):  # takes no memory, whatever sizes a foreign file asks for
+            _check_fit(folder, _fresh(described, config, vocabulary), tensors)
+        model = _fresh(described, config, vocabulary)
+        largest = vocabulary.largest if isinstance(vocabulary, WordPieces) else len(vocabulary) - 1
+    except DamagedFileError:
+        raise
+    except Exception as error:  # whatever libraries make of foreign values
+        raise _damaged(folder, DESCRIPTION, f"no model can be built from it: {' '.join(str(error).split())}") from error
+    if largest >= model.embedding.num_embeddings:
+        sizes = f"its vocabulary has {largest + 1} pieces, the embedding {model.embedding.num_embeddings}"
+        raise _damaged(folder, DESCRIPTION, sizes)
+    return vocabulary, model
+
+
+def _fresh(described: _Description, config: ModelConfig, vocabulary: Vocabulary | WordPieces) -> TextClassifier:
+    classes = len(described.label_names)
+    model: TextClassifier
+    if isinstance(vocabulary, WordPieces):
+        model = encoders.rebuild(config, described.encoder, vocabulary, classes)
+    else:
+        model = build(config, len(vocabulary), classes)
+    if described.masked:
+        add_mask(model, config)
+    return model
+
+
+def _check_fit(folder: Folder, model: TextClassifier, tensors: Mapping[str, torch.Tensor]) -> None:
+    wanted = model.state_dict()
+    for name in wanted.keys() - tensors.keys():
+        raise _damaged(folder, WEIGHTS, f"it lacks {name}, which {DESCRIPTION} asks for")
+    for name in tensors.keys() - wanted.keys():
+        raise _damaged(folder, WEIGHTS, f"it holds {name}, of which {DESCRIPTION} says nothing")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape:
+            shapes = [" x ".join(map(str, shape)) or "a number" for shape in (tensor.shape, wanted[name].shape)]
+            raise _damaged(folder, WEIGHTS, f"{name} is {shapes[0]}, but by {DESCRIPTION} it is {shapes[1]}")
+        if tensor.is_floating_point() != wanted[name].is_floating_point():
+            raise _damaged(folder, WEIGHTS, f"{name} is of the type {tensor.dtype}, not {wanted[name].dtype}")
+
+
+def _damaged(folder: Folder, name: str, reason: str) -> DamagedFileError:
+    return DamagedFileError(f"{folder.place(name)} is damaged or foreign ({reason}): {REMEDY}")
 
 
 def fingerprint(folder: Folder) -> str:
     """Sixteen hexadecimal digits that depend on a checkpoint's weights and description alone."""
     digest = hashlib.sha256()
-    for name in (WEIGHTS, DESCRIPTION):
-        digest.update(hashlib.sha256(folder.read(name)).digest())
+    for name in FILES:
+        digest.update(bytes.fromhex(folder.sha256(name)))
     return digest.hexdigest()[:16]
 
 

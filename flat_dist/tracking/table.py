@@ -47,19 +47,6 @@ class Result:
         return found
 
 
-def from_json(row: Mapping[str, Any]) -> Result:
-    """A result as `results.json` has it."""
-    return Result(
-        **{
-            **row,
-            "interpretations": {
-                method: Consistency(**{**found, "top_k": {int(k): share for k, share in found["top_k"].items()}})
-                for method, found in row["interpretations"].items()
-            },
-        }
-    )
-
-
 def _tau(method: str) -> Callable[[Result], str]:
     return lambda row: _two(row.interpretations[method].kendall_tau) if method in row.interpretations else ""
 
