@@ -1,12 +1,15 @@
 """Files of this machine that are whole, and on the disk, before anybody can see them.
 
-A file is written under a name that nobody can guess, opened exclusively, synced, and renamed; then its folder is synced.
-So after a crash of the process or a power cut, whoever sees a file sees all of it, and a file that was there before
-another one was written is there if the other is. Nothing is written through a hard link or a link that was planted.
+A file is written under a name that nobody can guess, opened exclusively, synced, and renamed; then its folder is
+synced. So after a crash of the process or a power cut, whoever sees a file sees all of it, and of two files that were
+written one after another the first is there if the second is. Nothing is written through a hard link, or through a
+symbolic link that somebody planted.
 """
 
 import contextlib
 import errno
+import functools
+import hashlib
 import os
 import re
 import secrets
@@ -64,6 +67,23 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
     make_folder(path.parent, mode)
     path.mkdir(mode, exist_ok=True)
     _sync(path.parent)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file's content; a process reads a file that does not change once.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    status = path.stat()
+    return _sha256(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=2**12)
+def _sha256(path: Path, stamp: tuple[int, ...]) -> str:
+    """The digest; `stamp` changes with the content, because whoever writes to a file changes the time of its change."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def clear(folder: Path, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,11 +104,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, mon
     folder = Folder(tmp_path)
     folder.write("a", b"old")
 
-    def fail(path: str, data: bytes) -> None:
-        Path(path).write_bytes(data[:1])
+    def fail(descriptor: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(folder, "_put", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(UserError, match=r"cannot be written .disk full.: make room.*the same command then continues"):
         folder.write("a", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

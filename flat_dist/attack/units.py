@@ -144,8 +144,9 @@ class Stage:
         folder = Folder(self.job.output)
         manifest = read_manifest(folder)
         identity = json.loads(json.dumps(self.job.identity))
-        is_ours = manifest is not None and manifest["identity"] == identity
-        return manifest if is_ours and whole(folder, manifest) else None
+        if manifest is None or manifest["identity"] != identity or not whole(folder, manifest):
+            return None
+        return manifest
 
     def open(self, number: int) -> list[Piece]:
         """Its units that no whole shard holds yet, the heaviest first; the others' shards are taken over."""

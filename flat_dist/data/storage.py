@@ -184,12 +184,9 @@ class Folder:
         path = self._inside(name)
         with self._explained("read"):
             if self.local is not None:
-                status = Path(path).stat()
-                stamp: tuple[int | None, ...] = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-            else:
-                info = self._filesystem.get_file_info(path)
-                stamp = info.size, info.mtime_ns
-        return _sha256(self.uri, name, stamp)
+                return durable.sha256(Path(path))
+            info = self._filesystem.get_file_info(path)
+        return _sha256(self.uri, name, info.size, info.mtime_ns)
 
     def write(self, name: str, data: bytes) -> str:
         """Write a file in one go and return the sha256 of its content.
@@ -279,11 +276,6 @@ class Folder:
 
 
 @functools.lru_cache(maxsize=2**12)
-def _sha256(folder: str, name: str, stamp: tuple[int | None, ...]) -> str:
-    """Digest of a file, whose `stamp` changes with its content."""
-    found = Folder(folder)
-    with found._explained("read"):
-        if found.local is None:
-            return hashlib.sha256(found.read(name)).hexdigest()
-        with (found.local / name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(folder: str, name: str, size: int | None, changed: int | None) -> str:
+    """Digest of a file on an object store; size and time change with its content."""
+    return hashlib.sha256(Folder(folder).read(name)).hexdigest()

@@ -31,9 +31,7 @@ def to_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def from_bytes(
-    data: bytes, schema: pa.Schema | None = None, place: str = "the table", remedy: str = AGAIN
-) -> pa.Table:
+def from_bytes(data: bytes, schema: pa.Schema | None = None, place: str = "the table", remedy: str = AGAIN) -> pa.Table:
     """The table of an Arrow IPC file.
 
     Args:

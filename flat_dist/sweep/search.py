@@ -24,7 +24,7 @@ from flat_dist.data.storage import Folder
 from flat_dist.progress import Display
 from flat_dist.rounds import Run
 from flat_dist.sweep.trial import TrialJob, run_trial, seen
-from flat_dist.sweep.trials import OBJECTIVES, Axes, Trial, finished, size
+from flat_dist.sweep.trials import OBJECTIVES, Axes, Records, Trial, finished, size
 from flat_dist.sweep.watcher import STATUSES, Watcher
 from flat_dist.tracking.pending import NoTracker, Tracker
 from flat_dist.tracking.table import Result
