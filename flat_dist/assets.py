@@ -177,7 +177,7 @@ def _is_complete(folder: Path) -> bool:
         marker = json.loads((folder / MARKER).read_bytes())
         files = marker.pop("files")
         return marker == _origin() and bool(files) and all(_is_whole(folder / name, files[name]) for name in files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 

@@ -90,7 +90,7 @@ def test_what_is_incomplete_is_not_trusted(assets: Assets, monkeypatch: pytest.M
         lambda: marker.write_text(json.dumps({**json.loads(complete), "format": 0})),
         lambda: marker.write_text(json.dumps({**json.loads(complete), "packages": {}})),
         lambda: marker.write_text(json.dumps({**json.loads(complete), "files": {}})),
-        lambda: marker.write_text(json.dumps({**json.loads(complete), "files": {name: 3 for name in files}})),
+        lambda: marker.write_text(json.dumps({**json.loads(complete), "files": dict.fromkeys(files, 3)})),
         lambda: marker.write_bytes(b""),
         file.unlink,
         lambda: file.write_bytes(b"ab"),

@@ -79,7 +79,7 @@ def _is_whole(folder: Path) -> bool:
     try:
         hashes = json.loads((folder / MARKER).read_bytes())
         return set(hashes) == set(FILES) and all(durable.sha256(folder / name) == hashes[name] for name in FILES)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return False
 
 

@@ -3,36 +3,36 @@
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from flat_dist.config import Config, ModelConfig, UserError, from_dict, to_dict, unknown, validate
+from flat_dist.config import ModelConfig, to_dict, unknown
 from flat_dist.data.batches import Batch, Encoder, to_batch
 from flat_dist.data.pieces import WordPieces
-from flat_dist.data.storage import DamagedFileError, Folder, parse_json
+from flat_dist.data.storage import DamagedFileError, Folder
 from flat_dist.data.text import Vocabulary
 from flat_dist.models import encoders
 from flat_dist.models.classifier import TextClassifier, WordClassifier
 from flat_dist.models.cnn import CNN
+from flat_dist.models.description import (
+    DESCRIPTION,
+    FILES,
+    FORMAT,
+    WEIGHTS,
+    Description,
+    check_fit,
+    damaged,
+    read_description,
+    read_weights,
+)
 from flat_dist.models.fixed_shape import MOST_PIECES, TRANSFORMER_ROWS, WORD_ROWS, FixedBatches
 from flat_dist.models.lstm import LSTM
 from flat_dist.models.mask import WordMask
 from flat_dist.models.transformer import Transformer
-
-FORMAT = "flat_dist.checkpoint/1"
-WEIGHTS = "model.safetensors"
-DESCRIPTION = "checkpoint.json"
-FILES = (WEIGHTS, DESCRIPTION)
-"""What a checkpoint consists of."""
-
-REMEDY = "take a whole copy of the checkpoint, or train it again"
-"""What to do about a damaged one."""
 
 LENGTHS = 8
 """On a CPU, texts of whole words are padded to a multiple of this: each length is another shape."""
@@ -139,21 +139,6 @@ def save(checkpoint: Checkpoint, folder: Folder) -> None:
     folder.write_json(DESCRIPTION, description)
 
 
-@dataclass(frozen=True)
-class _Description:
-    """What a description must hold, and its types."""
-
-    model: dict[str, Any]
-    masked: bool
-    label_names: list[str]
-    max_length: int
-    vocabulary: list[str] | dict[str, Any]
-    encoder: dict[str, Any] = field(default_factory=dict)
-    """How to build a transformer's encoder."""
-    weights: str | None = None
-    """sha256 of the file of the weights; older versions left it out."""
-
-
 def load(folder: Folder, device: str = "cpu") -> Checkpoint:
     """Read a checkpoint. Whatever its folder holds, nothing of it is run.
 
@@ -161,15 +146,15 @@ def load(folder: Folder, device: str = "cpu") -> Checkpoint:
         UserError: the folder holds no checkpoint of this format.
         DamagedFileError: it is damaged, or its files do not fit together.
     """
-    described, config = _describe(folder)
-    tensors = _read_weights(folder, described)
+    described, config = read_description(folder)
+    tensors = read_weights(folder, described)
     vocabulary, model = _build(folder, described, config, tensors)
     model.load_state_dict(tensors)
     encoder = Encoder(vocabulary, described.max_length)
     longest = model.longest if isinstance(model, Transformer) else described.max_length
     if encoder.room < 1 or described.max_length > longest:
         least = described.max_length - encoder.room + 1
-        raise _damaged(folder, DESCRIPTION, f"max_length is {described.max_length}, not between {least} and {longest}")
+        raise damaged(folder, DESCRIPTION, f"max_length is {described.max_length}, not between {least} and {longest}")
     return Checkpoint(model.to(device).eval(), config, encoder, tuple(described.label_names))
 
 
@@ -180,69 +165,34 @@ def describe(folder: Folder) -> dict[str, Any]:
         UserError: the folder holds no checkpoint of this format.
         DamagedFileError: its description is damaged.
     """
-    described, config = _describe(folder)
+    described, config = read_description(folder)
     return {**asdict(described), "model": to_dict(config)}
 
 
-def _describe(folder: Folder) -> tuple[_Description, ModelConfig]:
-    if not all(folder.exists(name) for name in FILES):
-        raise UserError(f"{folder.uri} holds no checkpoint: {DESCRIPTION} and {WEIGHTS} must be there")
-    data, place = folder.read(DESCRIPTION), folder.place(DESCRIPTION)
-    found = parse_json(data, dict[str, Any], place, REMEDY).get("format")
-    if found != FORMAT:
-        raise UserError(f"{place} has format {found!r}, not {FORMAT!r}: {REMEDY}")
-    described: _Description = parse_json(data, _Description, place, REMEDY)
-    names = described.label_names
-    if len(names) < 2 or len(set(names)) < len(names) or not all(names):
-        raise _damaged(folder, DESCRIPTION, f"label_names must be two or more different names, not {names}")
-    if described.max_length < 1:
-        raise _damaged(folder, DESCRIPTION, f"max_length is {described.max_length}, but must be at least 1")
-    try:
-        config = from_dict(ModelConfig, described.model, "model")
-        validate(Config(model=config))
-    except UserError as error:
-        raise _damaged(folder, DESCRIPTION, str(error)) from error
-    return described, config
-
-
-def _read_weights(folder: Folder, described: _Description) -> dict[str, torch.Tensor]:
-    data = folder.read(WEIGHTS)
-    if described.weights is not None and hashlib.sha256(data).hexdigest() != described.weights:
-        raise _damaged(folder, WEIGHTS, f"its sha256 is not the one in {DESCRIPTION}")
-    try:
-        tensors: dict[str, torch.Tensor] = load_tensors(data)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise _damaged(folder, WEIGHTS, "it is empty" if not data else " ".join(str(error).split())) from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise _damaged(folder, WEIGHTS, f"{name} has weights that are no finite numbers")
-    return tensors
-
-
 def _build(
-    folder: Folder, described: _Description, config: ModelConfig, tensors: Mapping[str, torch.Tensor]
+    folder: Folder, described: Description, config: ModelConfig, tensors: Mapping[str, torch.Tensor]
 ) -> tuple[Vocabulary | WordPieces, TextClassifier]:
     """Vocabulary and model as described, with fresh weights, once it is known that the tensors fit them."""
     kind = WordPieces if config.name in encoders.TRANSFORMERS else Vocabulary
     if isinstance(described.vocabulary, dict) != (kind is WordPieces):
-        raise _damaged(folder, DESCRIPTION, f"its vocabulary is none of a {config.name}")
+        raise damaged(folder, DESCRIPTION, f"its vocabulary is none of a {config.name}")
     try:
         vocabulary: Vocabulary | WordPieces = kind.from_json(described.vocabulary)  # type: ignore[arg-type]
         with torch.device("meta"):  # takes no memory, whatever sizes a foreign file asks for
-            _check_fit(folder, _fresh(described, config, vocabulary), tensors)
+            check_fit(folder, _fresh(described, config, vocabulary), tensors)
         model = _fresh(described, config, vocabulary)
         largest = vocabulary.largest if isinstance(vocabulary, WordPieces) else len(vocabulary) - 1
     except DamagedFileError:
         raise
     except Exception as error:  # whatever libraries make of foreign values
-        raise _damaged(folder, DESCRIPTION, f"no model can be built from it: {' '.join(str(error).split())}") from error
+        raise damaged(folder, DESCRIPTION, f"no model can be built from it: {' '.join(str(error).split())}") from error
     if largest >= model.embedding.num_embeddings:
         sizes = f"its vocabulary has {largest + 1} pieces, the embedding {model.embedding.num_embeddings}"
-        raise _damaged(folder, DESCRIPTION, sizes)
+        raise damaged(folder, DESCRIPTION, sizes)
     return vocabulary, model
 
 
-def _fresh(described: _Description, config: ModelConfig, vocabulary: Vocabulary | WordPieces) -> TextClassifier:
+def _fresh(described: Description, config: ModelConfig, vocabulary: Vocabulary | WordPieces) -> TextClassifier:
     classes = len(described.label_names)
     model: TextClassifier
     if isinstance(vocabulary, WordPieces):
@@ -252,24 +202,6 @@ def _fresh(described: _Description, config: ModelConfig, vocabulary: Vocabulary 
     if described.masked:
         add_mask(model, config)
     return model
-
-
-def _check_fit(folder: Folder, model: TextClassifier, tensors: Mapping[str, torch.Tensor]) -> None:
-    wanted = model.state_dict()
-    for name in wanted.keys() - tensors.keys():
-        raise _damaged(folder, WEIGHTS, f"it lacks {name}, which {DESCRIPTION} asks for")
-    for name in tensors.keys() - wanted.keys():
-        raise _damaged(folder, WEIGHTS, f"it holds {name}, of which {DESCRIPTION} says nothing")
-    for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            shapes = [" x ".join(map(str, shape)) or "a number" for shape in (tensor.shape, wanted[name].shape)]
-            raise _damaged(folder, WEIGHTS, f"{name} is {shapes[0]}, but by {DESCRIPTION} it is {shapes[1]}")
-        if tensor.is_floating_point() != wanted[name].is_floating_point():
-            raise _damaged(folder, WEIGHTS, f"{name} is of the type {tensor.dtype}, not {wanted[name].dtype}")
-
-
-def _damaged(folder: Folder, name: str, reason: str) -> DamagedFileError:
-    return DamagedFileError(f"{folder.place(name)} is damaged or foreign ({reason}): {REMEDY}")
 
 
 def fingerprint(folder: Folder) -> str:
