@@ -50,7 +50,7 @@ def models(arguments: Sequence[str]) -> list[Model]:
     if not arguments:
         raise UserError("--checkpoint names no folder: give at least one that training left")
     found = [_model(argument) for argument in arguments]
-    classes = [checkpoints.describe(model.folder)["label_names"] for model in found]
+    classes = [checkpoints.load(model.folder).label_names for model in found]  # all of it, before any work
     names = [model.name for model in found]
     for name, own in zip(names, classes, strict=True):
         if names.count(name) > 1:

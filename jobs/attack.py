@@ -58,7 +58,7 @@ def job(arguments: Sequence[str]) -> None:
         raise UserError(f"--examples is {command.examples}, but must be at least 0")
     synonyms.check(attack.synonyms)
     dataset, folder = datasets.load(config.data), Folder(command.checkpoint)
-    datasets.check_classes(dataset, checkpoints.describe(folder)["label_names"], folder.uri)
+    datasets.check_classes(dataset, checkpoints.load(folder).label_names, folder.uri)
     draw = derive_seed(config.seed, "evaluation")
     examples = datasets.sample(getattr(dataset, command.split), command.examples, draw)
     with cluster.connected(), Display(as_json=command.json) as display:

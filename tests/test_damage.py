@@ -362,7 +362,7 @@ def test_two_drivers_that_share_an_explanation_do_it_once(
         driver.join()
     assert len(ran) == 1
     assert found[0][0].pairs.equals(found[1][0].pairs)
-    assert len(lines) == 1 and lines[0].startswith("explain pairs with ig of adv, pwws: waiting for ")
+    assert len(lines) == 1 and lines[0].startswith("explain pairs with ig of flat, pwws: waiting for ")
 
 
 # ---- the state of an interrupted training
