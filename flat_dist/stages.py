@@ -19,8 +19,9 @@ from flat_dist.attack.limits import DEFAULTS, resolve, unit_size
 from flat_dist.attack.provenance import provenance
 from flat_dist.config import Config, content_hash
 from flat_dist.data import datasets
+from flat_dist.data.checked import DamagedFileError
 from flat_dist.data.datasets import SPLITS, Dataset
-from flat_dist.data.storage import DamagedFileError, Folder
+from flat_dist.data.storage import Folder
 from flat_dist.data.tables import read_table, write_table
 from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints

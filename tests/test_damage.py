@@ -24,8 +24,9 @@ from flat_dist.attack.units import Stage
 from flat_dist.config import Config, EvaluationConfig, ModelConfig, UserError
 from flat_dist.data import shards, tables
 from flat_dist.data.batches import Encoder
+from flat_dist.data.checked import DamagedFileError, parse_json
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.storage import DamagedFileError, Folder, parse_json
+from flat_dist.data.storage import Folder
 from flat_dist.data.text import Vocabulary
 from flat_dist.evaluation import explain
 from flat_dist.models import checkpoint as checkpoints

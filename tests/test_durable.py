@@ -11,7 +11,8 @@ import pytest
 
 from flat_dist import durable
 from flat_dist.config import UserError
-from flat_dist.data.storage import DamagedFileError, Folder
+from flat_dist.data.checked import DamagedFileError
+from flat_dist.data.storage import Folder
 
 LEFTOVER = f".{'0' * 32}.tmp"
 

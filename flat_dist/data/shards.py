@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from flat_dist.config import UserError
-from flat_dist.data.storage import DamagedFileError, Folder
+from flat_dist.data.checked import DamagedFileError
+from flat_dist.data.storage import Folder
 from flat_dist.data.tables import PART, from_bytes, sha256, whole_parts, write_part
 
 FORMAT = "flat_dist.shard/1"

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from flat_dist.data.storage import AGAIN, DamagedFileError, Folder
+from flat_dist.data.checked import AGAIN, DamagedFileError
+from flat_dist.data.storage import Folder
 
 PART = re.compile(r"(\d{6,9})-([0-9a-f]{16})\.arrow", re.ASCII)
 """Names of parts: number, and the beginning of the hash of the bytes."""

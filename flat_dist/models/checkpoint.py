@@ -12,8 +12,9 @@ from safetensors.torch import save as save_tensors
 
 from flat_dist.config import ModelConfig, to_dict, unknown
 from flat_dist.data.batches import Batch, Encoder, to_batch
+from flat_dist.data.checked import DamagedFileError
 from flat_dist.data.pieces import WordPieces
-from flat_dist.data.storage import DamagedFileError, Folder
+from flat_dist.data.storage import Folder
 from flat_dist.data.text import Vocabulary
 from flat_dist.models import encoders
 from flat_dist.models.classifier import TextClassifier, WordClassifier

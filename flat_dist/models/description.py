@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
 from flat_dist.config import Config, ModelConfig, UserError, from_dict, validate
-from flat_dist.data.storage import DamagedFileError, Folder, parse_json
+from flat_dist.data.checked import DamagedFileError, parse_json
+from flat_dist.data.storage import Folder
 
 FORMAT = "flat_dist.checkpoint/1"
 WEIGHTS = "model.safetensors"

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flat_dist.config import Config
-from flat_dist.data.storage import AGAIN, DamagedFileError, Folder
+from flat_dist.data.checked import AGAIN, DamagedFileError
+from flat_dist.data.storage import Folder
 from flat_dist.run_folder import IRRELEVANT
 from flat_dist.sweep import page
 from flat_dist.sweep.page import SweepPage

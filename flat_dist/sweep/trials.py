@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flat_dist.config import Config, content_hash, from_dict, to_dict
-from flat_dist.data.storage import DamagedFileError, Folder
+from flat_dist.data.checked import DamagedFileError
+from flat_dist.data.storage import Folder
 
 Axes = Mapping[str, Sequence[float]]
 """The values that are searched, by field of the config, such as objective.beta."""

@@ -23,8 +23,9 @@ from ray.train.torch import TorchTrainer
 from flat_dist import hardware, room
 from flat_dist.config import Config, TrainingConfig, UserError, from_dict
 from flat_dist.data.batches import Encoder, encode_adversarial, encode_clean
+from flat_dist.data.checked import DamagedFileError
 from flat_dist.data.shards import read_shards
-from flat_dist.data.storage import DamagedFileError, Folder
+from flat_dist.data.storage import Folder
 from flat_dist.data.tables import read_table
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint

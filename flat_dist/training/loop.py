@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from flat_dist.config import Config, TrainingConfig, UserError
 from flat_dist.data.batches import Batch, Examples
-from flat_dist.data.storage import AGAIN, DamagedFileError, Folder
+from flat_dist.data.checked import AGAIN, DamagedFileError
+from flat_dist.data.storage import Folder
 from flat_dist.models.classifier import TextClassifier
 from flat_dist.seeds import derive_seed
 from flat_dist.training.objective import Objective
