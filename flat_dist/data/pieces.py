@@ -54,13 +54,13 @@ class WordPieces:
         """The pieces of one word; at least one."""
         return tuple(self._tokenizer.encode(f" {word}", add_special_tokens=False).ids) or (self.unknown,)
 
-    def __len__(self) -> int:
-        return self._tokenizer.get_vocab_size()
-
     @cached_property
     def largest(self) -> int:
         """The largest piece that a text can have."""
         return max((*self._tokenizer.get_vocab().values(), *self.prefix, *self.suffix, self.unknown))
+
+    def __len__(self) -> int:
+        return self._tokenizer.get_vocab_size()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, ready for JSON; the inverse of `from_json`."""

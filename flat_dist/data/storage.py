@@ -9,6 +9,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
@@ -241,7 +242,7 @@ class Folder:
             self._filesystem.delete_dir(self._inside(name))
 
 
-@functools.lru_cache(maxsize=2**12)
+@lru_cache(maxsize=2**12)
 def _sha256(folder: str, name: str, size: int | None, changed: int | None) -> str:
     """Digest of a file on an object store; size and time change with its content."""
     return hashlib.sha256(Folder(folder).read(name)).hexdigest()
