@@ -32,8 +32,10 @@ from flat_dist.evaluation import explain
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.progress import Display
+from flat_dist.rounds import Run
 from flat_dist.sweep import outcome
 from flat_dist.sweep.trials import Measured, Records, Trial
+from flat_dist.tracking.pending import NoTracker
 from flat_dist.tracking.table import Result
 from flat_dist.training import distributed
 from flat_dist.training.loop import read_saved
@@ -165,6 +167,63 @@ def test_a_trained_stage_is_emptied_and_begun_again(
     assert not stages.is_finished(folder, inputs)
     assert said == [] and stages.begin(folder, inputs, said.append)
     assert len(said) == 1 and folder.names() == []
+
+
+@damaged
+@pytest.mark.parametrize(
+    "label, name",
+    [
+        ("init", "stage.json"),
+        ("init", "model.safetensors"),
+        ("init", "checkpoint.json"),
+        ("train-base-0", "stage.json"),
+        ("train-base-0", "model.safetensors"),
+        ("train-base-0", "history.json"),
+    ],
+)
+def test_a_run_goes_on_over_a_damaged_stage_of_its_model(
+    label: str,
+    name: str,
+    damage: Callable[[bytes], bytes],
+    small: Dataset,
+    tmp_path: Path,
+    quick_run: Callable[..., Any],
+) -> None:
+    said, trained = [], []  # type: list[str], list[str]
+    run = quick_run(small, tmp_path, said, trained)
+    folder = run._start("base")
+    (stage,) = (tmp_path / "stages").glob(f"{label}-*")
+    before = {path.name: path.read_bytes() for path in stage.iterdir() if path.name[0] != "."}
+    damage_file(stage / name, damage)
+    again = quick_run(small, tmp_path, said, trained)
+    assert again._start("base").uri == folder.uri
+    assert {path.name: path.read_bytes() for path in stage.iterdir() if path.name[0] != "."} == before
+    assert len([line for line in said if f"{stage} is damaged" in line]) == 1
+    assert trained == ["base-0"] * (1 if label == "init" else 2)  # what was trained from equal weights stays
+    again._log_history("base", 0, folder)
+    assert quick_run(small, tmp_path, said, trained)._start("base").uri == folder.uri
+    assert len([line for line in said if "is damaged" in line]) == 1
+
+
+@pytest.fixture
+def quick_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Makes runs that train at once, and here."""
+    monkeypatch.setattr(distributed, "places", lambda training, say: 1)
+    model = ModelConfig(embedding_dim=4, kernels=2, vectors=None)
+
+    def make(data: Dataset, storage: Path, said: list[str], trained: list[str]) -> Run:
+        class Said(Display):
+            def say(self, line: str, **facts: Any) -> None:
+                said.append(line)
+
+        def train(job: distributed.TrainingJob, name: str, kept: Folder, output: Folder, bar: Any) -> None:
+            trained.append(job.name)
+            checkpoints.save(checkpoints.load(Folder(job.start)), output)
+            output.write_json(distributed.HISTORY, [{"epoch": 1, "loss": 0.5}])
+
+        return Run(Config(model=model), Folder(storage), data, NoTracker(), Said(quiet=True), train)
+
+    return make
 
 
 def test_a_stage_of_an_older_version_and_one_that_lacks_a_file_are_begun_again(tmp_path: Path) -> None:
