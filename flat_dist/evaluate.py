@@ -31,6 +31,10 @@ TRAINED = re.compile(r"train-(?P<kind>\w+)-(?P<number>\d+)-[0-9a-f]{16}")
 """Names of the folders that training leaves."""
 
 
+NAME = re.compile(r"[^\W_][\w .+@,-]{0,99}")
+"""What a model may be called: names of files, and cells of tables, are made of it."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A checkpoint, and what it is called."""
@@ -45,7 +49,8 @@ def models(arguments: Sequence[str]) -> list[Model]:
     """The checkpoints that a user names, as folder or as name=folder.
 
     Raises:
-        UserError: none is given, a folder holds no checkpoint, two have one name, or their classes differ.
+        UserError: none is given, a folder holds no checkpoint, two have one name, a name cannot be used, or their
+            classes differ.
     """
     if not arguments:
         raise UserError("--checkpoint names no folder: give at least one that training left")
@@ -63,11 +68,26 @@ def models(arguments: Sequence[str]) -> list[Model]:
 
 
 def _model(argument: str) -> Model:
-    given, _, uri = argument.rpartition("=")
+    given, uri = _name_and_folder(argument)
     folder = Folder(uri)
     trained = TRAINED.fullmatch(folder.name)
-    name = given or (trained["kind"] if trained else folder.name)
+    name = (trained["kind"] if trained else folder.name) if given is None else given
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"--checkpoint {argument!r}: {name!r} cannot be a model's name, which has at most 100 letters, digits, "
+            "spaces and ._+@,- and begins with a letter or digit: write NAME=FOLDER with such a name"
+        )
     return Model(name, int(trained["number"]) if trained else 0, folder)
+
+
+def _name_and_folder(argument: str) -> tuple[str | None, str]:
+    """A name only where one is given: paths and URIs have equals signs in them, too."""
+    name, equals, rest = argument.partition("=")
+    if not equals or "://" in name or Path(argument).is_dir():
+        return None, argument
+    if "/" in name and not ("://" in rest or Path(rest).is_dir()):  # a path, of which there is no folder
+        return None, argument
+    return name, rest
 
 
 def label_names(models: Sequence[Model]) -> tuple[str, ...]:

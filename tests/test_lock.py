@@ -131,7 +131,8 @@ def test_a_second_driver_is_refused_until_the_first_is_killed(
     first.wait()
 
 
-def test_one_that_waits_goes_on_when_the_other_ends(tmp_path: Path) -> None:
+def test_one_that_waits_goes_on_when_the_other_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "LOOK_SECONDS", 0.01)
     said: list[str] = []
     first = held(Folder(tmp_path), "training")
     first.__enter__()

@@ -25,6 +25,8 @@ REQUEST_SECONDS = 10.0
 SETTLE_SECONDS = 1.0
 """Where a store has no conditional writes: between writing a file and looking whether another driver wrote it, too."""
 CONFLICTS: tuple[type[Exception], ...] = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
+GONE: tuple[type[Exception], ...] = (*CONFLICTS, FileNotFoundError)
+OTHER_TAG = f'"{"0" * 32}"'
 UNSUPPORTED = ("400", "405", "501")
 """HTTP statuses by which a store says that it does not know a condition."""
 
@@ -93,7 +95,7 @@ class _Conditional:
         try:
             with _explained(self.uri, "written", () if over is None else (FileNotFoundError,)):
                 return Seen(content, _version(obstore.put(self.store, self.path, content, mode=mode)))
-        except (*CONFLICTS, FileNotFoundError):
+        except GONE:
             return None
 
 
@@ -162,7 +164,7 @@ def _try_conditions(store: Any, probe: str) -> bool:
         if any(f"status code: {status}" in str(error) for status in UNSUPPORTED):
             return False
         raise
-    wrong: Any = {name: "1" for name, _ in _version(first)}
+    wrong = {name: OTHER_TAG if name == "e_tag" else f"{value}0" for name, value in _version(first)}
     return bool(wrong) and all(_refuses(store, probe, mode) for mode in ("create", wrong))
 
 
