@@ -23,6 +23,7 @@ SECRET_ANYWHERE = re.compile(
 )
 SECRET_ALONE = re.compile("sig|sas|key|pass|pwd|auth|authorization|(google)?accessid")
 """In a parameter's name, of which only letters count."""
+KNOWN = ("file", "s3", "gs")
 DATABASES = ("postgresql", "mysql", "mariadb", "mssql", "oracle")
 """Schemes in which a user's name alone is no secret."""
 
@@ -34,7 +35,7 @@ def carries_credentials(uri: str) -> bool:
     any case.
     """
     found = URI.fullmatch(uri)
-    if found is None or not (found["slashes"] or "@" in uri or "?" in uri):
+    if found is None or not (found["slashes"] or found["scheme"].lower() in KNOWN):
         return False
     authority = re.split(r"[/?#]", found["rest"], maxsplit=1)[0]
     user, at, _ = authority.rpartition("@")
@@ -110,7 +111,7 @@ def parse(written: str | os.PathLike[str]) -> Location:
     if WINDOWS.match(text):
         raise UserError(f"{_shown(text)} is a path of Windows: give one of this machine, such as /data/runs")
     scheme = found["scheme"].lower() if found else ""
-    if not found or not (found["slashes"] or scheme in ("file", "s3", "gs")):
+    if not found or not (found["slashes"] or scheme in KNOWN):
         return _on_disk("", _expanded(text), text)
     if scheme == "file":
         return _of_file_uri(found["slashes"], found["rest"], text)
@@ -180,7 +181,7 @@ def _on_disk(scheme: str, path: str, text: str) -> Location:
         found = Path(path).absolute()
         if ".." in found.parts:
             found = found.resolve()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:  # no current folder, or links in a circle
         raise UserError(f"{_shown(text)} cannot be found ({error}): give an absolute path") from error
     return _checked(Location(scheme, "", f"/{str(found).lstrip('/')}"), text)
 
