@@ -18,7 +18,7 @@ from obstore import exceptions
 from obstore.store import GCSStore, S3Store
 
 from flat_dist.config import UserError
-from flat_dist.data.storage import Folder
+from flat_dist.data.storage import Folder, first_line
 
 REQUEST_SECONDS = 10.0
 """After which a request, and trying it again, is given up."""
@@ -140,7 +140,7 @@ def _explained(uri: str, done: str, expected: tuple[type[Exception], ...] = ()) 
         raise
     except (exceptions.BaseError, OSError) as error:
         raise UserError(
-            f"the lock in {uri} cannot be {done} ({str(error).splitlines()[0]}): give access to the store by "
+            f"the lock in {uri} cannot be {done} ({first_line(error)}): give access to the store by "
             "credentials in the environment, or name another --storage"
         ) from error
 

@@ -45,8 +45,13 @@ def _filesystem(scheme: str, bucket: str, query: str) -> tuple[fs.FileSystem, st
     try:
         found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(f"{scheme}://{bucket}/?{urlencode(parameters)}")
     except (ValueError, OSError) as error:
-        raise UserError(f"cannot use {f'{scheme}://{bucket}'!r} as a folder: {str(error).splitlines()[0]}") from error
+        raise UserError(f"cannot use {f'{scheme}://{bucket}'!r} as a folder: {first_line(error)}") from error
     return found
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a file system's library says to people."""
+    return (str(error) or type(error).__name__).splitlines()[0].partition(" error_info=")[0]
 
 
 def _reach(parameters: Mapping[str, str]) -> None:
@@ -200,7 +205,7 @@ class Folder:
             raise
         except OSError as error:
             raise UserError(
-                f"{self.uri} cannot be {done} ({error}): make room, or give access, or name another --storage; "
+                f"{self.uri} cannot be {done} ({first_line(error)}): make room, or give access, or name another --storage; "
                 "the same command then continues"
             ) from error
 
