@@ -39,7 +39,7 @@ def test_a_checkpoint_is_a_folder_or_a_name_and_a_folder(
     "name", ["", "..", "a'b", 'a"b', "[b]", "[/x]", "<b>", "a\tb", "-x", "a\\b", "a/b", "../x", "a" * 101, "a|b", "{a}"]
 )
 def test_a_name_that_files_and_tables_cannot_have_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be a model's name.*NAME=FOLDER"):
+    with pytest.raises(UserError, match=r"cannot be a model's name.*NAME=FOLDER"):
         _model(f"{name}={tmp_path}")
 
 

@@ -18,11 +18,13 @@ import pytest
 from obstore import exceptions
 from obstore.store import MemoryStore
 
-from flat_dist import lock
+from flat_dist import lease, lock
 from flat_dist.config import UserError
 from flat_dist.data import conditional
 from flat_dist.data.storage import Folder
-from flat_dist.lock import FREE, HOLDER, Holder, held
+from flat_dist.holder import HOLDER, Holder
+from flat_dist.lease import FREE
+from flat_dist.lock import held
 from tests import object_store
 
 HOLDS = """
@@ -74,7 +76,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(lock, "_now", found.now)
+    monkeypatch.setattr(lease, "_now", found.now)
     monkeypatch.setattr(lock.time, "sleep", found.sleep)
     return found
 
@@ -174,7 +176,7 @@ def test_a_damaged_or_foreign_holder_is_nobody_in_particular(
     bucket.put(content)
     said: list[str] = []
     with held(bucket.folder, "a run", say=said.append):
-        assert clock.seconds == pytest.approx(1000 + lock.LEASE_SECONDS, abs=2 * lock.LOOK_SECONDS)
+        assert clock.seconds == pytest.approx(1000 + lease.LEASE_SECONDS, abs=2 * lock.LOOK_SECONDS)
     assert said[0] == "a run: waiting for another driver, for 90 s at most, to see whether it still works"
 
 
@@ -189,7 +191,7 @@ def test_a_lease_that_nobody_renews_is_taken(bucket: Bucket, clock: Clock) -> No
     bucket.put(ELSEWHERE)
     said: list[str] = []
     with held(bucket.folder, "a run", said.append):
-        assert lock.LEASE_SECONDS < clock.seconds - 1000 < lock.LEASE_SECONDS + 2 * lock.LOOK_SECONDS
+        assert lease.LEASE_SECONDS < clock.seconds - 1000 < lease.LEASE_SECONDS + 2 * lock.LOOK_SECONDS
         assert bucket.holder().pid == os.getpid()
     assert said[0].startswith("a run: waiting for process 1 on elsewhere, since 2023-11-14")
     assert bucket.get() == FREE
@@ -201,7 +203,7 @@ def test_a_live_driver_keeps_its_lease_whatever_its_clock_says(shift: float, buc
     bucket.put(theirs)
 
     def renew() -> None:
-        if clock.seconds > 1000 + lock.LEASE_SECONDS - lock.LOOK_SECONDS:  # at the last moment
+        if clock.seconds > 1000 + lease.LEASE_SECONDS - lock.LOOK_SECONDS:  # at the last moment
             bucket.put(replace(theirs, renewed=1))
 
     clock.meanwhile = renew
@@ -250,7 +252,7 @@ def test_of_a_machine_of_the_same_name_nothing_is_seen() -> None:
 
 
 def test_a_lease_is_renewed_and_freed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
     with held(bucket.folder, "a run"):
         while bucket.holder().renewed < 3:
             time.sleep(0.01)
@@ -260,7 +262,7 @@ def test_a_lease_is_renewed_and_freed(bucket: Bucket, monkeypatch: pytest.Monkey
 
 
 def test_a_lease_that_another_takes_over_ends_the_run(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
     with pytest.raises(UserError, match="was taken over by process 1 on elsewhere"), held(bucket.folder, "a run"):
         bucket.put(ELSEWHERE)
         time.sleep(30)  # interrupted
@@ -279,13 +281,13 @@ def test_nothing_is_written_while_a_lease_is_in_doubt(
 
     with pytest.raises(UserError, match="was taken over by process 1 on elsewhere"), held(bucket.folder, "a run"):
         bucket.folder.write("a", b"1")
-        clock.seconds += lock.SURE_SECONDS + 1
+        clock.seconds += lease.SURE_SECONDS + 1
         monkeypatch.setattr(conditional.obstore, "put", away)
         with pytest.raises(UserError, match=r"the lock in s3://bucket/run.* cannot be written .no answer"):
             bucket.folder.write("a", b"2")
         monkeypatch.setattr(conditional.obstore, "put", put)
         bucket.folder.write("a", b"3")  # taken again
-        clock.seconds += lock.SURE_SECONDS + 1
+        clock.seconds += lease.SURE_SECONDS + 1
         bucket.put(ELSEWHERE)
         bucket.folder.write("a", b"4")
     assert written == [b"1", b"3"]
@@ -308,11 +310,11 @@ def test_an_answer_that_is_lost_loses_no_lease(
         return found
 
     monkeypatch.setattr(conditional.obstore, "put", lossy)
-    claim = lock._Lease(bucket.folder, print)
+    claim = lease.Lease(bucket.folder, print)
     losing = error is not exceptions.GenericError
     assert claim.take()
     for renewed in (1, 2):
-        clock.seconds += lock.SURE_SECONDS + 1
+        clock.seconds += lease.SURE_SECONDS + 1
         losing = True
         if error is exceptions.GenericError:
             with pytest.raises(UserError):
@@ -442,8 +444,8 @@ def test_leases_on_google_storage_are_written_by_generation(clock: Clock) -> Non
         folder = Folder(f"gs://anonymous@bucket/a run?endpoint_override=127.0.0.1:{server.server_port}&scheme=http")
         said: list[str] = []
         with held(folder, "a run", say=said.append):
-            clock.seconds += lock.SURE_SECONDS + 1
-            for confirm in lock.storage.before_writing:
+            clock.seconds += lease.SURE_SECONDS + 1
+            for confirm in lease.storage.before_writing:
                 confirm()
             with pytest.raises(UserError, match=f"in use by process {os.getpid()}"), held(folder, "a run"):
                 pass

@@ -205,8 +205,8 @@ class Folder:
             raise
         except OSError as error:
             raise UserError(
-                f"{self.uri} cannot be {done} ({first_line(error)}): make room, or give access, or name another --storage; "
-                "the same command then continues"
+                f"{self.uri} cannot be {done} ({first_line(error)}): make room, or give access, or name another "
+                "--storage; the same command then continues"
             ) from error
 
     def delete(self, name: str) -> None:
