@@ -112,10 +112,15 @@ class Lease:
         if left is not None:
             return left
         seen = self.file.read()  # another was first; or it was us, and the answer was lost
-        if seen is None or seen.content == content:
+        if seen is not None and seen.content == content:
             return seen
+        if over is not None and (seen is None or self._is_ours(seen)):  # somebody removed it, or an answer was lost
+            return self.file.write(content, seen)
+        return None
+
+    def _is_ours(self, seen: Seen) -> bool:
         holder = Holder.parse(seen.content)
-        return self.file.write(content, seen) if holder and holder.token == self.mine.token else None
+        return holder is not None and holder.token == self.mine.token
 
     def _renew(self) -> bool:
         with self.guard:
@@ -125,11 +130,11 @@ class Lease:
             return not self.lost
 
     def _keep(self) -> None:
-        while not self.ended.wait(RENEW_SECONDS):
+        while not self.lost and not self.ended.wait(RENEW_SECONDS):
             with contextlib.suppress(UserError):  # an object store that is away for a moment is no reason to end
-                if not self._renew():
-                    os.kill(os.getpid(), signal.SIGINT)
-                    return
+                self._renew()
+        if self.lost and not self.ended.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 class Watch:

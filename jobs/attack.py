@@ -57,7 +57,6 @@ def job(arguments: Sequence[str]) -> None:
     if command.examples < 0:
         raise UserError(f"--examples is {command.examples}, but must be at least 0")
     synonyms.check(attack.synonyms)
-    Folder(config.storage).check()
     dataset, folder = datasets.load(config.data), Folder(command.checkpoint)
     datasets.check_classes(dataset, checkpoints.describe(folder)["label_names"], folder.uri)
     draw = derive_seed(config.seed, "evaluation")

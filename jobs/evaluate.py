@@ -52,7 +52,6 @@ class Command:
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, measure."""
     command = tyro.cli(Command, args=cli.split_commas(arguments, ("--attacks", "--explain")), description=__doc__)
-    Folder(command.storage).check()
     models = evaluate.models(command.checkpoint)
     classes = evaluate.label_names(models)
     config = Config(
@@ -84,8 +83,7 @@ def job(arguments: Sequence[str]) -> None:
         config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         display.say(said)
         run_folder.open_folder(folder, settings)
-        holding = held(folder, "this run", say=display.say)
-        with holding, tracked(config, name, settings, folder, display.say) as tracker:
+        with held(folder, "this run"), tracked(config, name, settings, folder, display.say) as tracker:
             if command.pairs_file:
                 found = evaluate.on_pairs(config, models, pairs, display)
             else:

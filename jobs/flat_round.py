@@ -36,8 +36,7 @@ def job(arguments: Sequence[str]) -> None:
         name, settings = run_folder.run_name(config), run_folder.relevant(config)
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, settings)
-        holding = held(folder, "this run", say=display.say)
-        with holding, tracked(config, name, settings, folder, display.say) as tracker:
+        with held(folder, "this run"), tracked(config, name, settings, folder, display.say) as tracker:
             found = Run(config, Folder(config.storage), dataset, tracker, display).run()
             findings.publish(folder, config, settings, findings.source(config, dataset), found, tracker)
     findings.show(found, folder, config, f"{dataset.source}, {config.model.name}", command.json)

@@ -269,6 +269,14 @@ def test_a_lease_that_another_takes_over_ends_the_run(bucket: Bucket, monkeypatc
     assert bucket.holder() == ELSEWHERE
 
 
+def test_a_lease_that_somebody_removes_is_written_again(bucket: Bucket, clock: Clock) -> None:
+    with held(bucket.folder, "a run"):
+        obstore.delete(bucket.store, f"run/{HOLDER}")
+        clock.seconds += lease.SURE_SECONDS + 1
+        lease.storage.before_writing[-1]()
+        assert bucket.holder().pid == os.getpid()
+
+
 def test_nothing_is_written_while_a_lease_is_in_doubt(
     bucket: Bucket, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,8 +120,7 @@ def job(arguments: Sequence[str]) -> None:
         name = config.run_name or f"sweep-{run_folder.name_of(config, identity)}"
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, identity)
-        holding = held(folder, "this sweep", say=display.say)
-        with holding, tracked(config, name, identity, folder, display.say) as tracker:
+        with held(folder, "this sweep"), tracked(config, name, identity, folder, display.say) as tracker:
             base, trials = search.search(config, dataset, axes, settings, folder, tracker, display)
             found = outcome.judge(base, trials, settings, chooses=not command.ablation)
             described = {"data": dataset.source, "data fingerprint": dataset.fingerprint}
