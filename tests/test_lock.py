@@ -104,6 +104,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
     found = Bucket()
     monkeypatch.setattr(conditional, "_store", lambda _: found.store)
     monkeypatch.setattr(conditional, "_known", {})
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 3600)  # by itself: never
     return found
 
 
