@@ -1,6 +1,7 @@
 """Evaluates checkpoints side by side: on a dataset under attacks, or on original/adversarial pairs of a user."""
 
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from flat_dist.data import datasets, files
 from flat_dist.data.alignment import find_swaps
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.shards import Record, read_manifest, to_table, write_manifest, write_shard
-from flat_dist.data.storage import Folder
+from flat_dist.data.storage import Folder, is_folder
 from flat_dist.findings import Findings, Source
 from flat_dist.measure import Test
 from flat_dist.models import checkpoint as checkpoints
@@ -74,7 +75,7 @@ def _model(argument: str) -> Model:
     name = (trained["kind"] if trained else folder.name) if given is None else given
     if not NAME.fullmatch(name):
         raise UserError(
-            f"--checkpoint {argument!r}: {name!r} cannot be a model's name, which has at most 100 letters, digits, "
+            f"--checkpoint: {reprlib.repr(name)} cannot be a model's name, which has at most 100 letters, digits, "
             "spaces and ._+@,- and begins with a letter or digit: write NAME=FOLDER with such a name"
         )
     return Model(name, int(trained["number"]) if trained else 0, folder)
@@ -83,9 +84,9 @@ def _model(argument: str) -> Model:
 def _name_and_folder(argument: str) -> tuple[str | None, str]:
     """A name only where one is given: paths and URIs have equals signs in them, too."""
     name, equals, rest = argument.partition("=")
-    if not equals or "://" in name or Path(argument).is_dir():
+    if not equals or "://" in name or is_folder(argument):
         return None, argument
-    if "/" in name and not ("://" in rest or Path(rest).is_dir()):  # a path, of which there is no folder
+    if "/" in name and not ("://" in rest or is_folder(rest)):  # a path, of which there is no folder
         return None, argument
     return name, rest
 

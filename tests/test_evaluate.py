@@ -47,3 +47,14 @@ def test_a_folder_whose_name_cannot_be_a_models_wants_one(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"'\[b\]' cannot be a model's name"):
         _model(str(tmp_path / "[b]"))
     assert _model(f"b={tmp_path}/[b]").folder.name == "[b]"
+
+
+@pytest.mark.parametrize(
+    "argument", ["a=" + "b" * 5000, "a" * 5000, "a=\0", "a\0=b", "a=", "a=s3:/bucket", "s3://me:hush@b=c"]
+)
+def test_what_is_no_folder_is_one_sentence(argument: str) -> None:
+    with pytest.raises(UserError) as error:
+        _model(argument)
+    assert str(error.value).isprintable()
+    assert "hush" not in str(error.value)
+    assert len(str(error.value)) < 500

@@ -208,7 +208,9 @@ def _through_a_dangling(place: Path) -> Path:
 
 @pytest.mark.parametrize("make", [_file, _through_a_file, _dangling, _through_a_dangling, _circle])
 def test_a_storage_that_cannot_be_made_is_one_sentence(make: Callable[[Path], Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--storage \S+ cannot be used: \S+ is (no folder|a link to nothing); name"):
+    with pytest.raises(
+        UserError, match=r"--storage \S+ cannot be used: \S+ is (no folder|a link that leads to no folder); name"
+    ):
         Folder(make(tmp_path)).check()
 
 

@@ -49,6 +49,11 @@ def _filesystem(scheme: str, bucket: str, query: str) -> tuple[fs.FileSystem, st
     return found
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder of this machine; False of what can be no path, too, where pathlib raises."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def first_line(error: Exception) -> str:
     """What an error of a file system's library says to people."""
     return (str(error) or type(error).__name__).splitlines()[0].partition(" error_info=")[0]
@@ -109,8 +114,8 @@ class Folder:
                 f"{option} {self._path[:ROOM_BYTES]}… is too long: no path may have over {PATH_BYTES} bytes"
             )
         nearest = next(path for path in (self.local, *self.local.parents) if os.path.lexists(path))
-        if not nearest.is_dir():
-            what = "a link to nothing" if nearest.is_symlink() and not nearest.exists() else "no folder"
+        if not is_folder(nearest):
+            what = "a link that leads to no folder" if nearest.is_symlink() else "no folder"
             raise UserError(f"{option} {self.uri} cannot be used: {nearest} is {what}; name another {option}")
         if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
             raise UserError(f"{option} {self.uri} cannot be used: {nearest} may not be written; name another {option}")
