@@ -15,8 +15,9 @@ from flat_dist.config import Config, UserError, content_hash
 from flat_dist.data import datasets, files
 from flat_dist.data.alignment import find_swaps
 from flat_dist.data.datasets import Dataset
+from flat_dist.data.location import is_folder
 from flat_dist.data.shards import Record, read_manifest, to_table, write_manifest, write_shard
-from flat_dist.data.storage import Folder, is_folder
+from flat_dist.data.storage import Folder
 from flat_dist.findings import Findings, Source
 from flat_dist.measure import Test
 from flat_dist.models import checkpoint as checkpoints

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flat_dist.config import UserError
-from flat_dist.data import storage
+from flat_dist.data import bucket
 from flat_dist.data.storage import READS_AT_ONCE, Folder
 from tests import object_store
 
@@ -144,7 +144,7 @@ def test_folders_of_a_uri_with_parameters(s3: str) -> None:
 
 @pytest.mark.parametrize("uri", ["s3://bucket/x?region=a&foo=1", "gs://bucket/x?foo=1"])
 def test_a_parameter_that_is_unknown_is_one_sentence(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "_reach", lambda parameters: None)
+    monkeypatch.setattr(bucket, "_reach", lambda parameters: None)
     with pytest.raises(
         UserError, match=r"cannot use '(s3|gs)://bucket' as a folder: Unexpected query parameter.*'foo'$"
     ):
@@ -162,7 +162,7 @@ def away(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_google_storage_that_is_away_is_given_up(away: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "REACH_SECONDS", 0.2)
+    monkeypatch.setattr(bucket, "REACH_SECONDS", 0.2)
     with pytest.raises(UserError, match=r"127.0.0.1:\d+, where gs:// is, cannot be reached \(.*: check the network"):
         Folder(f"gs://bucket/x?{away}")
 

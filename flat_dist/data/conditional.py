@@ -18,7 +18,8 @@ from obstore import exceptions
 from obstore.store import GCSStore, S3Store
 
 from flat_dist.config import UserError
-from flat_dist.data.storage import Folder, first_line
+from flat_dist.data.bucket import first_line
+from flat_dist.data.storage import Folder
 
 REQUEST_SECONDS = 10.0
 """After which a request, and trying it again, is given up."""

@@ -51,6 +51,11 @@ def _is_secret(name: str) -> bool:
     return bool(SECRET_ANYWHERE.search(plain) or SECRET_ALONE.fullmatch(plain))
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder of this machine; False of what can be no path, too, where pathlib raises."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 @dataclass(frozen=True)
 class Location:
     """A folder's place."""

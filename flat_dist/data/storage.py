@@ -1,76 +1,30 @@
 """Folders on a local disk or an object store, whose files appear whole or not at all."""
 
 import contextlib
-import functools
 import hashlib
-import http.client
 import json
 import os
 import tempfile
-import urllib.error
-import urllib.request
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from pyarrow import fs
 
 from flat_dist.config import UserError
-from flat_dist.data.location import PATH_BYTES, Location, parse
+from flat_dist.data.bucket import first_line, open_bucket
+from flat_dist.data.location import PATH_BYTES, Location, is_folder, parse
 
 READS_AT_ONCE = 16
 """Files that are read side by side: on an object store, each takes as long as a few kilobytes more would."""
 
-REACH_SECONDS = 10.0
-"""After which a store that does not answer is given up."""
 ROOM_BYTES = 300
 """Of a path, for what the folders and files of a run are called."""
 
 before_writing: list[Callable[[], None]] = []
 """Called before each write to an object store: holders of locks make sure that they still hold them."""
-
-
-@functools.lru_cache
-def _filesystem(scheme: str, bucket: str, query: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a bucket, and the path of its root: made once, because it may ask where the bucket is."""
-    parameters = dict(parse_qsl(query))
-    if scheme == "s3":  # a small file is then one request instead of three
-        parameters.setdefault("allow_delayed_open", "true")
-    else:
-        _reach(parameters)
-        parameters.setdefault("retry_limit_seconds", f"{REACH_SECONDS:.0f}")
-    try:
-        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(f"{scheme}://{bucket}/?{urlencode(parameters)}")
-    except (ValueError, OSError) as error:
-        raise UserError(f"cannot use {f'{scheme}://{bucket}'!r} as a folder: {first_line(error)}") from error
-    return found
-
-
-def is_folder(path: str | Path) -> bool:
-    """Whether there is a folder of this machine; False of what can be no path, too, where pathlib raises."""
-    return os.path.isdir(path)  # noqa: PTH112
-
-
-def first_line(error: Exception) -> str:
-    """What an error of a file system's library says to people."""
-    return (str(error) or type(error).__name__).splitlines()[0].partition(" error_info=")[0]
-
-
-def _reach(parameters: Mapping[str, str]) -> None:
-    """Raise UserError if Google's storage does not answer: its client waits for minutes for a host that is silent."""
-    scheme, host = parameters.get("scheme", "https"), parameters.get("endpoint_override", "storage.googleapis.com")
-    try:
-        with urllib.request.urlopen(f"{scheme}://{host}/", timeout=REACH_SECONDS):
-            pass
-    except urllib.error.HTTPError:
-        pass  # an answer
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise UserError(
-            f"{host}, where gs:// is, cannot be reached ({error}): check the network and the URI"
-        ) from error
 
 
 class Folder:
@@ -90,7 +44,7 @@ class Folder:
         if self.location.is_local:
             self._filesystem, self._path = fs.LocalFileSystem(), self.location.path
         else:
-            self._filesystem, root = _filesystem(self.location.scheme, self.location.bucket, self.location.query)
+            self._filesystem, root = open_bucket(self.location.scheme, self.location.bucket, self.location.query)
             self._path = f"{root.rstrip('/')}/{self.location.path}".rstrip("/")
 
     def __truediv__(self, name: str) -> "Folder":
