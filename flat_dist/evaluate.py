@@ -1,6 +1,7 @@
 """Evaluates checkpoints side by side: on a dataset under attacks, or on original/adversarial pairs of a user."""
 
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from flat_dist.config import Config, UserError, content_hash
 from flat_dist.data import datasets, files
 from flat_dist.data.alignment import find_swaps
 from flat_dist.data.datasets import Dataset
+from flat_dist.data.location import is_folder
 from flat_dist.data.shards import Record, read_manifest, to_table, whole, write_manifest, write_shard
 from flat_dist.data.storage import Folder
 from flat_dist.findings import Findings, Source
@@ -31,6 +33,10 @@ TRAINED = re.compile(r"train-(?P<kind>\w+)-(?P<number>\d+)-[0-9a-f]{16}")
 """Names of the folders that training leaves."""
 
 
+NAME = re.compile(r"[^\W_][\w .+@,-]{0,99}")
+"""What a model may be called: names of files, and cells of tables, are made of it."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A checkpoint, and what it is called."""
@@ -45,7 +51,8 @@ def models(arguments: Sequence[str]) -> list[Model]:
     """The checkpoints that a user names, as folder or as name=folder.
 
     Raises:
-        UserError: none is given, a folder holds no checkpoint, two have one name, or their classes differ.
+        UserError: none is given, a folder holds no checkpoint, two have one name, a name cannot be used, or their
+            classes differ.
     """
     if not arguments:
         raise UserError("--checkpoint names no folder: give at least one that training left")
@@ -63,11 +70,26 @@ def models(arguments: Sequence[str]) -> list[Model]:
 
 
 def _model(argument: str) -> Model:
-    given, _, uri = argument.rpartition("=")
+    given, uri = _name_and_folder(argument)
     folder = Folder(uri)
     trained = TRAINED.fullmatch(folder.name)
-    name = given or (trained["kind"] if trained else folder.name)
+    name = (trained["kind"] if trained else folder.name) if given is None else given
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"--checkpoint: {reprlib.repr(name)} cannot be a model's name, which has at most 100 letters, digits, "
+            "spaces and ._+@,- and begins with a letter or digit: write NAME=FOLDER with such a name"
+        )
     return Model(name, int(trained["number"]) if trained else 0, folder)
+
+
+def _name_and_folder(argument: str) -> tuple[str | None, str]:
+    """A name only where one is given: paths and URIs have equals signs in them, too."""
+    name, equals, rest = argument.partition("=")
+    if not equals or "://" in name or is_folder(argument):
+        return None, argument
+    if "/" in name and not ("://" in rest or is_folder(rest)):  # a path, of which there is no folder
+        return None, argument
+    return name, rest
 
 
 def label_names(models: Sequence[Model]) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def check(config: Config) -> None:
     vectors.check(config.model)
     encoders.check(config.model)
     mlflow.check(config)
-    Folder(config.storage)
+    Folder(config.storage).check()
 
 
 def hints(config: Config) -> list[str]:

@@ -1,82 +1,81 @@
 """Folders on a local disk or an object store, whose files appear whole or not at all."""
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pyarrow import fs
 
 from flat_dist import durable
 from flat_dist.config import UserError
+from flat_dist.data.bucket import first_line, open_bucket
 from flat_dist.data.checked import AGAIN, DamagedFileError, parse_json
+from flat_dist.data.location import PATH_BYTES, Location, is_folder, parse
 
 READS_AT_ONCE = 16
 """Files that are read side by side: on an object store, each takes as long as a few kilobytes more would."""
 
-SECRETS = ("access_key", "secret_key", "session_token", "password")
-"""Parameters of a URI that must not be given there, because URIs are printed and stored."""
+ROOM_BYTES = 300
+"""Of a path, for what the folders and files of a run are called."""
 
-
-def _parse(uri: str) -> SplitResult:
-    parts = urlsplit(uri)
-    named = {name for name, _ in parse_qsl(parts.query)}
-    if parts.password or named.intersection(SECRETS) or ("@" in parts.netloc and parts.scheme == "s3"):
-        raise UserError(
-            f"the URI {parts.scheme}://…{parts.path} carries credentials, and URIs are printed and stored: leave them "
-            "out, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or GOOGLE_APPLICATION_CREDENTIALS, on every node"
-        )
-    return parts
-
-
-@functools.lru_cache
-def _filesystem(scheme: str, place: str, query: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a bucket, and the path of its root: made once, because it may ask where the bucket is."""
-    parameters = dict(parse_qsl(query))
-    if scheme == "s3":  # a small file is then one request instead of three
-        parameters.setdefault("allow_delayed_open", "true")
-    try:
-        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(f"{scheme}://{place}/?{urlencode(parameters)}")
-    except (ValueError, OSError) as error:
-        raise UserError(f"cannot use {f'{scheme}://{place}'!r} as a folder: {error}") from error
-    return found
+before_writing: list[Callable[[], None]] = []
+"""Called before each write to an object store: holders of locks make sure that they still hold them."""
 
 
 class Folder:
-    """A folder named by a path or by any URI that `pyarrow.fs` knows (`s3://`, `gs://`, `file://`).
+    """A folder named by a path, or a URI of `file://`, `s3://` or `gs://`.
 
     Files are read and written whole. What goes wrong is a UserError that names the folder; only a file that is not
     there is a FileNotFoundError.
 
     Raises:
-        UserError: the URI's scheme is unknown, it names no location, or it carries credentials.
+        UserError: the URI's scheme is unknown, it names no location, it carries credentials, or its store cannot be
+            reached.
     """
 
-    def __init__(self, uri: str | os.PathLike[str]):
-        parts = _parse(str(uri)) if "://" in str(uri) else None
-        if parts is None or parts.scheme == "file":
-            self._filesystem = fs.LocalFileSystem()
-            self._path = str(Path(unquote(parts.path) if parts else uri).absolute())
-            self.uri = f"file://{quote(self._path)}" if parts else self._path
+    def __init__(self, uri: str | os.PathLike[str] | Location):
+        self.location = uri if isinstance(uri, Location) else parse(uri)
+        self.uri = self.location.uri
+        if self.location.is_local:
+            self._filesystem, self._path = fs.LocalFileSystem(), self.location.path
         else:
-            self._filesystem, root = _filesystem(parts.scheme, parts.netloc, parts.query)
-            self._path = f"{root.rstrip('/')}/{unquote(parts.path).strip('/')}".rstrip("/")
-            self.uri = parts._replace(path=parts.path.rstrip("/")).geturl()
+            self._filesystem, root = open_bucket(self.location.scheme, self.location.bucket, self.location.query)
+            self._path = f"{root.rstrip('/')}/{self.location.path}".rstrip("/")
 
     def __truediv__(self, name: str) -> "Folder":
-        if "://" not in self.uri:
-            return Folder(f"{self.uri.rstrip('/')}/{name}")
-        parts = urlsplit(self.uri)
-        return Folder(parts._replace(path=f"{parts.path}/{quote(name)}").geturl())
+        return Folder(self.location.inner(name))
+
+    def check(self, option: str = "--storage") -> None:
+        """Make sure, before any work, that the folder can be written, or made; nothing is made.
+
+        Args:
+            option: where the user named the folder.
+
+        Raises:
+            UserError: it cannot, or its store does not let us in.
+        """
+        if self.local is None:
+            with self._explained("read"):
+                self._filesystem.get_file_info(self._path)
+            return
+        if len(self._path.encode()) > PATH_BYTES - ROOM_BYTES:
+            raise UserError(
+                f"{option} {self._path[:ROOM_BYTES]}… is too long: no path may have over {PATH_BYTES} bytes"
+            )
+        nearest = next(path for path in (self.local, *self.local.parents) if os.path.lexists(path))
+        if not is_folder(nearest):
+            what = "a link that leads to no folder" if nearest.is_symlink() else "no folder"
+            raise UserError(f"{option} {self.uri} cannot be used: {nearest} is {what}; name another {option}")
+        if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
+            raise UserError(f"{option} {self.uri} cannot be used: {nearest} may not be written; name another {option}")
 
     def __repr__(self) -> str:
         return f"Folder({self.uri!r})"
@@ -186,14 +185,17 @@ class Folder:
     @contextlib.contextmanager
     def _explained(self, done: str) -> Iterator[None]:
         """Say of an error of the file system where it was, and what to do."""
+        if done == "written" and self.local is None:
+            for confirm in tuple(before_writing):
+                confirm()
         try:
             yield
         except FileNotFoundError:
             raise
         except OSError as error:
             raise UserError(
-                f"{self.uri} cannot be {done} ({error}): make room, or give access, or name another --storage; "
-                "the same command then continues"
+                f"{self.uri} cannot be {done} ({first_line(error)}): make room, or give access, or name another "
+                "--storage; the same command then continues"
             ) from error
 
     def delete(self, name: str) -> None:
