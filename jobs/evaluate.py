@@ -20,7 +20,7 @@ from flat_dist.data.storage import Folder
 from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.progress import Display
-from flat_dist.tracking.mlflow import tracked
+from flat_dist.tracking import mlflow
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def job(arguments: Sequence[str]) -> None:
     )
     validate(config)
     synonyms.check(config.attack.synonyms)
+    mlflow.check(config)
     measured: dict[str, Any]
     if command.pairs_file:
         pairs = evaluate.read_pairs(Path(command.pairs_file), classes)
@@ -79,11 +80,12 @@ def job(arguments: Sequence[str]) -> None:
     settings = evaluate.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"
     folder = Folder(config.storage) / name
+    mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         display.say(said)
         run_folder.open_folder(folder, settings)
-        with held(folder, "this run"), tracked(config, name, settings, folder, display.say) as tracker:
+        with held(folder, "this run"), mlflow.tracked(config, name, settings, folder, display.say) as tracker:
             if command.pairs_file:
                 found = evaluate.on_pairs(config, models, pairs, display)
             else:

@@ -16,7 +16,7 @@ from flat_dist.lock import held
 from flat_dist.models.initial import initial
 from flat_dist.progress import Display
 from flat_dist.rounds import Run, check, hints, plan
-from flat_dist.tracking.mlflow import tracked
+from flat_dist.tracking import mlflow
 
 
 def job(arguments: Sequence[str]) -> None:
@@ -29,6 +29,7 @@ def job(arguments: Sequence[str]) -> None:
     if command.dry_run:
         show_plan(config, dataset, command.json)
         return
+    mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         for line in (hardware_said, *hints(config)):
@@ -36,7 +37,7 @@ def job(arguments: Sequence[str]) -> None:
         name, settings = run_folder.run_name(config), run_folder.relevant(config)
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, settings)
-        with held(folder, "this run"), tracked(config, name, settings, folder, display.say) as tracker:
+        with held(folder, "this run"), mlflow.tracked(config, name, settings, folder, display.say) as tracker:
             found = Run(config, Folder(config.storage), dataset, tracker, display).run()
             findings.publish(folder, config, settings, findings.source(config, dataset), found, tracker)
     findings.show(found, folder, config, f"{dataset.source}, {config.model.name}", command.json)

@@ -6,15 +6,19 @@ sends that when it is started again; `--resend` does nothing else.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import tyro
 
 from flat_dist import cli, findings
 from flat_dist.config import UserError
 from flat_dist.data.storage import Folder
+from flat_dist.lock import held
 from flat_dist.sweep import outcome
-from flat_dist.tracking.mlflow import MlflowTracker
-from flat_dist.tracking.pending import Kept, read_pending
+from flat_dist.tracking import address
+from flat_dist.tracking.kept_file import storage_of
+from flat_dist.tracking.mlflow import MlflowTracker, database, place
+from flat_dist.tracking.pending import PENDING, Kept, read_pending
 from flat_dist.tracking.table import Result
 
 
@@ -26,8 +30,8 @@ class Command:
     """Folder of the run, such as runs/sst2-cnn-textfooler-..."""
     resend: bool = False
     """Send to MLflow what is kept for it."""
-    tracking_uri: str | None = None
-    """Tracking server to send to, if it is not where it was."""
+    tracking_uri: Annotated[str | None, tyro.conf.arg(name="tracking.uri")] = None
+    """Tracking server to send to, which is asked for unless it is the file beside the run."""
     json: bool = False
     """Print one JSON object as the last line of standard output."""
 
@@ -38,29 +42,45 @@ def job(arguments: Sequence[str]) -> None:
     folder = Folder(command.run)
     if command.resend:
         resend(folder, command.tracking_uri)
-    if folder.exists(findings.RESULTS):
-        results = folder.read_json(findings.RESULTS, list[Result])
-        findings.print_table(results, folder, folder.name)
-        if command.json:
-            findings.print_results(results, folder)
-    elif folder.exists(outcome.RESULTS):
-        outcome.show(folder, outcome.read(folder), command.json)
-    elif not command.resend:
+    if not show(folder, command.json) and not command.resend:
         raise UserError(
             f"{folder.uri} has neither {findings.RESULTS} nor {outcome.RESULTS}: it is no folder of a run or sweep, or "
             "that has not finished"
         )
 
 
+def show(folder: Folder, as_json: bool) -> bool:
+    """Print what a run or a sweep came to; whether there is any."""
+    if folder.exists(findings.RESULTS):
+        results = folder.read_json(findings.RESULTS, list[Result])
+        findings.print_table(results, folder, folder.name)
+        if as_json:
+            findings.print_results(results, folder)
+    elif folder.exists(outcome.RESULTS):
+        outcome.show(folder, outcome.read(folder), as_json)
+    else:
+        return False
+    return True
+
+
 def resend(folder: Folder, uri: str | None) -> None:
-    """Send what is kept for a server, or raise UserError."""
+    """Send what is kept for a server, or raise UserError.
+
+    A run's folder may come from somebody else: only the user names a server, and only the run's own files are sent.
+    """
     where, operations = read_pending(folder)
     if where is None:
         print(f"nothing in {folder.uri} is kept for MLflow: it has everything")
         return
-    where = replace(where, uri=uri or where.uri)
-    if problem := Kept(MlflowTracker(where), where, folder, print).send():
-        raise UserError(f"MLflow at {where.uri} does not take it: {problem}")
+    if uri is None and where.uri != database(storage_of(folder).uri):
+        named = "a server" if address.secrets_in(where.uri) else repr(where.uri)
+        raise UserError(f"{folder.uri}/{PENDING} is kept for {named}: say where to send it with --tracking.uri")
+    address.check(uri or where.uri)
+    uri, artifacts = place(uri or where.uri)
+    where = replace(where, uri=uri, artifacts=artifacts)
+    with held(folder, "this run"):
+        if problem := Kept(MlflowTracker(where, print), where, folder, print).send():
+            raise UserError(f"MLflow at {where.uri} does not take it: {problem}")
     print(f"{len(operations)} operations sent to {where.uri}")
 
 

@@ -30,7 +30,7 @@ def test_runs_are_nested_and_hold_config_metrics_and_artifacts(tmp_path: Path) -
     folder = Folder(tmp_path / "stage")
     folder.write("manifest.json", b"{}")
     for call in range(2):  # the second call goes on with the same runs
-        tracker = MlflowTracker(destination(config, "mine", to_dict(config)))
+        tracker = MlflowTracker(destination(config, "mine", to_dict(config)), print)
         tracker.metrics("flat", {"test/accuracy": 0.5 + call, "absent": None}, step=call)
         tracker.metrics(None, {"seconds": 1.0})
         tracker.artifacts("flat", folder, "shards/round-1")
@@ -56,7 +56,7 @@ def test_runs_are_nested_and_hold_config_metrics_and_artifacts(tmp_path: Path) -
 def test_a_server_that_is_away_is_one_sentence(tmp_path: Path) -> None:
     config = Config(storage=str(tmp_path), tracking=TrackingConfig(uri="http://127.0.0.1:9"))
     with pytest.raises(UserError, match=r"MLflow cannot be reached at http://127.0.0.1:9 .*--tracking.uri") as error:
-        MlflowTracker(destination(config, "mine", to_dict(config)))
+        MlflowTracker(destination(config, "mine", to_dict(config)), print)
     assert "\n" not in str(error.value)
 
 
@@ -80,7 +80,7 @@ def test_metrics_of_a_result_are_named_by_attack_and_method() -> None:
 def test_a_child_run_that_has_ended_keeps_its_status(tmp_path: Path) -> None:
     config = Config(storage=str(tmp_path))
     for _ in range(2):  # again, as after a crash between the sending and the forgetting
-        tracker = MlflowTracker(destination(config, "mine", {}))
+        tracker = MlflowTracker(destination(config, "mine", {}), print)
         tracker.parameters("trial-1", {"objective.beta": 0.1})
         tracker.metrics("trial-1", {"score": 0.5}, step=1, timestamp=1000)
         tracker.end("trial-1", "FAILED", {"reason": "loss is nan"})
@@ -102,7 +102,7 @@ def test_a_table_is_logged_once(tmp_path: Path) -> None:
     config = Config(storage=str(tmp_path))
     rows = [{"pair": "a", "tau": 0.5}, {"pair": "b", "tau": None}]
     for _ in range(2):
-        tracker = MlflowTracker(destination(config, "mine", to_dict(config)))
+        tracker = MlflowTracker(destination(config, "mine", to_dict(config)), print)
         tracker.table("flat", rows, "pairs/textfooler-ig.json")
         tracker.finish("FINISHED")
     client = MlflowClient(database(config.storage))
@@ -211,9 +211,9 @@ def test_what_a_server_is_away_for_is_kept_and_sent_when_it_is_back(
             "metrics", "metrics", "table", "artifact", "finish"
         ]  # fmt: skip
         with pytest.raises(UserError, match="MLflow cannot be reached at"):
-            report.resend(folder, None)
+            report.resend(folder, server.uri)
         server.start()
-        command = [sys.executable, str(report.__file__), "--run", folder.uri, "--resend"]
+        command = [sys.executable, str(report.__file__), "--run", folder.uri, "--resend", "--tracking.uri", server.uri]
         sent = subprocess.run(command, capture_output=True, text=True)
         assert f"5 operations sent to {server.uri}" in sent.stdout, sent.stderr
         report.resend(folder, None)

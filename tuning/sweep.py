@@ -23,7 +23,7 @@ from flat_dist.rounds import check, hints
 from flat_dist.sweep import outcome, search
 from flat_dist.sweep.search import CHOICES, Settings
 from flat_dist.sweep.trials import Axes, size
-from flat_dist.tracking.mlflow import tracked
+from flat_dist.tracking import mlflow
 
 DEV_SAMPLE, PAIRS = 200, 100
 """Texts that a trial attacks, and pairs that it explains, unless the preset or an option says another number."""
@@ -111,6 +111,7 @@ def job(arguments: Sequence[str]) -> None:
     if command.dry_run:
         show_plan(command, axes, settings)
         return
+    mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         for line in (hardware_said, *hints(config)):
@@ -120,7 +121,7 @@ def job(arguments: Sequence[str]) -> None:
         name = config.run_name or f"sweep-{run_folder.name_of(config, identity)}"
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, identity)
-        with held(folder, "this sweep"), tracked(config, name, identity, folder, display.say) as tracker:
+        with held(folder, "this sweep"), mlflow.tracked(config, name, identity, folder, display.say) as tracker:
             base, trials = search.search(config, dataset, axes, settings, folder, tracker, display)
             found = outcome.judge(base, trials, settings, chooses=not command.ablation)
             described = {"data": dataset.source, "data fingerprint": dataset.fingerprint}

@@ -3,24 +3,40 @@
 Runs are addressed by id through `MlflowClient`, so that nothing depends on which run is active in a process.
 """
 
-import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 from flat_dist.config import Config, UserError
 from flat_dist.data.storage import Folder
-from flat_dist.tracking.pending import Destination, Kept, NoTracker, Operation, Tracker
+from flat_dist.tracking import address, quiet
+from flat_dist.tracking import database as databases
+from flat_dist.tracking.pending import Destination, Kept, NoTracker, Operation, Tracker, UnreadableError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 LOCAL = "runs"
 """Where the SQLite file is if the storage is an object store, which cannot hold one."""
 
+PARENT = "mlflow.parentRunId"
+"""Tag of a child run."""
+
+LONGEST_EXPERIMENT = 500
+"""Characters in an experiment's name, at most: MLflow's limit."""
+
+AT_ONCE = 100
+"""Parameters in a request, at most: MLflow's limit."""
+
+ELSEWHERE = "name another with --tracking.uri, or run with --tracking.no-enabled"
+
 
 def database(storage: str) -> str:
     """URI of the SQLite file that runs are logged to when no server is named."""
-    return f"sqlite:///{_beside(storage) / 'mlflow.db'}"
+    return address.uri_of(_beside(storage) / "mlflow.db")
 
 
 def _beside(storage: str) -> Path:
@@ -28,12 +44,31 @@ def _beside(storage: str) -> Path:
 
 
 def check(config: Config) -> None:
-    """Raise UserError if the address of the tracking server holds credentials: it is printed, and stored."""
-    if config.tracking.uri and "@" in urlsplit(config.tracking.uri).netloc:
+    """Raise UserError if no run can be logged as the config says; asks no server, and opens no file."""
+    tracking = config.tracking
+    if tracking.uri is not None:
+        address.check(tracking.uri)
+    name = tracking.experiment
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST_EXPERIMENT:
         raise UserError(
-            "--tracking.uri holds a password or a token: leave it out, and set MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            f"--tracking.experiment {name[:50]!r} is no name of an experiment: give 1 to {LONGEST_EXPERIMENT} "
+            "printable characters"
         )
+
+
+def reach(config: Config) -> None:
+    """Raise UserError if the server or the database is not there, cannot be used, or its experiment is deleted.
+
+    It is asked before any work, and changes nothing.
+    """
+    check(config)
+    if not config.tracking.enabled:
+        return
+    where = destination(config, "", {})
+    file = address.file_of(where.uri)
+    if file is None or databases.look(file) == databases.CURRENT:
+        with _explained(where.uri):
+            _experiment(_client(where.uri), where)
 
 
 def destination(config: Config, run_name: str, parameters: Mapping[str, Any]) -> Destination:
@@ -43,74 +78,164 @@ def destination(config: Config, run_name: str, parameters: Mapping[str, Any]) ->
         config: where to log, and what the run is on.
         run_name: name of the parent run.
         parameters: what the results depend on.
+
+    Raises:
+        UserError: MLflow cannot log there.
     """
     check(config)
-    own = config.tracking.uri is None
+    uri, artifacts = place(config.tracking.uri or database(config.storage))
     return Destination(
-        uri=config.tracking.uri or database(config.storage),
+        uri=uri,
+        artifacts=artifacts,
         experiment=config.tracking.experiment,
-        artifacts=(_beside(config.storage) / "mlartifacts").as_uri() if own else None,
         run_name=run_name,
         parameters=_flat(parameters),
         hardware=config.hardware,
     )
 
 
+def place(uri: str) -> tuple[str, str | None]:
+    """An address with an absolute path in it, and where a new experiment's files go; None: the server knows."""
+    file = address.file_of(uri)
+    return (uri, None) if file is None else (address.uri_of(file), (file.parent / "mlartifacts").as_uri())
+
+
+def _client(uri: str) -> "MlflowClient":
+    quiet.settle()
+    from mlflow import MlflowClient
+
+    if uri.startswith(address.DATABASES):  # say soon that it is away: MLflow itself would try for minutes
+        import sqlalchemy
+
+        engine = sqlalchemy.create_engine(uri)
+        engine.connect().close()
+        engine.dispose()
+    return MlflowClient(tracking_uri=uri)
+
+
+def _experiment(client: "MlflowClient", where: Destination) -> str | None:
+    """Id of the experiment; None if it is not there yet."""
+    experiment = client.get_experiment_by_name(where.experiment)
+    if experiment is None:
+        return None
+    if experiment.lifecycle_stage == "deleted":
+        raise UserError(
+            f"the experiment {where.experiment} is deleted at {where.uri}: restore it, or name another with "
+            "--tracking.experiment"
+        )
+    if experiment.name != where.experiment or not experiment.experiment_id:
+        raise ValueError("its answer is not MLflow's")
+    return str(experiment.experiment_id)
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Say of whatever goes wrong at a server where it was, and what to do."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # MLflow, its drivers and a server that answers nonsense raise all kinds
+        raise UserError(_sentence(uri, error)) from error
+
+
+def _sentence(uri: str, error: Exception) -> str:
+    said = (str(error).strip().splitlines() or [""])[0][:300] or type(error).__name__
+    code = getattr(error, "error_code", None)
+    if code == "UNAUTHENTICATED":
+        return f"MLflow at {uri} asks for a login, or does not know this one: {address.LOGIN}"
+    if code == "PERMISSION_DENIED":
+        return f"MLflow at {uri} does not permit it ({said}): ask for access, or {ELSEWHERE}"
+    if "failed with exception" in said or "ConnectionError" in type(error).__name__:
+        return f"MLflow cannot be reached at {uri} ({said}): start it, {ELSEWHERE}"
+    return f"MLflow at {uri} cannot be used ({said}): see to it, {ELSEWHERE}"
+
+
 class MlflowTracker(Tracker):
     """Logs to MLflow. A run that is started again under its name goes on where it was.
 
     Args:
-        where: the server, and the run; MLflow refuses a run that comes again with other parameters.
+        where: the server, and the run.
+        say: says a line.
 
     Raises:
-        UserError: the tracking server cannot be reached.
+        UserError: the server or the database cannot be used, the experiment is deleted, or there is a run of this name
+            with other parameters.
     """
 
-    def __init__(self, where: Destination):
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-        if where.uri.startswith("http"):  # say soon that a server is away, instead of trying for minutes
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-
-        self.client = MlflowClient(tracking_uri=where.uri)
-        try:
-            experiment = self.client.get_experiment_by_name(where.experiment)
-            self.experiment = (
-                experiment.experiment_id
-                if experiment
-                else self.client.create_experiment(where.experiment, artifact_location=where.artifacts)
-            )
-        except MlflowException as error:
-            raise UserError(
-                f"MLflow cannot be reached at {where.uri} ({str(error).splitlines()[0]}): start it, name another with "
-                "--tracking.uri, or run with --tracking.no-enabled"
-            ) from error
-        self.parent = self._start(where.run_name, {"mlflow.user": "flat_dist"})
-        self._log_parameters(self.parent, where.parameters)
-        self.client.set_tag(self.parent, "hardware", where.hardware)
+    def __init__(self, where: Destination, say: Callable[[str], None]):
+        address.check(where.uri)
+        if (file := address.file_of(where.uri)) is not None:
+            databases.prepare(file, say)
         self.children: dict[str, str] = {}
         self.ended: set[str] = set()
         self.run_name = where.run_name
+        with _explained(where.uri):
+            self.client = _client(where.uri)
+            self.experiment = self._open_experiment(where)
+            self.parent = self._start(where.run_name, None, {"mlflow.user": "flat_dist"}, where.parameters)
+            self.client.set_tag(self.parent, "hardware", where.hardware, synchronous=True)
 
-    def _start(self, name: str, tags: Mapping[str, str]) -> str:
-        known = self.client.search_runs(
-            [self.experiment], f"attributes.run_name = '{name}'", max_results=1, order_by=["attributes.start_time DESC"]
-        )
-        if known:
-            self.client.update_run(known[0].info.run_id, status="RUNNING")
-            return known[0].info.run_id
-        return self.client.create_run(self.experiment, run_name=name, tags=dict(tags)).info.run_id
+    def _open_experiment(self, where: Destination) -> str:
+        from mlflow.exceptions import MlflowException
+
+        known = _experiment(self.client, where)
+        if known is None:
+            try:
+                known = self.client.create_experiment(where.experiment, artifact_location=where.artifacts)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":  # as when two runs create it at once
+                    raise
+                known = _experiment(self.client, where)
+        if not known:
+            raise ValueError("its answer is not MLflow's")
+        return known
+
+    def _start(self, name: str, parent: str | None, tags: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
+        known = self._find(name, parent)
+        if known is None:
+            tags = {**tags, PARENT: parent} if parent else tags
+            run = self.client.create_run(self.experiment, run_name=name, tags=dict(tags)).info.run_id
+            self._log_parameters(run, parameters)
+            return str(run)
+        self._refuse_other(known, parameters)
+        self.client.update_run(known.info.run_id, status="RUNNING")
+        new = {key: value for key, value in parameters.items() if key not in known.data.params}
+        self._log_parameters(known.info.run_id, new)
+        return str(known.info.run_id)
+
+    def _find(self, name: str, parent: str | None) -> "Run | None":
+        """The latest run of a name: no quoting in a filter is safe for all names, so that `%` stands for what is odd."""
+        pattern = re.sub(r"[^A-Za-z0-9 .-]+", "%", name)
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment],
+                f"attributes.run_name LIKE '{pattern}'",
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            for run in page:
+                if run.info.run_name == name and run.data.tags.get(PARENT) == parent:
+                    return run
+            if not (token := page.token):
+                return None
+
+    def _refuse_other(self, known: "Run", parameters: Mapping[str, Any]) -> None:
+        old, new = known.data.params, _texts(parameters)
+        differing = [f"{key} was {old[key]!r}, now {new[key]!r}" for key in new if old.get(key, new[key]) != new[key]]
+        if differing:
+            raise UserError(
+                f"MLflow has a run {known.info.run_name!r} with other parameters ({'; '.join(differing[:5])}): give "
+                "these values again, or another --run-name or --tracking.experiment"
+            )
 
     def _run(self, kind: str | None) -> str:
         if kind is None:
             return self.parent
         if kind not in self.children:
-            tags = {"mlflow.parentRunId": self.parent, "kind": kind}
-            self.children[kind] = self._start(f"{kind}-{self.run_name}", tags)
-            self.client.log_param(self.children[kind], "kind", kind)
+            name = f"{kind}-{self.run_name}"
+            self.children[kind] = self._start(name, self.parent, {"kind": kind}, {"kind": kind})
         return self.children[kind]
 
     def log(self, operation: Operation) -> None:
@@ -118,21 +243,31 @@ class MlflowTracker(Tracker):
         getattr(self, f"_log_{operation.kind}")(self._run(operation.child), **operation.arguments)
 
     def _log_parameters(self, run: str, values: Mapping[str, Any]) -> None:
-        for key, value in values.items():
-            self.client.log_param(run, key, value)
+        from mlflow.entities import Param
+
+        parameters = [Param(key, text) for key, text in _texts(values).items()]
+        for start in range(0, len(parameters), AT_ONCE):
+            self.client.log_batch(run, params=parameters[start : start + AT_ONCE], synchronous=True)
 
     def _log_metrics(self, run: str, values: Mapping[str, float], step: int, timestamp: int) -> None:
         from mlflow.entities import Metric
 
         # The store knows a metric by its time, too, and takes none twice.
-        self.client.log_batch(run, [Metric(name, value, timestamp, step) for name, value in values.items()])
+        metrics = [Metric(name, value, timestamp, step) for name, value in values.items()]
+        self.client.log_batch(run, metrics, synchronous=True)  # what is logged later can get lost
 
     def _log_artifacts(self, run: str, folder: str, path: str) -> None:
         with Folder(folder).as_directory() as directory:
+            if not directory.is_dir():
+                raise UnreadableError(f"{folder} does not exist any more")
             self.client.log_artifacts(run, str(directory), path)
 
     def _log_artifact(self, run: str, folder: str, name: str, path: str) -> None:
-        self.client.log_text(run, Folder(folder).read(name).decode(), f"{path}/{name}")
+        try:
+            text = Folder(folder).read(name).decode()
+        except (FileNotFoundError, UnicodeDecodeError) as error:
+            raise UnreadableError(f"{folder}/{name} is no text file any more") from error
+        self.client.log_text(run, text, f"{path}/{name}")
 
     def _log_table(self, run: str, rows: Sequence[Mapping[str, Any]], path: str) -> None:
         folder = path.rpartition("/")[0]
@@ -141,7 +276,7 @@ class MlflowTracker(Tracker):
 
     def _log_end(self, run: str, status: str, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
-            self.client.set_tag(run, key, value)
+            self.client.set_tag(run, key, value, synchronous=True)
         self.client.set_terminated(run, status)
         self.ended.add(run)
 
@@ -160,13 +295,13 @@ def tracked(
     What the server does not take is kept in the run's folder, and sent when it is back.
 
     Raises:
-        UserError: the tracking server cannot be reached at the start.
+        UserError: MLflow cannot be used at the start.
     """
     if not config.tracking.enabled:
         yield NoTracker()
         return
     where = destination(config, run_name, parameters)
-    tracker = Kept(MlflowTracker(where), where, folder, say)
+    tracker = Kept(MlflowTracker(where, say), where, folder, say)
     status = "KILLED"
     try:
         yield tracker
@@ -176,6 +311,13 @@ def tracked(
         raise
     finally:
         tracker.finish(status)
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as MLflow stores them."""
+    from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
+
+    return {key: str(value)[:MAX_PARAM_VAL_LENGTH] for key, value in values.items()}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
