@@ -63,8 +63,9 @@ bench: install  ## the attack engine against stock TextAttack: ARGS="--model lst
 ui: install  ## the MLflow UI on loopback: HOST=0.0.0.0 opens it to the network, to anybody there
 	@mkdir -p runs
 	@test $(HOST) = 127.0.0.1 || echo "warning: whoever reaches $(HOST):5000 can read and change all runs" >&2
+	uri="$$($(BIN)/python -m flat_dist.tracking.database runs/mlflow.db)" && \
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
-		--backend-store-uri sqlite:///$(abspath runs)/mlflow.db --host $(HOST) --port 5000 --workers 1
+		--backend-store-uri "$$uri" --host $(HOST) --port 5000 --workers 1
 
 # One resolution for all, in .venv/all.lock, of which each lock is a part; $(CPU_LOCK) is kept by hand.
 COMPILE := $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 --fork-strategy fewest \

@@ -23,6 +23,7 @@ from flat_dist.data.text import Vocabulary, tokenize
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.models.vectors import initial_vectors
+from flat_dist.tracking import database
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "fine", "film", "is", ".", "##ness", "##s"]
 """A WordPiece vocabulary: `goodness` and `films` are two pieces each."""
@@ -104,3 +105,11 @@ def encoder_folder(tokenizer: BertTokenizerFast, tmp_path_factory: pytest.TempPa
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database as MLflow makes it, to copy: making one takes seconds."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    database.prepare(path, print)
+    return path

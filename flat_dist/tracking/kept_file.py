@@ -47,8 +47,8 @@ def _check_operation(operation: Any, where: str) -> None:
     if kind not in ARGUMENTS:
         raise ValueError(f"{where} is of the unknown kind {kind!r}")
     _fit(arguments, ARGUMENTS[kind], where)
-    numbers = arguments["values"].values() if kind == "metrics" else ()
-    rows = arguments["rows"] if kind == "table" else ()
+    numbers = list(arguments["values"].values()) if kind == "metrics" else []
+    rows = arguments.get("rows", [])
     if not all(isinstance(number, (int, float)) for number in numbers):
         raise ValueError(f"{where} has a metric that is no number")
     if not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):

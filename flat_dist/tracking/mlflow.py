@@ -205,7 +205,7 @@ class MlflowTracker(Tracker):
         return str(known.info.run_id)
 
     def _find(self, name: str, parent: str | None) -> "Run | None":
-        """The latest run of a name: no quoting in a filter is safe for all names, so that `%` stands for what is odd."""
+        """The latest run of a name. No quoting in a filter is safe for all names: `%` stands for odd characters."""
         pattern = re.sub(r"[^A-Za-z0-9 .-]+", "%", name)
         token = None
         while True:

@@ -1,0 +1,231 @@
+"""MLflow's database file: interrupted, shared, damaged, old, new, foreign, locked, or on a full disk."""
+
+import contextlib
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.store.db import utils as stores
+
+from flat_dist.config import UserError
+from flat_dist.tracking import database
+from flat_dist.tracking.address import uri_of
+
+LATEST = stores._get_latest_schema_revision()
+
+PROCESSES = """
+import os, signal, sys
+from pathlib import Path
+import sqlalchemy
+from flat_dist.tracking import database, quiet
+quiet.settle()
+import mlflow.db
+path, moments = Path(sys.argv[1]), [int(argument) for argument in sys.argv[2:]]
+statements = 0
+
+def count(*arguments):
+    global statements
+    statements += 1
+    if statements == moment:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def start():
+    if not (child := os.fork()):
+        database.prepare(path, print)
+        os._exit(0)
+    return child
+
+sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", count)
+for moment in moments:
+    print(os.WTERMSIG(os.waitpid(start(), 0)[1]), path.exists())
+moment = 0
+children = [start(), start()]
+print([os.waitpid(child, 0)[1] for child in children], path.exists())
+"""
+"""Processes that are killed before a statement of the migrations, and then two that do the same at once."""
+
+
+def version(path: Path) -> list[str]:
+    with contextlib.closing(sqlite3.connect(path)) as opened:
+        return [row[0] for row in opened.execute("SELECT version_num FROM alembic_version")]
+
+
+def change(path: Path, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as opened, opened:
+        for statement in statements:
+            opened.execute(statement)
+
+
+@pytest.fixture
+def copied(mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New databases are copies of one: their creation is not under test."""
+    migrate = database._migrate
+    create = lambda path: migrate(path) if path.exists() else shutil.copyfile(mlflow_database, path)  # noqa: E731
+    monkeypatch.setattr(database, "_migrate", create)
+
+
+def test_killed_at_any_moment_it_is_made_by_the_next_and_by_two_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a b" / "mlflow.db"
+    command = [sys.executable, "-c", PROCESSES, str(path), "5", "40", "300"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == ["9 False", "9 False", "9 False", "[0, 0] True"], said.stderr
+    assert version(path) == [LATEST]
+    assert sorted(file.name for file in path.parent.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+    assert MlflowClient(uri_of(path)).create_experiment("x") == "1"
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096:8192] = b"\xff" * 4096
+    path.write_bytes(content)
+
+
+def interrupt(path: Path) -> None:
+    """As MLflow leaves it when it is killed between two statements of its first migration."""
+    path.unlink()
+    change(path, "CREATE TABLE experiments (experiment_id INTEGER PRIMARY KEY, name TEXT, artifact_location TEXT)")
+    change(path, "CREATE TABLE metrics (key TEXT, value FLOAT, timestamp BIGINT, run_uuid TEXT, step BIGINT)")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [cut, flip, interrupt, lambda path: path.write_bytes(b""), lambda path: path.write_text("no database\n" * 999)],
+)
+@pytest.mark.usefixtures("copied")
+def test_a_damaged_one_is_kept_under_another_name(
+    damage: Callable[[Path], object], tmp_path: Path, mlflow_database: Path
+) -> None:
+    path = tmp_path / "mlflow.db"
+    shutil.copyfile(mlflow_database, path)
+    damage(path)
+    content = path.read_bytes()
+    said: list[str] = []
+    database.prepare(path, said.append)
+    assert version(path) == [LATEST]
+    (kept,) = tmp_path.glob("mlflow.db.damaged-*")
+    assert kept.read_bytes() == content
+    assert len(said) == 1 and kept.name in said[0]
+    database.prepare(path, said.append)
+    assert len(said) == 1
+
+
+@pytest.mark.usefixtures("copied")
+def test_journals_go_with_their_database(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    path.write_text("no database\n" * 999)
+    (tmp_path / "mlflow.db-journal").write_bytes(b"journal")
+    database.prepare(path, print)
+    (kept,) = tmp_path.glob("mlflow.db.damaged-*-journal")
+    assert kept.read_bytes() == b"journal"
+    assert not (tmp_path / "mlflow.db-journal").exists()
+    path.unlink()
+    (tmp_path / "mlflow.db-wal").write_bytes(b"of a database that somebody removed")
+    database.prepare(path, print)
+    assert not (tmp_path / "mlflow.db-wal").exists() and version(path) == [LATEST]
+
+
+def test_one_of_an_older_mlflow_is_upgraded_with_its_runs(tmp_path: Path) -> None:
+    import sqlalchemy
+    from alembic import command
+
+    path = tmp_path / "mlflow.db"
+    engine = sqlalchemy.create_engine(uri_of(path))
+    stores.InitialBase.metadata.create_all(engine)
+    alembic = stores._get_alembic_config(uri_of(path))
+    with engine.begin() as connection:
+        alembic.attributes["connection"] = connection
+        command.upgrade(alembic, "7ac759974ad8")  # of MLflow 1.0
+    engine.dispose()
+    change(
+        path,
+        "INSERT INTO experiments VALUES (1, 'old', '/artifacts', 'active')",
+        "INSERT INTO runs (run_uuid, name, status, lifecycle_stage, experiment_id, artifact_uri, source_type)"
+        " VALUES ('abc', 'mine', 'FINISHED', 'active', 1, '/artifacts/abc', 'LOCAL')",
+        "INSERT INTO metrics VALUES ('loss', 0.5, 1, 'abc', 3, 0)",
+    )
+    before, said = path.read_bytes(), list[str]()
+    database.prepare(path, said.append)
+    client = MlflowClient(uri_of(path))
+    (run,) = client.search_runs(["1"])
+    assert run.data.metrics == {"loss": 0.5}
+    (kept,) = tmp_path.glob("mlflow.db.before-upgrade-*")
+    assert kept.read_bytes() == before and kept.name in said[0]
+
+
+RUN = "INSERT INTO runs (run_uuid, experiment_id) VALUES ('abc', 0)"
+OLDER = "UPDATE alembic_version SET version_num = '7ac759974ad8'"
+"""With the latest tables, so that its migrations cannot be done."""
+
+
+@pytest.mark.parametrize(
+    ("statements", "sentence"),
+    [
+        ([RUN, OLDER], r"holds runs, and the installed MLflow cannot upgrade it .*mlflow db upgrade sqlite:///"),
+        (["UPDATE alembic_version SET version_num = 'fffffffffff1'"], "newer MLflow"),
+        (["CREATE TABLE mine (value)", *(f"DROP TABLE {name}" for name in database.OWN_TABLES)], "another program"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_and_left_alone(
+    statements: list[str], sentence: str, tmp_path: Path, mlflow_database: Path
+) -> None:
+    path = tmp_path / "mlflow.db"
+    shutil.copyfile(mlflow_database, path)
+    change(path, "PRAGMA foreign_keys = OFF", *statements)
+    if "another" in sentence:
+        path.unlink()
+        change(path, statements[0])
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=sentence) as error:
+        database.prepare(path, print)
+    assert "\n" not in str(error.value)
+    assert path.read_bytes() == before
+    assert {file.name for file in tmp_path.iterdir()} <= {"mlflow.db", ".mlflow.db.lock"}
+
+
+def test_a_locked_one_and_a_folder_are_one_sentence(
+    tmp_path: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    path = tmp_path / "mlflow.db"
+    shutil.copyfile(mlflow_database, path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for lock in ("IMMEDIATE", "EXCLUSIVE"):
+            other.execute(f"BEGIN {lock}")
+            with pytest.raises(UserError, match="locked.*end the program that holds it"):
+                database.prepare(path, print)
+            other.execute("ROLLBACK")
+    database.prepare(path, print)
+    (tmp_path / "folder").mkdir()
+    for impossible in (tmp_path / "folder", path / "below" / "mlflow.db"):
+        with pytest.raises(UserError, match="cannot be used"):
+            database.prepare(impossible, print)
+
+
+@contextlib.contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """Files that this process writes cannot grow beyond a number of bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("limit", [10_000, 300_000])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(limit: int, tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    with full_disk(limit), pytest.raises(UserError, match="cannot be used .*make room") as error:
+        database.prepare(path, print)
+    assert "\n" not in str(error.value)
+    assert [file.name for file in tmp_path.iterdir()] == [".mlflow.db.lock"]
