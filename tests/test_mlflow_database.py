@@ -72,9 +72,9 @@ def copied(mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_killed_at_any_moment_it_is_made_by_the_next_and_by_two_at_once(tmp_path: Path) -> None:
     path = tmp_path / "a b" / "mlflow.db"
-    command = [sys.executable, "-c", PROCESSES, str(path), "5", "40", "300"]
+    command = [sys.executable, "-c", PROCESSES, str(path), "40", "300"]
     said = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert said.stdout.splitlines() == ["9 False", "9 False", "9 False", "[0, 0] True"], said.stderr
+    assert said.stdout.splitlines() == ["9 False", "9 False", "[0, 0] True"], said.stderr
     assert version(path) == [LATEST]
     assert sorted(file.name for file in path.parent.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
     assert MlflowClient(uri_of(path)).create_experiment("x") == "1"
@@ -123,11 +123,11 @@ def test_a_damaged_one_is_kept_under_another_name(
 def test_journals_go_with_their_database(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     path.write_text("no database\n" * 999)
-    (tmp_path / "mlflow.db-journal").write_bytes(b"journal")
+    (tmp_path / "mlflow.db-shm").write_bytes(b"journal")
     database.prepare(path, print)
-    (kept,) = tmp_path.glob("mlflow.db.damaged-*-journal")
+    (kept,) = tmp_path.glob("mlflow.db.damaged-*-shm")
     assert kept.read_bytes() == b"journal"
-    assert not (tmp_path / "mlflow.db-journal").exists()
+    assert not (tmp_path / "mlflow.db-shm").exists()
     path.unlink()
     (tmp_path / "mlflow.db-wal").write_bytes(b"of a database that somebody removed")
     database.prepare(path, print)
@@ -149,8 +149,8 @@ def test_one_of_an_older_mlflow_is_upgraded_with_its_runs(tmp_path: Path) -> Non
     change(
         path,
         "INSERT INTO experiments VALUES (1, 'old', '/artifacts', 'active')",
-        "INSERT INTO runs (run_uuid, name, status, lifecycle_stage, experiment_id, artifact_uri, source_type)"
-        " VALUES ('abc', 'mine', 'FINISHED', 'active', 1, '/artifacts/abc', 'LOCAL')",
+        "INSERT INTO runs (run_uuid, name, status, lifecycle_stage, experiment_id, artifact_uri, source_type, user_id, start_time)"
+        " VALUES ('abc', 'mine', 'FINISHED', 'active', 1, '/artifacts/abc', 'LOCAL', 'me', 1)",
         "INSERT INTO metrics VALUES ('loss', 0.5, 1, 'abc', 3, 0)",
     )
     before, said = path.read_bytes(), list[str]()

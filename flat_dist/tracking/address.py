@@ -109,4 +109,4 @@ def file_of(uri: str) -> Path | None:
             f"--tracking.uri {uri!r} names no SQLite file: write sqlite:////absolute/path/mlflow.db, with %3F for a "
             "question mark in it and %25 for a percent sign"
         )
-    return Path(path).absolute()
+    return Path(path).expanduser().absolute()
