@@ -149,7 +149,8 @@ def test_one_of_an_older_mlflow_is_upgraded_with_its_runs(tmp_path: Path) -> Non
     change(
         path,
         "INSERT INTO experiments VALUES (1, 'old', '/artifacts', 'active')",
-        "INSERT INTO runs (run_uuid, name, status, lifecycle_stage, experiment_id, artifact_uri, source_type, user_id, start_time)"
+        "INSERT INTO runs (run_uuid, name, status, lifecycle_stage, experiment_id, artifact_uri, source_type,"
+        " user_id, start_time)"
         " VALUES ('abc', 'mine', 'FINISHED', 'active', 1, '/artifacts/abc', 'LOCAL', 'me', 1)",
         "INSERT INTO metrics VALUES ('loss', 0.5, 1, 'abc', 3, 0)",
     )
@@ -201,7 +202,7 @@ def test_a_locked_one_and_a_folder_are_one_sentence(
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         for lock in ("IMMEDIATE", "EXCLUSIVE"):
             other.execute(f"BEGIN {lock}")
-            with pytest.raises(UserError, match="locked.*end the program that holds it"):
+            with pytest.raises(UserError, match=r"locked.*end the program that holds it"):
                 database.prepare(path, print)
             other.execute("ROLLBACK")
     database.prepare(path, print)
@@ -225,7 +226,7 @@ def full_disk(limit: int) -> Iterator[None]:
 @pytest.mark.parametrize("limit", [10_000, 300_000])
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(limit: int, tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
-    with full_disk(limit), pytest.raises(UserError, match="cannot be used .*make room") as error:
+    with full_disk(limit), pytest.raises(UserError, match=r"cannot be used .*make room") as error:
         database.prepare(path, print)
     assert "\n" not in str(error.value)
     assert [file.name for file in tmp_path.iterdir()] == [".mlflow.db.lock"]

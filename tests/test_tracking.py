@@ -1,15 +1,19 @@
+import http.server
 import importlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -17,12 +21,19 @@ from mlflow import MlflowClient
 from flat_dist.config import Config, TrackingConfig, UserError, to_dict
 from flat_dist.data.storage import Folder
 from flat_dist.evaluation.consistency import Consistency
-from flat_dist.tracking.mlflow import MlflowTracker, check, database, destination, tracked
+from flat_dist.tracking.mlflow import MlflowTracker, check, database, destination, reach, tracked
 from flat_dist.tracking.pending import PENDING, Tracker, read_pending
 from flat_dist.tracking.table import Result, markdown
 
 IG = Consistency(0.53, dict(zip(range(1, 11), [0.5, 0.55, 0.6, 0.62, 0.654, 0.7, 0.8, 0.9, 1, 1], strict=True)), 100, 3)
 RESULT = Result("flat", 2, "pwws", False, 0.75, 0.125, 0.8, 99.6, None, 400, {"ig": IG})
+
+
+@pytest.fixture
+def storage(tmp_path: Path, mlflow_database: Path) -> str:
+    """A folder with a database: to make one takes seconds."""
+    shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
+    return str(tmp_path)
 
 
 def test_runs_are_nested_and_hold_config_metrics_and_artifacts(tmp_path: Path) -> None:
@@ -77,8 +88,8 @@ def test_metrics_of_a_result_are_named_by_attack_and_method() -> None:
     assert metrics["test/pwws/words_changed"] is None
 
 
-def test_a_child_run_that_has_ended_keeps_its_status(tmp_path: Path) -> None:
-    config = Config(storage=str(tmp_path))
+def test_a_child_run_that_has_ended_keeps_its_status(storage: str) -> None:
+    config = Config(storage=storage)
     for _ in range(2):  # again, as after a crash between the sending and the forgetting
         tracker = MlflowTracker(destination(config, "mine", {}), print)
         tracker.parameters("trial-1", {"objective.beta": 0.1})
@@ -98,8 +109,8 @@ def test_a_child_run_that_has_ended_keeps_its_status(tmp_path: Path) -> None:
     assert len(client.get_metric_history(failed.info.run_id, "score")) == 1
 
 
-def test_a_table_is_logged_once(tmp_path: Path) -> None:
-    config = Config(storage=str(tmp_path))
+def test_a_table_is_logged_once(storage: str) -> None:
+    config = Config(storage=storage)
     rows = [{"pair": "a", "tau": 0.5}, {"pair": "b", "tau": None}]
     for _ in range(2):
         tracker = MlflowTracker(destination(config, "mine", to_dict(config)), print)
@@ -112,17 +123,190 @@ def test_a_table_is_logged_once(tmp_path: Path) -> None:
     assert "pairs/textfooler-ig.json" in run.data.tags["mlflow.loggedArtifacts"]  # by which the UI knows tables
 
 
-@pytest.mark.parametrize("credentials", ["me:hush", "hush"])
-def test_credentials_in_the_address_are_refused_and_not_repeated(credentials: str) -> None:
-    config = Config(tracking=TrackingConfig(uri=f"http://{credentials}@127.0.0.1:5000"))
-    with pytest.raises(UserError, match="MLFLOW_TRACKING_PASSWORD") as error:
-        check(config)
-    assert "hush" not in str(error.value)
-
-
 def test_the_file_is_beside_a_local_storage_and_in_the_working_folder_for_an_object_store(tmp_path: Path) -> None:
     assert database(str(tmp_path)) == database(f"file://{tmp_path}") == f"sqlite:///{tmp_path}/mlflow.db"
     assert database("s3://bucket/x?region=us-east-1") == f"sqlite:///{Path.cwd()}/runs/mlflow.db"
+
+
+NAMES = [
+    "bob's run", 'a "b"', "'\"", "`", "a\\b", "\\'", "100%", "a_b", "a\nb", "a;b --", "x' OR 'a'='a", "é😀", " a ", "[b]",
+    "[/x]", "<b>", "{x}", "%s", "(a,b)", "AND", "0", "a" * 240,
+]  # fmt: skip
+"""Run names that a filter string cannot hold as they are, or that look like part of one."""
+
+
+def test_a_run_is_found_again_by_any_name_and_is_not_taken_for_another(storage: str) -> None:
+    """Names of which each matches the pattern of another one, in two calls."""
+    started = [{name: _tracker(storage, name) for name in NAMES} for _ in range(2)]
+    parents = [{name: tracker.parent for name, tracker in trackers.items()} for trackers in started]
+    assert parents[0] == parents[1]
+    assert len(set(parents[0].values())) == len(NAMES)
+    runs = MlflowClient(database(storage)).search_runs(["1"])
+    assert {run.info.run_id: run.info.run_name for run in runs} == {run: name for name, run in parents[0].items()}
+
+
+def _tracker(storage: str, name: str, **parameters: Any) -> MlflowTracker:
+    return MlflowTracker(destination(Config(storage=storage), name, parameters), print)
+
+
+def test_a_child_is_not_taken_for_a_run_of_its_name(storage: str) -> None:
+    child = _tracker(storage, "it's mine")
+    child.metrics("flat", {"loss": 0.5})
+    run = _tracker(storage, "flat-it's mine")
+    assert run.parent not in (child.parent, child.children["flat"])
+    again = _tracker(storage, "it's mine")
+    again.metrics("flat", {"loss": 0.25}, step=1)
+    assert again.children == child.children
+
+
+def test_a_run_of_that_name_with_other_parameters_is_one_sentence(storage: str) -> None:
+    _tracker(storage, "mine", objective={"beta": 0.1, "gamma": 1.0}, path="x" * 7000)
+    _tracker(storage, "mine", objective={"beta": 0.1}, path="x" * 7000, more=1)
+    with pytest.raises(UserError, match=r"objective.beta was '0.1', now '0.2'\).*another --run-name") as error:
+        _tracker(storage, "mine", objective={"beta": 0.2, "gamma": 1.0})
+    assert "gamma" not in str(error.value)
+    _tracker(storage, "other", objective={"beta": 0.2})
+
+
+def test_a_deleted_experiment_is_one_sentence_before_any_work(storage: str) -> None:
+    _tracker(storage, "mine")
+    client = MlflowClient(database(storage))
+    client.delete_experiment("1")
+    sentence = f"the experiment flat_dist is deleted at {database(storage)}: restore it, or .*--tracking.experiment"
+    with pytest.raises(UserError, match=sentence):
+        reach(Config(storage=storage))
+    with pytest.raises(UserError, match=sentence):
+        _tracker(storage, "mine")
+    client.restore_experiment("1")
+    reach(Config(storage=storage))
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "\x1b[31m", "x" * 501])
+def test_experiments_need_a_name(name: str) -> None:
+    with pytest.raises(UserError, match=r"--tracking.experiment .* is no name of an experiment"):
+        check(Config(tracking=TrackingConfig(experiment=name)))
+
+
+@pytest.mark.parametrize("name", ["bob's", 'a "b" % \\', "é", "7", "a/b", "x" * 500])
+def test_odd_experiments_are_used_as_they_are(name: str, storage: str) -> None:
+    config = Config(storage=storage, tracking=TrackingConfig(experiment=name))
+    first, second = (MlflowTracker(destination(config, "mine", {}), print) for _ in range(2))
+    assert first.parent == second.parent
+    experiment = MlflowClient(database(storage)).get_experiment(first.experiment)
+    assert experiment.name == name
+
+
+def test_two_runs_create_an_experiment_at_once(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them does between the other's look and its own attempt."""
+    create = MlflowClient.create_experiment
+
+    def after_another(client: MlflowClient, name: str, **more: Any) -> str:
+        create(client, name, **more)
+        return create(client, name, **more)
+
+    monkeypatch.setattr(MlflowClient, "create_experiment", after_another)
+    assert _tracker(storage, "mine").experiment == "1"
+
+
+def test_nothing_is_made_before_work_begins(tmp_path: Path) -> None:
+    reach(Config(storage=str(tmp_path / "runs")))
+    reach(Config(storage="s3://bucket/x?region=us-east-1", tracking=TrackingConfig(enabled=False)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_the_user_names_has_its_artifacts_beside_it(
+    tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = Config(storage=str(tmp_path / "runs"), tracking=TrackingConfig(uri="sqlite:///mlflow.db"))
+    where = destination(config, "mine", {})
+    assert where.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.chdir("/")  # which changes nothing any more
+    MlflowTracker(where, print).table(None, [{"a": 1}], "x.json")
+    assert [path.name for path in (tmp_path / "mlartifacts").rglob("*.json")] == ["x.json"]
+
+
+def test_what_fails_in_the_middle_is_kept_without_a_traceback(
+    storage: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is not one any more, as after an accident, and then it is back."""
+    config, folder, said = Config(storage=storage), Folder(f"{storage}/mine"), list[str]()
+    file = Path(storage) / "mlflow.db"
+    with tracked(config, "mine", {}, folder, said.append) as tracker:
+        tracker.metrics("flat", {"loss": 0.5}, step=1)
+        content = file.read_bytes()
+        file.write_bytes(b"no database" * 9999)
+        tracker.metrics("flat", {"loss": 0.25}, step=2)
+    assert [operation.kind for operation in read_pending(folder)[1]] == ["metrics", "finish"]
+    assert "numbers are kept" in said[0] and all("\n" not in line for line in said)
+    file.write_bytes(content)
+    with tracked(config, "mine", {}, folder, said.append) as tracker:
+        tracker.metrics("flat", {"loss": 0.125}, step=3)
+    runs = {run.info.run_name: run for run in MlflowClient(database(storage)).search_runs(["1"])}
+    history = MlflowClient(database(storage)).get_metric_history(runs["flat-mine"].info.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 0.25), (3, 0.125)]
+    assert not folder.exists(PENDING)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+JSON, HTML = "application/json", "text/html"
+EXPERIMENT = '{"experiment": {"experiment_id": "1", "name": "flat_dist", "lifecycle_stage": "active"}}'
+ANSWERS: list[tuple[dict[str, tuple[int, str, str] | None], str]] = [
+    ({"": (200, HTML, "<html>welcome</html>")}, "cannot be used .*not in a valid JSON format"),
+    ({"": (200, JSON, "[]")}, "cannot be used"),
+    ({"": (200, JSON, "null")}, "cannot be used"),
+    ({"": (200, JSON, "{}")}, "cannot be used .its answer is not MLflow's"),
+    ({"": (200, JSON, '{"experiment": 5}')}, "cannot be used"),
+    ({"": (200, JSON, EXPERIMENT), "search": (200, JSON, "{}"), "create": (200, JSON, "{}")}, "cannot be used"),
+    ({"": (200, JSON, EXPERIMENT), "search": (200, JSON, "[]")}, "cannot be used"),
+    ({"": (200, JSON, EXPERIMENT), "search": (500, HTML, "oops")}, "cannot be reached"),
+    ({"": (500, HTML, "oops")}, "cannot be reached"),
+    ({"": (404, HTML, "<h1>\nnope</h1>")}, "cannot be used .*404"),
+    ({"": (302, HTML, "")}, "cannot be used .*302"),
+    ({"": (401, HTML, "You are not authenticated")}, "asks for a login.*MLFLOW_TRACKING_USERNAME"),
+    ({"": (403, JSON, '{"error_code": "PERMISSION_DENIED", "message": "no"}')}, "does not permit it"),
+    ({"": None}, "cannot be reached"),  # it hangs
+]
+"""What a server answers to requests whose path contains a text, the last that fits, and what is said."""
+
+
+@pytest.mark.parametrize(("answers", "sentence"), ANSWERS)
+def test_a_server_that_answers_nonsense_is_one_sentence(
+    answers: dict[str, tuple[int, str, str] | None], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    ended = threading.Event()
+
+    class Nonsense(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            answer = [answer for part, answer in answers.items() if part in self.path][-1]
+            if answer is None:
+                ended.wait()
+                return
+            self.send_response(answer[0])
+            self.send_header("Content-Type", answer[1])
+            self.end_headers()
+            self.wfile.write(answer[2].encode())
+
+        do_POST = do_GET
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nonsense) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config = Config(
+            storage=str(tmp_path), tracking=TrackingConfig(uri=f"http://127.0.0.1:{server.server_address[1]}")
+        )
+        try:
+            with pytest.raises(UserError, match=sentence) as error:
+                MlflowTracker(destination(config, "mine", {"a": 1}), print)
+        finally:
+            ended.set()
+            server.shutdown()
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
 
 
 class Server:

@@ -78,7 +78,8 @@ def check_places(operations: Sequence[Mapping[str, Any]], folder: Folder) -> Non
 
 def _check_place(folder: Folder, name: str | None, places: Sequence[Folder]) -> None:
     place = next((place for place in places if _is_inside(folder, place)), None)
-    if place is None or not (name is None or name == PurePosixPath(name).name != ".."):
+    is_plain = name is None or (name not in ("", "..") and name == PurePosixPath(name).name)
+    if place is None or not is_plain:
         raise UserError(
             f"it would send {f'{folder.uri}/{name}' if name else folder.uri!r}, which is outside of the run's folder "
             "and its storage's stages: delete the file, unless you know where it comes from"

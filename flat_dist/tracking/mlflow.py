@@ -123,9 +123,14 @@ def _experiment(client: "MlflowClient", where: Destination) -> str | None:
             f"the experiment {where.experiment} is deleted at {where.uri}: restore it, or name another with "
             "--tracking.experiment"
         )
-    if experiment.name != where.experiment or not experiment.experiment_id:
+    return _known(experiment.experiment_id)
+
+
+def _known(identity: str | None) -> str:
+    """An id that a server answered with; ValueError: it answers something, but is no MLflow."""
+    if not identity:
         raise ValueError("its answer is not MLflow's")
-    return str(experiment.experiment_id)
+    return identity
 
 
 @contextmanager
@@ -187,17 +192,15 @@ class MlflowTracker(Tracker):
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":  # as when two runs create it at once
                     raise
                 known = _experiment(self.client, where)
-        if not known:
-            raise ValueError("its answer is not MLflow's")
-        return known
+        return _known(known)
 
     def _start(self, name: str, parent: str | None, tags: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
         known = self._find(name, parent)
         if known is None:
             tags = {**tags, PARENT: parent} if parent else tags
-            run = self.client.create_run(self.experiment, run_name=name, tags=dict(tags)).info.run_id
+            run = _known(self.client.create_run(self.experiment, run_name=name, tags=dict(tags)).info.run_id)
             self._log_parameters(run, parameters)
-            return str(run)
+            return run
         self._refuse_other(known, parameters)
         self.client.update_run(known.info.run_id, status="RUNNING")
         new = {key: value for key, value in parameters.items() if key not in known.data.params}
