@@ -129,8 +129,8 @@ def test_the_file_is_beside_a_local_storage_and_in_the_working_folder_for_an_obj
 
 
 NAMES = [
-    "bob's run", 'a "b"', "'\"", "`", "a\\b", "\\'", "100%", "a_b", "a\nb", "a;b --", "x' OR 'a'='a", "é😀", " a ", "[b]",
-    "[/x]", "<b>", "{x}", "%s", "(a,b)", "AND", "0", "a" * 240,
+    "bob's run", 'a "b"', "'\"", "`", "a\\b", "\\'", "100%", "a_b", "a\nb", "a;b --", "x' OR 'a'='a", "é😀", " a ",
+    "[b]", "[/x]", "<b>", "{x}", "%s", "(a,b)", "AND", "0", "a" * 240,
 ]  # fmt: skip
 """Run names that a filter string cannot hold as they are, or that look like part of one."""
 
