@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from flat_dist.config import Config, TrackingConfig, UserError, to_dict
 from flat_dist.data.storage import Folder
@@ -247,6 +248,24 @@ def test_what_fails_in_the_middle_is_kept_without_a_traceback(
     assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 0.25), (3, 0.125)]
     assert not folder.exists(PENDING)
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_the_environment_redirects_nothing_and_puts_nothing_off(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "MLFLOW_EXPERIMENT_NAME": "another",
+        "MLFLOW_RUN_ID": "another",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": f"{storage}/elsewhere",
+        "MLFLOW_ENABLE_ASYNC_LOGGING": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    tracker = _tracker(storage, "mine", beta=1)
+    tracker.table(None, [{"a": 1}], "x.json")
+    assert list((Path(storage) / "mlartifacts").rglob("x.json")) and not (Path(storage) / "elsewhere").exists()
+    with pytest.raises(MlflowException, match="Invalid value"):  # what is put off raises nothing, and can get lost
+        tracker.metrics(None, {"a|b": 1.0})
+    with pytest.raises(MlflowException, match="Invalid value"):
+        tracker.parameters("flat", {"a|b": 1})
 
 
 JSON, HTML = "application/json", "text/html"

@@ -52,7 +52,6 @@ def prepare(path: Path, say: Callable[[str], None]) -> None:
         UserError: it cannot be read or written, is locked, belongs to a newer MLflow or another program, or holds runs
             and cannot be upgraded.
     """
-    quiet.settle()
     with _explained(path):
         path = path.resolve()
         if look(path) == CURRENT:
@@ -71,6 +70,7 @@ def look(path: Path) -> str:
     Raises:
         UserError: it cannot be read or written, is locked, or belongs to a newer MLflow or another program.
     """
+    quiet.settle()
     with _explained(path):
         if not path.exists():
             return ABSENT

@@ -66,8 +66,8 @@ def reach(config: Config) -> None:
         return
     where = destination(config, "", {})
     file = address.file_of(where.uri)
-    if file is None or databases.look(file) == databases.CURRENT:
-        with _explained(where.uri):
+    with _explained(where.uri):
+        if file is None or databases.look(file) == databases.CURRENT:
             _experiment(_client(where.uri), where)
 
 
@@ -170,12 +170,12 @@ class MlflowTracker(Tracker):
 
     def __init__(self, where: Destination, say: Callable[[str], None]):
         address.check(where.uri)
-        if (file := address.file_of(where.uri)) is not None:
-            databases.prepare(file, say)
         self.children: dict[str, str] = {}
         self.ended: set[str] = set()
         self.run_name = where.run_name
         with _explained(where.uri):
+            if (file := address.file_of(where.uri)) is not None:
+                databases.prepare(file, say)
             self.client = _client(where.uri)
             self.experiment = self._open_experiment(where)
             self.parent = self._start(where.run_name, None, {"mlflow.user": "flat_dist"}, where.parameters)
