@@ -18,7 +18,7 @@ from flat_dist.sweep import outcome
 from flat_dist.tracking import address
 from flat_dist.tracking.kept_file import storage_of
 from flat_dist.tracking.mlflow import MlflowTracker, database, place
-from flat_dist.tracking.pending import PENDING, Kept, read_pending
+from flat_dist.tracking.pending import PENDING, Kept, PendingError, read_pending
 from flat_dist.tracking.table import Result
 
 
@@ -68,7 +68,10 @@ def resend(folder: Folder, uri: str | None) -> None:
 
     A run's folder may come from somebody else: only the user names a server, and only the run's own files are sent.
     """
-    where, operations = read_pending(folder)
+    try:
+        where, operations = read_pending(folder)
+    except PendingError as error:
+        raise UserError(f"{error}; without that file, the run's command logs again what it measured") from error
     if where is None:
         print(f"nothing in {folder.uri} is kept for MLflow: it has everything")
         return

@@ -145,13 +145,15 @@ def _explained(uri: str) -> Iterator[None]:
 
 
 def _sentence(uri: str, error: Exception) -> str:
-    said = (str(error).strip().splitlines() or [""])[0][:300] or type(error).__name__
+    first = (str(error).strip().splitlines() or [""])[0] or type(error).__name__
+    said = first[:300]
     code = getattr(error, "error_code", None)
     if code == "UNAUTHENTICATED":
         return f"MLflow at {uri} asks for a login, or does not know this one: {address.LOGIN}"
     if code == "PERMISSION_DENIED":
         return f"MLflow at {uri} does not permit it ({said}): ask for access, or {ELSEWHERE}"
-    if "failed with exception" in said or "ConnectionError" in type(error).__name__:
+    if "failed with exception" in first:
+        said = first.split(": ")[-1].strip("'\")")  # the innermost of errors that quote each other
         return f"MLflow cannot be reached at {uri} ({said}): start it, {ELSEWHERE}"
     return f"MLflow at {uri} cannot be used ({said}): see to it, {ELSEWHERE}"
 
