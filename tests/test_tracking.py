@@ -169,6 +169,15 @@ def test_a_run_of_that_name_with_other_parameters_is_one_sentence(storage: str) 
     _tracker(storage, "other", objective={"beta": 0.2})
 
 
+def test_parameters_of_models_with_odd_names_are_logged(storage: str) -> None:
+    names = ["bob's", 'bob"s', "[b]", "a;b", "é", "a b"]
+    for _ in range(2):
+        tracker = _tracker(storage, "mine", checkpoints={name: name for name in names})
+    logged = MlflowClient(database(storage)).get_run(tracker.parent).data.params
+    assert sorted(logged.values()) == sorted(names)
+    assert (logged["checkpoints.é"], logged["checkpoints.a b"]) == ("é", "a b")
+
+
 def test_a_deleted_experiment_is_one_sentence_before_any_work(storage: str) -> None:
     _tracker(storage, "mine")
     client = MlflowClient(database(storage))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flat_dist.config import Config, UserError
+from flat_dist.config import Config, UserError, content_hash
 from flat_dist.data.storage import Folder
 from flat_dist.tracking import address, quiet
 from flat_dist.tracking import database as databases
@@ -328,5 +328,11 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {_key(f"{prefix}{key}"): value}
     return flat
+
+
+def _key(name: str) -> str:
+    """A parameter's name without the characters that MLflow refuses, and different for different names."""
+    plain = re.sub(r"[^\w.\-: /]", "_", name)
+    return name if plain == name else f"{plain}-{content_hash(name)[:4]}"
