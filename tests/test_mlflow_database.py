@@ -230,3 +230,40 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(limit: int, tmp_path: Pa
         database.prepare(path, print)
     assert "\n" not in str(error.value)
     assert [file.name for file in tmp_path.iterdir()] == [".mlflow.db.lock"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB, which can be made read-only; skips where nothing can be mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(place)], capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_read_only_disk_is_one_sentence(small_disk: Path, mlflow_database: Path) -> None:
+    path = small_disk / "mlflow.db"
+    shutil.copyfile(mlflow_database, path)
+    database.prepare(path, print)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for file in (path, small_disk / "other.db", small_disk / "new" / "mlflow.db"):
+        with pytest.raises(UserError, match=r"cannot be used .*give access") as error:
+            database.prepare(file, print)
+        assert "\n" not in str(error.value)
+
+
+def test_a_disk_without_room_for_a_second_database_is_one_sentence(small_disk: Path, mlflow_database: Path) -> None:
+    """As when one is to be upgraded: the old one is left as it is."""
+    path = small_disk / "mlflow.db"
+    shutil.copyfile(mlflow_database, path)
+    change(path, OLDER)
+    before = path.read_bytes()
+    with (small_disk / "filling").open("wb", buffering=0) as filling, contextlib.suppress(OSError):
+        while True:
+            filling.write(b"x" * 4096)
+    with pytest.raises(UserError, match=r"cannot be used .*full"):
+        database.prepare(path, print)
+    assert path.read_bytes() == before
+    assert not list(small_disk.glob(".mlflow.db.new-*"))

@@ -89,7 +89,9 @@ def _state(path: Path, database: sqlite3.Connection) -> str:
         return DAMAGED
     if not tables & OWN_TABLES:
         raise UserError(f"{path} is a database of another program: name another file with --tracking.uri")
-    database.execute("BEGIN IMMEDIATE")  # which a read-only database and a locked one refuse
+    (number,) = database.execute("PRAGMA user_version").fetchone()
+    database.execute("BEGIN IMMEDIATE")  # which a locked database refuses
+    database.execute(f"PRAGMA user_version = {number}")  # which a read-only one does, and a folder without room
     database.rollback()
     versions = (
         database.execute("SELECT version_num FROM alembic_version").fetchall() if "alembic_version" in tables else []
