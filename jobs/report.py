@@ -16,8 +16,9 @@ from flat_dist.data.storage import Folder
 from flat_dist.lock import held
 from flat_dist.sweep import outcome
 from flat_dist.tracking import address
+from flat_dist.tracking.client import MlflowTracker
 from flat_dist.tracking.kept_file import storage_of
-from flat_dist.tracking.mlflow import MlflowTracker, database, place
+from flat_dist.tracking.mlflow import database, place
 from flat_dist.tracking.pending import PENDING, Kept, PendingError, read_pending
 from flat_dist.tracking.table import Result
 

@@ -22,7 +22,8 @@ from mlflow.exceptions import MlflowException
 from flat_dist.config import Config, TrackingConfig, UserError, to_dict
 from flat_dist.data.storage import Folder
 from flat_dist.evaluation.consistency import Consistency
-from flat_dist.tracking.mlflow import MlflowTracker, check, database, destination, reach, tracked
+from flat_dist.tracking.client import MlflowTracker
+from flat_dist.tracking.mlflow import check, database, destination, reach, tracked
 from flat_dist.tracking.pending import PENDING, Tracker, read_pending
 from flat_dist.tracking.table import Result, markdown
 
