@@ -93,6 +93,6 @@ def test_workers_that_die_before_they_are_ready_end_the_run_in_the_end(cluster: 
     deaths = 0
     with pytest.raises(RuntimeError, match="could not start: killed"):
         while True:
-            dying._lose_start(OSError("killed"))
+            dying._lose_start("killed", OSError("killed"))
             deaths += 1
     assert deaths == 2 * dispatch.STARTS - 1

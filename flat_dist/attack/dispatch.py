@@ -2,7 +2,8 @@
 
 One piece is in flight per actor, so one piece is in doubt when an actor dies. Ray restarts and retries nothing: the
 driver replaces the actor and cuts the piece, until the example that kills is alone; one that kills alone is set aside
-as a row with status error. What was lost with a node is given to another, and blamed on no example.
+as a row with status error. What was lost with a node is given to another, and blamed on no example. An actor that hangs
+is ended, and is then as dead as the others.
 """
 
 import time
@@ -16,6 +17,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 from flat_dist import room
 from flat_dist.attack.crew import Crew
+from flat_dist.attack.hanging import Signs
 from flat_dist.attack.job import AttackJob
 from flat_dist.attack.units import ATTEMPTS, Piece, Stage, Work
 from flat_dist.config import UserError
@@ -49,8 +51,18 @@ class _Worker:
     node: str = ""
     """Where it is, once it is ready."""
     task: Piece | _Writing | None = None
-    since: float = 0.0
-    """When the task was given to it."""
+    since: float = field(default_factory=time.monotonic)
+    """When it was hired, or the task was given to it."""
+    hangs: bool = False
+    """It was ended for that."""
+
+    def __post_init__(self) -> None:
+        self.signs = Signs(self.actor, self.since)
+
+    def take(self, task: "Piece | _Writing") -> None:
+        """Begin a task."""
+        self.task, self.since = task, time.monotonic()
+        self.signs = Signs(self.actor, self.since)
 
 
 @dataclass
@@ -108,6 +120,7 @@ class Pool:
     def _look(self) -> None:
         """Fit the number of workers to the cluster and to what is to do, and say how it goes."""
         self._looked = time.monotonic()
+        self._end_those_that_hang()
         total, grows = dict(ray.cluster_resources()), room.joined()
         useful = sum(worker.task is not None for worker in self.busy.values()) + self.work.pieces
         useful = max(useful, bool(self.writing))  # who attacks will write, sooner than a new worker has started
@@ -125,6 +138,19 @@ class Pool:
         self._say_what_it_waits_for()
         for number, bar in enumerate(self.bars):
             self._show(number, bar, 0)
+
+    def _end_those_that_hang(self) -> None:
+        """Their calls then fail, as those of workers that die."""
+        limits = [stage.job.stall_seconds for stage in self.stages]
+        start_limit = max(limits, default=0) if all(limits) else 0
+        for worker in self.busy.values():
+            if worker.task is None:
+                hangs = worker.signs.hang_at_start(start_limit)
+            else:
+                hangs = worker.signs.hang(limits[worker.task.stage])
+            if hangs and not worker.hangs:
+                worker.hangs = True
+                worker.crew.stop(worker.actor)
 
     def _hire(self, crew: Crew) -> None:
         worker = _Worker(crew.start(), crew)
@@ -153,7 +179,7 @@ class Pool:
         task = self.writing.popleft() if self.writing else self.work.take(len(self.busy) + 1)
         stage = self.stages[task.stage]
         job = replace(stage.job, device=worker.crew.device)
-        worker.task, worker.since = task, time.monotonic()
+        worker.take(task)
         self.busy[self._call(worker.actor, job, stage, task)] = worker
 
     def _call(self, actor: Any, job: AttackJob, stage: Stage, task: Piece | _Writing) -> ray.ObjectRef:
@@ -214,10 +240,13 @@ class Pool:
         blameless = worker.node and worker.node not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         self._looked = float("-inf")  # its place may be free, or gone
         if task is None:
-            self._lose_start(error)
+            self._lose_start(f"hung for {time.monotonic() - worker.since:.0f} s" if worker.hangs else error, error)
             return
         stage = self.stages[task.stage]
         stage.restarts += 1
+        if worker.hangs and worker.signs.loading:
+            blameless = True
+            self._lose_start(f"{stage.job.checkpoint} was not loaded in {stage.job.stall_seconds:g} s", error)
         if isinstance(task, _Writing):
             self._write_again(task, bool(blameless), error)
         elif blameless:
@@ -225,10 +254,10 @@ class Pool:
         elif self.work.lost(task):
             self._set_aside(task, _cause(error, time.monotonic() - worker.since, stage.job.stall_seconds))
 
-    def _lose_start(self, error: Exception) -> None:
+    def _lose_start(self, why: object, error: Exception) -> None:
         self.failed_starts += 1
         if self.failed_starts == STARTS * self.places or getattr(error, "_actor_init_failed", False):
-            raise RuntimeError(f"an attack worker could not start: {error}") from error
+            raise RuntimeError(f"an attack worker could not start: {why}") from error
 
     def _write_again(self, task: _Writing, blameless: bool, error: Exception) -> None:
         if task.attempt == ATTEMPTS and not blameless:
