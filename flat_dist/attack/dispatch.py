@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
-from flat_dist import room
+from flat_dist import ray_folder, room
 from flat_dist.attack.crew import Crew
 from flat_dist.attack.hanging import Signs
 from flat_dist.attack.job import AttackJob
@@ -244,6 +244,8 @@ class Pool:
             return
         stage = self.stages[task.stage]
         stage.restarts += 1
+        if not blameless:
+            ray_folder.keep()
         if worker.hangs and worker.signs.loading:
             blameless = True
             self._lose_start(f"{stage.job.checkpoint} was not loaded in {stage.job.stall_seconds:g} s", error)
@@ -278,7 +280,7 @@ class Pool:
 def _cause(error: Exception, seconds: float, stall_seconds: float) -> str:
     if isinstance(error, OutOfMemoryError):
         cause = "took more memory than its machine has"
-    elif 0 < stall_seconds <= seconds:  # the log of its worker, where Ray keeps it, has the stack if it stalled
+    elif 0 < stall_seconds <= seconds:  # the log of its worker, which is kept, has the stack if it stalled
         cause = f"made no progress for {stall_seconds:g} s, or ended its worker process"
     else:
         cause = "ended its worker process"
