@@ -19,7 +19,7 @@ from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
 from flat_dist.config import UserError
 
-PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS = 2.0
 """How long a cluster is asked that may just be starting."""
 ANSWER_SECONDS = 4.0
 """How long it may take to answer."""

@@ -3,12 +3,10 @@
 import logging
 import os
 import secrets
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -19,7 +17,7 @@ from ray._private.authentication.authentication_token_setup import Authenticatio
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray._private.worker import get_dashboard_url
 
-from flat_dist import address, ray_folder, room
+from flat_dist import address, interrupts, ray_folder, room
 from flat_dist.config import UserError
 
 if TYPE_CHECKING:
@@ -120,7 +118,7 @@ def _init(**options: Any) -> None:
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
     except SystemExit as error:  # its own handler's answer to a SIGTERM
         raise KeyboardInterrupt from error
-    signal.signal(signal.SIGTERM, _interrupt)  # Ray installs a handler of its own, so ours comes after it
+    interrupts.raise_interrupt()  # Ray installs a handler of its own, so ours comes after it
 
 
 def machine(hardware: str = "auto", say: Callable[[str], None] = lambda line: None) -> "Machine":
@@ -141,7 +139,3 @@ def machine(hardware: str = "auto", say: Callable[[str], None] = lambda line: No
         return replace(detect(), gpu=None)
     found: Machine = ray.get(ray.remote(num_cpus=0, num_gpus=0.01)(detect).remote())
     return found
-
-
-def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
