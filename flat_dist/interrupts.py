@@ -4,7 +4,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object]
 
 CODE = 130
 SAID = "interrupted; the same command continues where this one stopped"
@@ -29,7 +32,7 @@ def leave() -> None:
     print(SAID, file=sys.stderr, flush=True)
 
 
-def _install(interrupt: signal._HANDLER, terminate: signal._HANDLER) -> None:
+def _install(interrupt: Handler, terminate: Handler) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
