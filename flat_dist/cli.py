@@ -109,7 +109,8 @@ def main(job: Callable[[Sequence[str]], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        interrupts.leave()
+        interrupts.end_in_silence()
+        print(interrupts.SAID, file=sys.stderr)
         sys.exit(interrupts.CODE)
 
 

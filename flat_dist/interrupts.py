@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -26,10 +25,9 @@ def raise_interrupt() -> None:
     _install(signal.default_int_handler, _interrupt)
 
 
-def leave() -> None:
-    """Say that the command was interrupted; another signal ends it at once, without a word."""
+def end_in_silence() -> None:
+    """The command has said that it was interrupted; another signal ends it at once."""
     _install(_end, _end)
-    print(SAID, file=sys.stderr, flush=True)
 
 
 def _install(interrupt: Handler, terminate: Handler) -> None:
