@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import tyro
 
-import flat_dist.interruptible  # noqa: F401, before the imports that take long
+import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import cli, findings
 from flat_dist.config import UserError
 from flat_dist.data.storage import Folder

@@ -1,5 +1,6 @@
-"""Ctrl-C and SIGTERM at any moment of a command: while it imports, while it works, and while it ends."""
+"""How a command starts: interrupts at any moment, and users without a home."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from flat_dist import interrupts
 
 COMMAND = """
 import sys
-import flat_dist.interruptible
+import flat_dist.start
 print("imports", flush=True)
 import {module}
 if "{module}" == "time":
@@ -55,7 +56,7 @@ def test_an_interrupt_is_one_sentence(number: signal.Signals, module: str, heard
 
 
 def test_what_is_started_to_ignore_ctrl_c_ignores_it() -> None:
-    code = "import flat_dist.interruptible, os, signal; os.kill(os.getpid(), signal.SIGINT); print('on')"
+    code = "import flat_dist.start, os, signal; os.kill(os.getpid(), signal.SIGINT); print('on')"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -72,3 +73,11 @@ def test_importing_the_rest_changes_no_handler() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "True True\n", done.stderr
+
+
+def test_a_user_without_a_home_can_give_commands() -> None:
+    code = "import os, pwd\ndel os.environ['HOME']\ndef nobody(uid):\n    raise KeyError(uid)\npwd.getpwuid = nobody\n"
+    code += "import flat_dist.start\nimport ray.train\nfrom flat_dist import assets\nprint(assets.cache_folder())"
+    environment = {name: value for name, value in os.environ.items() if name != "FLAT_DIST_CACHE"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "/nonexistent/.cache/flat_dist\n", done.stderr
