@@ -1,7 +1,7 @@
 """What a command does first: a job imports this module before all else of this package. No other import has an effect.
 
-To import the rest takes seconds, in which an interrupt would end in a traceback. And some of it asks for the user's home
-folder, which not every user has: neither HOME nor an entry among the machine's users, as in containers.
+To import the rest takes seconds, in which an interrupt would end in a traceback. And some of it asks for the home
+folder, which not every user has: neither HOME nor an entry among the users of the machine, as in containers.
 """
 
 import os
