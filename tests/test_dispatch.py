@@ -15,6 +15,7 @@ from flat_dist.attack.hanging import GRACE_SECONDS, START_SECONDS, Signs
 from flat_dist.attack.job import AttackJob
 from flat_dist.attack.units import Piece, Stage, Work
 from flat_dist.attack.worker import Pulse
+from flat_dist.config import UserError
 from flat_dist.progress import Display
 
 
@@ -98,9 +99,9 @@ def test_workers_that_die_before_they_are_ready_end_the_run_in_the_end(cluster: 
     dying = pool(crew(0, 2))
     dying._look()
     deaths = 0
-    with pytest.raises(RuntimeError, match="could not start: killed"):
+    with pytest.raises(UserError, match="6 attack workers in turn died before they could start"):
         while True:
-            dying._lose_start("killed", OSError("killed"))
+            dying._lose_start("died", ActorDiedError())
             deaths += 1
     assert deaths == 2 * dispatch.STARTS - 1
 
@@ -222,7 +223,7 @@ def test_what_hangs_is_ended_and_its_examples_are_looked_at_apart(hung: Callable
     (reference,) = stopped.busy
     stopped._collect(reference)
     assert [len(stopped.work.take(1)) for _ in range(4)] == [1, 1, 1, 1]
-    assert (stopped.stages[0].restarts, stopped.failed_starts, stopped.busy) == (1, 0, {})
+    assert (stopped.stages[0].restarts, stopped.failed_loads, stopped.busy) == (1, 0, {})
 
 
 def test_what_hangs_while_it_loads_is_blamed_on_no_example(hung: Callable[[bool], Pool]) -> None:
@@ -230,8 +231,8 @@ def test_what_hangs_while_it_loads_is_blamed_on_no_example(hung: Callable[[bool]
     (reference,) = stopped.busy
     stopped._collect(reference)
     assert stopped.work.take(1) == Piece(0, 0, 0, 4)
-    assert stopped.failed_starts == 1
+    assert stopped.failed_loads == 1
     stopped = hung(True)
-    stopped.failed_starts = dispatch.STARTS - 1
-    with pytest.raises(RuntimeError, match="could not start: victim was not loaded in 100 s"):
+    stopped.failed_loads = dispatch.STARTS - 1
+    with pytest.raises(UserError, match="3 attack workers in turn could not load victim in 100 s"):
         stopped._collect(*stopped.busy)

@@ -30,6 +30,7 @@ WAITING_SECONDS = 30.0
 """How often it says what it waits for."""
 STARTS = 3
 """Times that as many workers as there are places may die, one after another, before any of them is ready."""
+LOOK_AFTER = "look after the memory and the file systems of the machines, and give the command again"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class Pool:
     """Most workers that there were at a time."""
     failed_starts: int = 0
     """Since a worker was last ready."""
+    failed_loads: int = 0
+    """Since a worker last did something."""
 
     def __post_init__(self) -> None:
         self._looked = float("-inf")
@@ -92,8 +95,9 @@ class Pool:
         """Work until nothing is waiting or in flight; end every actor, whatever happens.
 
         Raises:
-            UserError: too many examples could not be attacked, or a shard could not be written.
-            RuntimeError: workers cannot be started, or one shard's writing kills them.
+            UserError: too many examples could not be attacked, a shard could not be written, or workers die or hang,
+                one after another, whatever they do.
+            RuntimeError: a worker raised something as it started.
         """
         try:
             while self.work or self.writing or self._working():
@@ -210,6 +214,7 @@ class Pool:
 
     def _keep(self, task: Piece | _Writing, result: ShardInfo | list[Record], seconds: dict[str, float]) -> None:
         stage = self.stages[task.stage]
+        self.failed_loads = 0
         stage.seconds.update(seconds)
         if isinstance(result, ShardInfo):
             stage.keep(task.unit, result)
@@ -240,7 +245,7 @@ class Pool:
         blameless = worker.node and worker.node not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         self._looked = float("-inf")  # its place may be free, or gone
         if task is None:
-            self._lose_start(f"hung for {time.monotonic() - worker.since:.0f} s" if worker.hangs else error, error)
+            self._lose_start("hung" if worker.hangs else "died", error)
             return
         stage = self.stages[task.stage]
         stage.restarts += 1
@@ -248,7 +253,7 @@ class Pool:
             ray_folder.keep()
         if worker.hangs and worker.signs.loading:
             blameless = True
-            self._lose_start(f"{stage.job.checkpoint} was not loaded in {stage.job.stall_seconds:g} s", error)
+            self._lose_load(stage, error)
         if isinstance(task, _Writing):
             self._write_again(task, bool(blameless), error)
         elif blameless:
@@ -256,15 +261,29 @@ class Pool:
         elif self.work.lost(task):
             self._set_aside(task, _cause(error, time.monotonic() - worker.since, stage.job.stall_seconds))
 
-    def _lose_start(self, why: object, error: Exception) -> None:
+    def _lose_start(self, why: str, error: Exception) -> None:
         self.failed_starts += 1
-        if self.failed_starts == STARTS * self.places or getattr(error, "_actor_init_failed", False):
-            raise RuntimeError(f"an attack worker could not start: {why}") from error
+        if getattr(error, "_actor_init_failed", False):  # with the traceback of what it raised
+            raise RuntimeError(f"an attack worker could not start: {error}") from error
+        if self.failed_starts == STARTS * self.places:
+            raise UserError(
+                f"{self.failed_starts} attack workers in turn {why} before they could start: {LOOK_AFTER}"
+            ) from error
+
+    def _lose_load(self, stage: Stage, error: Exception) -> None:
+        self.failed_loads += 1
+        if self.failed_loads == STARTS * self.places:
+            raise UserError(
+                f"{self.failed_loads} attack workers in turn could not load {stage.job.checkpoint} in "
+                f"{stage.job.stall_seconds:g} s (--attack.stall_seconds): {LOOK_AFTER}"
+            ) from error
 
     def _write_again(self, task: _Writing, blameless: bool, error: Exception) -> None:
         if task.attempt == ATTEMPTS and not blameless:
             output = self.stages[task.stage].job.output
-            raise RuntimeError(f"writing shard {task.unit} of {output} ended {ATTEMPTS} workers: {error}") from error
+            raise UserError(
+                f"{ATTEMPTS} workers ended while they wrote shard {task.unit} of {output}: {LOOK_AFTER}"
+            ) from error
         self.writing.appendleft(task if blameless else replace(task, attempt=task.attempt + 1))
 
     def _set_aside(self, piece: Piece, cause: str) -> None:

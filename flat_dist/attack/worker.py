@@ -9,6 +9,7 @@ import pyarrow as pa
 import ray
 
 from flat_dist.attack.job import AttackJob
+from flat_dist.config import UserError
 from flat_dist.data.shards import Example, Record, ShardInfo
 
 Seconds = dict[str, float]
@@ -35,10 +36,20 @@ class AttackWorker:
     def __init__(self) -> None:
         from flat_dist.attack.session import AttackSession
 
-        self.session = AttackSession()
+        self.mistake: UserError | None = None
+        try:
+            self.session = AttackSession()
+        except UserError as error:  # raised here, Ray would make a traceback of it
+            self.mistake = error
 
     def ready(self) -> str:
-        """The node it is on, once it can attack."""
+        """The node it is on, once it can attack.
+
+        Raises:
+            UserError: it cannot, because of something that a user can mend.
+        """
+        if self.mistake:
+            raise self.mistake
         node: str = ray.get_runtime_context().get_node_id()
         return node
 
