@@ -138,7 +138,13 @@ def test_who_has_no_token_is_turned_away(running: Running) -> None:
     assert "in\n" not in done.stdout.splitlines(keepends=True)
 
 
-JOIN = "from flat_dist import cli, cluster, room\ndef job(_):\n    with cluster.connected():\n        print(room.joined())\n"
+JOIN = """
+from flat_dist import cli, cluster, room
+def job(arguments):
+    with cluster.connected():
+        print(room.joined())
+cli.main(job)
+"""
 
 
 @pytest.mark.parametrize(
@@ -148,7 +154,7 @@ def test_a_driver_on_a_node_joins_with_the_token_and_is_told_that_it_wants_one(
     running: Running, token: dict[str, str], code: int, said: str
 ) -> None:
     environment = running.environment | {"RAY_ADDRESS": running.gcs} | token
-    command = [sys.executable, "-c", f"{JOIN}cli.main(job)"]
+    command = [sys.executable, "-c", JOIN]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == code, done.stderr
     assert said in (done.stderr if code else done.stdout)
