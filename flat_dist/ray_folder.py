@@ -56,8 +56,14 @@ def private() -> Iterator[Path]:
     parent = _parent([Path(wanted()), *ALWAYS])
     for old in parent.glob(f"{PREFIX}*"):
         _sweep(old)
-    folder, before = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent)), os.environ.get("RAY_TMPDIR")
-    lock = _lock(folder)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        lock = _lock(folder)
+    except OSError as error:  # as of a file system that lets nobody write, whatever it says
+        raise UserError(
+            f"{parent} cannot hold Ray's files ({error.strerror}): set RAY_TMPDIR to another folder"
+        ) from error
+    before = os.environ.get("RAY_TMPDIR")
     os.environ["RAY_TMPDIR"] = str(folder)
     try:
         yield folder

@@ -1,5 +1,6 @@
 """Where a Ray that a job starts keeps its files: private, short enough, and removed; no Ray is started."""
 
+import errno
 import os
 import shutil
 import socket
@@ -152,3 +153,12 @@ def test_another_users_folder_is_left_alone(parent: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "geteuid", lambda: dead.stat().st_uid + 1)
     with ray_folder.private():
         assert dead.exists()
+
+
+def test_a_place_that_only_seems_to_serve_is_one_sentence(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**where: object) -> str:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(ray_folder.tempfile, "mkdtemp", full)
+    with pytest.raises(UserError, match=rf"{parent} cannot hold.*quota exceeded.*RAY_TMPDIR"), ray_folder.private():
+        pass
