@@ -222,5 +222,5 @@ def _load(checkpoint: str, device: str, name: str) -> Checkpoint:
     torch.set_num_threads(1)
     beat = tasks.Beat(name)
     loaded = checkpoints.load(Folder(checkpoint), device)
-    beat.follow(loaded.model)
+    beat.follow(loaded.model.output)
     return loaded

@@ -42,9 +42,9 @@ class Beat:
             self._count, self._told = self._count + 1, time.monotonic()
             _internal_kv_put(self._name, str(self._count))
 
-    def follow(self, model: torch.nn.Module) -> None:
-        """Each answer of a model is progress."""
-        model.register_forward_hook(self)
+    def follow(self, layer: torch.nn.Module) -> None:
+        """Each answer of a layer is progress: a model's last, through which all ways lead that it is asked."""
+        layer.register_forward_hook(self)
 
 
 @dataclass(eq=False)

@@ -194,7 +194,7 @@ def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str, name: str) ->
     torch.set_num_threads(config.training.cpus_per_worker)
     checkpoint = start(job, config)
     checkpoint.model.to(config.training.device)
-    beat.follow(checkpoint.model)
+    beat.follow(checkpoint.model.output)
     loop = Loop(checkpoint.model, load_data(job, config, checkpoint.encoder), config, job.name, job.learning_rate)
     if kept.exists(LATEST):
         loop.restore(kept / kept.read_json(LATEST))
