@@ -17,7 +17,7 @@ from ray._private.authentication.authentication_token_setup import Authenticatio
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray._private.worker import get_dashboard_url
 
-from flat_dist import address, interrupts, ray_folder, room
+from flat_dist import cluster_address, interrupts, ray_folder, room
 from flat_dist.config import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def connected(cpus: int | None = None) -> Iterator[None]:
         os.environ.setdefault(name, value)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that tokens are on is no news
-    found = address.find()
+    found = cluster_address.find()
     room.join(found is not None)
     with nullcontext() if found else _own_place():
         try:
@@ -61,8 +61,8 @@ def connected(cpus: int | None = None) -> Iterator[None]:
             ray.shutdown()  # threads that wait for Ray then end, and the process with them
 
 
-def _join(found: address.Address) -> None:
-    target = address.reachable(found)
+def _join(found: cluster_address.Address) -> None:
+    target = cluster_address.reachable(found)
     try:
         _init(address=target)
     except Exception as error:

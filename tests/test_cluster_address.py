@@ -11,16 +11,16 @@ from pathlib import Path
 import grpc
 import pytest
 
-from flat_dist import address
-from flat_dist.address import Address
+from flat_dist import cluster_address
+from flat_dist.cluster_address import Address
 from flat_dist.config import UserError
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "PATIENCE_SECONDS", 1.0)
-    monkeypatch.setattr(address, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(address.services, "resolve_ip_for_localhost", lambda host: host)
+    monkeypatch.setattr(cluster_address, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(cluster_address, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(cluster_address.services, "resolve_ip_for_localhost", lambda host: host)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 )
 def test_a_form_that_ray_does_not_take_is_refused(given: str, said: str) -> None:
     with pytest.raises(UserError) as caught:
-        address.reachable(Address(given, "RAY_ADDRESS"))
+        cluster_address.reachable(Address(given, "RAY_ADDRESS"))
     sentence = str(caught.value)
     assert given in sentence and "RAY_ADDRESS" in sentence and said in sentence
     assert "\n" not in sentence
@@ -84,41 +84,41 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def test_who_is_no_cluster_is_found_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f" 127.0.0.1:{port} ")
-    found = address.find()
+    found = cluster_address.find()
     assert found is not None
     with pytest.raises(UserError, match=rf"127.0.0.1:{port}.*is no Ray cluster.*RAY_ADDRESS=local"):
-        address.reachable(found)
+        cluster_address.reachable(found)
 
 
 def test_what_a_killed_ray_start_left_is_named(port: int, temporary: Path) -> None:
     temporary.write_text(f"127.0.0.1:{port}\n")
-    found = address.find()
+    found = cluster_address.find()
     assert found is not None
     with pytest.raises(UserError, match=rf"127.0.0.1:{port}.*delete {temporary}"):
-        address.reachable(found)
+        cluster_address.reachable(found)
 
 
 def test_a_name_that_nobody_knows_is_one_sentence() -> None:
     with pytest.raises(UserError, match=r"nowhere.invalid:6379.*is no Ray cluster"):
-        address.reachable(Address("nowhere.invalid:6379", "RAY_ADDRESS"))
+        cluster_address.reachable(Address("nowhere.invalid:6379", "RAY_ADDRESS"))
 
 
 def test_without_an_address_the_job_has_a_ray_of_its_own(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert address.find() is None
+    assert cluster_address.find() is None
     temporary.write_text("\n")
-    assert address.find() is None
+    assert cluster_address.find() is None
     temporary.write_text("127.0.0.1:6379")
-    assert address.find() == Address("127.0.0.1:6379", str(temporary))
+    assert cluster_address.find() == Address("127.0.0.1:6379", str(temporary))
     monkeypatch.setenv("RAY_ADDRESS", "local")
-    assert address.find() is None
+    assert cluster_address.find() is None
 
 
 def test_auto_is_a_ray_start_of_this_user_or_an_error(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     with pytest.raises(UserError, match="RAY_ADDRESS is auto"):
-        address.find()
+        cluster_address.find()
     temporary.write_text("127.0.0.1:6379")
-    assert address.find() == Address("127.0.0.1:6379", str(temporary))
+    assert cluster_address.find() == Address("127.0.0.1:6379", str(temporary))
 
 
 def test_another_users_cluster_is_not_joined_unasked(
@@ -126,6 +126,6 @@ def test_another_users_cluster_is_not_joined_unasked(
 ) -> None:
     temporary.write_text("127.0.0.1:6379")
     monkeypatch.setattr(os, "geteuid", lambda: temporary.stat().st_uid + 1)
-    monkeypatch.setattr(address, "ROOT", -1)
-    assert address.find() is None
+    monkeypatch.setattr(cluster_address, "ROOT", -1)
+    assert cluster_address.find() is None
     assert f"{temporary} belongs to another user" in capsys.readouterr().err
