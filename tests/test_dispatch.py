@@ -8,13 +8,15 @@ import pyarrow as pa
 import pytest
 from ray.exceptions import ActorDiedError
 
-from flat_dist.attack import dispatch, hanging
+from flat_dist.attack import dispatch, hanging, session
 from flat_dist.attack.crew import Crew
 from flat_dist.attack.dispatch import Pool
 from flat_dist.attack.hanging import GRACE_SECONDS, START_SECONDS, Signs
 from flat_dist.attack.job import AttackJob
+from flat_dist.attack.session import AttackSession
 from flat_dist.attack.units import Piece, Stage, Work
-from flat_dist.attack.worker import Pulse
+from flat_dist.attack.watchdog import Watchdog
+from flat_dist.attack.worker import AttackWorker, Pulse
 from flat_dist.config import UserError
 from flat_dist.progress import Display
 
@@ -236,3 +238,28 @@ def test_what_hangs_while_it_loads_is_blamed_on_no_example(hung: Callable[[bool]
     stopped.failed_loads = dispatch.STARTS - 1
     with pytest.raises(UserError, match="3 attack workers in turn could not load victim in 100 s"):
         stopped._collect(*stopped.busy)
+
+
+def test_a_worker_says_what_a_user_can_mend_when_it_is_asked_whether_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unwritable() -> None:
+        raise UserError("set FLAT_DIST_CACHE")
+
+    monkeypatch.setattr(session, "AttackSession", unwritable)
+    worker = AttackWorker()  # what is raised here, Ray wraps in a traceback
+    with pytest.raises(UserError, match="set FLAT_DIST_CACHE"):
+        worker.ready()
+
+
+def test_a_session_is_loading_until_it_has_what_a_job_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Pulse] = []
+    worker = AttackWorker.__new__(AttackWorker)
+    worker.session = one = AttackSession.__new__(AttackSession)
+    one.watchdog, one.job, one.loading = Watchdog(), None, False
+    one.watchdog.ticked -= 100
+    monkeypatch.setattr(AttackSession, "_load", lambda self, job: seen.append(worker.pulse()))
+    one._turn_to(AttackJob("pwws", "victim", "none", "none", 1, 3, "cpu", {}, 4, {}))
+    seen.append(worker.pulse())
+    assert [pulse.loading for pulse in seen] == [True, False]
+    assert all(pulse.idle < 50 for pulse in seen)
