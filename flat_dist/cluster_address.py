@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ray._private import services
 from ray._private.grpc_utils import init_grpc_channel
 from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+from ray.exceptions import AuthenticationError
 
 from flat_dist.config import UserError
 
@@ -34,12 +36,13 @@ class Address:
     """Where a cluster should be."""
 
     text: str
-    """As it was given."""
+    """As it was given; only the other form of it may be shown."""
     source: str
     """Who says so: RAY_ADDRESS, or the file that `ray start` leaves."""
 
     def __str__(self) -> str:
-        return f"{self.text}, which {self.source} names,"
+        without_password = re.sub(r"(?<=//)[^/@]*@", "", self.text)
+        return f"{without_password}, which {self.source} names,"
 
 
 def find() -> Address | None:
@@ -83,10 +86,10 @@ def reachable(address: Address) -> str:
     Raises:
         UserError: the address has another form, nobody answers, or who answers is no cluster that lets this user in.
     """
-    host, port = _host_and_port(address)
+    _check_form(address)
     until = time.monotonic() + PATIENCE_SECONDS
     try:
-        target = services.canonicalize_bootstrap_address(f"{host}:{port}")
+        target = services.canonicalize_bootstrap_address(address.text)
     except (OSError, ValueError) as error:
         raise UserError(f"{address} cannot be looked up: {error}") from error
     while (why := _refuses(target)) and time.monotonic() + ASK_AGAIN_SECONDS < until:
@@ -97,7 +100,7 @@ def reachable(address: Address) -> str:
     return str(target)
 
 
-def _host_and_port(address: Address) -> tuple[str, int]:
+def _check_form(address: Address) -> None:
     scheme = address.text.partition("://")[0].lower() if "://" in address.text else ""
     if scheme == "ray":
         raise UserError(
@@ -106,13 +109,11 @@ def _host_and_port(address: Address) -> tuple[str, int]:
         )
     if scheme in ("http", "https"):
         raise UserError(
-            f"{address} is the address of a job server: `ray job submit --address {address.text} -- python ...` gives "
-            f"it the job; {ALONE}"
+            f"{address} is of a job server: `ray job submit --address ... -- python ...` gives it a job; {ALONE}"
         )
     host, port = parse_address(address.text) or ("", "")
     if scheme or not host or not port.isdecimal() or not 0 < int(port) < 2**16 or any(map(str.isspace, host)):
         raise UserError(f"{address} is no address of the form host:port, such as 10.0.0.1:6379; {ALONE}")
-    return host, int(port)
 
 
 def _refuses(target: str) -> str:
@@ -124,6 +125,10 @@ def _refuses(target: str) -> str:
         if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
             return "wants another token (RAY_AUTH_MODE=token, with ~/.ray/auth_token or RAY_AUTH_TOKEN)"
         return "is no Ray cluster that answers"
+    except AuthenticationError:
+        return (
+            "is not asked without a token, which RAY_AUTH_MODE wants: there is no ~/.ray/auth_token or RAY_AUTH_TOKEN"
+        )
     finally:
         channel.close()
     if not services.find_node_ids():

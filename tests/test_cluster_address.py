@@ -3,6 +3,8 @@
 import http.server
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent import futures
@@ -36,7 +38,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     ("given", "said"),
     [
         ("ray://127.0.0.1:10001", "ray job submit"),
-        ("http://127.0.0.1:8265", "ray job submit --address http://127.0.0.1:8265"),
+        ("http://127.0.0.1:8265", "ray job submit --address"),
         ("HTTPS://head", "job server"),
         ("redis://127.0.0.1:6379", "host:port"),
         ("127.0.0.1", "host:port"),
@@ -57,6 +59,12 @@ def test_a_form_that_ray_does_not_take_is_refused(given: str, said: str) -> None
     sentence = str(caught.value)
     assert given in sentence and "RAY_ADDRESS" in sentence and said in sentence
     assert "\n" not in sentence
+
+
+def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(UserError, match="//head:8265, which") as caught:
+        cluster_address.reachable(Address("http://me:secret@head:8265", "RAY_ADDRESS"))
+    assert "secret" not in str(caught.value)
 
 
 @pytest.fixture(params=["nobody", "silent", "http", "grpc"])
@@ -129,3 +137,12 @@ def test_another_users_cluster_is_not_joined_unasked(
     monkeypatch.setattr(cluster_address, "ROOT", -1)
     assert cluster_address.find() is None
     assert f"{temporary} belongs to another user" in capsys.readouterr().err
+
+
+def test_where_a_token_is_wanted_and_there_is_none_it_is_one_sentence(tmp_path: Path) -> None:
+    code = "from flat_dist import cluster_address as places\nplaces.PATIENCE_SECONDS = 0\n"
+    code += "try:\n    places.reachable(places.find())\nexcept places.UserError as error:\n    print(error)"
+    known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    known |= {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path), "RAY_ADDRESS": "127.0.0.1:1"}
+    done = subprocess.run([sys.executable, "-c", code], env=known, capture_output=True, text=True)
+    assert "is not asked without a token" in done.stdout, done.stderr
