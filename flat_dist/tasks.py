@@ -102,9 +102,10 @@ def results(
                     del pending[reference]
                     give(_again(task, what, stall_seconds))
     finally:
-        for reference in pending:
-            ray.cancel(reference, force=True)
-        _internal_kv_del(prefix, del_by_prefix=True)
+        if ray.is_initialized():  # what asks for the results may be left after Ray, which ends its tasks itself
+            for reference in pending:
+                ray.cancel(reference, force=True)
+            _internal_kv_del(prefix, del_by_prefix=True)
 
 
 def _again(task: _Task, what: str, stall_seconds: float) -> _Task:
