@@ -20,7 +20,7 @@ from flat_dist.attack.crew import Crew
 from flat_dist.attack.dispatch import Pool
 from flat_dist.attack.pool import smallest_piece
 from flat_dist.attack.units import Stage, Work
-from flat_dist.attack.worker import AttackWorker
+from flat_dist.attack.worker import ACTOR, AttackWorker
 from flat_dist.config import Config
 from flat_dist.data import datasets
 from flat_dist.data.storage import Folder
@@ -87,7 +87,7 @@ def measure(
 
 def _workers(config: Config, folder: Folder, texts: Iterator[Any], count: int, display: Display) -> dict[str, Any]:
     stage = _stages(config, folder, texts)
-    start = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(AttackWorker).remote
+    start = ray.remote(num_cpus=1, **ACTOR)(AttackWorker).remote
     actors = [start() for _ in range(2)]
     warm = stage(WARM_UP)
     ray.get([actor.attack.remote(warm.job, warm.examples) for actor in actors])

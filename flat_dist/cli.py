@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from flat_dist import interrupts
 from flat_dist.config import Config, UserError, from_yaml, presets, unknown, validate
 from flat_dist.data.storage import Folder
 
@@ -102,13 +103,15 @@ def _preset_text(name: str) -> tuple[str, str]:
 def main(job: Callable[[Sequence[str]], None]) -> None:
     """Run a job: a user's mistake is one sentence and exit code 2; an interruption says how to go on, code 130."""
     try:
+        interrupts.raise_interrupt()
         job(sys.argv[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted; the same command continues where this one stopped", file=sys.stderr)
-        sys.exit(130)
+        interrupts.end_in_silence()
+        print(interrupts.SAID, file=sys.stderr)
+        sys.exit(interrupts.CODE)
 
 
 def print_json(value: object) -> None:

@@ -2,22 +2,22 @@
 
 import logging
 import os
-import signal
+import secrets
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import ray
 from ray._common.network_utils import is_localhost
-from ray._private import ray_constants, services
+from ray._private import ray_constants
+from ray._private.authentication.authentication_token_setup import AuthenticationTokenLoader
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray._private.worker import get_dashboard_url
 
-from flat_dist import room
+from flat_dist import cluster_address, interrupts, ray_folder, room
 from flat_dist.config import UserError
 
 if TYPE_CHECKING:
@@ -31,61 +31,78 @@ ENVIRONMENT = {
     # Ray ends a process that no task has used for 1 s, where there are others; the next task then waits for imports.
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
 }
+TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+"""Where a user may give a token of his own."""
 
 
 @contextmanager
 def connected(cpus: int | None = None) -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS or of a running `ray start`, or start a local Ray that ends with the block.
 
-    A local Ray listens on loopback only. A SIGTERM, which `ray job stop` sends, interrupts the block as Ctrl-C does.
+    A local Ray listens on loopback only, and nobody but this user can enter the folder of its sockets or has its token.
+    A SIGTERM, which `ray job stop` sends, interrupts the block as Ctrl-C does.
 
     Raises:
-        UserError: RAY_ADDRESS names a cluster that cannot be reached.
+        UserError: RAY_ADDRESS names a cluster that cannot be reached, or Ray cannot be started here.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that tokens are on is no news
-    room.join(_join())
-    if not room.joined():
-        _start(cpus)
-    for door in _open_doors():
-        print(f"warning: {door}", file=sys.stderr)
-    signal.signal(signal.SIGTERM, _interrupt)  # Ray installs a handler of its own, so ours comes after it
+    found = cluster_address.find()
+    room.join(found is not None)
+    with nullcontext() if found else _own_place():
+        try:
+            _join(found) if found else _start(cpus)
+            for door in _open_doors():
+                print(f"warning: {door}", file=sys.stderr)
+            yield
+        finally:
+            ray.shutdown()  # threads that wait for Ray then end, and the process with them
+
+
+def _join(found: cluster_address.Address) -> None:
+    target = cluster_address.reachable(found)
     try:
+        _init(address=target)
+    except Exception as error:
+        raise UserError(f"{found} cannot be joined: {_first_line(error)}") from error
+
+
+@contextmanager
+def _own_place() -> Iterator[None]:
+    """What a Ray needs that this job starts for itself: a folder, and a token that no other job has."""
+    with ray_folder.private(), ExitStack() as undo:
+        if not any(os.environ.get(name) for name in TOKENS):
+            os.environ[TOKENS[0]] = secrets.token_hex(32)
+            AuthenticationTokenLoader.instance().reset_cache()
+            undo.callback(AuthenticationTokenLoader.instance().reset_cache)
+            undo.callback(os.environ.pop, TOKENS[0], None)
         yield
-    finally:
-        ray.shutdown()  # threads that wait for Ray then end, and the process with them
-
-
-def _join() -> bool:
-    """Join the cluster of RAY_ADDRESS or of a `ray start` on this machine; false if there is neither.
-
-    `ray.init(address="auto")` would also join the Ray that another job started for itself, and that ends with it.
-    """
-    address = services.canonicalize_bootstrap_address(None)
-    if address is None:
-        return False
-    try:
-        _init(address=address)
-    except ConnectionError as error:
-        raise UserError(
-            f"the Ray cluster at {address} cannot be reached, or wants another token (~/.ray/auth_token, "
-            "RAY_AUTH_TOKEN): start it with `ray start --head`, or end it and unset RAY_ADDRESS to use this machine "
-            "alone"
-        ) from error
-    return True
 
 
 def _start(cpus: int | None) -> None:
     # As Ray does by itself on macOS and Windows: a cluster of one machine has only that machine to listen to.
     ray_constants.ENABLE_RAY_CLUSTER = False
+    others = set(psutil.Process().children(recursive=True))
     try:
         _init(address="local", num_cpus=cpus, include_dashboard=False)
+    except BaseException as error:
+        for process in set(psutil.Process().children(recursive=True)) - others:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        if not isinstance(error, Exception):
+            raise
+        raise UserError(
+            f"Ray cannot be started on this machine: {_first_line(error)} (RAY_TMPDIR and /dev/shm are where it needs "
+            "room)"
+        ) from error
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = True
-        with suppress(OSError):  # Ray writes its token, where there is none, for all users of the machine to read
-            Path("~/.ray/auth_token").expanduser().chmod(0o600)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _open_doors() -> Iterator[str]:
@@ -97,7 +114,11 @@ def _open_doors() -> Iterator[str]:
 
 
 def _init(**options: Any) -> None:
-    ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
+    except SystemExit as error:  # its own handler's answer to a SIGTERM
+        raise KeyboardInterrupt from error
+    interrupts.raise_interrupt()  # Ray installs a handler of its own, so ours comes after it
 
 
 def machine(hardware: str = "auto", say: Callable[[str], None] = lambda line: None) -> "Machine":
@@ -118,7 +139,3 @@ def machine(hardware: str = "auto", say: Callable[[str], None] = lambda line: No
         return replace(detect(), gpu=None)
     found: Machine = ray.get(ray.remote(num_cpus=0, num_gpus=0.01)(detect).remote())
     return found
-
-
-def _interrupt(signal_number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

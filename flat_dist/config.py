@@ -204,8 +204,9 @@ class AttackConfig:
     max_seconds: float = 0.0
     """Seconds of a worker that one example may take, before it is a timeout; 0: no limit."""
     stall_seconds: float = 600.0
-    """Seconds that a worker may wait for one answer of the victim, before it counts as hanging and is ended; the
-    example that hangs two workers alone becomes an error. 0: no limit."""
+    """Seconds that a worker may wait for one answer of the victim, or give no sign, before it counts as hanging and is
+    ended; the example that hangs two workers alone becomes an error. Processes that explain or train are ended likewise
+    (in training after 60 s at least), and their work is done again. 0: no limit."""
     max_failures: float = 0.01
     """Share of an attack's examples that may end as errors, before the run does."""
     profile: bool = False

@@ -159,7 +159,7 @@ def on_dataset(
     pool.generate([stage for _, stage in planned], config.attack, display)
     tests = [test for test, _ in planned]
     data = stages.dataset(storage, dataset, display.say)
-    accuracies = measure.accuracies(tests, data, split, config.training.device)
+    accuracies = measure.accuracies(tests, data, split, config)
     return _findings(config, models, tests, measure.results(tests, accuracies, trained_on), display)
 
 

@@ -7,16 +7,16 @@ each is written as it comes, and a stage that was interrupted goes on after the 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from typing import Any
 
 import pyarrow as pa
 import ray
 import torch
-from ray.exceptions import RayTaskError
 
-from flat_dist import stages
-from flat_dist.config import Config, UserError, content_hash
+from flat_dist import stages, tasks
+from flat_dist.config import Config, content_hash
 from flat_dist.data.batches import encode_clean
 from flat_dist.data.shards import read_shards
 from flat_dist.data.storage import Folder
@@ -25,6 +25,7 @@ from flat_dist.evaluation.accuracy import after_attack
 from flat_dist.evaluation.explain import SCHEMA, Method, choose, explain, methods, summarise
 from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.models.encoders import TRANSFORMERS
 from flat_dist.progress import Bar, Display
 from flat_dist.tracking.table import Result
@@ -63,11 +64,13 @@ class Explained:
     """Where they are kept."""
 
 
-def accuracies(tests: Sequence[Test], data: Folder, split: str, device: str) -> dict[str, float]:
+def accuracies(tests: Sequence[Test], data: Folder, split: str, config: Config) -> dict[str, float]:
     """Accuracy of each checkpoint on a split of the dataset in a folder, by the checkpoint's URI."""
+    device = config.training.device
     uris = dict.fromkeys(test.checkpoint.uri for test in tests)
-    pending = {uri: _on(device, _accuracy).remote(uri, data.uri, split, device) for uri in uris}
-    return {uri: _result(reference) for uri, reference in pending.items()}
+    calls = {uri: partial(_on(device, _accuracy).remote, uri, data.uri, split, device) for uri in uris}
+    found = dict(tasks.results("accuracy", calls, config.attack.stall_seconds))
+    return {uri: found[uri] for uri in uris}
 
 
 def results(tests: Sequence[Test], accuracies: Mapping[str, float], trained_on: str | None) -> list[Result]:
@@ -121,7 +124,7 @@ def interpretations(config: Config, storage: Folder, tests: Sequence[Test], disp
         todo = [stage for stage in missing if stages.begin(stage.output, stage.inputs, display.say)]
         if todo:
             with display.stage("explain pairs", sum(stage.rows.num_rows for stage in todo)) as bar:
-                _run(todo, config.training.device, bar)
+                _run(todo, config, bar)
     return [
         Explained(stage.test, stage.method, read_table(stage.output, PAIRS, SCHEMA), stage.output) for stage in planned
     ]
@@ -192,39 +195,25 @@ def _plan(config: Config, storage: Folder, test: Test, method: Method, count: in
     return _Stage(test, method, rows, stages.folder(storage, f"explain-{method.name}", inputs), inputs)
 
 
-def _run(todo: Sequence[_Stage], device: str, bar: Bar) -> None:
-    pending: dict[ray.ObjectRef, tuple[_Stage, int]] = {}
-    for stage in todo:
+def _run(todo: Sequence[_Stage], config: Config, bar: Bar) -> None:
+    device = config.training.device
+    calls = {}
+    for place, stage in enumerate(todo):
         stage.open()
         for number, unit in enumerate(stage.units):
             if number in stage.parts:
                 bar.advance(len(unit))
                 continue
             arguments = stage.test.checkpoint.uri, stage.rows.take(unit), stage.method, device
-            pending[_on(device, _explain).remote(*arguments)] = stage, number
+            calls[place, number] = partial(_on(device, _explain).remote, *arguments)
         if stage.whole:
             stage.finish()
-    try:
-        while pending:
-            (done,), _ = ray.wait(list(pending), num_returns=1)
-            stage, number = pending.pop(done)
-            stage.keep(number, _result(done))
-            bar.advance(len(stage.units[number]), f"{stage.method.name} of {stage.test.kind}, {stage.test.attack}")
-            if stage.whole:
-                stage.finish()
-    finally:
-        for reference in pending:
-            ray.cancel(reference, force=True)
-
-
-def _result(reference: ray.ObjectRef) -> Any:
-    """What a task came to; a UserError that it raised, without Ray's traceback around it."""
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
+    for (place, number), pairs in tasks.results("explain pairs", calls, config.attack.stall_seconds):
+        stage = todo[place]
+        stage.keep(number, pairs)
+        bar.advance(len(stage.units[number]), f"{stage.method.name} of {stage.test.kind}, {stage.test.attack}")
+        if stage.whole:
+            stage.finish()
 
 
 def _on(device: str, function: Any) -> Any:
@@ -233,13 +222,20 @@ def _on(device: str, function: Any) -> Any:
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _accuracy(checkpoint: str, data: str, split: str, device: str) -> float:
-    torch.set_num_threads(1)
-    loaded = checkpoints.load(Folder(checkpoint), device)
+def _accuracy(checkpoint: str, data: str, split: str, device: str, name: str) -> float:
+    loaded = _load(checkpoint, device, name)
     return accuracy(loaded.model, encode_clean(read_table(Folder(data), split), loaded.encoder))
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _explain(checkpoint: str, rows: pa.Table, method: Method, device: str) -> pa.Table:
+def _explain(checkpoint: str, rows: pa.Table, method: Method, device: str, name: str) -> pa.Table:
+    return explain(_load(checkpoint, device, name), rows.to_pylist(), method)
+
+
+def _load(checkpoint: str, device: str, name: str) -> Checkpoint:
+    """A checkpoint whose answers are the progress of a task of that name."""
     torch.set_num_threads(1)
-    return explain(checkpoints.load(Folder(checkpoint), device), rows.to_pylist(), method)
+    beat = tasks.Beat(name)
+    loaded = checkpoints.load(Folder(checkpoint), device)
+    beat.follow(loaded.model.output)
+    return loaded

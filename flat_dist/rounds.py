@@ -291,7 +291,7 @@ class Run:
 
     def _measure(self, tests: Sequence[Test]) -> list[Result]:
         split = self.config.evaluation.split
-        accuracies = measure.accuracies(tests, self.data, split, self.config.training.device)
+        accuracies = measure.accuracies(tests, self.data, split, self.config)
         results = measure.results(tests, accuracies, self.config.attack.name)
         for result in results:
             self.tracker.metrics(result.training, result.metrics(split), result.round)

@@ -10,6 +10,7 @@ from typing import Literal
 
 import tyro
 
+import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import cli, cluster, hardware, stages
 from flat_dist.attack import pool, synonyms
 from flat_dist.config import AttackConfig, Config, DataConfig, UserError, validate

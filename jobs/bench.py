@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import subcommand
 
+import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import bench, bench_interpret, bench_scale, bench_training, cli
 from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, UserError, validate
 from flat_dist.progress import Display

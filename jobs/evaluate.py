@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import cli, cluster, evaluate, findings, hardware, run_folder
 from flat_dist.attack import synonyms
 from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, TrackingConfig, content_hash, validate

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import cli, cluster, findings, hardware, run_folder
 from flat_dist.config import Config, to_dict
 from flat_dist.data import datasets

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import tyro
 
+import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import cli, hardware
 from flat_dist.config import Config
 from flat_dist.data.storage import Folder

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import assets, cli
 from flat_dist.attack import synonyms
 

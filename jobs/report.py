@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import cli, findings
 from flat_dist.config import UserError
 from flat_dist.data.storage import Folder

@@ -1,13 +1,23 @@
-"""What the pool says and does while no worker comes; no Ray is started."""
+"""What the pool says and does while no worker comes, or none gets on; no Ray is started."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from ray.exceptions import ActorDiedError
 
-from flat_dist.attack import dispatch
+from flat_dist.attack import dispatch, hanging, session
 from flat_dist.attack.crew import Crew
 from flat_dist.attack.dispatch import Pool
-from flat_dist.attack.units import Piece, Work
+from flat_dist.attack.hanging import GRACE_SECONDS, START_SECONDS, Signs
+from flat_dist.attack.job import AttackJob
+from flat_dist.attack.session import AttackSession
+from flat_dist.attack.units import Piece, Stage, Work
+from flat_dist.attack.watchdog import Watchdog
+from flat_dist.attack.worker import AttackWorker, Pulse
+from flat_dist.config import UserError
 from flat_dist.progress import Display
 
 
@@ -91,8 +101,165 @@ def test_workers_that_die_before_they_are_ready_end_the_run_in_the_end(cluster: 
     dying = pool(crew(0, 2))
     dying._look()
     deaths = 0
-    with pytest.raises(RuntimeError, match="could not start: killed"):
+    with pytest.raises(UserError, match="6 attack workers in turn died before they could start"):
         while True:
-            dying._lose_start(OSError("killed"))
+            dying._lose_start("died", ActorDiedError())
             deaths += 1
     assert deaths == 2 * dispatch.STARTS - 1
+
+
+class Busy:
+    """An actor whose calls of `pulse` are answered when a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pulse, self.asked = self, 0
+        self.answer: Pulse | Exception | None = None
+        monkeypatch.setattr(hanging.ray, "wait", lambda asked, timeout: (asked, []) if self.answer else ([], asked))
+        monkeypatch.setattr(hanging.ray, "get", self.get)
+
+    def remote(self) -> "Busy":
+        self.asked += 1
+        return self
+
+    def get(self, asked: "Busy") -> Pulse:
+        if isinstance(self.answer, Pulse):
+            return self.answer
+        assert self.answer is not None
+        raise self.answer
+
+
+def quiet_for(actor: Any, seconds: float) -> Signs:
+    return Signs(actor, time.monotonic() - seconds)
+
+
+def test_a_worker_that_gives_no_sign_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = Busy(monkeypatch)
+    signs = quiet_for(actor, 49)
+    assert not signs.hang(100) and actor.asked == 0
+    signs.progress -= 2
+    assert not signs.hang(100) and not signs.hang(100)
+    assert actor.asked == 1  # it owes the first answer still
+    signs.progress -= 50 + GRACE_SECONDS
+    assert signs.hang(100)
+    assert not signs.hang(0)
+
+
+def test_a_worker_that_gets_on_may_take_as_long_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = Busy(monkeypatch)
+    signs = quiet_for(actor, 99)
+    assert not signs.hang(100)
+    actor.answer = Pulse(idle=3.0, loading=False)
+    signs.progress -= 1000
+    assert not signs.hang(100)
+    assert time.monotonic() - signs.progress == pytest.approx(3, abs=1)
+
+
+def test_a_worker_that_answers_without_getting_on_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = Busy(monkeypatch)
+    signs = quiet_for(actor, 99)
+    assert not signs.hang(100)
+    actor.answer = Pulse(idle=101 + GRACE_SECONDS, loading=True)
+    signs.progress -= 2 + GRACE_SECONDS
+    assert signs.hang(100)
+    assert signs.loading
+
+
+def test_a_worker_that_died_is_left_to_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    actor = Busy(monkeypatch)
+    signs = quiet_for(actor, 60)
+    assert not signs.hang(100)
+    actor.answer = ActorDiedError()
+    assert not signs.hang(100)
+
+
+class Starting:
+    """Asks Ray for nothing."""
+
+    class _actor_id:  # noqa: N801, Ray's own name
+        @staticmethod
+        def hex() -> str:
+            return "a" * 32
+
+
+@pytest.mark.parametrize(("pid", "hangs"), [(0, False), (4711, True)])
+def test_a_worker_hangs_at_its_start_once_it_has_a_process(
+    pid: int, hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hanging.state, "actors", lambda actor_id: {"Pid": pid, "State": "PENDING_CREATION"})
+    assert not quiet_for(Starting(), START_SECONDS - 10).hang_at_start(1)
+    assert not quiet_for(Starting(), START_SECONDS + 10).hang_at_start(0)
+    assert not quiet_for(Starting(), START_SECONDS + 10).hang_at_start(START_SECONDS + 60)
+    signs = quiet_for(Starting(), START_SECONDS + 10)
+    assert signs.hang_at_start(1) == hangs
+    assert signs.hang_at_start(1) == hangs
+
+
+@pytest.fixture
+def hung(cluster: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], Pool]:
+    """A pool whose only worker hung with four examples, and was ended."""
+    rows = ["a", "b", "c", "d"]
+    job = AttackJob("pwws", "victim", "none", "none", 1, 3, "cpu", {}, 4, {}, stall_seconds=100.0)
+
+    def died(reference: object) -> None:
+        raise ActorDiedError
+
+    def hang(loading: bool) -> Pool:
+        stage = Stage("attack", job, pa.table({"example_id": rows, "text": rows, "label": [0, 0, 0, 0]}))
+        stopped = Pool([stage], [], [crew(0, 1)], Work([], [4]), Display(quiet=True))
+        worker = dispatch._Worker(Actor(), stopped.crews[0], node="here")
+        stopped.busy[object()] = worker
+        for _ in range(2):  # it is ended once
+            worker.take(Piece(0, 0, 0, 4))
+            worker.signs = Signs(Busy(monkeypatch), time.monotonic() - 1000, loading)
+            stopped._end_those_that_hang()
+        assert worker.actor.ended and worker.hangs
+        monkeypatch.setattr(dispatch.ray, "get", died)
+        return stopped
+
+    monkeypatch.setattr(dispatch.ray, "nodes", lambda: [{"NodeID": "here", "Alive": True}])
+    return hang
+
+
+def test_what_hangs_is_ended_and_its_examples_are_looked_at_apart(hung: Callable[[bool], Pool]) -> None:
+    stopped = hung(False)
+    (reference,) = stopped.busy
+    stopped._collect(reference)
+    assert [len(stopped.work.take(1)) for _ in range(4)] == [1, 1, 1, 1]
+    assert (stopped.stages[0].restarts, stopped.failed_loads, stopped.busy) == (1, 0, {})
+
+
+def test_what_hangs_while_it_loads_is_blamed_on_no_example(hung: Callable[[bool], Pool]) -> None:
+    stopped = hung(True)
+    (reference,) = stopped.busy
+    stopped._collect(reference)
+    assert stopped.work.take(1) == Piece(0, 0, 0, 4)
+    assert stopped.failed_loads == 1
+    stopped = hung(True)
+    stopped.failed_loads = dispatch.STARTS - 1
+    with pytest.raises(UserError, match="3 attack workers in turn could not load victim in 100 s"):
+        stopped._collect(*stopped.busy)
+
+
+def test_a_worker_says_what_a_user_can_mend_when_it_is_asked_whether_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unwritable() -> None:
+        raise UserError("set FLAT_DIST_CACHE")
+
+    monkeypatch.setattr(session, "AttackSession", unwritable)
+    worker = AttackWorker()  # what is raised here, Ray wraps in a traceback
+    with pytest.raises(UserError, match="set FLAT_DIST_CACHE"):
+        worker.ready()
+
+
+def test_a_session_is_loading_until_it_has_what_a_job_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Pulse] = []
+    worker = AttackWorker.__new__(AttackWorker)
+    worker.session = one = AttackSession.__new__(AttackSession)
+    one.watchdog, one.job, one.loading = Watchdog(), None, False
+    one.watchdog.ticked -= 100
+    monkeypatch.setattr(AttackSession, "_load", lambda self, job: seen.append(worker.pulse()))
+    one._turn_to(AttackJob("pwws", "victim", "none", "none", 1, 3, "cpu", {}, 4, {}))
+    seen.append(worker.pulse())
+    assert [pulse.loading for pulse in seen] == [True, False]
+    assert all(pulse.idle < 50 for pulse in seen)

@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 from search_space import SearchSpace, ablation
 
+import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import cli, cluster, findings, hardware, run_folder
 from flat_dist.config import Config, UserError, presets, unknown, validate
 from flat_dist.data import datasets

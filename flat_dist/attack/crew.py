@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from flat_dist.attack.worker import AttackWorker
+from flat_dist.attack.worker import ACTOR, AttackWorker
 from flat_dist.config import AttackConfig
 
 PENDING = 4
@@ -76,10 +76,10 @@ class Standing:
         return Crew("cpu", 0.0, config.workers, self._start, retire=self.idle.append)
 
     def _start(self) -> Any:
-        actor = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(AttackWorker)
+        actor = ray.remote(num_cpus=0, **ACTOR)(AttackWorker)
         return self.idle.pop() if self.idle else actor.remote()
 
 
 def _starter(worker: type[AttackWorker], gpus: float) -> Callable[[], Any]:
-    actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)(worker)
+    actor = ray.remote(num_cpus=1, num_gpus=gpus, **ACTOR)(worker)
     return lambda: actor.remote()

@@ -2,7 +2,8 @@
 
 One piece is in flight per actor, so one piece is in doubt when an actor dies. Ray restarts and retries nothing: the
 driver replaces the actor and cuts the piece, until the example that kills is alone; one that kills alone is set aside
-as a row with status error. What was lost with a node is given to another, and blamed on no example.
+as a row with status error. What was lost with a node is given to another, and blamed on no example. An actor that hangs
+is ended, and is then as dead as the others.
 """
 
 import time
@@ -14,8 +15,9 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
-from flat_dist import room
+from flat_dist import ray_folder, room
 from flat_dist.attack.crew import Crew
+from flat_dist.attack.hanging import Signs
 from flat_dist.attack.job import AttackJob
 from flat_dist.attack.units import ATTEMPTS, Piece, Stage, Work
 from flat_dist.config import UserError
@@ -28,6 +30,7 @@ WAITING_SECONDS = 30.0
 """How often it says what it waits for."""
 STARTS = 3
 """Times that as many workers as there are places may die, one after another, before any of them is ready."""
+LOOK_AFTER = "look after the memory and the file systems of the machines, and give the command again"
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,18 @@ class _Worker:
     node: str = ""
     """Where it is, once it is ready."""
     task: Piece | _Writing | None = None
-    since: float = 0.0
-    """When the task was given to it."""
+    since: float = field(default_factory=time.monotonic)
+    """When it was hired, or the task was given to it."""
+    hangs: bool = False
+    """It was ended for that."""
+
+    def __post_init__(self) -> None:
+        self.signs = Signs(self.actor, self.since)
+
+    def take(self, task: "Piece | _Writing") -> None:
+        """Begin a task."""
+        self.task, self.since = task, time.monotonic()
+        self.signs = Signs(self.actor, self.since)
 
 
 @dataclass
@@ -71,6 +84,8 @@ class Pool:
     """Most workers that there were at a time."""
     failed_starts: int = 0
     """Since a worker was last ready."""
+    failed_loads: int = 0
+    """Since a worker last did something."""
 
     def __post_init__(self) -> None:
         self._looked = float("-inf")
@@ -80,8 +95,9 @@ class Pool:
         """Work until nothing is waiting or in flight; end every actor, whatever happens.
 
         Raises:
-            UserError: too many examples could not be attacked, or a shard could not be written.
-            RuntimeError: workers cannot be started, or one shard's writing kills them.
+            UserError: too many examples could not be attacked, a shard could not be written, or workers die or hang,
+                one after another, whatever they do.
+            RuntimeError: a worker raised something as it started.
         """
         try:
             while self.work or self.writing or self._working():
@@ -108,6 +124,7 @@ class Pool:
     def _look(self) -> None:
         """Fit the number of workers to the cluster and to what is to do, and say how it goes."""
         self._looked = time.monotonic()
+        self._end_those_that_hang()
         total, grows = dict(ray.cluster_resources()), room.joined()
         useful = sum(worker.task is not None for worker in self.busy.values()) + self.work.pieces
         useful = max(useful, bool(self.writing))  # who attacks will write, sooner than a new worker has started
@@ -125,6 +142,19 @@ class Pool:
         self._say_what_it_waits_for()
         for number, bar in enumerate(self.bars):
             self._show(number, bar, 0)
+
+    def _end_those_that_hang(self) -> None:
+        """Their calls then fail, as those of workers that die."""
+        limits = [stage.job.stall_seconds for stage in self.stages]
+        start_limit = max(limits, default=0) if all(limits) else 0
+        for worker in self.busy.values():
+            if worker.task is None:
+                hangs = worker.signs.hang_at_start(start_limit)
+            else:
+                hangs = worker.signs.hang(limits[worker.task.stage])
+            if hangs and not worker.hangs:
+                worker.hangs = True
+                worker.crew.stop(worker.actor)
 
     def _hire(self, crew: Crew) -> None:
         worker = _Worker(crew.start(), crew)
@@ -153,7 +183,7 @@ class Pool:
         task = self.writing.popleft() if self.writing else self.work.take(len(self.busy) + 1)
         stage = self.stages[task.stage]
         job = replace(stage.job, device=worker.crew.device)
-        worker.task, worker.since = task, time.monotonic()
+        worker.take(task)
         self.busy[self._call(worker.actor, job, stage, task)] = worker
 
     def _call(self, actor: Any, job: AttackJob, stage: Stage, task: Piece | _Writing) -> ray.ObjectRef:
@@ -184,6 +214,7 @@ class Pool:
 
     def _keep(self, task: Piece | _Writing, result: ShardInfo | list[Record], seconds: dict[str, float]) -> None:
         stage = self.stages[task.stage]
+        self.failed_loads = 0
         stage.seconds.update(seconds)
         if isinstance(result, ShardInfo):
             stage.keep(task.unit, result)
@@ -214,10 +245,15 @@ class Pool:
         blameless = worker.node and worker.node not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         self._looked = float("-inf")  # its place may be free, or gone
         if task is None:
-            self._lose_start(error)
+            self._lose_start("hung" if worker.hangs else "died", error)
             return
         stage = self.stages[task.stage]
         stage.restarts += 1
+        if not blameless:
+            ray_folder.keep()
+        if worker.hangs and worker.signs.loading:
+            blameless = True
+            self._lose_load(stage, error)
         if isinstance(task, _Writing):
             self._write_again(task, bool(blameless), error)
         elif blameless:
@@ -225,15 +261,29 @@ class Pool:
         elif self.work.lost(task):
             self._set_aside(task, _cause(error, time.monotonic() - worker.since, stage.job.stall_seconds))
 
-    def _lose_start(self, error: Exception) -> None:
+    def _lose_start(self, why: str, error: Exception) -> None:
         self.failed_starts += 1
-        if self.failed_starts == STARTS * self.places or getattr(error, "_actor_init_failed", False):
+        if getattr(error, "_actor_init_failed", False):  # with the traceback of what it raised
             raise RuntimeError(f"an attack worker could not start: {error}") from error
+        if self.failed_starts == STARTS * self.places:
+            raise UserError(
+                f"{self.failed_starts} attack workers in turn {why} before they could start: {LOOK_AFTER}"
+            ) from error
+
+    def _lose_load(self, stage: Stage, error: Exception) -> None:
+        self.failed_loads += 1
+        if self.failed_loads == STARTS * self.places:
+            raise UserError(
+                f"{self.failed_loads} attack workers in turn could not load {stage.job.checkpoint} in "
+                f"{stage.job.stall_seconds:g} s (--attack.stall_seconds): {LOOK_AFTER}"
+            ) from error
 
     def _write_again(self, task: _Writing, blameless: bool, error: Exception) -> None:
         if task.attempt == ATTEMPTS and not blameless:
             output = self.stages[task.stage].job.output
-            raise RuntimeError(f"writing shard {task.unit} of {output} ended {ATTEMPTS} workers: {error}") from error
+            raise UserError(
+                f"{ATTEMPTS} workers ended while they wrote shard {task.unit} of {output}: {LOOK_AFTER}"
+            ) from error
         self.writing.appendleft(task if blameless else replace(task, attempt=task.attempt + 1))
 
     def _set_aside(self, piece: Piece, cause: str) -> None:
@@ -249,7 +299,7 @@ class Pool:
 def _cause(error: Exception, seconds: float, stall_seconds: float) -> str:
     if isinstance(error, OutOfMemoryError):
         cause = "took more memory than its machine has"
-    elif 0 < stall_seconds <= seconds:  # the log of its worker, where Ray keeps it, has the stack if it stalled
+    elif 0 < stall_seconds <= seconds:  # the log of its worker, which is kept, has the stack if it stalled
         cause = f"made no progress for {stall_seconds:g} s, or ended its worker process"
     else:
         cause = "ended its worker process"

@@ -1,6 +1,7 @@
 """What an attack worker holds: resources, and the victim and attack of the job it works on. No Ray here."""
 
 import gc
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ class AttackSession:
         self._linguistics: dict[tuple[str, str, int], Any] = {}
         self.profile, self.watchdog = Profile(), Watchdog()
         self.job: AttackJob | None = None
+        self.loading = False
         gc.collect()
         gc.freeze()  # what was imported need not be looked through again and again
 
@@ -55,15 +57,22 @@ class AttackSession:
         return write_shard(Folder(job.output), number, table)
 
     def _turn_to(self, job: AttackJob) -> None:
-        if job == self.job:
-            return
+        self.watchdog.ticked = time.monotonic()
+        if job != self.job:
+            self.loading = True
+            self._load(job)
+            self.loading = False
+
+    def _load(self, job: AttackJob) -> None:
         from flat_dist.attack.victim import Victim
 
         limits = job.limits[job.device]
+        torch.set_num_threads(1)  # of this thread, which need not be the one that made the session
         self.watchdog.seconds = job.stall_seconds
         key = job.synonyms, job.device, limits.cache_size
         if key not in self._linguistics:
             self._linguistics[key] = self._recipes.Linguistics(self.assets, *key)
+            self.watchdog.ticked = time.monotonic()
         self.checkpoint = checkpoints.load(Folder(job.checkpoint), job.device)
         victim = Victim(self.checkpoint, self.watchdog.tick)
         self.stock = self._recipes.build(job.recipe, victim, self._linguistics[key])

@@ -1,6 +1,7 @@
 """Ends a process that makes no progress, such as one whose victim never answers."""
 
 import faulthandler
+import time
 from types import TracebackType
 
 
@@ -14,12 +15,15 @@ class Watchdog:
     def __init__(self) -> None:
         self.seconds = 0.0
         """Without a tick after which the process ends; 0: never."""
+        self.ticked = time.monotonic()
+        """When there was progress last."""
 
     def __enter__(self) -> None:
         self.tick()
 
     def tick(self) -> None:
         """There is progress: the time counts from now."""
+        self.ticked = time.monotonic()
         if self.seconds:
             faulthandler.dump_traceback_later(self.seconds, exit=True)
 

@@ -1,15 +1,33 @@
 """The actor that attacks. It imports what an attack takes when it starts, so that the driver need not."""
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import ray
 
 from flat_dist.attack.job import AttackJob
+from flat_dist.config import UserError
 from flat_dist.data.shards import Example, Record, ShardInfo
 
 Seconds = dict[str, float]
 """What was spent, by component (`flat_dist.attack.profile`)."""
+
+ACTOR: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"pulse": 1}}
+"""How Ray runs a worker: one call after another, while a thread of its own answers `AttackWorker.pulse`. What comes of
+a worker that dies is for the driver to say."""
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """How far a worker is that is busy."""
+
+    idle: float
+    """Seconds since the victim last answered, or the call began."""
+    loading: bool
+    """Whether it is still at the checkpoint and the resources of its call."""
 
 
 class AttackWorker:
@@ -18,12 +36,27 @@ class AttackWorker:
     def __init__(self) -> None:
         from flat_dist.attack.session import AttackSession
 
-        self.session = AttackSession()
+        self.mistake: UserError | None = None
+        try:
+            self.session = AttackSession()
+        except UserError as error:  # raised here, Ray would make a traceback of it
+            self.mistake = error
 
     def ready(self) -> str:
-        """The node it is on, once it can attack."""
+        """The node it is on, once it can attack.
+
+        Raises:
+            UserError: it cannot, because of something that a user can mend.
+        """
+        if self.mistake:
+            raise self.mistake
         node: str = ray.get_runtime_context().get_node_id()
         return node
+
+    @ray.method(concurrency_group="pulse")
+    def pulse(self) -> Pulse:
+        """Sign of life, which a process that is stopped does not give, and when there was progress."""
+        return Pulse(time.monotonic() - self.session.watchdog.ticked, self.session.loading)
 
     def run(self, job: AttackJob, number: int, examples: pa.Table) -> tuple[ShardInfo, Seconds]:
         """Attack a whole unit and write its shard."""

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -16,11 +17,10 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.exceptions import RayTaskError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
-from flat_dist import hardware, room
+from flat_dist import hardware, room, tasks
 from flat_dist.config import Config, TrainingConfig, UserError, from_dict
 from flat_dist.data.batches import Encoder, encode_adversarial, encode_clean
 from flat_dist.data.checked import DamagedFileError
@@ -59,6 +59,9 @@ PROGRESS_SECONDS = 3.0
 
 WORKER_LOSSES = 2
 """Times that training goes on after its last epoch when a worker was lost; a node that is taken away does not count."""
+
+LEAST_STALL_SECONDS = 60.0
+"""Without a sign of a process, after which it hangs, at least, however soon one that attacks does."""
 
 WATCH_SECONDS, REMOTE_WATCH_SECONDS = 1.0, 5.0
 """How often the driver looks for a new epoch, on this machine and on an object store."""
@@ -141,6 +144,7 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
     """
     config = from_dict(Config, job.config, job.name)
     _drop_damaged_state(storage, run_name, bar)
+    _notice_stopped_workers(config.attack.stall_seconds)
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"job": job, "output": output.uri},
@@ -199,6 +203,12 @@ def _drop_damaged_state(storage: Folder, run_name: str, bar: Bar) -> None:
         storage.remove(run_name)
 
 
+def _notice_stopped_workers(stall_seconds: float) -> None:
+    """Have Ray Train end workers whose processes give no sign for so long, and go on after the last epoch."""
+    seconds = max(stall_seconds, LEAST_STALL_SECONDS) if stall_seconds else math.inf
+    os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(seconds))
+
+
 def train_alone(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar: Bar) -> None:
     """`train` in a task of Ray's, without Ray Train, whose start takes longer than a small model's training.
 
@@ -206,27 +216,27 @@ def train_alone(job: TrainingJob, run_name: str, storage: Folder, output: Folder
     the trial's share. The results are those of `train` with one worker.
 
     Raises:
-        UserError: training diverged, a shard is damaged, or the disk is full.
+        UserError: training diverged, a shard is damaged, the disk is full, or its process hangs again and again.
         ray.exceptions.RayError: it raised something else, or was lost too often.
     """
-    training = from_dict(Config, job.config, job.name).training
+    config = from_dict(Config, job.config, job.name)
+    training = config.training
     task = _train_alone.options(num_cpus=training.cpus_per_worker, num_gpus=int(training.device == "cuda"))
-    try:
-        ray.get(task.remote(job, output.uri, (storage / run_name).uri))
-    except RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
+    call = partial(task.remote, job, output.uri, (storage / run_name).uri)
+    stall_seconds = config.attack.stall_seconds and max(config.attack.stall_seconds, LEAST_STALL_SECONDS)
+    list(tasks.results(f"train {job.name}", {job.name: call}, stall_seconds))
     _show(output, bar)
 
 
 @ray.remote(max_retries=WORKER_LOSSES)
-def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str) -> None:
+def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str, name: str) -> None:
+    beat = tasks.Beat(name)
     output, kept = Folder(output_uri), Folder(kept_uri)
     config = from_dict(Config, job.config, job.name)
     torch.set_num_threads(config.training.cpus_per_worker)
     checkpoint = start(job, config)
     checkpoint.model.to(config.training.device)
+    beat.follow(checkpoint.model.output)
     loop = Loop(checkpoint.model, load_data(job, config, checkpoint.encoder), config, job.name, job.learning_rate)
     _go_on(loop, kept)
 

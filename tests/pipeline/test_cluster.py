@@ -4,6 +4,7 @@ import ipaddress
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -39,6 +40,17 @@ def test_it_listens_on_loopback_alone(local_ray: None) -> None:
     ]
     assert len(listening) > 3
     assert all(is_loopback(address) for address in listening), listening
+
+
+def test_nobody_else_can_enter_its_folder(local_ray: None) -> None:
+    session = Path(ray._private.worker._global_node.get_session_dir_path()).resolve()
+    private = next(path for path in session.parents if path.stat().st_mode & 0o077 == 0)  # 0700
+    assert private.stat().st_uid == os.geteuid()
+    assert session.is_relative_to(private)
+    assert (session / "sockets" / "raylet").is_socket()
+    elsewhere = [connection for connection in psutil.net_connections("unix") if "/sockets/" in connection.laddr]
+    own = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+    assert all(connection.laddr.startswith(f"{private}/") for connection in elsewhere if connection.pid in own)
 
 
 @pytest.mark.parametrize("mine", [True, False])

@@ -41,6 +41,8 @@ class Running:
 
     address: str
     """Of its job server."""
+    gcs: str
+    """Of the cluster itself."""
     environment: dict[str, str]
 
     def submit(self, *job: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -90,7 +92,7 @@ def running(private_token: None) -> Iterator[Running]:
             ("b", f"--address 127.0.0.1:{port}"),
         ):  # each its own folder, as of two machines
             nodes.append(start_node(f"{where} --temp-dir {folder / name}", environment, port))
-        yield Running(f"http://127.0.0.1:{dashboard}", environment)
+        yield Running(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", environment)
     finally:
         for node in reversed(nodes):
             end(node)
@@ -134,3 +136,25 @@ def test_who_has_no_token_is_turned_away(running: Running) -> None:
     assert done.returncode != 0
     assert "token" in done.stdout
     assert "in\n" not in done.stdout.splitlines(keepends=True)
+
+
+JOIN = """
+from flat_dist import cli, cluster, room
+def job(arguments):
+    with cluster.connected():
+        print(room.joined())
+cli.main(job)
+"""
+
+
+@pytest.mark.parametrize(
+    ("token", "code", "said"), [({}, 0, "True\n"), ({"RAY_AUTH_TOKEN": "0" * 64}, 2, "wants another token")]
+)
+def test_a_driver_on_a_node_joins_with_the_token_and_is_told_that_it_wants_one(
+    running: Running, token: dict[str, str], code: int, said: str
+) -> None:
+    environment = running.environment | {"RAY_ADDRESS": running.gcs} | token
+    command = [sys.executable, "-c", JOIN]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == code, done.stderr
+    assert said in (done.stderr if code else done.stdout)

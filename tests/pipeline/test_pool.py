@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -153,6 +154,25 @@ def test_a_worker_killed_in_mid_shard_is_replaced(
     manifest = shards.read_manifest(Folder(tmp_path / "stage"))
     assert manifest is not None
     assert manifest["timings"]["restarts"] == 1
+
+
+def test_a_worker_that_is_stopped_is_replaced_though_it_cannot_say_so(
+    undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, tmp_path: Path
+) -> None:
+    flag = tmp_path / "stopped"
+
+    class StoppedOnce(Mortal):
+        def perhaps_die(self, text: str) -> None:
+            if not flag.exists():
+                flag.write_text(str(os.getpid()))
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+    assert generate(victim, tmp_path / "stage", examples, 1, worker=StoppedOnce, stall_seconds=3.0) == undisturbed[1]
+    manifest = shards.read_manifest(Folder(tmp_path / "stage"))
+    assert manifest is not None
+    assert manifest["timings"]["restarts"] == 1
+    stopped = psutil.Process(int(flag.read_text())) if psutil.pid_exists(int(flag.read_text())) else None
+    assert stopped is None or stopped.wait(20) is None  # its memory is free again
 
 
 def test_examples_that_end_or_hang_every_worker_are_set_aside(

@@ -1,0 +1,51 @@
+"""What Ctrl-C and SIGTERM do to a command: one sentence and exit code 130, at any moment."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object]
+
+CODE = 130
+SAID = "interrupted; the same command continues where this one stopped"
+
+
+def end_at_once() -> None:
+    """From now on both end the process, which has nothing to put in order yet.
+
+    A SIGINT that whoever started this process ignores stays ignored, here and below.
+    """
+    _install(_say_and_end, _say_and_end)
+
+
+def raise_interrupt() -> None:
+    """From now on both raise KeyboardInterrupt."""
+    _install(signal.default_int_handler, _interrupt)
+
+
+def end_in_silence() -> None:
+    """The command has said that it was interrupted; another signal ends it at once."""
+    _install(_end, _end)
+
+
+def _install(interrupt: Handler, terminate: Handler) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, terminate)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say_and_end(number: int, frame: FrameType | None) -> None:
+    os.write(2, f"{SAID}\n".encode())
+    os._exit(CODE)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(CODE)
