@@ -54,6 +54,11 @@ class WordPieces:
         """The pieces of one word; at least one."""
         return tuple(self._tokenizer.encode(f" {word}", add_special_tokens=False).ids) or (self.unknown,)
 
+    @property
+    def highest(self) -> int:
+        """The largest integer of a piece."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()
 
