@@ -167,7 +167,7 @@ def wrong_column(where: str, columns: Sequence[str], name: str) -> ColumnError:
     more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
     plain = {_plain(column): column for column in columns}
     near = difflib.get_close_matches(_plain(name), plain, n=1) if name not in columns else []
-    meant = f" (is {ascii(plain[near[0]])} meant?)" if near else ""
+    meant = f" (is {plain[near[0]]!a} meant?)" if near else ""
     return ColumnError(
         f"{where} has {number} {name!r} among {listed}{more}{meant}: rename it, or set --data.text_column and "
         "--data.label_column"

@@ -33,7 +33,7 @@ def read(value: Any) -> str:
     if isinstance(value, float | Decimal) and value == value // 1:  # not NaN, nor infinite
         return str(int(value))
     text = " ".join(value.split()) if isinstance(value, str) else ""
-    if not text or not text.isascii() and any(unicodedata.category(letter) == "Cs" for letter in text):
+    if not text or (not text.isascii() and any(unicodedata.category(letter) == "Cs" for letter in text)):
         raise UnusableError(f"label {_cut(value)} is neither an integer nor a name")
     whole = _WHOLE.fullmatch(text)
     return whole[1] if whole else text
@@ -56,7 +56,7 @@ def find(label: str, names: Sequence[str]) -> int:
     if alike and fold(label) in ("true", "false"):  # as JSON, pandas and R write them
         return names.index(alike[0])
     numbers = f" (or 0 to {len(names) - 1})" if numbered else ""
-    meant = f" (is {ascii(alike[0])} meant?)" if alike else ""
+    meant = f" (is {alike[0]!a} meant?)" if alike else ""
     shown = ascii(label) if alike else _cut(label)
     raise UnusableError(f"label {shown} is none of the classes {listed(names)}{numbers}{meant}")
 
@@ -103,7 +103,7 @@ def _check_alike(names: Iterable[str], source: str) -> None:
         other = by_fold.setdefault(fold(name), name)
         if other != name:
             raise UserError(
-                f"{source} has the classes {ascii(other)} and {ascii(name)}, which differ in case, spaces or invisible "
+                f"{source} has the classes {other!a} and {name!a}, which differ in case, spaces or invisible "
                 "characters alone: write them alike, or name all classes with --data.label_names"
             )
 

@@ -54,10 +54,10 @@ class WordPieces:
         """The pieces of one word; at least one."""
         return tuple(self._tokenizer.encode(f" {word}", add_special_tokens=False).ids) or (self.unknown,)
 
-    @property
-    def highest(self) -> int:
-        """The largest integer of a piece."""
-        return max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+    @cached_property
+    def largest(self) -> int:
+        """The largest piece that a text can have."""
+        return max((*self._tokenizer.get_vocab().values(), *self.prefix, *self.suffix, self.unknown))
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()

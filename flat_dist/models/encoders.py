@@ -73,7 +73,7 @@ def portable(config: ModelConfig) -> ModelConfig:
 
 
 def check(config: ModelConfig) -> None:
-    """Raise UserError if there is no such encoder, before any work is done; of the hub's, the weights are not fetched."""
+    """Raise UserError if an encoder cannot be used, before any work is done; the weights of the hub's are not fetched."""
     if config.name not in TRANSFORMERS:
         return
     if Path(source(config)).is_dir():
@@ -101,7 +101,9 @@ def pretrained(config: ModelConfig, classes: int) -> tuple[Transformer, WordPiec
     options = {"config": settings(config), "dtype": torch.float32}
     backbone, loaded = _load("AutoModel", config, output_loading_info=True, **options)
     if lacking := [name for name in loaded["missing_keys"] if "pooler" not in name]:  # which fresh weights would fill
-        raise UserError(f"{source(config)} lacks {len(lacking)} of the encoder's weights, such as {lacking[0]}: save all")
+        raise UserError(
+            f"{source(config)} lacks {len(lacking)} of the encoder's weights, such as {lacking[0]}: save all"
+        )
     _check_sizes(config, pieces, backbone.get_input_embeddings().num_embeddings)
     _check_embeddings(backbone, pieces, source(config))
     return _classifier(config, backbone, pieces, classes), pieces
@@ -112,7 +114,7 @@ def _pieces(config: ModelConfig) -> WordPieces:
     folder = Path(name)
     if folder.is_dir() and not any(path.name in TOKENIZERS for path in folder.iterdir()):
         raise UserError(
-            f"{name} has no tokenizer: save it beside the weights (tokenizer.save_pretrained, which writes tokenizer.json)"
+            f"{name} has no tokenizer: save it beside the weights (tokenizer.save_pretrained writes tokenizer.json)"
         )
     tokenizer = _load("AutoTokenizer", config)
     if not isinstance(tokenizer, _library().PreTrainedTokenizerFast):
@@ -125,9 +127,9 @@ def _pieces(config: ModelConfig) -> WordPieces:
 
 def _check_sizes(config: ModelConfig, pieces: WordPieces, embeddings: int | None) -> None:
     """Raise UserError if the tokenizer makes pieces that the encoder has no embedding of."""
-    if embeddings is not None and pieces.highest >= embeddings:
+    if embeddings is not None and pieces.largest >= embeddings:
         raise UserError(
-            f"the tokenizer of {source(config)} has {pieces.highest + 1} pieces, the encoder {embeddings} embeddings: "
+            f"the tokenizer of {source(config)} has {pieces.largest + 1} pieces, the encoder {embeddings} embeddings: "
             "resize them (model.resize_token_embeddings(len(tokenizer))) and save both anew"
         )
 
@@ -171,8 +173,8 @@ def _load(kind: str, model: ModelConfig, **options: Any) -> Any:
     except Exception as error:  # the library raises whatever its parsers make of a damaged or foreign file
         if "trust_remote_code" in str(error):
             raise UserError(
-                f"the encoder {name!r} needs code of its own (auto_map in its config.json), which is never run: use one "
-                "that transformers itself has"
+                f"the encoder {name!r} needs code of its own (auto_map in its config.json), which is never run: use "
+                "one that transformers itself has"
             ) from error
         reason = " ".join(str(error).split())[:200]
         raise UserError(

@@ -135,7 +135,7 @@ def _binary(path: Path, start: int, count: int, size: int) -> Iterator[tuple[str
             space = content.find(b" ", start)
             end = space + 1 + 4 * size
             if space < 0 or end > len(content):
-                raise UserError(f"{path} is cut short: its header says {count} words, but it holds {number - 1}: get it anew")
+                raise UserError(f"{path} holds {number - 1} words, but its header says {count}: get it anew")
             word = content[start:space].lstrip(b"\n").decode("utf-8", "replace")  # C's tool cuts long words anywhere
             vector_D = np.frombuffer(content[space + 1 : end], dtype="<f4").astype(np.float32)
             if not np.isfinite(vector_D).all():
