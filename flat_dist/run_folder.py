@@ -103,8 +103,10 @@ def check(config: Config, settings: Mapping[str, Any]) -> None:
 
 def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
     if folder.exists(CONFIG) and (differences := _differences(folder.read_json(CONFIG), wanted)):
+        other_data = any("data.fingerprint was" in line for line in differences)
         raise UserError(
-            f"{folder.uri} was made with another config, or other data ({'; '.join(differences)}): "
+            f"{folder.uri} was made {'from other data' if other_data else 'with another config'} "
+            f"({'; '.join(differences)}): "
             "give these values again, or another --run-name"
         )
 

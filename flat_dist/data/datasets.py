@@ -147,8 +147,8 @@ def _dataset(splits: Sequence[Rows], label_names: Sequence[str], source: str, dr
         if len(set(names)) != len(names):
             raise UserError(f"--data.label_names holds a name twice ({', '.join(names)}): give every class its own")
     else:
-        names = _names_found(read, splits[0].source, drop)
         read[0] = _of_one_kind(read[0])
+        names = _names_found(read, splits[0].source, drop)
     kept, dropped = split_faults([[_classified(row, names) for row in split] for split in read], drop)
     for split, usable in zip(splits, kept, strict=True):
         if not usable:
@@ -170,7 +170,7 @@ def _names_found(splits: Sequence[Sequence[Read | Fault]], train: str, drop: boo
 
 def _of_one_kind(train: Sequence[Read | Fault]) -> list[Read | Fault]:
     """Training rows, without integers among names, which would be taken for numbers of classes, or the reverse."""
-    first = next(row.label for row in train if isinstance(row, Read))
+    first = next((row.label for row in train if isinstance(row, Read)), "")
     return [
         Fault(row.place, reason) if isinstance(row, Read) and (reason := labels.other_kind(row.label, first)) else row
         for row in train

@@ -136,7 +136,7 @@ def _records(path: Path, lines: Any) -> Iterator[tuple[int, list[str] | str]]:
 
 def _header(path: Path, records: Iterator[tuple[int, list[str] | str]]) -> list[str]:
     line, columns = next(records)
-    if columns == ["sep=,"]:  # a line for Excel
+    if columns in (["sep=", ""], ["sep=,"]):  # a line for Excel, bare or quoted
         line, columns = next(records, (line + 1, []))
     if isinstance(columns, str):
         raise UserError(f"{path}:{line}: {columns}")

@@ -62,20 +62,17 @@ def find(label: str, names: Sequence[str]) -> int:
 
 
 def found(labels: Sequence[str], source: str) -> tuple[str, ...]:
-    """The classes of a training file: "0", "1", ... if the first label is an integer, else the names, sorted.
-
-    Labels of the other kind are left out; `other_kind` says what is wrong with them.
+    """The classes of a training file: "0", "1", ... where labels are integers, else the names, sorted.
 
     Raises:
         UserError: there is no label, integers leave gaps, or there is one class only, or classes that look the same.
     """
     if not labels:
         raise UserError(f"{source} has no row that can be used: give it at least one")
-    integers = INTEGER.fullmatch(labels[0]) is not None
-    names = {label for label in labels if (INTEGER.fullmatch(label) is not None) == integers}
+    names = set(labels)
     if len(names) == 1:
         raise UserError(f"{source} has only the class {names.pop()!r}: give it examples of at least two classes")
-    if not integers:
+    if not all(map(INTEGER.fullmatch, names)):
         _check_alike(names, source)
         return tuple(sorted(names))
     numbers = sorted(map(int, names))

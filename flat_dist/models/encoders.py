@@ -73,7 +73,7 @@ def portable(config: ModelConfig) -> ModelConfig:
 
 
 def check(config: ModelConfig) -> None:
-    """Raise UserError if an encoder cannot be used, before any work is done; the weights of the hub's are not fetched."""
+    """Raise UserError if an encoder cannot be used, before any work; weights of the hub are not fetched."""
     if config.name not in TRANSFORMERS:
         return
     if Path(source(config)).is_dir():
