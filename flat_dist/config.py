@@ -9,6 +9,8 @@ import difflib
 import hashlib
 import json
 import math
+import re
+import reprlib
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +21,9 @@ import yaml
 
 T = TypeVar("T")
 
+BUILT_IN = "rotten_tomatoes_sample"
+"""The dataset that a registry package carries: what runs where nothing else is named."""
+
 
 class UserError(Exception):
     """A mistake that the user can mend; its message says what was wrong, where, and what to do."""
@@ -28,7 +33,7 @@ class UserError(Exception):
 class DataConfig:
     """Where examples come from, and how text becomes words."""
 
-    name: str = "rotten_tomatoes_sample"
+    name: str = BUILT_IN
     """A named dataset: rotten_tomatoes_sample (built in), sst2, trec, ag_news or imdb (hub, or `folder`)."""
     folder: str | None = None
     """A folder with train, dev and test files (.csv, .jsonl or .parquet)."""
@@ -43,13 +48,27 @@ class DataConfig:
     text_column: str = "text"
     """Column that holds the text."""
     label_column: str = "label"
-    """Column that holds the label: an integer from 0, or a name."""
+    """Column that holds the label: a name, or an integer from 0."""
     label_names: tuple[str, ...] = ()
-    """Class names in the order of their integers; empty: those of the named dataset, or the names found, sorted."""
+    """Class names in the order of their integers; empty: those of the named dataset, or the names found, sorted. Where
+    names are integers (1 2 3), an integer in a file is a name, never a position."""
+    drop_bad_rows: bool = False
+    """Leave out rows that cannot be used (no text, nothing left of it after cleaning, no usable label, malformed), and
+    say how many; otherwise they are an error that names them."""
     max_length: int = 50
     """Words a model reads of a text, or word pieces, special ones included; the rest is cut (paper, Table 6)."""
     min_frequency: int = 0
     """Words seen this often or less in training are unknown words (paper, Table 6: the low-frequency threshold)."""
+
+    @property
+    def named(self) -> str | None:
+        """The named dataset that the examples are; None for the user's own.
+
+        `name` with `folder` says which dataset the folder holds (`--preset sst2 --data.folder`), but for its default.
+        """
+        if self.hf or self.train or self.dev or self.test or (self.folder and self.name == BUILT_IN):
+            return None
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -412,17 +431,50 @@ def presets() -> dict[str, str]:
     }
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML with the scalars of its version 1.2: `1e-5` is a number; `no`, `on`, `007` and `2024-01-01` are text.
+
+    PyYAML reads version 1.1. A key that stands twice in a mapping is an error.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML declares it so
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice!r} stands there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+_SCALARS = (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"-?(0|[1-9][0-9]*)", list("-0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+    ("merge", r"<<", ["<"]),
+)
+for _tag, _pattern, _starts in _SCALARS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _starts)
+
+_SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
+"""What YAML 1.1 takes for true and false: here only where a field is one of both."""
+
+
 def from_yaml(text: str, source: str, start: Config | None = None) -> Config:
     """The config that a preset describes: `start`, or the defaults, with the fields that it names replaced.
 
     Raises:
-        UserError: the text is not YAML, or names a field that does not exist.
+        UserError: the text is not YAML, or names a field that does not exist, or one twice.
     """
     try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
-    return from_dict(Config, values, source, start=start)
+        values = yaml.load(text, _Loader)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+    return from_dict(Config, {} if values is None else values, source, start=start)
 
 
 def from_dict(kind: type[T], values: Any, source: str, prefix: str = "", start: T | None = None) -> T:
@@ -439,7 +491,7 @@ def from_dict(kind: type[T], values: Any, source: str, prefix: str = "", start: 
         UserError: a key is no field of the dataclass, or a value has the wrong type.
     """
     if not isinstance(values, Mapping):
-        raise UserError(f"{source}: {prefix.rstrip('.') or 'the file'} must hold fields, not {values!r}")
+        raise UserError(f"{source}: {prefix.rstrip('.') or 'the file'} must hold fields, not {reprlib.repr(values)}")
     hints = typing.get_type_hints(kind)
     arguments = {}
     for key, value in values.items():
@@ -455,16 +507,29 @@ def _coerce(hint: Any, value: Any, source: str, name: str, start: Any = None) ->
         return from_dict(typing.cast(type, hint), value, source, f"{name}.", start)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
-            raise UserError(f"{source}: {name} must be a list, not {value!r}")
+            raise UserError(f"{source}: {name} must be a list, not {reprlib.repr(value)}")
         element = typing.get_args(hint)[0]
         return tuple(_coerce(element, item, source, name) for item in value)
     allowed = typing.get_args(hint) or (hint,)
-    if float in allowed and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+    if bool in allowed and isinstance(value, str):
+        value = _SWITCHES.get(value.lower(), value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if float in allowed and number:
+        return _float(value, source, name)
+    if str in allowed and isinstance(value, int) and number:
+        return str(value)  # a name that is written like a number, such as 2024
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         expected = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
-        raise UserError(f"{source}: {name} must be {expected}, not {value!r}")
+        quoted = f": write it in quotes, as in '{value}'" if str in allowed and isinstance(value, float | bool) else ""
+        raise UserError(f"{source}: {name} must be {expected}, not {reprlib.repr(value)}{quoted}")
     return value
+
+
+def _float(value: int | float, source: str, name: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise UserError(f"{source}: {name} must be float, and {reprlib.repr(value)} is too large for one") from error
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from flat_dist import measure, stages
 from flat_dist.attack import pool
-from flat_dist.config import Config, UserError, content_hash
+from flat_dist.config import Config, DataConfig, UserError, content_hash, to_dict
 from flat_dist.data import datasets, files
 from flat_dist.data.alignment import find_swaps
 from flat_dist.data.datasets import Dataset
@@ -22,12 +22,21 @@ from flat_dist.findings import Findings, Source
 from flat_dist.measure import Test
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.progress import Display
-from flat_dist.run_folder import relevant
+from flat_dist.run_folder import relevant, synonyms
 from flat_dist.seeds import derive_seed
 from flat_dist.tracking.table import Result
 
 PAIRS = "pairs"
 """What stands in an attack's place where a user brings pairs."""
+
+COLUMNS = ("original", "adversarial", "label")
+"""Columns of pairs."""
+
+LOG = ("original_text", "perturbed_text", "ground_truth_output")
+"""The same in the log that TextAttack writes."""
+
+BRACKETED = re.compile(r"\[\[(.*?)\]\]")
+"""A word that differs, as TextAttack's log marks it."""
 
 TRAINED = re.compile(r"train-(?P<kind>\w+)-(?P<number>\d+)-[0-9a-f]{16}")
 """Names of the folders that training leaves."""
@@ -105,6 +114,8 @@ class Pairs:
     originals: pa.Table
     """Columns example_id, text and label."""
     adversarials: tuple[str, ...]
+    dropped: int = 0
+    """Bad rows that were left out."""
 
     @property
     def fingerprint(self) -> str:
@@ -112,22 +123,59 @@ class Pairs:
         return content_hash([self.originals.to_pydict(), self.adversarials])
 
 
-def read_pairs(path: Path, label_names: tuple[str, ...]) -> Pairs:
-    """Pairs of a .csv, .jsonl or .parquet file with the columns original, adversarial and label.
+def read_pairs(path: Path, label_names: tuple[str, ...], drop_bad_rows: bool = False) -> Pairs:
+    """Pairs of a .csv, .jsonl or .parquet file: original, adversarial, label; or as in TextAttack's log.
+
+    TextAttack's log (`--log-to-csv`) has the columns `LOG`, and brackets around the words that differ; texts that it
+    skipped stand there as pairs of equal texts, and are read as such.
 
     Raises:
         UserError: the file or a column is missing, or a row is empty, or its label is none of the classes.
     """
-    rows = [files.read(path, column, "label") for column in ("original", "adversarial")]
-    if not rows[0].rows:
+    try:
+        sides = [files.read(path, column, COLUMNS[2]) for column in COLUMNS[:2]]
+    except files.ColumnError as error:
+        try:
+            sides = [_without_brackets(files.read(path, column, LOG[2])) for column in LOG[:2]]
+        except files.ColumnError:
+            raise UserError(
+                f"{str(error).partition(': rename it')[0]}: call the columns {', '.join(COLUMNS)}, or as TextAttack's "
+                f"log does {', '.join(LOG)}"
+            ) from error
+    if not sides[0].rows:
         raise UserError(f"{path} has no rows: give it at least one pair")
-    originals, adversarials = (datasets.labelled("pair", side, label_names) for side in rows)
-    return Pairs(str(path), originals, tuple(adversarials["text"].to_pylist()))
+    read = [
+        next((side for side in pair if isinstance(side, datasets.Fault)), pair)
+        for pair in zip(*(datasets.examples(side, label_names) for side in sides), strict=True)
+    ]
+    (pairs,), (dropped,) = datasets.split_faults([read], drop_bad_rows)
+    if not pairs:
+        raise UserError(f"{path} has no row that can be used: give it at least one pair")
+    originals = datasets.table("pair", [original for original, _ in pairs])
+    return Pairs(str(path), originals, tuple(adversarial.text for _, adversarial in pairs), dropped)
+
+
+def _without_brackets(rows: files.Rows) -> files.Rows:
+    return files.Rows(
+        rows.source,
+        [row._replace(text=BRACKETED.sub(r"\1", row.text)) if isinstance(row.text, str) else row for row in rows.rows],
+    )
+
+
+def check_data_options(data: DataConfig) -> None:
+    """Raise UserError for options of the data that have no effect on pairs: columns have fixed names there."""
+    for name, value in to_dict(data).items():
+        if name != "drop_bad_rows" and value != to_dict(DataConfig())[name]:
+            raise UserError(
+                f"--data.{name} has no effect with --pairs-file: leave it out; the columns are called "
+                f"{', '.join(COLUMNS)}, or {', '.join(LOG)}, and the classes are the checkpoint's"
+            )
 
 
 def settings(config: Config, models: Sequence[Model], measured: Mapping[str, Any]) -> dict[str, Any]:
     """What the results of an evaluation depend on; `measured` is the data."""
     values = relevant(config)
+    values["attack"]["synonyms"] = synonyms(config)
     return {
         "checkpoints": {model.name: checkpoints.fingerprint(model.folder) for model in models},
         "measured": dict(measured),
@@ -226,7 +274,7 @@ def pairs_source(pairs: Pairs, label_names: Sequence[str]) -> Source:
     """A user's pairs as data that was measured on."""
     return Source(
         name="",
-        described=pairs.file,
+        described=pairs.file + (f" (without {pairs.dropped:,} bad rows)" if pairs.dropped else ""),
         fingerprint=pairs.fingerprint,
         split=PAIRS,
         texts=pairs.originals.num_rows,

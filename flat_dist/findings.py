@@ -13,6 +13,7 @@ from flat_dist import assets
 from flat_dist.attack import synonyms
 from flat_dist.config import Config
 from flat_dist.data.datasets import Dataset
+from flat_dist.data.labels import shown
 from flat_dist.data.shards import read_manifest, read_shards
 from flat_dist.data.storage import Folder
 from flat_dist.evaluation import analysis, explain
@@ -28,6 +29,9 @@ from flat_dist.tracking.table import METHODS, Result, markdown, table
 
 REPORT, CARDS = "report", "cards"
 RESULTS, MARKDOWN = "results.json", "results.md"
+
+FEW = 10
+"""Texts below which a model may predict one class for all by chance."""
 
 SPREAD_WORDS, SPREAD_SYNONYMS = 1000, 10
 """Words, and synonyms of each, whose importance is compared (paper, Figure 5)."""
@@ -54,7 +58,7 @@ def source(config: Config, dataset: Dataset) -> Source:
     """The split of a dataset that is measured on, with the words of its training texts."""
     split = config.evaluation.split
     return Source(
-        name=config.data.name if not (config.data.train or config.data.hf) else "",
+        name=config.data.named or "",
         described=dataset.source,
         fingerprint=dataset.fingerprint,
         split=split,
@@ -79,6 +83,20 @@ class Findings:
     """Checkpoints with a word mask: what to call each, the kind of its tests, and its folder; the latest last."""
     attacked: Mapping[str, Sequence[Folder]] = field(default_factory=dict)
     """Shards of attacks on each model, to count what was replaced."""
+
+
+def hints(found: Findings) -> list[str]:
+    """What the results hide: models that predict one class for all texts."""
+    lines = []
+    for test in {test.kind: test for test in found.tests}.values():
+        rows = read_shards(test.shards)
+        predicted = {_largest(scores) for scores in rows["original_scores"].to_pylist() if scores}
+        if len(predicted) == 1 and rows.num_rows >= FEW and len(set(rows["label"].to_pylist())) > 1:
+            name = checkpoints.describe(test.checkpoint)["label_names"][predicted.pop()]
+            lines.append(
+                f"hint: {test.kind} predicts {shown(name)} for all {rows.num_rows:,} texts: it tells no classes apart"
+            )
+    return lines
 
 
 def publish(
@@ -131,7 +149,7 @@ def page(
     tables = {kind: [read_shards(shards) for shards in folders] for kind, folders in found.attacked.items()}
     return Page(
         title=f"{config.model.name} on {source.described}",
-        facts=_facts(config, settings, source),
+        facts=_facts(config, settings, source) | ({"hints": "; ".join(said)} if (said := hints(found)) else {}),
         dataset=source.name,
         model=config.model.name,
         label_names=source.label_names,
@@ -200,6 +218,8 @@ def show(found: Findings, folder: Folder, config: Config, title: str, as_json: b
     """Print the table, and where everything is; as JSON too, in the last line."""
     print_table(found.results, folder, title)
     print_server(config)
+    for hint in hints(found):
+        print(hint)
     if as_json:
         print_results(found.results, folder)
 

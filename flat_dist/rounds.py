@@ -12,11 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from flat_dist import hardware, measure, stages
+from flat_dist import hardware, measure, run_folder, stages
 from flat_dist.attack import pool, synonyms
 from flat_dist.attack.crew import Crew
 from flat_dist.config import Config, to_dict
 from flat_dist.data.datasets import Dataset, sample
+from flat_dist.data.hints import of_data
 from flat_dist.data.shards import MANIFEST
 from flat_dist.data.storage import Folder
 from flat_dist.findings import Findings
@@ -46,8 +47,12 @@ def check(config: Config) -> None:
     Folder(config.storage).check()
 
 
-def hints(config: Config) -> list[str]:
-    """What is allowed, but seldom meant."""
+def hints(config: Config, dataset: Dataset) -> list[str]:
+    """What is allowed, but seldom meant, or would make the results mislead."""
+    return [*_rate_hints(config), *of_data(dataset, config.data.max_length)]
+
+
+def _rate_hints(config: Config) -> list[str]:
     training = config.training
     fast = max(training.learning_rate, training.round_learning_rate)
     if config.model.name not in encoders.TRANSFORMERS or fast <= FINE_TUNING_RATE:
@@ -113,6 +118,8 @@ class Run:
     display: Display
     train: distributed.Train = distributed.train
     crew: Crew | None = None
+    contents: Mapping[str, str | None] | None = None
+    """As `run_folder.contents`; none: looked up, for which the user's files must be there."""
 
     def __post_init__(self) -> None:
         self.places = distributed.places(self.config.training, self.display.say)
@@ -193,16 +200,21 @@ class Run:
             self._base = self._train("base", 0, self._initial(masked=False), [])
         return self._base
 
+    def _contents(self) -> Mapping[str, str | None]:
+        if self.contents is None:
+            self.contents = run_folder.contents(self.config)
+        return self.contents
+
     def _stage(self, label: str, inputs: Mapping[str, Any]) -> Folder:
         return stages.folder(self.storage, label, inputs)
 
     def _initial(self, masked: bool) -> Folder:
-        data, model = self.config.data, self.config.model
+        data, model, contents = self.config.data, self.config.model, self._contents()
         inputs = {
             "data": self.dataset.fingerprint,
             "lengths": [data.max_length, data.min_frequency],
-            "model": to_dict(model),
-            "encoder": encoders.fingerprint(model),
+            "model": {**to_dict(model), **contents},
+            "encoder": contents["encoder"] or encoders.fingerprint(model),
             "masked": masked,
             "seed": self.config.seed,
         }

@@ -1,10 +1,13 @@
 """The folder of one run: its config, and the line that keeps other configs out."""
 
+import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flat_dist.config import Config, UserError, content_hash, to_dict
 from flat_dist.data.storage import Folder
+from flat_dist.models import encoders, vectors
 
 CONFIG = "config.json"
 AUTO = "auto"
@@ -39,29 +42,73 @@ def relevant(config: Config) -> dict[str, Any]:
     return values
 
 
-def run_name(config: Config) -> str:
-    """The folder's name: as given, or from dataset, model, attack and what the results depend on."""
-    return config.run_name or name_of(config, relevant(config))
+def identity(config: Config, fingerprint: str) -> dict[str, Any]:
+    """What a run is: what its results depend on, with the content of the user's files in the place of their paths.
+
+    Args:
+        config: of the run.
+        fingerprint: of the dataset. Other data under the same paths are another run; the same data elsewhere are not.
+    """
+    values = relevant(config)
+    data = config.data
+    values["data"] = {
+        "name": dataset_name(config),
+        "fingerprint": fingerprint,
+        "max_length": data.max_length,
+        "min_frequency": data.min_frequency,
+    }
+    values["model"] |= contents(config)
+    values["attack"]["synonyms"] = synonyms(config)
+    return values
+
+
+def contents(config: Config) -> dict[str, str | None]:
+    """What a model starts from, by fields of its config: files of the user by their content."""
+    model = config.model
+    folder = bool(model.encoder) and Path(str(model.encoder)).is_dir()
+    return {
+        "vectors": vectors.fingerprint(model),
+        "encoder": encoders.fingerprint(model) if folder else model.encoder,
+    }
+
+
+def synonyms(config: Config) -> str:
+    """The synonyms that attacks use: a table of the user by its content."""
+    path = Path(config.attack.synonyms)
+    if not path.is_file():
+        return config.attack.synonyms
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+
+
+def dataset_name(config: Config) -> str:
+    """What the data are called in names: as the named dataset, or the one of the hub; `custom` are the user's own."""
+    return config.data.named or (config.data.hf or "custom").replace("/", "-")
+
+
+def run_name(config: Config, settings: Mapping[str, Any]) -> str:
+    """The folder's name: as given, or from dataset, model, attack and `settings`, on which the results depend."""
+    return config.run_name or name_of(config, settings)
 
 
 def name_of(config: Config, settings: Mapping[str, Any]) -> str:
     """A name from dataset, model, attack and settings."""
-    dataset = "custom" if config.data.train else (config.data.hf or config.data.name).replace("/", "-")
-    return f"{dataset}-{config.model.name}-{config.attack.name}-{content_hash(settings)[:8]}"
+    return f"{dataset_name(config)}-{config.model.name}-{config.attack.name}-{content_hash(settings)[:8]}"
 
 
-def check(config: Config) -> None:
+def check(config: Config, settings: Mapping[str, Any]) -> None:
     """Raise UserError if the run's folder is another config's; fields that are still `auto` fit anything."""
     if config.run_name:  # or else the name itself says which config it is
-        _refuse_other(Folder(config.storage) / config.run_name, relevant(config))
+        _refuse_other(Folder(config.storage) / config.run_name, settings)
 
 
 def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
     remedy = "delete that file, and the run's results are made again from its stages; or give another --run-name"
     known = folder.read_json(CONFIG, dict[str, Any], remedy) if folder.exists(CONFIG) else wanted
     if differences := _differences(known, wanted):
+        other_data = any("data.fingerprint was" in line for line in differences)
         raise UserError(
-            f"{folder.uri} was made with another config ({'; '.join(differences)}): "
+            f"{folder.uri} was made {'from other data' if other_data else 'with another config'} "
+            f"({'; '.join(differences)}): "
             "give these values again, or another --run-name"
         )
 

@@ -1,7 +1,8 @@
 """Measure checkpoints: accuracy, accuracy under attack, and whether their reasons survive it.
 
 Several checkpoints are compared side by side. `--pairs-file` takes original/adversarial pairs of your own, instead of
-attacking: a .csv, .jsonl or .parquet file with the columns original, adversarial and label. Results, a JSON card for
+attacking: a .csv, .jsonl or .parquet file with the columns original, adversarial and label, or TextAttack's CSV log
+(original_text, perturbed_text, ground_truth_output). Results, a JSON card for
 each, and the report go to <storage>/<run name>/, and to MLflow. The same command again continues where it stopped.
 """
 
@@ -17,6 +18,7 @@ from flat_dist import cli, cluster, evaluate, findings, hardware, run_folder
 from flat_dist.attack import synonyms
 from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, TrackingConfig, content_hash, validate
 from flat_dist.data import datasets
+from flat_dist.data.hints import of_data
 from flat_dist.data.storage import Folder
 from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints
@@ -32,7 +34,8 @@ class Command:
     """Folders that training left, such as runs/stages/train-flat-2-...; NAME=FOLDER says what one is called."""
     evaluation: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
     pairs_file: str | None = None
-    """Original/adversarial pairs of your own, instead of a dataset and attacks."""
+    """Original/adversarial pairs of your own, instead of a dataset and attacks; of the --data options,
+    --data.drop-bad-rows alone has an effect on them."""
     trained_on: Literal["textfooler", "pwws"] | None = None
     """Attack that training saw: names the other one unseen, and finds the paper's numbers."""
     storage: str = "runs"
@@ -70,13 +73,17 @@ def job(arguments: Sequence[str]) -> None:
     synonyms.check(config.attack.synonyms)
     mlflow.check(config)
     measured: dict[str, Any]
+    about: list[str] = []
     if command.pairs_file:
-        pairs = evaluate.read_pairs(Path(command.pairs_file), classes)
+        evaluate.check_data_options(config.data)
+        pairs = evaluate.read_pairs(Path(command.pairs_file), classes, config.data.drop_bad_rows)
         source, measured = evaluate.pairs_source(pairs, classes), {"pairs": pairs.fingerprint}
     else:
         dataset = datasets.load(config.data)
         datasets.check_classes(dataset, classes, models[0].folder.uri)
         source, measured = findings.source(config, dataset), {"data": dataset.fingerprint}
+        length = checkpoints.describe(models[0].folder)["max_length"]
+        about = [*datasets.describe(dataset), *of_data(dataset, length, config.evaluation.split)]
         measured |= {"split": config.evaluation.split, "trained_on": command.trained_on}
     settings = evaluate.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"
@@ -84,7 +91,8 @@ def job(arguments: Sequence[str]) -> None:
     mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
-        display.say(said)
+        for line in (said, *about):
+            display.say(line)
         run_folder.open_folder(folder, settings)
         with held(folder, "this run"), mlflow.tracked(config, name, settings, folder, display.say) as tracker:
             if command.pairs_file:

@@ -25,17 +25,18 @@ def job(arguments: Sequence[str]) -> None:
     command = cli.parse(arguments, str(__doc__))
     config = command.config
     check(config)
-    run_folder.check(config)
     dataset = datasets.load(config.data)
+    run_folder.check(config, run_folder.identity(config, dataset.fingerprint))
     if command.dry_run:
         show_plan(config, dataset, command.json)
         return
     mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
-        for line in (hardware_said, *hints(config)):
+        for line in (hardware_said, *datasets.describe(dataset), *hints(config, dataset)):
             display.say(line)
-        name, settings = run_folder.run_name(config), run_folder.relevant(config)
+        settings = run_folder.identity(config, dataset.fingerprint)
+        name = run_folder.run_name(config, settings)
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, settings)
         with held(folder, "this run"), mlflow.tracked(config, name, settings, folder, display.say) as tracker:
@@ -47,7 +48,7 @@ def job(arguments: Sequence[str]) -> None:
 def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     """What would run, on what."""
     config, hardware_said = hardware.resolve(config, hardware.detect(), imagine=True)
-    steps = [hardware_said, *hints(config), *plan(config, dataset)]
+    steps = [hardware_said, *datasets.describe(dataset), *hints(config, dataset), *plan(config, dataset)]
     if config.training.device == "cuda":
         config, memory_said = hardware.fit(initial(config, dataset, masked=False)[0].model, config)
         steps.insert(1, memory_said)

@@ -9,7 +9,10 @@ from flat_dist.config import (
     CHOICES,
     LOWEST,
     POSITIVE,
+    AttackConfig,
     Config,
+    DataConfig,
+    ModelConfig,
     UserError,
     content_hash,
     from_dict,
@@ -18,6 +21,7 @@ from flat_dist.config import (
     to_dict,
     validate,
 )
+from flat_dist.data.datasets import Dataset
 from flat_dist.data.storage import Folder
 from flat_dist.rounds import hints
 
@@ -31,6 +35,29 @@ def test_a_config_survives_plain_values_and_yaml() -> None:
     assert config.training.kinds == ("base", "flat")
     assert from_dict(Config, to_dict(config), "test") == config
     assert from_yaml(yaml.safe_dump(to_dict(config)), "test") == config
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "expected"),
+    [
+        ("training: {learning_rate: 1e-5}", "training.learning_rate", 1e-5),
+        ("training: {learning_rate: 1}", "training.learning_rate", 1.0),
+        ("training: {round_clip: null}", "training.round_clip", None),
+        ("data: {label_names: [no, yes]}", "data.label_names", ("no", "yes")),
+        ("data: {label_names: [1, 2, 3]}", "data.label_names", ("1", "2", "3")),
+        ("run_name: 007", "run_name", "007"),
+        ("run_name: 2024-01-01", "run_name", "2024-01-01"),
+        ("run_name: 12:30", "run_name", "12:30"),
+        ("tracking: {enabled: no}", "tracking.enabled", False),
+        ("tracking: {enabled: on}", "tracking.enabled", True),
+        ("data: {<<: {name: sst2}, max_length: 9}", "data.name", "sst2"),
+    ],
+)
+def test_yaml_means_what_it_says(text: str, field: str, expected: object) -> None:
+    value = from_yaml(text, "x.yaml")
+    for part in field.split("."):
+        value = getattr(value, part)
+    assert value == expected and type(value) is type(expected)
 
 
 def test_the_hash_depends_on_content_alone() -> None:
@@ -91,6 +118,18 @@ def test_bad_values_get_one_sentence(arguments: list[str], message: str) -> None
         ("training: {kinds: flat}", "training.kinds must be a list"),
         ("training: 3", "training must hold fields"),
         ("a: [", "is not valid YAML"),
+        ("seed: 1\nseed: 2", "the key 'seed' stands there twice"),
+        ("training:\n\trounds: 1", "is not valid YAML"),
+        ("training: {rounds: 1.0}", "training.rounds must be int, not 1.0"),
+        ("training: {rounds: 1e3}", "training.rounds must be int, not 1000.0"),
+        ("tracking: {enabled: maybe}", "tracking.enabled must be bool, not 'maybe'"),
+        ("run_name: true", "run_name must be str or nothing, not True: write it in quotes, as in 'True'"),
+        ("training: {learning_rate: 1" + "0" * 400 + "}", "is too large for one"),
+        ("seed: " + "9" * 5000, "is not valid YAML"),
+        ("[" * 5000, "is not valid YAML"),
+        ("a: !!python/object:os.system x", "is not valid YAML"),
+        ("&a [*a]", "the file must hold fields"),
+        ("- &a [x, x, x, x, x, x]\n- &b [*a, *a, *a, *a, *a]\n- [*b, *b, *b, *b]", "the file must hold fields"),
         ("- 1", "the file must hold fields"),
     ],
 )
@@ -115,7 +154,41 @@ def test_a_run_folder_takes_one_config(tmp_path) -> None:
     other = replace(config, objective=replace(config.objective, beta=0.2))
     with pytest.raises(UserError, match=r"another config \(objective.beta was 0.1, now 0.2\)"):
         run_folder.open_folder(folder, run_folder.relevant(other))
-    assert run_folder.run_name(replace(config, run_name=None)) != run_folder.run_name(replace(other, run_name=None))
+    names = {
+        run_folder.run_name(replace(one, run_name=None), run_folder.identity(one, data))
+        for one in (config, other)
+        for data in ("these", "those")
+    }
+    assert len(names) == 4
+
+
+def test_other_data_are_another_run_and_the_same_data_elsewhere_are_not(tmp_path: Path) -> None:
+    config = Config(storage=str(tmp_path), run_name="mine", data=DataConfig(folder="here"))
+    moved = replace(config, data=DataConfig(train="a.csv", dev="b.csv", test="c.csv", text_column="words"))
+    assert run_folder.identity(config, "these") == run_folder.identity(moved, "these")
+    named = replace(config, data=DataConfig(name="sst2", folder="here"))
+    names = [run_folder.name_of(one, run_folder.identity(one, "these")) for one in (config, named, Config())]
+    assert [name.split("-")[0] for name in names] == ["custom", "sst2", "rotten_tomatoes_sample"]
+    run_folder.open_folder(Folder(tmp_path) / "mine", run_folder.identity(config, "these"))
+    run_folder.check(config, run_folder.identity(moved, "these"))
+    with pytest.raises(UserError, match=r"was made from other data \(data.fingerprint was 'these', now 'those'\)"):
+        run_folder.check(config, run_folder.identity(config, "those"))
+
+
+def test_the_users_files_are_part_of_a_run_by_their_content(tmp_path: Path) -> None:
+    vectors, words = tmp_path / "v.txt", tmp_path / "words.json"
+    known = []
+    for content in ("good 1 2", "good 1 3", "good 1 2"):
+        vectors.write_text(content)
+        words.write_text('{"good": ["fine"]}')
+        config = Config(
+            model=ModelConfig(vectors=str(vectors), embedding_dim=2), attack=AttackConfig(synonyms=str(words))
+        )
+        known.append(run_folder.identity(config, "these"))
+    assert known[0] == known[2] != known[1]
+    words.write_text('{"good": ["nice"]}')
+    assert run_folder.identity(config, "these") != known[2]
+    assert run_folder.identity(Config(), "these")["model"] == to_dict(ModelConfig())  # built-in ones go by their names
 
 
 def test_presets_are_put_together_and_the_later_one_wins(tmp_path: Path) -> None:
@@ -128,10 +201,7 @@ def test_presets_are_put_together_and_the_later_one_wins(tmp_path: Path) -> None
         parse("--preset", "imdb,transformers")
 
 
-def test_a_rate_that_unlearns_an_encoder_is_hinted_at() -> None:
-    assert "1e-5 to 1e-4" in hints(parse("--model.name", "bert"))[0]
-    assert (
-        not hints(parse())
-        and not hints(parse("--preset", "sst2,transformer"))
-        and not hints(parse("--preset", "minilm"))
-    )
+def test_a_rate_that_unlearns_an_encoder_is_hinted_at(sentences: Dataset) -> None:
+    assert "1e-5 to 1e-4" in hints(parse("--model.name", "bert"), sentences)[0]
+    for preset in ("rotten_tomatoes", "sst2,transformer", "minilm"):
+        assert not hints(parse("--preset", preset), sentences)

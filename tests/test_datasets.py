@@ -1,8 +1,10 @@
+import gzip
 import hashlib
 import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +13,13 @@ import datasets as hf
 import huggingface_hub
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import requests
 
 from flat_dist import assets
 from flat_dist.config import DataConfig, UserError
-from flat_dist.data.datasets import load, sample
+from flat_dist.data.datasets import describe, load, sample
 
 GOOD = "text,label\nfine film,1\nbad film,0\n"
 
@@ -100,7 +103,7 @@ def test_label_names(
 @pytest.mark.parametrize(
     ("train", "expected"),
     [
-        ("", "train.csv has no column 'text' among none"),
+        ("", "train.csv is empty"),
         ("sentence,label\na,1\n", "train.csv has no column 'text' among sentence, label"),
         ("text,text,label\na,b,1\n", "train.csv has more than one column 'text'"),
         ("text,label\n", "train.csv has no rows"),
@@ -112,11 +115,11 @@ def test_label_names(
         ("text,label\na,1\nb,\n", "train.csv:3: label '' is neither an integer nor a name"),
         ("text,label\na,1\nb,0\nc,good\n", "train.csv:4: label 'good' is a name, but the first is an integer"),
         ("text,label\na,good\nb,bad\nc,1\n", "train.csv:4: label '1' is an integer, but the first is a name"),
-        ("text,label\na,1\nb,1\nc,1\n", "train.csv has the labels 1:"),
+        ("text,label\na,1\nb,1\nc,1\n", "train.csv has only the class '1'"),
         ("text,label\na,0\nb,0\n", "train.csv has only the class '0'"),
         ("text,label\na,1\nb,2\n", "train.csv has the labels 1, 2: number classes 0, 1"),
         ("text,label\na,1\nb,-1\n", "train.csv has the labels -1, 1"),
-        ("text,label\na,1\nb\udce9,0\n", "train.csv:3: not UTF-8 (byte 0xe9)"),
+        ("text,label\na,1\nb\udce9,0\n", "train.csv:3: not UTF-8 (byte 0xe9, which is é in Latin-1)"),
     ],
 )
 def test_bad_training_file(tmp_path: Path, train: str, expected: str) -> None:
@@ -126,13 +129,179 @@ def test_bad_training_file(tmp_path: Path, train: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("dev", "expected"),
     [
-        ("text,label\na,1\nb,2\n", "dev.csv:3: label '2' is none of train's classes 0, 1 (or 0 to 1)"),
-        ("text,label\na,1\nb,x\n", "dev.csv:3: label 'x' is none of train's classes"),
+        ("text,label\na,1\nb,2\n", "dev.csv:3: label '2' is none of the classes 0, 1: mend the row"),
+        ("text,label\na,1\nb,x\n", "dev.csv:3: label 'x' is none of the classes"),
         ("text,label\n\n", "dev.csv has no rows"),
     ],
 )
 def test_bad_development_file(tmp_path: Path, dev: str, expected: str) -> None:
     assert f"{tmp_path}/{expected}" in message(folder(tmp_path, dev=dev))
+
+
+def test_all_bad_rows_are_named_at_once(tmp_path: Path) -> None:
+    train = GOOD + ",1\nx,y,1\n" + "***,0\n" * 12
+    said = message(folder(tmp_path, train=train, dev=GOOD + "a,9\n"))
+    assert said.startswith(f"15 bad rows: {tmp_path}/train.csv:4: the text is empty; {tmp_path}/train.csv:5: 3 fields")
+    assert said.count(f"{tmp_path}/train.csv:") == 10
+    assert "; and 5 more: mend them, or leave them out with --data.drop_bad_rows" in said
+
+
+def test_bad_rows_are_dropped_and_counted(tmp_path: Path) -> None:
+    train = 'text,label\na,1\n,1\n"b"c,1\nx,y,1\n***,0\nd,\ne,name\nf,0\n'
+    config = replace(folder(tmp_path, train=train, test=GOOD + "a,9\n"), drop_bad_rows=True)
+    dataset = load(config)
+    assert dataset.train["text"].to_pylist() == ["a", "f"]
+    assert dataset.dropped == (6, 0, 1)
+    assert describe(dataset) == ["classes: 0 (1), 1 (1)", "left out 7 bad rows: 6 of train, 1 of test"]
+    assert dataset.source.endswith("(without 7 bad rows: 6 of train, 1 of test)")
+    folder(tmp_path, train="text,label\na,1\nf,0\n")
+    assert load(config).fingerprint == dataset.fingerprint
+    folder(tmp_path, dev="text,label\n,1\n")
+    assert "dev.csv has no row that can be used" in message(config)
+    folder(tmp_path, train="text,label\n,1\n")
+    assert "train.csv has no row that can be used" in message(config)
+
+
+def test_the_classes_are_described_with_their_integers(tmp_path: Path) -> None:
+    train = "text,label\na,pos\nb,neg\nc,pos\n"
+    dataset = load(folder(tmp_path, train=train, dev=train, test=train))
+    assert describe(dataset) == ["classes: 0 neg (1), 1 pos (2)"]
+    many = "text,label\n" + "".join(f"text {n},{n}\n" for n in range(23))
+    assert describe(load(folder(tmp_path, train=many)))[0].endswith("19 (1) and 3 more")
+
+
+@pytest.mark.parametrize("label", ["1", "1.0", "1.", " 1 "])
+def test_integers_are_read_however_columns_have_them(tmp_path: Path, label: str) -> None:
+    dataset = load(folder(tmp_path, train=f"text,label\na,{label}\nb,0.0\n"))
+    assert dataset.label_names == ("0", "1")
+    assert dataset.train["label"].to_pylist() == [1, 0]
+
+
+def test_labels_of_json_and_parquet_are_those_of_csv(tmp_path: Path) -> None:
+    config = folder(tmp_path, dev="text,label\na,True\nb,0\nc,1\n", test="text,label\na,true\nb,FALSE\n")
+    (tmp_path / "train.csv").unlink()
+    pd.DataFrame({"text": ["a", "b"], "label": [True, False]}).to_parquet(tmp_path / "train.parquet")
+    dataset = load(config)
+    assert dataset.label_names == ("false", "true")
+    assert [table["label"].to_pylist() for table in (dataset.train, dataset.dev, dataset.test)] == [
+        [1, 0],
+        [1, 0, 1],
+        [1, 0],
+    ]
+    pd.DataFrame({"text": ["a", "b"], "label": [1.0, 0.0]}).to_parquet(tmp_path / "train.parquet")
+    folder(tmp_path)
+    (tmp_path / "train.csv").unlink()
+    assert load(config).train["label"].to_pylist() == [1, 0]
+
+
+def test_an_integer_is_a_name_where_names_are_integers(tmp_path: Path) -> None:
+    train = "text,label\na,1\nb,2\nc,3\n"
+    config = replace(folder(tmp_path, train=train, dev=train), label_names=("1", "2", "3"))
+    said = message(config)  # test has 1 and 0
+    assert f"{tmp_path}/test.csv:3: label '0' is none of the classes 1, 2, 3:" in said
+    assert "name them: --data.label_names 1 2 3" in message(replace(config, label_names=()))
+
+
+@pytest.mark.parametrize("other", ["SPORTS", "sports ", "sp orts", "s\u200bports", "ｓports"])
+def test_classes_that_look_alike_are_refused(tmp_path: Path, other: str) -> None:
+    train = f"text,label\na,sports\nb,{other}\nc,music\n"
+    if other.strip() == "sports":  # spaces around a label are no part of it
+        assert load(folder(tmp_path, train=train, dev=train, test=train)).label_names == ("music", "sports")
+        return
+    said = message(folder(tmp_path, train=train, dev=train, test=train))
+    assert ascii(other) in said and "'sports'" in said and said.isascii()
+    one = "text,label\na,sports\nc,music\n"
+    said = message(folder(tmp_path, train=one, dev=one, test=train))
+    assert f"label {other!a} is none of the classes music, sports (or 0 to 1) (is 'sports' meant?)" in said
+    named = replace(folder(tmp_path, train=train, dev=train, test=train), label_names=("music", "sports", other))
+    assert load(named).train["label"].to_pylist() == [1, 2, 0]
+
+
+def test_long_fields_are_read(tmp_path: Path) -> None:
+    dataset = load(folder(tmp_path, train=GOOD + f'"{"word " * 40_000}",1\n'))
+    assert len(dataset.train["text"][2].as_py()) == 5 * 40_000 - 1
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"text;label\nfine, really;1\n", "its columns are separated by semicolons"),
+        (b"sep=;\ntext;label\nfine;1\n", "its columns are separated by semicolons"),
+        (b'"text"\t"label"\nfine\t1\n', "its columns are separated by tabs"),
+        (b"text|label\nfine|1\n", "its columns are separated by bars"),
+        (b"text,label\n1,fine,1\n2,bad,0\n", "every row has one field more than the header"),
+        (b" Text ,label\nfine,1\n", "no column 'text' among ' Text ', label (is ' Text ' meant?)"),
+        (b"\xef\xbb\xbf\xef\xbb\xbftext,label\nfine,1\n", r"(is '\ufefftext' meant?)"),
+        ("text,label\nfine,1\n".encode("utf-16"), "train.csv is UTF-16: save it as UTF-8"),
+        ("text,label\nfine,1\n".encode("utf-16-le"), "train.csv:1: a NUL byte"),
+        (b"text,label\nfi\0ne,1\n", "train.csv:2: a NUL byte"),
+        (gzip.compress(b"text,label\nfine,1\n"), "train.csv is compressed (gzip): unpack it"),
+        (b"PK\x03\x04workbook", "train.csv is a zip archive or an Excel workbook"),
+        (b" \n\n", "train.csv is empty"),
+    ],
+)
+def test_files_that_are_no_csv_say_what_they_are(tmp_path: Path, content: bytes, expected: str) -> None:
+    config = folder(tmp_path)
+    (tmp_path / "train.csv").write_bytes(content)
+    assert expected in message(config)
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_line_ends_of_other_systems(tmp_path: Path, end: str) -> None:
+    config = folder(tmp_path, train=f"text,label{end}a,1{end}b,0{end}", dev=f"text,label{end}a,1{end},0{end}")
+    assert f"{tmp_path}/dev.csv:3: the text is empty" in message(config)
+    (tmp_path / "dev.csv").unlink()
+    (tmp_path / "dev.jsonl").write_bytes(end.join(['{"text": "a", "label": 1}', '{"text": "b", "label": 0}']).encode())
+    assert load(config).dev["label"].to_pylist() == [1, 0]
+
+
+def test_excels_line_about_commas_is_skipped(tmp_path: Path) -> None:
+    assert load(folder(tmp_path, train=f"sep=,\n{GOOD}")).train["text"].to_pylist() == ["fine film", "bad film"]
+
+
+def test_parquet_with_other_types(tmp_path: Path) -> None:
+    config = folder(tmp_path)
+    (tmp_path / "train.csv").unlink()
+    texts = {
+        "large": pa.array(["a", "b"], pa.large_string()),
+        "dictionary": pa.array(["a", "b"]).dictionary_encode(),
+    }
+    for kind in texts.values():
+        pq.write_table(pa.table({"text": kind, "label": pa.array([1, 0], pa.int8())}), tmp_path / "train.parquet")
+        assert load(config).train["text"].to_pylist() == ["a", "b"]
+    for kind, said in (
+        (pa.nulls(2), "2 bad rows: "),
+        (pa.array([["a"], ["b"]]), "row 1: the text is ['a'], not a string"),
+        (pa.array([{"x": "a"}, {"x": "b"}]), "row 1: the text is {'x': 'a'}, not a string"),
+    ):
+        pq.write_table(pa.table({"text": kind, "label": pa.array([1, 0])}), tmp_path / "train.parquet")
+        assert said in message(config)
+
+
+def test_a_folder_in_a_files_place(tmp_path: Path) -> None:
+    config = folder(tmp_path)
+    (tmp_path / "train.csv").unlink()
+    (tmp_path / "train.csv.gz").write_bytes(b"")
+    assert "has no train file but train.csv.gz: put train.csv or" in message(config)
+    packed = str(tmp_path / "train.csv.gz")
+    assert "unpack it first: its name must end in" in message(DataConfig(train=packed, dev=packed, test=packed))
+    (tmp_path / "train.csv").mkdir()
+    assert f"{tmp_path}/train.csv is a folder: name a file" in message(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (DataConfig(), "rotten_tomatoes_sample"),
+        (DataConfig(name="sst2"), "sst2"),
+        (DataConfig(name="sst2", folder="somewhere"), "sst2"),
+        (DataConfig(folder="somewhere"), None),
+        (DataConfig(name="sst2", train="a.csv", dev="b.csv", test="c.csv"), None),
+        (DataConfig(hf="someone/theirs"), None),
+    ],
+)
+def test_the_users_own_files_are_no_named_dataset(config: DataConfig, expected: str | None) -> None:
+    assert config.named == expected
 
 
 def test_a_split_of_one_class_is_fine_outside_training(tmp_path: Path) -> None:
@@ -144,7 +313,7 @@ def test_a_split_of_one_class_is_fine_outside_training(tmp_path: Path) -> None:
     [
         (("a", "b", "c"), "train.csv has no example of the class 'c'"),
         (("a", "a"), "--data.label_names holds a name twice"),
-        (("a",), "train.csv:2: label '1' is none of train's classes a (or 0 to 0)"),
+        (("a",), "train.csv:2: label '1' is none of the classes a (or 0 to 0)"),
     ],
 )
 def test_label_names_that_do_not_fit(tmp_path: Path, names: tuple[str, ...], expected: str) -> None:
@@ -155,12 +324,16 @@ def test_label_names_that_do_not_fit(tmp_path: Path, names: tuple[str, ...], exp
     ("lines", "expected"),
     [
         (['{"text": "a", "label": 1}', "", "{broken"], "train.jsonl:3: not valid JSON"),
-        (["[1]"], "train.jsonl:1: not a JSON object, but list"),
+        (["[1]", '{"text": "a", "label": 1}'], "train.jsonl:1: not a JSON object, but list"),
+        (["[", '{"text": "a", "label": 1}', "]"], "train.jsonl is one JSON array over several lines"),
         (['{"text": "a", "y": 1}'], "train.jsonl:1 has no column 'label' among text, y"),
         (['{"text": null, "label": 1}', '{"text": "b", "label": 0}'], "train.jsonl:1: the text is empty"),
         (['{"text": "a", "label": 1}', '{"text": 3, "label": 0}'], "train.jsonl:2: the text is 3, not a string"),
-        (['{"text": "a", "label": true}'], "train.jsonl:1: label True is neither"),
-        (['{"text": "a", "label": 1.0}'], "train.jsonl:1: label 1.0 is neither"),
+        (['{"text": "a", "label": 1}', '{"text": "b"}'], "train.jsonl:2: no column 'label' among text"),
+        (['{"text": "a", "label": 1.5}', '{"text": "b", "label": 0}'], "train.jsonl:1: label 1.5 is neither"),
+        (['{"text": "a", "label": NaN}', '{"text": "b", "label": 0}'], "train.jsonl:1: label nan is neither"),
+        (['{"text": "a", "label": [1]}', '{"text": "b", "label": 0}'], "train.jsonl:1: label [1] is neither"),
+        (['{"text": "a", "label": "\\ud800"}', '{"text": "b", "label": 0}'], "label '\\ud800' is neither"),
     ],
 )
 def test_bad_json_lines(tmp_path: Path, lines: list[str], expected: str) -> None:
@@ -273,7 +446,7 @@ def test_any_hub_dataset(hub: dict[str, Any]) -> None:
 def test_hub_hides_test_labels(hub: dict[str, Any]) -> None:
     good, hidden = (hf.Dataset.from_dict({"text": ["a", "b"], "label": labels}) for labels in ([0, 1], [-1, -1]))
     hub["glue"] = {"train": good, "dev": good, "test": hidden}
-    assert "glue (test), row 1: label '-1' is none of train's classes" in message(DataConfig(hf="glue"))
+    assert "2 bad rows: glue (test), row 1: label '-1' is none of the classes" in message(DataConfig(hf="glue"))
 
 
 def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,10 @@ PIECES = [
 ]
 MARKUP = ["lrb", "-lrb-", "amp;", "&amp;", "&lt;", "#39;", "<br />"]
 UNICODE = ["\u0301", "\u0307", "\xad", "\u200d", "\u1100", "\u1161", "\x85", "\x92", "İ", "Σ", "\u212a", " "]
-NASTY = st.lists(st.text(max_size=4) | st.sampled_from(PIECES + MARKUP + UNICODE), max_size=12).map("".join)
+MARKS_OF_SCRIPTS = ["\u093f", "\u0e31", "\u064f", "\u05b8", "\ufe0f", "\u3099"]
+NASTY = st.lists(st.text(max_size=4) | st.sampled_from(PIECES + MARKUP + UNICODE + MARKS_OF_SCRIPTS), max_size=12).map(
+    "".join
+)
 
 
 @pytest.mark.parametrize(
@@ -71,13 +74,51 @@ def test_clean_is_idempotent_and_normalised(text: str) -> None:
     assert clean(cleaned) == cleaned
     assert cleaned == unicodedata.normalize("NFC", cleaned) == cleaned.lower()
     assert cleaned == " ".join(cleaned.split())
-    assert not re.search(r"[^\w .,!?;:()$%'-]|_", cleaned)
+    kept = "".join(letter for letter in cleaned if unicodedata.category(letter) not in ("Mn", "Mc"))
+    assert not re.search(r"[^\w .,!?;:()$%'-]|_", kept)
 
 
 @given(NASTY)
 def test_a_token_is_one_word_or_marks(text: str) -> None:
     for token in tokenize(clean(text)):
-        assert re.fullmatch(r"'?[^\W_]+(['-][^\W_]+)*|\.\.\.|[.,!?;:()$%]", token)
+        assert unicodedata.category(token[0])[0] != "M"  # a mark stands on a letter
+        letters = "".join(letter for letter in token if unicodedata.category(letter) not in ("Mn", "Mc"))
+        assert re.fullmatch(r"'?[^\W_]+(['-][^\W_]+)*|\.\.\.|[.,!?;:()$%]", letters)
+
+
+@pytest.mark.parametrize(
+    ("words", "script"),
+    [
+        ("कि की कु कू के कै को कौ कं", "DEVANAGARI"),
+        ("কি কী কু কে কো", "BENGALI"),
+        ("கா கி கீ கு கூ கெ", "TAMIL"),
+        ("มา มี มิ มู มุ มั ไม่ ไม้", "THAI"),
+        ("كَتَبَ كُتُبٌ كَتَّبَ", "ARABIC"),
+        ("שָׁלוֹם שָׁלֵם", "HEBREW"),
+        ("ကာ ကိ ကီ ကု", "MYANMAR"),
+    ],
+)
+def test_words_that_differ_in_a_vowel_sign_stay_different(words: str, script: str) -> None:
+    given = words.split()
+    assert all(any(unicodedata.name(letter).startswith(script) for letter in word) for word in given)
+    assert tokenize(clean(words)) == [unicodedata.normalize("NFC", word) for word in given]
+    assert len(set(clean(words).split())) == len(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("क्या यह फिल्म अच्छी है?", "क्या यह फिल्म अच्छी है ?"),
+        ("z\u0337a\u0334\u0353lgo", "zalgo"),  # accents of no script that compose with nothing
+        ("замо\u0301к", "замок"),
+        ("e\u0301te\u0301", "été"),
+        ("می\u200cخواهم", "میخواهم"),  # a joiner has no width
+        ("\u2764\ufe0f fine", "fine"),
+        ("\u093f alone, a \u093f", "alone , a"),
+    ],
+)
+def test_marks_by_hand(text: str, expected: str) -> None:
+    assert clean(text) == expected
 
 
 def test_tokenize_keeps_every_part() -> None:

@@ -110,15 +110,19 @@ def job(arguments: Sequence[str]) -> None:
     check(config)
     dataset = datasets.load(config.data)
     if command.dry_run:
-        show_plan(command, axes, settings)
+        show_plan(command, dataset, axes, settings)
         return
     mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
-        for line in (hardware_said, *hints(config)):
+        for line in (hardware_said, *datasets.describe(dataset), *hints(config, dataset)):
             display.say(line)
         space = {field: list(values) for field, values in axes.items()}
-        identity = {"config": run_folder.relevant(config), "space": space, "search": asdict(settings)}
+        identity = {
+            "config": run_folder.identity(config, dataset.fingerprint),
+            "space": space,
+            "search": asdict(settings),
+        }
         name = config.run_name or f"sweep-{run_folder.name_of(config, identity)}"
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, identity)
@@ -131,13 +135,14 @@ def job(arguments: Sequence[str]) -> None:
     outcome.show(folder, found, command.json)
 
 
-def show_plan(command: Command, axes: Axes, settings: Settings) -> None:
+def show_plan(command: Command, dataset: datasets.Dataset, axes: Axes, settings: Settings) -> None:
     """What would be searched, with what."""
     config = command.config
     trials = size(axes) if settings.searcher == "grid" else settings.samples
     if command.json:
         cli.print_json({"space": dict(axes), "search": asdict(settings), "trials": trials})
         return
+    print(*datasets.describe(dataset), *hints(config, dataset), sep="\n")
     for name, values in axes.items():
         print(f"--{name}: {', '.join(f'{value:g}' for value in values)}")
     print(

@@ -1,26 +1,25 @@
 """Named datasets, files and Hugging Face datasets, to tables of cleaned, labelled examples."""
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from flat_dist import assets
-from flat_dist.config import DataConfig, UserError, content_hash, unknown
-from flat_dist.data import files, hub
+from flat_dist.config import BUILT_IN, DataConfig, UserError, content_hash, unknown
+from flat_dist.data import files, hub, labels
 from flat_dist.data.files import Row, Rows
+from flat_dist.data.labels import UnusableError
 from flat_dist.data.text import clean
 
 SCHEMA = pa.schema([("example_id", pa.string()), ("text", pa.string()), ("label", pa.int32())])
 SPLITS = ("train", "dev", "test")
-
-BUILT_IN = "rotten_tomatoes_sample"
 
 LABEL_NAMES: dict[str, tuple[str, ...]] = {
     BUILT_IN: ("negative", "positive"),
@@ -32,7 +31,11 @@ LABEL_NAMES: dict[str, tuple[str, ...]] = {
 """Classes of the named datasets, in the order of their integers in files. For TREC several orders are about:
 this is not the hub's, whose integers are mapped to it."""
 
-INTEGER = re.compile(r"-?\d{1,9}", re.ASCII)
+NAMED_FAULTS = 10
+"""Bad rows that a message names."""
+
+SHOWN_CLASSES = 20
+"""Classes that are printed with their counts."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Dataset:
     """Class of each label; every one occurs in `train`."""
     source: str
     """Where the examples came from, in words."""
+    dropped: tuple[int, ...] = (0, 0, 0)
+    """Bad rows of train, dev and test that were left out."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -81,7 +86,24 @@ def load(config: DataConfig) -> Dataset:
         source = f"Hugging Face dataset {hub.HOSTED[config.name].path}"
     else:
         raise unknown("dataset --data.name", config.name, LABEL_NAMES)
-    return _dataset(splits, config.label_names or names, source)
+    return _dataset(splits, config.label_names or names, source, config.drop_bad_rows)
+
+
+def describe(dataset: Dataset) -> list[str]:
+    """The classes with their integers and the training texts of each, and what was left out, in words."""
+    counts = Counter(dataset.train["label"].to_pylist())
+    classes = []
+    for number, name in enumerate(dataset.label_names[:SHOWN_CLASSES]):
+        called = "" if name == str(number) else f" {labels.shown(name)}"
+        classes.append(f"{number}{called} ({counts[number]:,})")
+    more = len(dataset.label_names) - SHOWN_CLASSES
+    lines = [f"classes: {', '.join(classes)}{f' and {more} more' if more > 0 else ''}"]
+    return lines + ([f"left out {_dropped(dataset.dropped)}"] if any(dataset.dropped) else [])
+
+
+def _dropped(counts: Sequence[int]) -> str:
+    parts = ", ".join(f"{count:,} of {split}" for split, count in zip(SPLITS, counts, strict=True) if count)
+    return f"{sum(counts):,} bad row{'s' * (sum(counts) > 1)}: {parts}"
 
 
 def check_classes(dataset: Dataset, known: Sequence[str], checkpoint: str) -> None:
@@ -93,86 +115,134 @@ def check_classes(dataset: Dataset, known: Sequence[str], checkpoint: str) -> No
         )
 
 
-def _dataset(splits: Sequence[Rows], label_names: Sequence[str], source: str) -> Dataset:
+class Read(NamedTuple):
+    """A row whose text is cleaned and whose label is text."""
+
+    text: str
+    label: str
+    place: str
+
+
+class Fault(NamedTuple):
+    """A row that cannot be used."""
+
+    place: str
+    reason: str
+
+
+class Example(NamedTuple):
+    """A row whose class is known."""
+
+    text: str
+    label: int
+
+
+def _dataset(splits: Sequence[Rows], label_names: Sequence[str], source: str, drop: bool) -> Dataset:
     for split in splits:
         if not split.rows:
             raise UserError(f"{split.source} has no rows: give it at least one")
-    names = tuple(label_names) or _names_found(splits[0])
-    if len(set(names)) != len(names):
-        raise UserError(f"--data.label_names holds a name twice ({', '.join(names)}): give every class its own")
-    _check_classes(splits[0], names)
-    train, dev, test = (labelled(name, rows, names) for name, rows in zip(SPLITS, splits, strict=True))
-    return Dataset(train, dev, test, names, source)
+    read = [[_read(row) for row in split.rows] for split in splits]
+    if label_names:
+        names = tuple(label_names)
+        if len(set(names)) != len(names):
+            raise UserError(f"--data.label_names holds a name twice ({', '.join(names)}): give every class its own")
+    else:
+        read[0] = _of_one_kind(read[0])
+        names = _names_found(read, splits[0].source, drop)
+    kept, dropped = split_faults([[_classified(row, names) for row in split] for split in read], drop)
+    for split, usable in zip(splits, kept, strict=True):
+        if not usable:
+            raise UserError(f"{split.source} has no row that can be used: give it at least one")
+    _check_classes(splits[0].source, {example.label for example in kept[0]}, names)
+    train, dev, test = (table(name, usable) for name, usable in zip(SPLITS, kept, strict=True))
+    if any(dropped):
+        source = f"{source} (without {_dropped(dropped)})"
+    return Dataset(train, dev, test, names, source, dropped)
 
 
-def _names_found(train: Rows) -> tuple[str, ...]:
-    """Class names where none are given: "0", "1", ... for integers, else the names found in train, sorted."""
-    found = [_label_text(row) for row in train.rows]
-    are_integers = [INTEGER.fullmatch(label) is not None for label in found]
-    for row, is_integer in zip(train.rows, are_integers, strict=True):
-        if is_integer != are_integers[0]:
-            kinds = ("an integer", "a name") if is_integer else ("a name", "an integer")
-            raise UserError(
-                f"{row.place}: label {row.label!r} is {kinds[0]}, but the first is {kinds[1]}: use one kind"
-            )
-    if not are_integers[0]:
-        return tuple(sorted(set(found)))
-    integers = sorted({int(label) for label in found})
-    if integers != list(range(len(integers))):
-        listed = ", ".join(map(str, integers[:10]))
-        raise UserError(f"{train.source} has the labels {listed}: number classes 0, 1, ... without gaps")
-    return tuple(map(str, integers))
+def _names_found(splits: Sequence[Sequence[Read | Fault]], train: str, drop: bool) -> tuple[str, ...]:
+    try:
+        return labels.found([row.label for row in splits[0] if isinstance(row, Read)], train)
+    except UserError:
+        split_faults(splits, drop)  # bad rows are named first: what follows of them would mislead
+        raise
 
 
-def _label_text(row: Row) -> str:
-    text = str(row.label).strip()
-    if isinstance(row.label, bool) or not isinstance(row.label, int | str) or not text:
-        raise UserError(f"{row.place}: label {row.label!r} is neither an integer nor a name: write one")
+def _of_one_kind(train: Sequence[Read | Fault]) -> list[Read | Fault]:
+    """Training rows, without integers among names, which would be taken for numbers of classes, or the reverse."""
+    first = next((row.label for row in train if isinstance(row, Read)), "")
+    return [
+        Fault(row.place, reason) if isinstance(row, Read) and (reason := labels.other_kind(row.label, first)) else row
+        for row in train
+    ]
+
+
+def _check_classes(train: str, found: set[int], names: tuple[str, ...]) -> None:
+    if len(found) == 1:
+        raise UserError(f"{train} has only the class {names[found.pop()]!r}: give it examples of at least two classes")
+    for number, name in enumerate(names):
+        if number not in found:
+            raise UserError(f"{train} has no example of the class {name!r}: add some, or mend --data.label_names")
+
+
+def examples(rows: Rows, label_names: Sequence[str]) -> list[Example | Fault]:
+    """Rows as cleaned, labelled examples, and what is wrong with those that cannot be used."""
+    return [_classified(_read(row), label_names) for row in rows.rows]
+
+
+def _read(row: Row) -> Read | Fault:
+    try:
+        return Read(_text(row), labels.read(row.label), row.place)
+    except UnusableError as error:
+        return Fault(row.place, str(error))
+
+
+def _classified(row: Read | Fault, label_names: Sequence[str]) -> Example | Fault:
+    if isinstance(row, Fault):
+        return row
+    try:
+        return Example(row.text, labels.find(row.label, label_names))
+    except UnusableError as error:
+        return Fault(row.place, str(error))
+
+
+def _text(row: Row) -> str:
+    if row.fault:
+        raise UnusableError(row.fault)
+    if row.text is None or (isinstance(row.text, str) and not row.text.strip()):
+        raise UnusableError("the text is empty")
+    if not isinstance(row.text, str):
+        raise UnusableError(f"the text is {repr(row.text)[:60]}, not a string")
+    if not (text := clean(row.text)):
+        raise UnusableError(f"nothing is left of the text {row.text[:40]!r} after cleaning")
     return text
 
 
-def _label(row: Row, names: tuple[str, ...]) -> int:
-    text = _label_text(row)
-    if text in names:
-        return names.index(text)
-    if INTEGER.fullmatch(text) and 0 <= int(text) < len(names):
-        return int(text)
-    known = f"{', '.join(names)} (or 0 to {len(names) - 1})"
-    raise UserError(f"{row.place}: label {text!r} is none of train's classes {known}: mend it, or --data.label_names")
-
-
-def _check_classes(train: Rows, names: tuple[str, ...]) -> None:
-    found = {names[_label(row, names)] for row in train.rows}
-    if len(found) == 1:
-        raise UserError(f"{train.source} has only the class {found.pop()!r}: give it examples of at least two classes")
-    for name in names:
-        if name not in found:
-            raise UserError(
-                f"{train.source} has no example of the class {name!r}: add some, or mend --data.label_names"
-            )
-
-
-def labelled(split: str, rows: Rows, label_names: tuple[str, ...]) -> pa.Table:
-    """Rows as cleaned, labelled examples: a table of `SCHEMA`, whose ids begin with `split`.
+def split_faults(splits: Sequence[Sequence[tuple]], drop: bool) -> tuple[list[list[Any]], tuple[int, ...]]:
+    """The usable rows of each split, and how many were dropped of each.
 
     Raises:
-        UserError: a text is empty, or a label is none of the classes.
+        UserError: there are bad rows, and they are not to be dropped; the first of them are named.
     """
-    labels = [_label(row, label_names) for row in rows.rows]
-    texts = [_cleaned(row) for row in rows.rows]
-    return pa.table([_example_ids(split, texts), texts, labels], schema=SCHEMA)
+    faults = [row for split in splits for row in split if isinstance(row, Fault)]
+    if faults and not drop:
+        raise _bad_rows(faults)
+    kept = [[row for row in split if not isinstance(row, Fault)] for split in splits]
+    return kept, tuple(len(split) - len(usable) for split, usable in zip(splits, kept, strict=True))
 
 
-def _cleaned(row: Row) -> str:
-    if row.text is None or (isinstance(row.text, str) and not row.text.strip()):
-        raise UserError(f"{row.place}: the text is empty: fill it in, or drop the row")
-    if not isinstance(row.text, str):
-        raise UserError(
-            f"{row.place}: the text is {row.text!r}, not a string: set --data.text_column to another column"
-        )
-    if not (text := clean(row.text)):
-        raise UserError(f"{row.place}: nothing is left of the text {row.text[:40]!r} after cleaning: drop the row")
-    return text
+def _bad_rows(faults: Sequence[Fault]) -> UserError:
+    named = "; ".join(f"{fault.place}: {fault.reason}" for fault in faults[:NAMED_FAULTS])
+    if len(faults) == 1:
+        return UserError(f"{named}: mend the row, or leave out bad rows with --data.drop_bad_rows")
+    more = f"; and {len(faults) - NAMED_FAULTS:,} more" if len(faults) > NAMED_FAULTS else ""
+    return UserError(f"{len(faults):,} bad rows: {named}{more}: mend them, or leave them out with --data.drop_bad_rows")
+
+
+def table(split: str, examples: Sequence[Example]) -> pa.Table:
+    """Examples as a table of `SCHEMA`, whose ids begin with `split`."""
+    texts = [example.text for example in examples]
+    return pa.table([_example_ids(split, texts), texts, [example.label for example in examples]], schema=SCHEMA)
 
 
 def _example_ids(split: str, texts: Sequence[str]) -> list[str]:
@@ -215,8 +285,10 @@ def _in_folder(folder: Path) -> list[Path]:
     for split in SPLITS:
         found = [path for kind in files.READERS if (path := folder / f"{split}{kind}").exists()]
         if not found:
+            there = sorted(path.name for path in folder.iterdir() if path.name.lower().startswith(f"{split}."))
             raise UserError(
-                f"{folder} has no {split} file: put {' or '.join(split + kind for kind in files.READERS)} there"
+                f"{folder} has no {split} file{f' but {there[0]}' if there else ''}: put "
+                f"{' or '.join(split + kind for kind in files.READERS)} there"
             )
         if len(found) > 1:
             raise UserError(f"{folder} has both {found[0].name} and {found[1].name}: keep one of them")

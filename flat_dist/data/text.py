@@ -23,7 +23,38 @@ MARKS = ".,!?;:()$%"
 _CLITIC = r"(?:s|d|m|t|n|ll|re|ve|em|til|cause|\d+s?)"
 """What may begin with an apostrophe: 's, 'll, 'em, '90s; before anything else it is taken for a quotation mark."""
 
-_WORD = rf"(?:'(?={_CLITIC}(?!\w)))?\w+(?:['-]\w+)*"
+_ACCENTS = ((0x300, 0x36F), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x20D0, 0x20FF), (0xFE00, 0xFE0F), (0xFE20, 0xFE2F))
+"""Blocks of marks that belong to no script: accents, of which those that NFC composes are in the letter, and selectors
+of a picture's form. The rest of them, piled up as ornament, is dropped."""
+
+
+def _is_vowel_sign(character: str) -> bool:
+    """Whether it is a mark of a script's own that is written on the letter before it, such as a vowel sign."""
+    code = ord(character)
+    return (
+        code > 0x300
+        and unicodedata.category(character) in ("Mn", "Mc")
+        and not any(first <= code <= last for first, last in _ACCENTS)
+        and "VARIATION SELECTOR" not in unicodedata.name(character, "")
+    )
+
+
+def _ranges(characters: Iterable[str]) -> str:
+    """Characters in rising order as the inside of a regular expression's class."""
+    spans: list[list[str]] = []
+    for character in characters:
+        if spans and ord(character) == ord(spans[-1][1]) + 1:
+            spans[-1][1] = character
+        else:
+            spans.append([character, character])
+    return "".join(f"{first}-{last}" for first, last in spans)
+
+
+_VOWEL_SIGNS = _ranges(filter(_is_vowel_sign, map(chr, range(0x300, 0x1F000))))
+"""Devanagari, Thai, Arabic, Hebrew ... write vowels and tones so; the last of such marks stands before U+1F000."""
+
+_LETTERS = rf"\w[\w{_VOWEL_SIGNS}]*"
+_WORD = rf"(?:'(?={_CLITIC}(?![\w{_VOWEL_SIGNS}])))?{_LETTERS}(?:['-]{_LETTERS})*"
 _LAST_OF_RUN = "|".join(rf"{re.escape(mark)}(?!{re.escape(mark)})" for mark in MARKS)
 _TOKEN = re.compile(rf"{_WORD}|\.\.\.(?!\.)|{_LAST_OF_RUN}")
 
@@ -55,13 +86,18 @@ def clean(text: str) -> str:
 
     A token is one of:
 
-    - a word of letters and digits of any script, NFC-normalised, with the apostrophes and hyphens inside it
-      (`don't`, `re-imagining`) and the apostrophe before a clitic or a decade (`'s`, `'em`, `'90s`);
+    - a word of letters and digits of any script, NFC-normalised, with the vowel signs, tones and points that its script
+      writes on letters (`क्या`, `ชอบ`), the apostrophes and hyphens inside it (`don't`, `re-imagining`) and the
+      apostrophe before a clitic or a decade (`'s`, `'em`, `'90s`);
     - a mark of `MARKS`, of which a run counts once (`!!!` becomes `!`), or `...` for a run of three or more full stops.
 
     HTML entities are read and tags dropped; bracket names of the Penn Treebank (`-lrb-`) become brackets. Everything
     else becomes a space: quotation marks, slashes, dashes, square brackets, symbols, control characters. Thus a token
-    of text without Chinese characters holds at most one word as TextAttack splits them.
+    of text without Chinese characters and vowel signs holds at most one word as TextAttack splits them; TextAttack
+    takes a vowel sign for the end of a word.
+
+    Accents that do not compose with their letter are dropped, and so are characters without width: soft hyphens,
+    and joiners, so that a Persian word is the same with its non-joiner and without.
 
     Returns:
         The cleaned text; empty if nothing is left.
@@ -79,7 +115,7 @@ def _character(entity: re.Match[str]) -> str:
 
 
 def _normalise(text: str) -> str:
-    """Lower case, NFC, without marks that do not compose and characters that have no width (soft hyphen, joiners)."""
+    """Lower case, NFC, without accents that do not compose and characters that have no width (soft hyphen, joiners)."""
     text = text.lower()
     if text.isascii():
         return text
@@ -89,7 +125,10 @@ def _normalise(text: str) -> str:
 
 
 def _invisible(letter: str) -> bool:
-    return letter > "\x7f" and unicodedata.category(letter) in ("Mn", "Mc", "Me", "Cf")
+    if letter <= "\x7f":
+        return False
+    category = unicodedata.category(letter)
+    return category in ("Me", "Cf") or (category in ("Mn", "Mc") and not _is_vowel_sign(letter))
 
 
 def tokenize(text: str) -> list[str]:

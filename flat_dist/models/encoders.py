@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
-from safetensors import SafetensorError
 
 from flat_dist import assets
 from flat_dist.config import ModelConfig, UserError, content_hash
@@ -44,6 +43,9 @@ CODE = frozenset(
 )
 """Fields of an encoder's configuration that name code, or kernels on the hub, which `transformers` would load."""
 
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+"""Files of a folder that a tokenizer can be made of."""
+
 TOLERANCE = 1e-3
 """Largest difference of two ways to compute the same states, relative to the largest state."""
 
@@ -54,6 +56,8 @@ def source(config: ModelConfig) -> str:
     Raises:
         UserError: none is given.
     """
+    if config.encoder is not None and not config.encoder.strip():
+        raise UserError("--model.encoder is empty: give a hub name, or a folder with config.json, or leave it out")
     if config.encoder:
         return config.encoder
     if config.name == BUILT_IN:
@@ -84,9 +88,13 @@ def portable(config: ModelConfig) -> ModelConfig:
 
 
 def check(config: ModelConfig) -> None:
-    """Raise UserError if there is no such encoder, before any work is done."""
-    if config.name in TRANSFORMERS:
-        settings(config)
+    """Raise UserError if an encoder cannot be used, before any work; weights of the hub are not fetched."""
+    if config.name not in TRANSFORMERS:
+        return
+    if Path(source(config)).is_dir():
+        pretrained(config, classes=2)
+    else:
+        _check_sizes(config, _pieces(config), getattr(settings(config), "vocab_size", None))
 
 
 def settings(config: ModelConfig) -> Any:
@@ -104,16 +112,41 @@ def pretrained(config: ModelConfig, classes: int) -> tuple[Transformer, WordPiec
     Raises:
         UserError: the encoder cannot be had, or not be masked.
     """
-    tokenizer = _load("AutoTokenizer", config)
-    if not isinstance(tokenizer, _library().PreTrainedTokenizerFast):
-        raise UserError(f"{source(config)} has no fast tokenizer: save one (tokenizer.json) beside its weights")
-    try:
-        pieces = WordPieces.of(tokenizer)
-    except ValueError as error:
-        raise UserError(f"{source(config)} cannot be used: {error}") from error
-    backbone = _load("AutoModel", config, config=settings(config), dtype=torch.float32)
+    pieces = _pieces(config)
+    options = {"config": settings(config), "dtype": torch.float32}
+    backbone, loaded = _load("AutoModel", config, output_loading_info=True, **options)
+    if lacking := [name for name in loaded["missing_keys"] if "pooler" not in name]:  # which fresh weights would fill
+        raise UserError(
+            f"{source(config)} lacks {len(lacking)} of the encoder's weights, such as {lacking[0]}: save all"
+        )
+    _check_sizes(config, pieces, backbone.get_input_embeddings().num_embeddings)
     _check_embeddings(backbone, pieces, source(config))
     return _classifier(config, backbone, pieces, classes), pieces
+
+
+def _pieces(config: ModelConfig) -> WordPieces:
+    name = source(config)
+    folder = Path(name)
+    if folder.is_dir() and not any(path.name in TOKENIZERS for path in folder.iterdir()):
+        raise UserError(
+            f"{name} has no tokenizer: save it beside the weights (tokenizer.save_pretrained writes tokenizer.json)"
+        )
+    tokenizer = _load("AutoTokenizer", config)
+    if not isinstance(tokenizer, _library().PreTrainedTokenizerFast):
+        raise UserError(f"{name} has no fast tokenizer: save one (tokenizer.json) beside its weights")
+    try:
+        return WordPieces.of(tokenizer)
+    except ValueError as error:
+        raise UserError(f"{name} cannot be used: {error}") from error
+
+
+def _check_sizes(config: ModelConfig, pieces: WordPieces, embeddings: int | None) -> None:
+    """Raise UserError if the tokenizer makes pieces that the encoder has no embedding of."""
+    if embeddings is not None and pieces.largest >= embeddings:
+        raise UserError(
+            f"the tokenizer of {source(config)} has {pieces.largest + 1} pieces, the encoder {embeddings} embeddings: "
+            "resize them (model.resize_token_embeddings(len(tokenizer))) and save both anew"
+        )
 
 
 def rebuild(config: ModelConfig, described: dict[str, Any], pieces: WordPieces, classes: int) -> Transformer:
@@ -154,6 +187,7 @@ def _classifier(config: ModelConfig, backbone: "PreTrainedModel", pieces: WordPi
 
 
 def _load(kind: str, model: ModelConfig, **options: Any) -> Any:
+    """What the library makes of a folder or a name, without code from there, and without asking for leave to run it."""
     name = source(model)
     local = Path(name).is_dir()
     try:
@@ -164,8 +198,14 @@ def _load(kind: str, model: ModelConfig, **options: Any) -> Any:
                 raise
             except OSError:
                 local = True  # what an earlier run has left in the cache
-        return getattr(_library(), kind).from_pretrained(name, local_files_only=local, **options)
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        load = getattr(_library(), kind).from_pretrained
+        return load(name, local_files_only=local, trust_remote_code=False, **options)
+    except Exception as error:  # the library raises whatever its parsers make of a damaged or foreign file
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"the encoder {name!r} needs code of its own (auto_map in its config.json), which is never run: use "
+                "one that transformers itself has"
+            ) from error
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"cannot load the encoder {name!r} ({type(error).__name__}: {reason}): check name and connection, give its "

@@ -1,6 +1,10 @@
-"""Pretrained word vectors for a vocabulary."""
+"""Pretrained word vectors for a vocabulary: the built-in ones, or a file in the formats of GloVe and word2vec."""
 
+import functools
+import hashlib
 import itertools
+import mmap
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,14 +12,27 @@ import numpy as np
 
 from flat_dist import assets
 from flat_dist.config import ModelConfig, UserError
+from flat_dist.data.files import foreign
 
 BUILT_IN = "glove-6b-50d"
+
+CHECKED_LINES = 20_000
+"""Vectors of a file that are looked at before any work; the others are when they are read."""
+
+HEADER = re.compile(rb"(\d{1,12})[ \t](\d{1,6})[ \t\r]*\n")
+"""First line of word2vec's formats: the number of words, and the size of a vector."""
+
+FASTTEXT = b"\xba\x16\x4f\x2f"
+"""First bytes of fastText's own binary format."""
+
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def initial_vectors(config: ModelConfig, words: Sequence[str], seed: int) -> tuple[np.ndarray, int]:
     """Vectors (V, D) for `words`, and how many of them are pretrained.
 
-    Words without a pretrained vector get components drawn from U(-0.25, 0.25) (Kim 2014); word 0, padding, is zero.
+    Words without a pretrained vector get components drawn from U(-0.25, 0.25) (Kim 2014); word 0, padding, is zero. Of
+    a word that a file has twice, the first vector counts.
 
     Raises:
         UserError: the file of vectors is missing or malformed, or its vectors have another size than the config's.
@@ -23,45 +40,154 @@ def initial_vectors(config: ModelConfig, words: Sequence[str], seed: int) -> tup
     generator = np.random.default_rng(seed)
     vectors_VD = generator.uniform(-0.25, 0.25, (len(words), config.embedding_dim)).astype(np.float32)
     vectors_VD[0] = 0.0
-    index = {word: position for position, word in enumerate(words)}
-    found = 0
-    for word, vector_D in _pretrained(config.vectors):
-        _check_size(config, vector_D)
-        if word in index:
-            vectors_VD[index[word]] = vector_D
-            found += 1
-    return vectors_VD, found
+    missing = {word: position for position, word in enumerate(words)}
+    for word, vector_D in _pretrained(config):
+        if word in missing:
+            vectors_VD[missing.pop(word)] = vector_D
+    return vectors_VD, len(words) - len(missing)
 
 
 def check(config: ModelConfig) -> None:
-    """Raise UserError if the pretrained vectors are missing, or of another size than the config's."""
-    for _, vector_D in itertools.islice(_pretrained(config.vectors), 1):
-        _check_size(config, vector_D)
+    """Raise UserError if the pretrained vectors are missing, malformed near the start, or of another size."""
+    for _ in itertools.islice(_pretrained(config), CHECKED_LINES if _is_file(config) else 1):
+        pass
 
 
-def _check_size(config: ModelConfig, vector_D: np.ndarray) -> None:
-    if vector_D.shape != (config.embedding_dim,):
+def fingerprint(config: ModelConfig) -> str | None:
+    """What the vectors are known by: the built-in ones by their name, a file by a hash of its content."""
+    if not _is_file(config) or not Path(str(config.vectors)).is_file():
+        return config.vectors
+    path = Path(str(config.vectors)).resolve()
+    status = path.stat()
+    return _digest(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache
+def _digest(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+
+
+def _is_file(config: ModelConfig) -> bool:
+    return config.vectors not in (None, BUILT_IN)
+
+
+def _pretrained(config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
+    """Words and vectors, of the config's size, in their order."""
+    if config.vectors is None:
+        return
+    if config.vectors == BUILT_IN:
+        for word, vector_D in zip(*assets.prepare().glove(), strict=True):
+            _check_size(config, len(vector_D))
+            yield word, vector_D
+        return
+    path = Path(config.vectors)
+    if not path.is_file():
+        raise UserError(f"--model.vectors {config.vectors!r} is neither {BUILT_IN!r} nor a file of word vectors")
+    try:
+        with path.open("rb") as file:
+            head = file.read(2**16)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+    header = HEADER.match(head)
+    _check_kind(path, head, header is not None)
+    if header is not None:
+        _check_size(config, int(header[2]))
+    binary = header is not None and _is_binary(head[header.end() :], config.embedding_dim)
+    start, count = (header.end(), int(header[1])) if header is not None else (0, None)
+    yield from _binary(path, start, count or 0, config.embedding_dim) if binary else _text(config, path, start, count)
+
+
+def _check_size(config: ModelConfig, size: int) -> None:
+    if size != config.embedding_dim:
         raise UserError(
-            f"{config.vectors} has vectors of size {vector_D.size}, but --model.embedding_dim is "
-            f"{config.embedding_dim}: set it to {vector_D.size}"
+            f"{config.vectors} has vectors of size {size}, but --model.embedding_dim is {config.embedding_dim}: set it "
+            f"to {size}"
         )
 
 
-def _pretrained(source: str | None) -> Iterator[tuple[str, np.ndarray]]:
-    if source is None:
-        return
-    if source == BUILT_IN:
-        yield from zip(*assets.prepare().glove(), strict=True)
-        return
-    path = Path(source)
-    if not path.is_file():
-        raise UserError(f"--model.vectors {source!r} is neither {BUILT_IN!r} nor a file of word vectors")
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            word, *numbers = line.rstrip().split(" ")
-            if number == 1 and len(numbers) == 1:  # word2vec's header: words, size
+def _check_kind(path: Path, head: bytes, has_header: bool) -> None:
+    """Raise UserError for a file that is known to be something else."""
+    if not head.strip():
+        raise UserError(f"{path} is empty: name a file of word vectors")
+    said = foreign(head) or ("fastText's own format: name its .vec file" if head.startswith(FASTTEXT) else "")
+    if said:
+        raise UserError(f"{path} is {said}")
+    if not has_header and b"\0" in head:
+        raise UserError(
+            f"{path} is neither a text file nor word2vec's binary format, which begins with the number of words and "
+            "their size: save the vectors as one of them"
+        )
+
+
+def _is_binary(body: bytes, size: int) -> bool:
+    """Whether what follows a header is word2vec's binary format, and not numbers in words."""
+    line = body.partition(b"\n")[0]
+    if _numbers(line.rsplit(None, size)[1:]) is not None:
+        return False
+    return CONTROL.search(body[: 64 + 4 * size]) is not None
+
+
+def _binary(path: Path, start: int, count: int, size: int) -> Iterator[tuple[str, np.ndarray]]:
+    """word2vec's binary format: a word, a space, and the numbers as float32; mapped, not read into memory."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for number in range(1, count + 1):
+            space = content.find(b" ", start)
+            end = space + 1 + 4 * size
+            if space < 0 or end > len(content):
+                raise UserError(f"{path} holds {number - 1} words, but its header says {count}: get it anew")
+            word = content[start:space].lstrip(b"\n").decode("utf-8", "replace")  # C's tool cuts long words anywhere
+            vector_D = np.frombuffer(content[space + 1 : end], dtype="<f4").astype(np.float32)
+            if not np.isfinite(vector_D).all():
+                raise UserError(f"{path}: the vector of word {number}, {word[:40]!r}, is not finite: mend or remove it")
+            yield word, vector_D
+            start = end
+
+
+def _text(config: ModelConfig, path: Path, start: int, count: int | None) -> Iterator[tuple[str, np.ndarray]]:
+    """A word and its numbers on each line, with spaces or tabs between; words may hold spaces, as GloVe 840B's do."""
+    size, found = config.embedding_dim, 0
+    with path.open("rb") as lines:
+        lines.seek(start)
+        for number, line in enumerate(lines, 1 if count is None else 2):
+            if not line.strip():
                 continue
+            if not found:
+                _check_first(config, line)
+            word, *numbers = line.rsplit(None, size)
+            vector_D = _numbers(numbers) if len(numbers) == size else None
+            if vector_D is None:
+                raise UserError(f"{path}:{number} is not a word followed by {size} numbers: mend or remove the line")
+            if not np.isfinite(vector_D).all():
+                raise UserError(f"{path}:{number} holds a number that is not finite: mend or remove the line")
             try:
-                yield word, np.array(numbers, dtype=np.float32)
-            except ValueError as error:
-                raise UserError(f"{source}:{number} is not a word followed by numbers") from error
+                text = word.decode("utf-8").strip()
+            except UnicodeDecodeError as error:
+                byte = word[error.start]
+                raise UserError(f"{path}:{number}: not UTF-8 (byte {byte:#04x}): save it as UTF-8") from error
+            found += 1
+            yield text, vector_D
+    if count is not None and found != count:
+        raise UserError(f"{path} holds {found} words, but its header says {count}: get it anew, or mend its first line")
+
+
+def _check_first(config: ModelConfig, line: bytes) -> None:
+    """Raise UserError if the first vector has another size: as many numbers as end its line, after a word."""
+    if size := sum(1 for _ in itertools.takewhile(_is_number, reversed(line.split()[1:]))):
+        _check_size(config, size)
+
+
+def _numbers(fields: Sequence[bytes]) -> np.ndarray | None:
+    """Fields of a line as numbers; None if there are none, or one is no number."""
+    try:
+        return np.array(fields, dtype=np.float32) if fields else None
+    except ValueError:
+        return None
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True

@@ -17,7 +17,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from flat_dist import room, stages
+from flat_dist import room, run_folder, stages
 from flat_dist.config import Config, UserError, to_dict
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.storage import Folder
@@ -102,6 +102,7 @@ def search(
     job = TrialJob(
         config=to_dict(replace(shared, attack=attack)),
         data=stages.dataset(Folder(shared.storage), dataset, display.say).uri,
+        contents=run_folder.contents(config),
         records=(folder / TRIALS).uri,
         axes=axes,
         objective=settings.objective,

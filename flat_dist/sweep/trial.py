@@ -37,6 +37,8 @@ class TrialJob:
     """The sweep's, as `config.to_dict` makes it."""
     data: str
     """Folder of the dataset's splits."""
+    contents: Mapping[str, str | None]
+    """As `run_folder.contents`: a trial's machine need not have the user's files."""
     records: str
     """Folder of `Records`."""
     axes: Axes
@@ -97,7 +99,7 @@ def _rounds(config: Config, job: TrialJob) -> Iterator[Measured]:
     dataset = stages.read_dataset(Folder(job.data))
     # A worker on a GPU would keep its share of it from training.
     crew = STANDING.crew(config.attack) if config.attack.device == "cpu" else None
-    run = Run(config, storage, dataset, NoTracker(), display, distributed.train_alone, crew)
+    run = Run(config, storage, dataset, NoTracker(), display, distributed.train_alone, crew, job.contents)
     for found in run.rounds():
         if found.number:
             explained = measure.interpretations(config, storage, found.tests, display)

@@ -1,0 +1,75 @@
+"""What a dataset, or a result, has that would mislead."""
+
+import pyarrow as pa
+
+from flat_dist import findings
+from flat_dist.data.datasets import Dataset, Example, table
+from flat_dist.data.hints import of_data
+from flat_dist.data.shards import Record, to_table, write_manifest, write_shard
+from flat_dist.data.storage import Folder
+from flat_dist.findings import Findings
+from flat_dist.measure import Test as ModelTest
+
+
+def dataset(**splits: list[tuple[str, int]]) -> Dataset:
+    """Splits that are not given hold texts of their own."""
+    tables: dict[str, pa.Table] = {}
+    for split in ("train", "dev", "test"):
+        rows = splits.get(split, [(f"{split} {word}", label) for label, word in enumerate(("bad", "good"))])
+        tables[split] = table(split, [Example(*row) for row in rows])
+    return Dataset(**tables, label_names=("negative", "positive"), source="a test")
+
+
+def test_there_is_nothing_to_say_of_real_sentences(sentences: Dataset) -> None:
+    assert of_data(sentences, 50) == []
+
+
+def test_texts_that_are_cut() -> None:
+    long = [("a b c d e", 0), ("a b c d f", 1)]
+    assert of_data(dataset(train=long), 4) == [
+        "hint: all 2 training texts are longer than --data.max_length 4, so that their ends are not read; the longest "
+        "has 5 words"
+    ]
+    assert of_data(dataset(train=long), 5) == []
+    many = [(f"a b c d {n}", n % 2) for n in range(19)]
+    assert "19 of 20 training texts" in of_data(dataset(train=[*many, ("a", 1)]), 4)[0]
+    assert of_data(dataset(train=[*many[:8], ("a", 1), ("b", 0)]), 4) == []  # the minority of a split
+    assert "all 2 test texts are longer" in of_data(dataset(test=long), 4, "test")[0]
+
+
+def test_texts_that_are_training_texts() -> None:
+    train = [("a", 0), ("b", 1), ("c", 1)]
+    found = of_data(dataset(train=train, dev=[("a", 0), ("d", 1)], test=[("c", 1), ("c", 1)]), 50)
+    assert [line.partition(", ")[0] for line in found] == [
+        "hint: 1 of 2 dev texts are training texts",
+        "hint: all 2 test texts are training texts",
+    ]
+
+
+def test_texts_with_two_labels() -> None:
+    train = [("a", 0), ("b", 1), ("a", 1), ("a", 0), ("c", 0), ("c", 0)]
+    assert of_data(dataset(train=train), 50) == [
+        "hint: 1 of 3 different training texts have two labels, such as 'a': negative and positive"
+    ]
+
+
+def test_one_large_class() -> None:
+    train = [(f"text {n}", int(n == 7)) for n in range(20)]
+    assert "hint: 19 of 20 training texts are of the class negative" in of_data(dataset(train=train), 50)[0]
+
+
+def shards(folder: Folder, scores: list[list[float]]) -> Folder:
+    records = [Record(f"test-{n}", n % 2, "a film", "a film", "failed", (), num_queries=1) for n in range(len(scores))]
+    write_manifest(folder, [write_shard(folder, 0, to_table(records, scores, scores, 0, {}))], {}, {})
+    return folder
+
+
+def test_a_model_that_predicts_one_class(victim: Folder, tmp_path) -> None:
+    one, both = [[0.1, 0.9]] * 12, [[0.1, 0.9]] * 11 + [[0.8, 0.2]]
+    tests = [
+        ModelTest("flat", 2, victim, "textfooler", shards(Folder(tmp_path / "one"), one)),
+        ModelTest("base", 2, victim, "textfooler", shards(Folder(tmp_path / "both"), both)),
+        ModelTest("few", 2, victim, "textfooler", shards(Folder(tmp_path / "few"), one[:4])),
+    ]
+    said = findings.hints(Findings(results=[], tests=tests, explained=[]))
+    assert said == ["hint: flat predicts positive for all 12 texts: it tells no classes apart"]
