@@ -20,7 +20,7 @@ from flat_dist.findings import Findings, Source
 from flat_dist.measure import Test
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.progress import Display
-from flat_dist.run_folder import relevant
+from flat_dist.run_folder import check_name, relevant
 from flat_dist.seeds import derive_seed
 from flat_dist.tracking.table import Result
 
@@ -67,6 +67,7 @@ def _model(argument: str) -> Model:
     folder = Folder(uri)
     trained = TRAINED.fullmatch(folder.name)
     name = given or (trained["kind"] if trained else folder.name)
+    check_name(name, f"the checkpoint {uri}: its name", reserved=())
     return Model(name, int(trained["number"]) if trained else 0, folder)
 
 

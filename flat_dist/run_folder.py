@@ -1,9 +1,9 @@
 """The folder of one run: its config, and the line that keeps other configs out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flat_dist.config import Config, UserError, content_hash, to_dict
+from flat_dist.config import Config, UserError, check_text, content_hash, quoted, to_dict
 from flat_dist.data.storage import Folder
 
 CONFIG = "config.json"
@@ -26,6 +26,34 @@ IRRELEVANT = (
     ("training", "checkpointing"),
 )
 """Fields that may change between two calls of the same run: they change its results by rounding at most."""
+
+RESERVED = ("stages", "ray_train", "mlartifacts", "mlflow.db")
+"""Names in a storage that belong to all of its runs; names that begin with the last one are SQLite's."""
+
+LONGEST = 200
+"""Bytes of a name: file systems take 255, and endings and prefixes are added to it."""
+
+
+def check_name(name: str | None, option: str = "--run-name", reserved: Sequence[str] = RESERVED) -> None:
+    """Raise UserError if a name cannot be that of a folder or a file inside the one that it is meant for.
+
+    Args:
+        name: as the user gave it; None is no name, and fits.
+        option: where it was given, for the message.
+        reserved: names that others have there; letters count as equal in upper and lower case.
+    """
+    if name is None:
+        return
+    check_text(option, name)
+    said = f"{option} is {quoted(name)}"
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise UserError(f"{said}, but a name is no path: leave out slashes")
+    if name != name.strip() or name.startswith("."):
+        raise UserError(f"{said}, but a name begins with neither a dot nor a space, and ends with no space")
+    if len(name.encode()) > LONGEST:
+        raise UserError(f"{said}, which is {len(name.encode())} bytes long: give it {LONGEST} at most")
+    if any(name.casefold() == one or (one.endswith(".db") and name.casefold().startswith(one)) for one in reserved):
+        raise UserError(f"{said}, but that is where the storage keeps what all runs share: give it another name")
 
 
 def relevant(config: Config) -> dict[str, Any]:
@@ -51,7 +79,8 @@ def name_of(config: Config, settings: Mapping[str, Any]) -> str:
 
 
 def check(config: Config) -> None:
-    """Raise UserError if the run's folder is another config's; fields that are still `auto` fit anything."""
+    """Raise UserError if the run's name is none, or its folder is another config's; `auto` fits anything."""
+    check_name(config.run_name)
     if config.run_name:  # or else the name itself says which config it is
         _refuse_other(Folder(config.storage) / config.run_name, relevant(config))
 

@@ -2,20 +2,29 @@
 
 A run whose tracking server goes away goes on, and keeps in its folder what the server is to have. The run's own command
 sends that when it is started again; `--resend` does nothing else.
+
+  python jobs/report.py --run runs/NAME
+  python jobs/report.py --run runs/NAME --resend
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-import tyro
-
-from flat_dist import cli, findings
+from flat_dist import cli, findings, options
 from flat_dist.config import UserError
 from flat_dist.data.storage import Folder
 from flat_dist.sweep import outcome
 from flat_dist.tracking.mlflow import MlflowTracker
 from flat_dist.tracking.pending import Kept, read_pending
 from flat_dist.tracking.table import from_json
+
+
+@dataclass(frozen=True)
+class Server:
+    """MLflow."""
+
+    uri: str | None = None
+    """Tracking server to send to, if it is not where it was."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +35,20 @@ class Command:
     """Folder of the run, such as runs/sst2-cnn-textfooler-..."""
     resend: bool = False
     """Send to MLflow what is kept for it."""
-    tracking_uri: str | None = None
-    """Tracking server to send to, if it is not where it was."""
+    tracking: Server = field(default_factory=Server)
     json: bool = False
     """Print one JSON object as the last line of standard output."""
 
 
+RENAMED = {"--tracking-uri": "--tracking.uri"}
+
+
 def job(arguments: Sequence[str]) -> None:
     """Parse, send, show."""
-    command = tyro.cli(Command, args=list(arguments), description=__doc__)
+    command = options.read(Command, arguments, __doc__, RENAMED)
     folder = Folder(command.run)
     if command.resend:
-        resend(folder, command.tracking_uri)
+        resend(folder, command.tracking.uri)
     if folder.exists(findings.RESULTS):
         results = [from_json(row) for row in folder.read_json(findings.RESULTS)]
         findings.print_table(results, folder, folder.name)
