@@ -153,7 +153,7 @@ def sentence(error: BaseException) -> str | None:
         return _one_line(f"{said}{where}: {ADVICE[error.errno]}, and give the command again")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
         return (
-            "the memory is full: end other programs, or take less at once (--training.micro-batch, --attack.concurrent)"
+            "the memory is full: end other programs, or do less at once (--attack.concurrent, --training.micro-batch)"
         )
     return None
 
