@@ -22,9 +22,6 @@ T = TypeVar("T")
 
 HELP = ("-h", "--help")
 
-NO = re.compile(r"(^--|\.)no-")
-"""What turns a flag off, before its name."""
-
 KINDS = {int: "a whole number", float: "a number"}
 """Types of values that not every text is, in words."""
 
@@ -65,11 +62,10 @@ def _option(name: str, hint: Any, required: bool) -> Option:
     many = typing.get_origin(hint) is tuple
     if many:
         hint = typing.get_args(hint)[0]
-    choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
-    optional = isinstance(hint, types.UnionType)
+    optional = types.NoneType in typing.get_args(hint)
     if optional:
         (hint,) = (one for one in typing.get_args(hint) if one is not types.NoneType)
-        choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+    choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
     kind = str if choices else hint
     commas = many and (kind in KINDS or bool(choices) or _field(name) in CHOICES)
     return Option(kind, many, optional, required, choices, commas)
@@ -94,6 +90,8 @@ class Line(Generic[T]):
     def __init__(self, kind: type[T], arguments: Sequence[str], renamed: Mapping[str, str] | None = None):
         self.kind = kind
         self.known = options(kind)
+        flags = [name for name, option in self.known.items() if option.kind is bool]
+        self.switches = {*flags, *map(_off, flags)}
         self.wants_help = any(argument in HELP for argument in arguments)
         self.given: dict[str, list[str]] = {}
         self.flags: list[str] = []
@@ -115,15 +113,14 @@ class Line(Generic[T]):
 
     def _open(self, name: str, spelled: str, has_value: bool) -> str:
         """The option that values from here on belong to."""
-        option = self.known.get(name) or self.known.get(NO.sub(r"\1", name))
-        if option is None or (name not in self.known and option.kind is not bool):
-            raise self._unknown(name, spelled)
-        if option.kind is bool:
+        if name in self.switches:
             if has_value:
                 raise UserError(f"{name} takes no value: leave out what is after =")
             self.flags.append(name)
             return name
-        if option.many and name in self.given:
+        if name not in self.known:
+            raise self._unknown(name, spelled)
+        if self.known[name].many and name in self.given:
             raise UserError(f"{name} is given twice: give all its values after one")
         self.given[name] = []
         return name
@@ -169,6 +166,12 @@ class Line(Generic[T]):
                 if not ended.code:
                     raise
         raise UserError(" ".join(re.sub(r"[╭╮╰╯│─]", " ", said.getvalue()).split()))
+
+
+def _off(flag: str) -> str:
+    """What turns a flag off: --json and --no-json, --tracking.enabled and --tracking.no-enabled."""
+    head, dot, last = flag.removeprefix("--").rpartition(".")
+    return f"--{head}{dot}no-{last}"
 
 
 def _checked(name: str, option: Option, value: str) -> str:

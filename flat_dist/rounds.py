@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from flat_dist import hardware, measure, stages
+from flat_dist import hardware, measure, run_folder, stages
 from flat_dist.attack import pool, synonyms
 from flat_dist.attack.crew import Crew
 from flat_dist.config import Config, to_dict
@@ -43,7 +43,7 @@ def check(config: Config) -> None:
     vectors.check(config.model)
     encoders.check(config.model)
     mlflow.check(config)
-    Folder(config.storage)
+    run_folder.check_storage(config.storage)
 
 
 def hints(config: Config) -> list[str]:

@@ -1,5 +1,7 @@
 """The folder of one run: its config, and the line that keeps other configs out."""
 
+import os
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +28,9 @@ IRRELEVANT = (
     ("training", "checkpointing"),
 )
 """Fields that may change between two calls of the same run: they change its results by rounding at most."""
+
+SHOWN = 5
+"""Differences between two configs that a message names."""
 
 RESERVED = ("stages", "ray_train", "mlartifacts", "mlflow.db")
 """Names in a storage that belong to all of its runs; names that begin with the last one are SQLite's."""
@@ -54,6 +59,22 @@ def check_name(name: str | None, option: str = "--run-name", reserved: Sequence[
         raise UserError(f"{said}, which is {len(name.encode())} bytes long: give it {LONGEST} at most")
     if any(name.casefold() == one or (one.endswith(".db") and name.casefold().startswith(one)) for one in reserved):
         raise UserError(f"{said}, but that is where the storage keeps what all runs share: give it another name")
+
+
+def check_storage(storage: str) -> None:
+    """Raise UserError if a storage is no address, or a place of this machine where no folder can be made."""
+    local = Folder(storage).local
+    if local is None:
+        return
+    if long := next((part for part in local.parts if len(os.fsencode(part)) > 255), None):
+        raise UserError(
+            f"--storage has the folder {quoted(long)}, but a name has 255 bytes at most: give a shorter one"
+        )
+    there = next(place for place in (local, *local.parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"--storage {storage} cannot be a folder: {there} is a file; name another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--storage {storage} cannot be written: give access to {there}, or name another place")
 
 
 def relevant(config: Config) -> dict[str, Any]:
@@ -87,8 +108,9 @@ def check(config: Config) -> None:
 
 def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
     if folder.exists(CONFIG) and (differences := _differences(folder.read_json(CONFIG), wanted)):
+        more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise UserError(
-            f"{folder.uri} was made with another config ({'; '.join(differences)}): "
+            f"{folder.uri} was made with another config ({'; '.join(differences[:SHOWN])}{more}): "
             "give these values again, or another --run-name"
         )
 
@@ -115,4 +137,4 @@ def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
             for key in sorted(old.keys() | new.keys())
             for line in _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
         ]
-    return [] if new in (old, AUTO) else [f"{prefix} was {old!r}, now {new!r}"]
+    return [] if new in (old, AUTO) else [f"{prefix} was {reprlib.repr(old)}, now {reprlib.repr(new)}"]

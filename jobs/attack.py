@@ -9,7 +9,7 @@ left, such as runs/stages/train-base-0-...
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from flat_dist import cli, cluster, hardware, options, stages
+from flat_dist import cli, cluster, hardware, options, run_folder, stages
 from flat_dist.attack import pool, synonyms
 from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, validate
 from flat_dist.data import datasets
@@ -70,8 +70,11 @@ def job(arguments: Sequence[str]) -> None:
         hardware=command.hardware,
     )
     validate(config)
+    run_folder.check_storage(config.storage)
     synonyms.check(attack.synonyms)
-    dataset, folder = datasets.load(config.data), Folder(command.checkpoint)
+    folder = Folder(command.checkpoint)
+    checkpoints.describe(folder)
+    dataset = datasets.load(config.data)
     datasets.check_classes(dataset, checkpoints.describe(folder)["label_names"], folder.uri)
     draw = derive_seed(config.seed, "evaluation")
     examples = datasets.sample(getattr(dataset, split), config.evaluation.sample, draw)

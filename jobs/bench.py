@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from flat_dist import bench, bench_interpret, bench_scale, bench_training, cli
+from flat_dist.attack import synonyms
 from flat_dist.config import (
     AttackConfig,
     Config,
@@ -28,6 +29,7 @@ from flat_dist.config import (
 )
 from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models import vectors
 from flat_dist.options import HELP, Line
 from flat_dist.progress import Display
 
@@ -167,8 +169,11 @@ def _check(command: Shared) -> None:
         raise UserError("--length must be at least 1, and --limit-gib above 0")
     if isinstance(command, Interpret) and not command.evaluation.explain:
         raise UserError("--evaluation.explain is empty: name ig, lime or both")
+    synonyms.check(command.attack.synonyms)
     if command.checkpoint:
         checkpoints.describe(Folder(command.checkpoint))
+    else:
+        vectors.check(command.model)
 
 
 def job(arguments: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from flat_dist.data.storage import Folder
 from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.progress import Display
-from flat_dist.tracking.mlflow import tracked
+from flat_dist.tracking import mlflow
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,6 @@ RENAMED = {
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, measure."""
     command = options.read(Command, arguments, __doc__, RENAMED)
-    run_folder.check_name(command.run_name)
     models = evaluate.models(command.checkpoint)
     classes = evaluate.label_names(models)
     config = Config(
@@ -75,7 +74,10 @@ def job(arguments: Sequence[str]) -> None:
         seed=command.seed,
     )
     validate(config)
+    run_folder.check_name(config.run_name)
+    run_folder.check_storage(config.storage)
     synonyms.check(config.attack.synonyms)
+    mlflow.check(config)
     measured: dict[str, Any]
     if command.pairs_file:
         pairs = evaluate.read_pairs(Path(command.pairs_file), classes)
@@ -92,7 +94,7 @@ def job(arguments: Sequence[str]) -> None:
         config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         display.say(said)
         run_folder.open_folder(folder, settings)
-        with held(folder, "this run"), tracked(config, name, settings, folder, display.say) as tracker:
+        with held(folder, "this run"), mlflow.tracked(config, name, settings, folder, display.say) as tracker:
             if command.pairs_file:
                 found = evaluate.on_pairs(config, models, pairs, display)
             else:
