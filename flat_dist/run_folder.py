@@ -67,9 +67,7 @@ def check_storage(storage: str) -> None:
     if local is None:
         return
     if long := next((part for part in local.parts if len(os.fsencode(part)) > 255), None):
-        raise UserError(
-            f"--storage has the folder {quoted(long)}, but a name has 255 bytes at most: give a shorter one"
-        )
+        raise UserError(f"--storage has the folder {quoted(long)}, but a name has 255 bytes at most: shorten it")
     there = next(place for place in (local, *local.parents) if place.exists())
     if not there.is_dir():
         raise UserError(f"--storage {storage} cannot be a folder: {there} is a file; name another place")

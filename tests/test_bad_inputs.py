@@ -35,15 +35,12 @@ from flat_dist.tracking.mlflow import MlflowTracker
 from flat_dist.training import distributed
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = {
-    **{
-        name: ROOT / "jobs" / f"{name}.py" for name in "flat_round evaluate attack predict report bench prepare".split()
-    },
-    "sweep": ROOT / "tuning" / "sweep.py",
-}
+JOBS = ("flat_round", "evaluate", "attack", "predict", "report", "bench", "prepare")
+COMMANDS = {name: ROOT / "jobs" / f"{name}.py" for name in JOBS} | {"sweep": ROOT / "tuning" / "sweep.py"}
+
 DATA = "--data.folder IN/good"
 VICTIM = "--checkpoint IN/victim"
-BOTH = f"{BOTH} --data.label-names negative positive"
+BOTH = f"{VICTIM} {DATA} --data.label-names negative positive"
 
 GOOD = "text,label\na good film,1\na bad film,0\n"
 
@@ -398,8 +395,6 @@ PLACES = [
     ),
     ("flat_round", f"{DATA} --storage file/runs", "file"),
     ("flat_round", f"{DATA} --storage {'x' * 300}", "x"),
-    ("flat_round", f"{DATA} --storage IN/damaged-runs/empty --run-name mine", "config.json"),
-    ("flat_round", f"{DATA} --storage IN/damaged-runs/list --run-name mine", "mine"),
 ]
 
 CLUSTERS = [
@@ -686,7 +681,32 @@ ROWS: list[Row] = [
     *INPUTS,
 ]
 
-PENDING: dict[str, str] = {}
+PENDING = {
+    "client_secret": "lock",
+    "sig=A": "lock",
+    "token=A": "lock",
+    "s3:bucket": "lock",
+    "nonsense://x": "mlflow",
+    "http://[": "mlflow",
+    "report --run IN/pending --resend --tracking.uri": "mlflow",
+    "IN/pendings/": "mlflow",
+    "IN/results/": "mlflow",
+    "RAY_ADDRESS=": "ray",
+    "presets/deep": "data",
+    "presets/huge": "data",
+    "presets/digits": "data",
+    "data/nul.csv": "data",
+    "data/one-class.csv": "data",
+    "vectors/empty": "data",
+    "vectors/nan": "data",
+    "vectors/latin": "data",
+    "vectors/binary": "data",
+    "vectors/later": "data",
+    "encoders/list": "data",
+    "encoders/code": "data",
+    "damaged/empty-description": "files",
+    "predict --checkpoint IN/damaged/": "files",
+}
 """Rows, by a part of their name, that wait for the branch of another engineer."""
 
 
@@ -845,8 +865,6 @@ def write_presets(folder: Path) -> None:
 
 def write_runs(folder: Path) -> None:
     write(folder / "runs" / "mine", config__json='{"seed": 2}')
-    write(folder / "damaged-runs" / "empty" / "mine", config__json="")
-    write(folder / "damaged-runs" / "list" / "mine", config__json="[]")
     results = {
         "empty": b"",
         "cut": b'[{"training": "ba',
