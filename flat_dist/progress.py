@@ -45,7 +45,9 @@ class Bar:
         self.display, self.title, self.total, self.done, self.before = display, title, total, done, done
         self.note, self.facts, self.finished = "", {}, False  # type: str, dict[str, Any], bool
         self.began: float | None = None
-        self.task: TaskID | None = display.bars.add_task(title, total=total, completed=done) if display.bars else None
+        self.task: TaskID | None = (
+            display.bars.add_task(title, total=total, completed=done, note="") if display.bars else None
+        )
 
     def start(self) -> None:
         """Its time counts from now, if it did not before."""

@@ -161,36 +161,26 @@ def test_a_setting_has_one_name_in_every_command(name: str, monkeypatch: pytest.
 )
 def test_help_teaches(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     command, *verb = name.split()
-    if command == "flat_round":
-        module = command_of(command, monkeypatch)
-    else:
-        module = command_of(command, monkeypatch)
+    module = command_of(command, monkeypatch)
+    monkeypatch.setattr(sys, "argv", [f"{command}.py"])
     with pytest.raises(SystemExit) as ended:
         module.job([*verb, "--help"])
     out, said = capsys.readouterr()
-    assert ended.value.code == 0 and said == ""
+    assert not ended.value.code and said == ""
     assert f"{command}.py" in out
     if command != "prepare" and not verb:
-        assert (
-            f"  python {'tuning' if command == 'sweep' else 'jobs'}/{command}.py --" in out or "bench.py attack" in out
-        )
+        assert f"python {'tuning' if command == 'sweep' else 'jobs'}/{command}.py " in out  # an example
 
 
 def test_the_documented_short_forms_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate, attack, bench, report = (
         command_of(name, monkeypatch) for name in ("evaluate", "attack", "bench", "report")
     )
-    line = Line(
-        evaluate.Command,
-        ["--checkpoint", "x", "--attacks", "textfooler,pwws", "--explain", "ig", "--ig-pairs", "45"],
-        evaluate.RENAMED,
-    )
-    evaluation = line.read("test").evaluation
+    given = ["--checkpoint", "x", "--attacks", "textfooler,pwws", "--explain", "ig", "--ig-pairs", "45"]
+    evaluation = Line(evaluate.Command, given, evaluate.RENAMED).read("test").evaluation
     assert (evaluation.attacks, evaluation.explain, evaluation.ig_pairs) == (("textfooler", "pwws"), ("ig",), 45)
-    line = Line(
-        attack.Command, ["--checkpoint", "x", "--examples", "30", "--split", "dev", "--profile"], attack.RENAMED
-    )
-    command = line.read("test")
+    given = ["--checkpoint", "x", "--examples", "30", "--split", "dev", "--profile"]
+    command = Line(attack.Command, given, attack.RENAMED).read("test")
     assert (command.evaluation.sample, command.evaluation.split, command.attack.profile) == (30, "dev", True)
     line = Line(report.Command, ["--run", "x", "--tracking-uri", "y"], report.RENAMED)
     assert line.read("test").tracking.uri == "y"

