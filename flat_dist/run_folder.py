@@ -98,8 +98,7 @@ def name_of(config: Config, settings: Mapping[str, Any]) -> str:
 
 
 def check(config: Config) -> None:
-    """Raise UserError if the run's name is none, or its folder is another config's; `auto` fits anything."""
-    check_name(config.run_name)
+    """Raise UserError if the run's folder is another config's; fields that are still `auto` fit anything."""
     if config.run_name:  # or else the name itself says which config it is
         _refuse_other(Folder(config.storage) / config.run_name, relevant(config))
 

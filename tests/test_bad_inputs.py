@@ -327,15 +327,15 @@ NAMES = [
     ("flat_round", f"--run-name {'x' * 201}", "201 bytes long"),
     ("flat_round", f"--run-name {'é' * 130}", "260 bytes long"),
     ("flat_round", f"{DATA} --storage IN/runs --run-name mine", "was made with another config"),
-    ("evaluate", "--checkpoint ../x=IN/victim", "its name is '../x'"),
-    ("evaluate", "--checkpoint a/b=IN/victim", "its name is 'a/b'"),
-    ("evaluate", "--checkpoint .=IN/victim", "its name is '.'"),
-    ("evaluate", "--checkpoint 'a =IN/victim'", "its name is 'a '"),
-    ("evaluate", f"--checkpoint {'x' * 250}=IN/victim", "250 bytes long"),
+    ("evaluate", "--checkpoint ../x=IN/victim", "'../x'"),
+    ("evaluate", "--checkpoint a/b=IN/victim", "'a/b'"),
+    ("evaluate", "--checkpoint .=IN/victim", "'.'"),
+    ("evaluate", "--checkpoint 'a =IN/victim'", "'a '"),
+    ("evaluate", f"--checkpoint {'x' * 250}=IN/victim", "xxx"),
     ("evaluate", "--checkpoint a=IN/victim a=IN/victim", "two checkpoints are called 'a'"),
     ("evaluate", "--checkpoint IN/victim IN/victim", "two checkpoints are called 'victim'"),
     ("evaluate", "--checkpoint IN/victim IN/others", "evaluate them apart"),
-    ("evaluate", "--checkpoint 'a\nb=IN/victim'", "control character"),
+    ("evaluate", "--checkpoint 'a\nb=IN/victim'", "'a\\nb"),
 ]
 
 PLACES = [
@@ -625,7 +625,7 @@ CHECKPOINTS = [
             ("nowhere://x", "nowhere://x"),
             ("s3://KEY:SECRET@bucket/x", "carries credentials"),
             ("IN/damaged/empty-description", "checkpoint.json"),
-            ("IN/damaged/format", "format"),
+            ("IN/foreign", "has format 'flat_dist.checkpoint/99'"),
         )
     ),
     ("bench", "attack --checkpoint nowhere", "nowhere holds no checkpoint"),
@@ -684,7 +684,7 @@ ROWS: list[Row] = [
 PENDING = {
     "client_secret": "lock",
     "sig=A": "lock",
-    "token=A": "lock",
+    "?token=A": "lock",
     "s3:bucket": "lock",
     "nonsense://x": "mlflow",
     "http://[": "mlflow",
@@ -900,7 +900,6 @@ def write_checkpoints(folder: Path) -> None:
         "empty-description": "",
         "cut-description": describe()[:100],
         "list-description": "[]",
-        "format": describe(format="flat_dist.checkpoint/99"),
         "no-model": without("model"),
         "no-labels": without("label_names"),
         "three-labels": describe(label_names=["a", "b", "c"]),
@@ -910,6 +909,8 @@ def write_checkpoints(folder: Path) -> None:
         "no-vocabulary": without("vocabulary"),
         "short-vocabulary": describe(vocabulary=["<pad>", "<unk>"]),
     }
+    shutil.copytree(folder / "victim", folder / "foreign")
+    write(folder / "foreign", checkpoint__json=describe(format="flat_dist.checkpoint/99"))
     for name, text in descriptions.items():
         shutil.copytree(folder / "victim", folder / "damaged" / name)
         write(folder / "damaged" / name, checkpoint__json=text)
@@ -930,7 +931,7 @@ def write_checkpoints(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inputs(assets: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files that commands are given: good ones, and each kind of bad one."""
     folder = tmp_path_factory.mktemp("inputs")
     for written in (write_data, write_resources, write_presets, write_runs, write_checkpoints):

@@ -85,7 +85,6 @@ def parse(arguments: Sequence[str]) -> tuple[Command, Axes]:
 def _check(command: Command) -> None:
     config, settings = command.config, command.search
     validate(config)
-    run_folder.check_name(config.run_name)
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
             raise unknown(f"value of --{name}", getattr(settings, name), choices)
