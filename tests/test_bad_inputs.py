@@ -806,7 +806,7 @@ def write_resources(folder: Path) -> None:
         words__txt="film good bad\n",
         nan__txt=f"film {' '.join(['nan'] * 50)}\n",
         latin__txt=f"caf\xe9 {' '.join(['1'] * 50)}\n".encode("latin-1"),
-        binary__bin=b"1 50\nfilm " + bytes(range(200)),
+        binary__bin=b"1 50\nfilm " + bytes(range(100)),
         later__txt=f"film {' '.join(['1'] * 50)}\nbad 1 2 3\n",
     )
     write(
