@@ -73,9 +73,9 @@ def job(arguments: Sequence[str]) -> None:
     run_folder.check_storage(config.storage)
     synonyms.check(attack.synonyms)
     folder = Folder(command.checkpoint)
-    checkpoints.describe(folder)
+    label_names = checkpoints.load(folder).label_names
     dataset = datasets.load(config.data)
-    datasets.check_classes(dataset, checkpoints.describe(folder)["label_names"], folder.uri)
+    datasets.check_classes(dataset, label_names, folder.uri)
     draw = derive_seed(config.seed, "evaluation")
     examples = datasets.sample(getattr(dataset, split), config.evaluation.sample, draw)
     with cluster.connected(), Display(as_json=command.json) as display:

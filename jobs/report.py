@@ -8,7 +8,10 @@ sends that when it is started again; `--resend` does nothing else.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import tyro
 
 from flat_dist import cli, findings, options
 from flat_dist.config import UserError
@@ -20,14 +23,6 @@ from flat_dist.tracking.table import from_json
 
 
 @dataclass(frozen=True)
-class Server:
-    """MLflow."""
-
-    uri: str | None = None
-    """Tracking server to send to, if it is not where it was."""
-
-
-@dataclass(frozen=True)
 class Command:
     """Which run, and what to do."""
 
@@ -35,7 +30,8 @@ class Command:
     """Folder of the run, such as runs/sst2-cnn-textfooler-..."""
     resend: bool = False
     """Send to MLflow what is kept for it."""
-    tracking: Server = field(default_factory=Server)
+    tracking_uri: Annotated[str | None, tyro.conf.arg(name="tracking.uri")] = None
+    """Tracking server to send to, if it is not where it was."""
     json: bool = False
     """Print one JSON object as the last line of standard output."""
 
@@ -48,7 +44,7 @@ def job(arguments: Sequence[str]) -> None:
     command = options.read(Command, arguments, __doc__, RENAMED)
     folder = Folder(command.run)
     if command.resend:
-        resend(folder, command.tracking.uri)
+        resend(folder, command.tracking_uri)
     if folder.exists(findings.RESULTS):
         results = [from_json(row) for row in folder.read_json(findings.RESULTS)]
         findings.print_table(results, folder, folder.name)

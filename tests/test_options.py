@@ -183,7 +183,7 @@ def test_the_documented_short_forms_stay(monkeypatch: pytest.MonkeyPatch) -> Non
     command = Line(attack.Command, given, attack.RENAMED).read("test")
     assert (command.evaluation.sample, command.evaluation.split, command.attack.profile) == (30, "dev", True)
     line = Line(report.Command, ["--run", "x", "--tracking-uri", "y"], report.RENAMED)
-    assert line.read("test").tracking.uri == "y"
+    assert line.read("test").tracking_uri == "y"
     for arguments in (
         "attack --recipe pwws --model lstm --data.folder x",
         "attack --attack.name pwws --model.name lstm data:data-config --data.folder x",
