@@ -103,6 +103,11 @@ def check(config: Config) -> None:
         _refuse_other(Folder(config.storage) / config.run_name, relevant(config))
 
 
+def check_folder(folder: Folder, wanted: Mapping[str, Any]) -> None:
+    """Raise UserError if the folder is that of a run whose results depend on something else than `wanted`."""
+    _refuse_other(folder, wanted)
+
+
 def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
     if folder.exists(CONFIG) and (differences := _differences(folder.read_json(CONFIG), wanted)):
         more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""

@@ -90,6 +90,7 @@ def job(arguments: Sequence[str]) -> None:
     settings = evaluate.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"
     folder = Folder(config.storage) / name
+    run_folder.check_folder(folder, settings)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         display.say(said)

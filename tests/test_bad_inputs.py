@@ -327,6 +327,7 @@ NAMES = [
     ("flat_round", f"--run-name {'x' * 201}", "201 bytes long"),
     ("flat_round", f"--run-name {'é' * 130}", "260 bytes long"),
     ("flat_round", f"{DATA} --storage IN/runs --run-name mine", "was made with another config"),
+    ("evaluate", f"{BOTH} --storage IN/runs --run-name mine", "was made with another config"),
     ("evaluate", "--checkpoint ../x=IN/victim", "'../x'"),
     ("evaluate", "--checkpoint a/b=IN/victim", "'a/b'"),
     ("evaluate", "--checkpoint .=IN/victim", "'.'"),
