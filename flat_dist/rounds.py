@@ -27,11 +27,11 @@ from flat_dist.models import encoders, vectors
 from flat_dist.models.initial import initial
 from flat_dist.progress import Display
 from flat_dist.seeds import derive_seed
-from flat_dist.stages import DONE
 from flat_dist.tracking import mlflow
 from flat_dist.tracking.pending import Tracker
 from flat_dist.tracking.table import METHODS, Result
 from flat_dist.training import distributed
+from flat_dist.training.loop import History
 
 FINE_TUNING_RATE = 5e-4
 """Learning rates above this one unlearn what an encoder was pretrained for."""
@@ -40,7 +40,7 @@ FINE_TUNING_RATE = 5e-4
 def check(config: Config) -> None:
     """Raise UserError for names, places and resources of the user that no run could use, before any work is done."""
     run_folder.check_name(config.run_name)
-    run_folder.check_storage(config.storage)
+    Folder(config.storage).check()
     synonyms.check(config.attack.synonyms)
     vectors.check(config.model)
     encoders.check(config.model)
@@ -117,7 +117,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.places = distributed.places(self.config.training, self.display.say)
-        self.data = stages.dataset(self.storage, self.dataset)
+        self.data = stages.dataset(self.storage, self.dataset, self.display.say)
         if self.config.training.device == "cuda":
             self.config, said = hardware.fit(checkpoints.load(self._initial(masked=False)).model, self.config)
             self.display.say(said)
@@ -208,11 +208,13 @@ class Run:
             "seed": self.config.seed,
         }
         folder = self._stage("init", inputs)
-        if not folder.exists(DONE):
-            checkpoint, made_of = initial(self.config, self.dataset, masked)
-            self.display.say(made_of)
-            checkpoints.save(checkpoint, folder)
-            folder.write_json(DONE, {**inputs, "made_of": made_of})
+        if not stages.is_finished(folder, inputs):
+            with held(folder, "make the initial weights", self.display.say):
+                if stages.begin(folder, inputs, self.display.say):
+                    checkpoint, made_of = initial(self.config, self.dataset, masked)
+                    self.display.say(made_of)
+                    checkpoints.save(checkpoint, folder)
+                    stages.commit(folder, inputs, checkpoints.FILES, made_of=made_of)
         return folder
 
     def _train(self, kind: str, number: int, start: Folder, shards: Sequence[Folder]) -> Folder:
@@ -232,23 +234,23 @@ class Run:
         )
         inputs = self._training_inputs(job)
         folder = self._stage(f"train-{job.name}", inputs)
-        if not folder.exists(DONE):
+        if not stages.is_finished(folder, inputs):
             title = f"train {kind}" if first else f"round {number}: train {kind}"
             with held(folder, title, self.display.say):
-                if not folder.exists(DONE):  # another run may have been at it while this one waited
+                if stages.begin(folder, inputs, self.display.say):  # or another run was at it while this one waited
                     self._train_stage(job, folder, title, inputs)
         return folder
 
     def _train_stage(self, job: distributed.TrainingJob, folder: Folder, title: str, inputs: Mapping[str, Any]) -> None:
         with self.display.stage(title, job.epochs) as bar:
             self.train(job, folder.name, self.storage / "ray_train", folder, bar)
-        folder.write_json(DONE, inputs)
+        stages.commit(folder, inputs, (*checkpoints.FILES, distributed.HISTORY))
         (self.storage / "ray_train").remove(folder.name)
 
     def _log_history(self, kind: str, number: int, folder: Folder) -> None:
         training = self.config.training
         before = training.epochs + (number - 1) * training.epochs_per_round if number else 0
-        for metrics in folder.read_json(distributed.HISTORY):
+        for metrics in folder.read_json(distributed.HISTORY, History):
             values = {f"train/{name}": value for name, value in metrics.items() if name != "epoch"}
             self.tracker.metrics(kind, values, before + int(metrics["epoch"]))
 

@@ -1,6 +1,5 @@
 """The folder of one run: its config, and the line that keeps other configs out."""
 
-import os
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -61,20 +60,6 @@ def check_name(name: str | None, option: str = "--run-name", reserved: Sequence[
         raise UserError(f"{said}, but that is where the storage keeps what all runs share: give it another name")
 
 
-def check_storage(storage: str) -> None:
-    """Raise UserError if a storage is no address, or a place of this machine where no folder can be made."""
-    local = Folder(storage).local
-    if local is None:
-        return
-    if long := next((part for part in local.parts if len(os.fsencode(part)) > 255), None):
-        raise UserError(f"--storage has the folder {quoted(long)}, but a name has 255 bytes at most: shorten it")
-    there = next(place for place in (local, *local.parents) if place.exists())
-    if not there.is_dir():
-        raise UserError(f"--storage {storage} cannot be a folder: {there} is a file; name another place")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"--storage {storage} cannot be written: give access to {there}, or name another place")
-
-
 def relevant(config: Config) -> dict[str, Any]:
     """What the results depend on."""
     values = to_dict(config)
@@ -109,7 +94,9 @@ def check_folder(folder: Folder, wanted: Mapping[str, Any]) -> None:
 
 
 def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
-    if folder.exists(CONFIG) and (differences := _differences(folder.read_json(CONFIG), wanted)):
+    remedy = "delete that file, and the run's results are made again from its stages; or give another --run-name"
+    known = folder.read_json(CONFIG, dict[str, Any], remedy) if folder.exists(CONFIG) else wanted
+    if differences := _differences(known, wanted):
         more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise UserError(
             f"{folder.uri} was made with another config ({'; '.join(differences[:SHOWN])}{more}): "

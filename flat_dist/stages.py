@@ -1,8 +1,13 @@
-"""Stages: folders named by a hash of their config and inputs, so that what is finished is found again."""
+"""Stages: folders named by a hash of their config and inputs, so that what is finished is found again.
+
+A stage is finished when its marker, which is written last, is there, names the inputs that it was asked for, and every
+file that it lists has the content that it had. What is damaged is made again, under the stage's lock, and said to be.
+"""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
@@ -13,9 +18,12 @@ from flat_dist.attack.job import AttackJob
 from flat_dist.attack.limits import DEFAULTS, resolve, unit_size
 from flat_dist.attack.provenance import provenance
 from flat_dist.config import Config, content_hash
+from flat_dist.data import datasets
+from flat_dist.data.checked import DamagedFileError
 from flat_dist.data.datasets import SPLITS, Dataset
 from flat_dist.data.storage import Folder
 from flat_dist.data.tables import read_table, write_table
+from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.encoders import TRANSFORMERS
 
@@ -23,7 +31,7 @@ VERSION = 1
 """Raised when a change of the code makes the results of older stages wrong."""
 
 DONE = "stage.json"
-"""Written last into a stage's folder, with what went into it; stages with a manifest of their own need none."""
+"""The marker of a stage; stages with a manifest of their own need none."""
 
 HASHED_AT_ONCE = 2**16
 """Example ids that are in memory at a time."""
@@ -34,22 +42,83 @@ def folder(storage: Folder, label: str, inputs: Mapping[str, Any]) -> Folder:
     return storage / "stages" / f"{label}-{content_hash({'version': VERSION, **inputs})}"
 
 
-def dataset(storage: Folder, data: Dataset) -> Folder:
-    """The stage of a dataset's three splits, as Arrow tables that workers read; written if it is not there."""
+@dataclass(frozen=True)
+class Marker:
+    """What a finished stage says of itself."""
+
+    inputs: dict[str, Any]
+    """What went into it."""
+    files: dict[str, str]
+    """sha256 of each file that it consists of."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Said for people: nothing depends on it."""
+
+
+def is_finished(target: Folder, inputs: Mapping[str, Any]) -> bool:
+    """Whether a stage of these inputs is finished, and all of it is as it was; each file is read once in a process."""
+    try:
+        marker: Marker = target.read_json(DONE, Marker)
+        return marker.inputs == _plain(inputs) and all(
+            target.sha256(name) == digest for name, digest in marker.files.items()
+        )
+    except (FileNotFoundError, DamagedFileError):
+        return False
+
+
+def begin(target: Folder, inputs: Mapping[str, Any], say: Callable[[str], None]) -> bool:
+    """Whether there is anything to do for a stage whose lock is held.
+
+    If it was finished and is damaged, it is emptied first, and that is said. What an interrupted job left stays.
+    """
+    if is_finished(target, inputs):
+        return False
+    if target.exists(DONE):
+        say(f"{target.uri} is damaged, or from an older version: it is made again")
+        target.clear()
+    return True
+
+
+def commit(target: Folder, inputs: Mapping[str, Any], files: Sequence[str], **notes: Any) -> None:
+    """Say that a stage is finished, and consists of these files."""
+    hashes = {name: target.sha256(name) for name in files}
+    target.write_json(DONE, asdict(Marker(_plain(inputs), hashes, notes)))
+    target.clear_leftovers()
+
+
+def _plain(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON gives them back."""
+    plain: dict[str, Any] = json.loads(json.dumps(inputs))
+    return plain
+
+
+def dataset(storage: Folder, data: Dataset, say: Callable[[str], None] = lambda line: None) -> Folder:
+    """The stage of a dataset's three splits, as Arrow tables that workers read; written if it is not there, or damaged.
+
+    Args:
+        storage: folder of the stages.
+        data: the dataset.
+        say: says a line.
+    """
     target = folder(storage, "data", {"fingerprint": data.fingerprint})
-    if not target.exists(DONE):
-        for split in SPLITS:
-            write_table(target, split, getattr(data, split))
-        described = {name: getattr(data, name) for name in ("fingerprint", "label_names", "source")}
-        target.write_json(DONE, described)
+    inputs = {"fingerprint": data.fingerprint, "label_names": data.label_names}
+    if not is_finished(target, inputs):
+        with held(target, "write the dataset", say):
+            if begin(target, inputs, say):
+                for split in SPLITS:
+                    write_table(target, split, getattr(data, split))
+                commit(target, inputs, [f"{split}.arrow" for split in SPLITS], source=data.source)
     return target
 
 
-def read_dataset(folder: Folder) -> Dataset:
-    """The dataset that `dataset` left in a folder."""
-    described = folder.read_json(DONE)
-    splits = {split: read_table(folder, split) for split in SPLITS}
-    return Dataset(**splits, label_names=tuple(described["label_names"]), source=described["source"])
+def read_dataset(target: Folder) -> Dataset:
+    """The dataset that `dataset` left in a folder.
+
+    Raises:
+        DamagedFileError: it is not as it was left.
+    """
+    marker: Marker = target.read_json(DONE, Marker)
+    splits = {split: read_table(target, split, datasets.SCHEMA) for split in SPLITS}
+    return Dataset(**splits, label_names=tuple(marker.inputs["label_names"]), source=marker.notes["source"])
 
 
 def attack(

@@ -9,7 +9,7 @@ left, such as runs/stages/train-base-0-...
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from flat_dist import cli, cluster, hardware, options, run_folder, stages
+from flat_dist import cli, cluster, hardware, options, stages
 from flat_dist.attack import pool, synonyms
 from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, validate
 from flat_dist.data import datasets
@@ -70,7 +70,7 @@ def job(arguments: Sequence[str]) -> None:
         hardware=command.hardware,
     )
     validate(config)
-    run_folder.check_storage(config.storage)
+    Folder(config.storage).check()
     synonyms.check(attack.synonyms)
     folder = Folder(command.checkpoint)
     label_names = checkpoints.load(folder).label_names

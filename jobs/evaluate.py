@@ -75,7 +75,7 @@ def job(arguments: Sequence[str]) -> None:
     )
     validate(config)
     run_folder.check_name(config.run_name)
-    run_folder.check_storage(config.storage)
+    Folder(config.storage).check()
     synonyms.check(config.attack.synonyms)
     mlflow.check(config)
     measured: dict[str, Any]

@@ -19,7 +19,7 @@ from flat_dist.data.storage import Folder
 from flat_dist.sweep import outcome
 from flat_dist.tracking.mlflow import MlflowTracker
 from flat_dist.tracking.pending import Kept, read_pending
-from flat_dist.tracking.table import from_json
+from flat_dist.tracking.table import Result
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def job(arguments: Sequence[str]) -> None:
     if command.resend:
         resend(folder, command.tracking_uri)
     if folder.exists(findings.RESULTS):
-        results = [from_json(row) for row in folder.read_json(findings.RESULTS)]
+        results = folder.read_json(findings.RESULTS, list[Result])
         findings.print_table(results, folder, folder.name)
         if command.json:
             findings.print_results(results, folder)

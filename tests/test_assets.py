@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,11 @@ from flat_dist.config import UserError
 
 def refuse(*arguments: object, **options: object) -> None:
     raise AssertionError("started a process")
+
+
+def without_times(marker: dict) -> dict:
+    files = {name: {**known, "mtime_ns": None} for name, known in marker["files"].items()}
+    return {**marker, "files": files}
 
 
 def link_packages(assets: Assets, folder: Path) -> None:
@@ -60,8 +66,8 @@ def test_callers_at_once_build_once_and_alike(assets: Assets, rebuilt: tuple[Ass
     other, builds = rebuilt
     assert builds == 1
     assert {path.name for path in other.folder.parent.iterdir()} == {"assets"}
-    marker = json.loads((assets.folder / "assets.json").read_text())
-    assert marker == json.loads((other.folder / "assets.json").read_text())
+    marker, rebuilt_marker = (json.loads((each.folder / "assets.json").read_text()) for each in (assets, other))
+    assert without_times(marker) == without_times(rebuilt_marker)
     assert marker["packages"] == {package.name: package.sha256 for package in module.packages().values()}
     for name in marker["files"]:
         assert (assets.folder / name).read_bytes() == (other.folder / name).read_bytes()
@@ -76,19 +82,66 @@ def test_what_is_incomplete_is_not_trusted(assets: Assets, monkeypatch: pytest.M
     file, marker = tmp_path / "a/b.txt", tmp_path / "assets.json"
     prepare(tmp_path)
     complete = marker.read_bytes()
+    files = json.loads(complete)["files"]
     damages = [
         marker.unlink,
         lambda: marker.write_bytes(complete[:-5]),
         lambda: marker.write_text("[]"),
         lambda: marker.write_text(json.dumps({**json.loads(complete), "format": 0})),
         lambda: marker.write_text(json.dumps({**json.loads(complete), "packages": {}})),
+        lambda: marker.write_text(json.dumps({**json.loads(complete), "files": {}})),
+        lambda: marker.write_text(json.dumps({**json.loads(complete), "files": dict.fromkeys(files, 3)})),
+        lambda: marker.write_bytes(b""),
         file.unlink,
         lambda: file.write_bytes(b"ab"),
+        lambda: file.write_bytes(b"abd"),
     ]
     for damage in damages:
         damage()
         prepare(tmp_path)
-        assert (file.read_bytes(), marker.read_bytes()) == (b"abc", complete)
+        assert file.read_bytes() == b"abc"
+        assert without_times(json.loads(marker.read_bytes())) == without_times(json.loads(complete))
+
+
+def test_a_copied_cache_is_good_and_one_that_others_share_is_not_written_through(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "_fetch", lambda folder, console: {})
+    monkeypatch.setattr(module, "_contents", lambda archives: iter([("a.txt", b"abc")]))
+    prepare(tmp_path / "first")
+    shutil.copytree(tmp_path / "first", tmp_path / "copy", copy_function=shutil.copyfile)  # with times of its own
+    capfd.readouterr()
+    prepare(tmp_path / "copy")
+    assert capfd.readouterr() == ("", "")
+    (tmp_path / "linked").mkdir()
+    for name in ("a.txt", "assets.json"):
+        (tmp_path / "linked" / name).hardlink_to(tmp_path / "first" / name)
+    monkeypatch.setattr(module, "FORMAT", 99)
+    monkeypatch.setattr(module, "_contents", lambda archives: iter([("a.txt", b"new")]))
+    prepare(tmp_path / "linked")
+    assert "linked is damaged, or from another version: it is made again" in capfd.readouterr().err.replace("\n", "")
+    assert [(tmp_path / name / "a.txt").read_bytes() for name in ("linked", "first")] == [b"new", b"abc"]
+
+
+@pytest.mark.parametrize("umask, modes", [(0o022, (0o644, 0o755)), (0o002, (0o644, 0o755)), (0o077, (0o600, 0o700))])
+def test_files_are_as_private_as_the_umask_asks_and_no_group_may_write(
+    umask: int, modes: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "_fetch", lambda folder, console: {})
+    monkeypatch.setattr(module, "_contents", lambda archives: iter([("a/b.txt", b"abc")]))
+    before = os.umask(umask)
+    try:
+        prepare(tmp_path / "cache")
+    finally:
+        os.umask(before)
+    found = [(tmp_path / "cache" / name).stat().st_mode & 0o777 for name in ("a/b.txt", "a", "assets.json", ".")]
+    assert found == [modes[0], modes[1], modes[0], modes[1]]
+
+
+def test_a_lock_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "assets.lock").mkdir()
+    with pytest.raises(UserError, match=r"cannot write to .*: set FLAT_DIST_CACHE to a folder that can be$"):
+        prepare(tmp_path)
 
 
 def test_readers_keep_what_they_opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

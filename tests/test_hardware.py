@@ -49,7 +49,8 @@ def test_a_card_without_kernels_is_named_with_the_install_line_that_works(monkey
     found = hardware.detect()
     assert found.gpu is None
     version = torch.__version__.partition("+")[0]
-    for part in ("GTX 1080 (sm_61)", torch.__version__, f"pip install torch=={version} --index-url", "/whl/cu126"):
+    line = f"pip install torch=={version}+cu126 --index-url"
+    for part in ("GTX 1080 (sm_61)", torch.__version__, line, "/whl/cu126"):
         assert part in found.problem
     assert "\n" not in found.problem
     config, said = hardware.resolve(Config(), found)

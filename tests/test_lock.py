@@ -1,19 +1,31 @@
-"""One driver at a time; leases are tried on a local folder that says it is none."""
+"""One driver at a time: locks of the kernel, and leases on object stores; time is a clock that the tests turn."""
 
+import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Lock, Thread
+from typing import Any
 
+import obstore
 import pytest
+from obstore import exceptions
+from obstore.store import MemoryStore
 
-from flat_dist import lock
+from flat_dist import lease, lock
 from flat_dist.config import UserError
+from flat_dist.data import conditional
 from flat_dist.data.storage import Folder
-from flat_dist.lock import HOLDER, held
+from flat_dist.holder import HOLDER, Holder
+from flat_dist.lease import FREE
+from flat_dist.lock import held
+from tests import object_store
 
 HOLDS = """
 import sys, time
@@ -24,95 +36,454 @@ with held(Folder(sys.argv[1]), "a run"):
     time.sleep(600)
 """
 
+RACES = """
+import os, sys, time
+from pathlib import Path
+from flat_dist import lock
+from flat_dist.data.storage import Folder
+uri, witness, shift, times = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+wall = time.time
+time.time = lambda: wall() + shift
+lock.LOOK_SECONDS = 0.001
+print("ready", flush=True)
+input()
+for _ in range(times):
+    with lock.held(Folder(uri), "a race", lambda line: None):
+        os.close(os.open(witness, os.O_CREAT | os.O_EXCL))  # fails if another is here
+        Path(f"{witness}.log").open("a").write(f"{os.getpid()}\\n")
+        witness.unlink()
+    time.sleep(0.01)
+"""
 
-class Remote(Folder):
-    """A folder as of an object store."""
-
-    local = None  # type: ignore[assignment]
-
-    def _put(self, path: str, data: bytes) -> None:
-        Path(path).parent.mkdir(exist_ok=True)
-        super()._put(path, data)
+ELSEWHERE = Holder("elsewhere", 1, 1.7e9, "theirs", "another machine", 1)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "SETTLE_SECONDS", 0.05)
-    monkeypatch.setattr(lock, "RENEW_SECONDS", 0.05)
-    monkeypatch.setattr(lock, "LOOK_SECONDS", 0.02)
+class Clock:
+    """Time that passes when somebody sleeps, and what happens meanwhile."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def now(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.meanwhile()
 
 
-def test_a_second_driver_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
-    first = subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(lease, "_now", found.now)
+    monkeypatch.setattr(lock.time, "sleep", found.sleep)
+    return found
+
+
+class Bucket:
+    """A folder in a bucket whose store is in this process."""
+
+    def __init__(self) -> None:
+        self.store, self.folder = MemoryStore(), Folder("s3://bucket/run?region=us-east-1")
+
+    def put(self, content: bytes | Holder) -> None:
+        obstore.put(self.store, f"run/{HOLDER}", content if isinstance(content, bytes) else content.to_bytes())
+
+    def get(self) -> bytes:
+        return bytes(obstore.get(self.store, f"run/{HOLDER}").bytes())
+
+    def holder(self) -> Holder:
+        found = Holder.parse(self.get())
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    found = Bucket()
+    monkeypatch.setattr(conditional, "_store", lambda _: found.store)
+    monkeypatch.setattr(conditional, "_known", {})
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 3600)  # by itself: never
+    return found
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[str]:
+    with object_store.bucket() as uri:
+        yield (Folder(uri) / tmp_path.name).uri
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_a_second_driver_is_refused_until_the_first_is_killed(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    uri = str(tmp_path) if kind == "local" else request.getfixturevalue("s3")
+    first = subprocess.Popen([sys.executable, "-c", HOLDS, uri], stdout=subprocess.PIPE, text=True)
     assert first.stdout is not None
     assert first.stdout.readline() == "held\n"
     with (
         pytest.raises(UserError, match=rf"a run: .* is in use by process {first.pid} on {socket.gethostname()}, since"),
-        held(Folder(tmp_path), "a run"),
+        held(Folder(uri), "a run"),
     ):
         pass
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
-    with held(Folder(tmp_path), "a run"):
+    first.kill()  # not waited for: what is left of it is still in the table of processes
+    os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
+    with held(Folder(uri), "a run"):
         pass
+    first.wait()
 
 
-@pytest.mark.parametrize("kind", [Folder, Remote])
-def test_one_that_waits_goes_on_when_the_other_ends(kind: type[Folder], tmp_path: Path) -> None:
+def test_one_that_waits_goes_on_when_the_other_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "LOOK_SECONDS", 0.01)
     said: list[str] = []
-    first = held(kind(tmp_path), "training")
+    first = held(Folder(tmp_path), "training")
     first.__enter__()
 
     def say(line: str) -> None:
         said.append(line)
         first.__exit__(None, None, None)
 
-    with held(kind(tmp_path), "training", say):
+    with held(Folder(tmp_path), "training", say):
         assert said[0].startswith(f"training: waiting for process {os.getpid()} on ")
     assert len(said) == 1
     assert not (tmp_path / HOLDER).exists()
 
 
-def lease(folder: Folder, **changes: object) -> None:
-    mine = {"host": "elsewhere", "pid": 1, "token": "theirs", "since": time.time(), "renewed": time.time()}
-    folder.write_json(HOLDER, mine | changes)
+DAMAGED = {
+    "empty": b"",
+    "cut": b'{"host": "x", "pi',
+    "null": b"null",
+    "list": b'["host", "pid"]',
+    "nested": b"[" * 100_000,
+    "binary": b"\xff\x00",
+    "words": b'{"host": "x", "pid": "one", "since": "today"}',
+    "no process": b'{"host": "x", "pid": -1, "since": 0.0}',
+    "huge": b'{"host": "x", "pid": 1' + b"0" * 400 + b', "since": 1e308}',
+    "no time": b'{"host": "x", "pid": 1, "since": NaN}',
+    "escapes": b'{"host": "\\u001b[2J", "pid": 1, "since": 0.0}',
+    "an older release's": b'{"host": "x", "pid": 1, "token": "t", "since": 1.7e9, "renewed": 1.7e9}',
+}
 
 
-def test_a_lease_is_void_when_it_is_old_or_its_process_is_gone(tmp_path: Path) -> None:
-    folder = Remote(tmp_path)
-    lease(folder)
-    with pytest.raises(UserError, match=r"process 1 on elsewhere.*its claim ends in (90|89) s"), held(folder, "a run"):
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_or_foreign_holder_is_nobody_in_particular(
+    content: bytes, tmp_path: Path, bucket: Bucket, clock: Clock
+) -> None:
+    assert Holder.parse(content) is None
+    (tmp_path / HOLDER).write_bytes(content)
+    with held(Folder(tmp_path), "a run"):
+        assert Holder.parse((tmp_path / HOLDER).read_bytes()) is not None
+    bucket.put(content)
+    said: list[str] = []
+    with held(bucket.folder, "a run", say=said.append):
+        assert clock.seconds == pytest.approx(1000 + lease.LEASE_SECONDS, abs=2 * lock.LOOK_SECONDS)
+    assert said[0] == "a run: waiting for another driver, for 90 s at most, to see whether it still works"
+
+
+def test_a_lock_that_is_a_folder_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / HOLDER).mkdir()
+    for _ in range(2):  # the second would find it in use, were it not freed
+        with pytest.raises(UserError, match="cannot be written"), held(Folder(tmp_path), "a run"):
+            pass
+
+
+def test_a_lease_that_nobody_renews_is_taken(bucket: Bucket, clock: Clock) -> None:
+    bucket.put(ELSEWHERE)
+    said: list[str] = []
+    with held(bucket.folder, "a run", said.append):
+        assert lease.LEASE_SECONDS < clock.seconds - 1000 < lease.LEASE_SECONDS + 2 * lock.LOOK_SECONDS
+        assert bucket.holder().pid == os.getpid()
+    assert said[0].startswith("a run: waiting for process 1 on elsewhere, since 2023-11-14")
+    assert bucket.get() == FREE
+
+
+@pytest.mark.parametrize("shift", [-1e8, -100, 100, 1e8])
+def test_a_live_driver_keeps_its_lease_whatever_its_clock_says(shift: float, bucket: Bucket, clock: Clock) -> None:
+    theirs = replace(ELSEWHERE, since=time.time() + shift)
+    bucket.put(theirs)
+
+    def renew() -> None:
+        if clock.seconds > 1000 + lease.LEASE_SECONDS - lock.LOOK_SECONDS:  # at the last moment
+            bucket.put(replace(theirs, renewed=1))
+
+    clock.meanwhile = renew
+    with pytest.raises(UserError, match="in use by process 1 on elsewhere"), held(bucket.folder, "a run"):
         pass
-    lease(folder, renewed=time.time() - lock.LEASE_SECONDS - 1)
-    with held(folder, "a run"):
-        assert folder.read_json(HOLDER)["pid"] == os.getpid()
+    assert bucket.holder() == replace(theirs, renewed=1)
+
+
+def test_a_lease_that_is_renewed_just_as_it_is_taken_stays(
+    bucket: Bucket, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(ELSEWHERE)
+    put = obstore.put
+
+    def late(store: Any, path: str, content: bytes, *, mode: Any) -> Any:
+        if path.endswith(HOLDER):
+            bucket.put(replace(ELSEWHERE, renewed=1))
+        return put(store, path, content, mode=mode)
+
+    monkeypatch.setattr(conditional.obstore, "put", late)
+    monkeypatch.setattr(bucket, "put", lambda content: put(bucket.store, f"run/{HOLDER}", content.to_bytes()))
+    with pytest.raises(UserError, match="in use by process 1 on elsewhere"), held(bucket.folder, "a run"):
+        pass
+    assert bucket.holder() == replace(ELSEWHERE, renewed=1)
+
+
+def test_of_this_machine_it_is_seen_at_once_who_lives(bucket: Bucket, clock: Clock) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    lease(folder, host=socket.gethostname(), pid=gone.pid)
-    with held(folder, "a run"):
+    here = Holder.of_this_process()
+    assert here.is_alive()
+    for theirs in (replace(here, pid=gone.pid), replace(here, started=here.started - 1)):
+        bucket.put(theirs)
+        with held(bucket.folder, "a run"):
+            assert clock.seconds == 1000
+    bucket.put(here)
+    with pytest.raises(UserError, match="in use"), held(bucket.folder, "a run"):
         pass
-    lease(folder, host=socket.gethostname(), pid=os.getppid())
-    with pytest.raises(UserError, match="in use"), held(folder, "a run"):
-        pass
+    assert clock.seconds == 1000
 
 
-def test_a_lease_is_renewed(tmp_path: Path) -> None:
-    folder = Remote(tmp_path)
-    with held(folder, "a run"):
-        first = folder.read_json(HOLDER)["renewed"]
-        while folder.read_json(HOLDER)["renewed"] == first:
+def test_of_a_machine_of_the_same_name_nothing_is_seen() -> None:
+    assert replace(Holder.of_this_process(), machine="another", pid=2**30).is_alive() is None
+    assert replace(Holder.of_this_process(), machine="").is_alive() is None
+    assert replace(Holder.of_this_process(), started=0).is_alive() is None
+
+
+def test_a_lease_is_renewed_and_freed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    with held(bucket.folder, "a run"):
+        while bucket.holder().renewed < 3:
             time.sleep(0.01)
+    assert bucket.get() == FREE
+    with held(bucket.folder, "a run"):
+        assert bucket.holder().pid == os.getpid()
 
 
-def test_of_two_that_write_a_lease_at_once_one_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Remote(tmp_path)
-    monkeypatch.setattr(lock.time, "sleep", lambda _: lease(folder))  # while ours settles
-    with pytest.raises(UserError, match="in use by process 1 on elsewhere"), held(folder, "a run"):
+def test_a_lease_that_another_takes_over_ends_the_run(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    with pytest.raises(UserError, match="was taken over by process 1 on elsewhere"), held(bucket.folder, "a run"):
+        bucket.put(ELSEWHERE)
+        time.sleep(30)  # interrupted
+    assert bucket.holder() == ELSEWHERE
+
+
+def test_a_lease_that_somebody_removes_is_written_again(bucket: Bucket, clock: Clock) -> None:
+    with held(bucket.folder, "a run"):
+        obstore.delete(bucket.store, f"run/{HOLDER}")
+        clock.seconds += lease.SURE_SECONDS + 1
+        lease.storage.before_writing[-1]()
+        assert bucket.holder().pid == os.getpid()
+
+
+def test_nothing_is_written_while_a_lease_is_in_doubt(
+    bucket: Bucket, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr(bucket.folder, "_put", lambda path, data: written.append(data))
+    put = obstore.put
+
+    def away(*given: Any, **named: Any) -> Any:
+        raise exceptions.GenericError("no answer")
+
+    with pytest.raises(UserError, match="was taken over by process 1 on elsewhere"), held(bucket.folder, "a run"):
+        bucket.folder.write("a", b"1")
+        clock.seconds += lease.SURE_SECONDS + 1
+        monkeypatch.setattr(conditional.obstore, "put", away)
+        with pytest.raises(UserError, match=r"the lock in s3://bucket/run.* cannot be written .no answer"):
+            bucket.folder.write("a", b"2")
+        monkeypatch.setattr(conditional.obstore, "put", put)
+        bucket.folder.write("a", b"3")  # taken again
+        clock.seconds += lease.SURE_SECONDS + 1
+        bucket.put(ELSEWHERE)
+        bucket.folder.write("a", b"4")
+    assert written == [b"1", b"3"]
+    bucket.folder.write("a", b"5")
+    assert written[-1] == b"5"
+
+
+@pytest.mark.parametrize(
+    "error", [exceptions.GenericError, exceptions.PreconditionError, exceptions.AlreadyExistsError]
+)
+def test_an_answer_that_is_lost_loses_no_lease(
+    error: type[Exception], bucket: Bucket, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, losing = obstore.put, False
+
+    def lossy(store: Any, path: str, content: bytes, *, mode: Any) -> Any:
+        found = put(store, path, content, mode=mode)
+        if losing:
+            raise error("the answer was lost")
+        return found
+
+    monkeypatch.setattr(conditional.obstore, "put", lossy)
+    claim = lease.Lease(bucket.folder, print)
+    losing = error is not exceptions.GenericError
+    assert claim.take()
+    for renewed in (1, 2):
+        clock.seconds += lease.SURE_SECONDS + 1
+        losing = True
+        if error is exceptions.GenericError:
+            with pytest.raises(UserError):
+                claim.confirm()
+            losing = False
+        claim.confirm()
+        assert bucket.holder().token == claim.mine.token
+        assert bucket.holder().renewed >= renewed
+    claim.give_up()
+    assert bucket.get() == FREE
+
+
+def test_a_store_that_is_away_at_the_end_is_no_reason_to_fail(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*given: Any, **named: Any) -> Any:
+        raise exceptions.GenericError("no answer")
+
+    said: list[str] = []
+    with held(bucket.folder, "a run", say=said.append):
+        monkeypatch.setattr(conditional.obstore, "put", away)
+    assert len(said) == 1
+    assert "no answer" in said[0]
+    assert said[0].endswith("it expires by itself in 90 s")
+
+
+def test_drivers_that_race_never_hold_a_folder_together(s3: str, tmp_path: Path) -> None:
+    witness, times = tmp_path / "witness", 15
+    Folder(s3).write(HOLDER, replace(Holder.of_this_process(), started=1).to_bytes())  # of one that is gone
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACES, s3, str(witness), shift, str(times)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for shift in ("-100", "100")
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    assert [racer.communicate(timeout=120)[1] for racer in racers] == ["", ""]
+    assert [racer.returncode for racer in racers] == [0, 0]
+    order = Path(f"{witness}.log").read_text().split()
+    assert sorted(order) == sorted([str(racer.pid) for racer in racers] * times)
+
+
+@pytest.mark.parametrize("conditions", ["ignored", "refused"])
+def test_a_store_without_conditional_writes_is_named_and_still_refuses(
+    conditions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditional, "SETTLE_SECONDS", 0.01)
+    with object_store.bucket(object_store.Server(conditions=conditions)) as uri:
+        folder, said = Folder(uri) / conditions, list[str]()
+        with held(folder, "a run", say=said.append):
+            with pytest.raises(UserError, match=f"in use by process {os.getpid()}"), held(folder, "a run"):
+                pass
+            assert folder.names() == []
+        with held(folder / "stage", "a stage", said.append):
+            pass
+        file = conditional.open_file(folder, "other", said.append)
+        seen = file.write(b"mine", None)
+        assert file.write(b"theirs", None) is None
+        assert file.read() == seen
+    assert len(said) == 1
+    assert "this store has no conditional writes (If-None-Match, If-Match)" in said[0]
+
+
+def test_a_store_that_lets_nobody_in_is_one_sentence(s3: str) -> None:
+    folder = Folder(s3.replace("storage", "nobody", 1))
+    with pytest.raises(UserError, match=r"the lock in s3://nobody/here\S* cannot be .*credentials") as error:
+        conditional.open_file(folder, HOLDER, print)
+    assert "\n" not in str(error.value)
+
+
+class Google(BaseHTTPRequestHandler):
+    """As much of Google's storage as a lease needs: objects with generations."""
+
+    files: dict[str, tuple[int, bytes]]
+    lock: Lock
+    made: int
+
+    def do_PUT(self) -> None:
+        content, wanted = (
+            self.rfile.read(int(self.headers["Content-Length"])),
+            self.headers["x-goog-if-generation-match"],
+        )
+        kind = type(self)
+        with kind.lock:
+            now = kind.files.get(self.path, (0, b""))[0]
+            if wanted is not None and int(wanted) != now:
+                self.answer(412, 0)
+                return
+            kind.made += 1
+            kind.files[self.path] = kind.made, content
+            self.answer(200, kind.made)
+
+    def do_GET(self) -> None:
+        generation, content = type(self).files.get(self.path, (0, b""))
+        self.answer(200 if generation else 404, generation, content)
+
+    def do_DELETE(self) -> None:
+        type(self).files.pop(self.path, None)
+        self.answer(204, 0)
+
+    def answer(self, status: int, generation: int, content: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("ETag", f'"{generation}"')
+        self.send_header("x-goog-generation", str(generation))
+        self.send_header("Last-Modified", "Sat, 28 Nov 2026 00:00:00 GMT")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *given: object) -> None:
         pass
 
 
-def test_a_lease_that_another_takes_over_ends_the_run(tmp_path: Path) -> None:
-    folder = Remote(tmp_path)
-    with pytest.raises(UserError, match="was taken over by process 1 on elsewhere"), held(folder, "a run"):
-        lease(folder)
-        time.sleep(30)  # interrupted
+def test_leases_on_google_storage_are_written_by_generation(clock: Clock) -> None:
+    kind = type("Handler", (Google,), {"files": {}, "lock": Lock(), "made": 0})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        folder = Folder(f"gs://anonymous@bucket/a run?endpoint_override=127.0.0.1:{server.server_port}&scheme=http")
+        said: list[str] = []
+        with held(folder, "a run", say=said.append):
+            clock.seconds += lease.SURE_SECONDS + 1
+            for confirm in lease.storage.before_writing:
+                confirm()
+            with pytest.raises(UserError, match=f"in use by process {os.getpid()}"), held(folder, "a run"):
+                pass
+        assert said == []
+        assert [content for _, content in kind.files.values()] == [FREE]  # type: ignore[attr-defined]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_keys_of_a_profile_are_used_where_the_environment_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("[default]\naws_access_key_id = a\naws_secret_access_key = b%c\n[other]\nrole_arn = r\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    assert conditional._profile() == {"access_key_id": "a", "secret_access_key": "b%c"}
+    monkeypatch.setenv("AWS_PROFILE", "other")
+    assert conditional._profile() == {}
+    file.write_bytes(b"\xff[")
+    assert conditional._profile() == {}
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "c")
+    assert conditional._profile() == {}
+
+
+def test_who_holds_a_folder_survives_being_written_down() -> None:
+    here = Holder.of_this_process()
+    assert Holder.parse(here.to_bytes()) == here
+    assert json.loads(here.to_bytes())["host"] == socket.gethostname()
+    assert Holder.parse(json.dumps(asdict(here) | {"new": "field"}).encode()) == here

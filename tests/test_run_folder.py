@@ -1,13 +1,12 @@
 """Names of runs and of models: what is one folder inside the storage works as it is, and nothing else does."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from flat_dist import evaluate, run_folder
+from flat_dist import run_folder
 from flat_dist.config import UserError
 from flat_dist.data.storage import Folder
 from flat_dist.findings import print_table
@@ -64,17 +63,6 @@ def test_what_all_runs_share_is_no_run(name: str) -> None:
     run_folder.check_name(name, "the name of a model", reserved=())
 
 
-def test_a_storage_must_be_a_place_for_folders(tmp_path: Path) -> None:
-    run_folder.check_storage(str(tmp_path / "new" / "runs"))
-    (tmp_path / "file").write_text("")
-    for place in (tmp_path / "file", tmp_path / "file" / "runs"):
-        with pytest.raises(UserError, match=r"file is a file; name another place"):
-            run_folder.check_storage(str(place))
-    with pytest.raises(UserError, match="255 bytes at most"):
-        run_folder.check_storage(str(tmp_path / ("x" * 256)))
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
 # ---- what users name things is no markup
 
 
@@ -104,10 +92,3 @@ def test_a_sweeps_table_too(name: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert any(name in line for line in shown[1:])
     assert shown[0].strip() == folder.name
     assert json.loads(as_json)["base"]["training"] == "base"
-
-
-def test_a_model_is_called_as_its_user_says(tmp_path: Path) -> None:
-    assert evaluate._model(f"it's [b] 100%={tmp_path}").name == "it's [b] 100%"
-    with pytest.raises(UserError, match="a name is no path"):
-        evaluate._model(f"../x={tmp_path}")
-    assert asdict(result("x"))["training"] == "x"

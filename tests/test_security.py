@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ NEVER = {
 NEVER_METHODS = {"extractall", "extract"}
 """Of archives: they write where the archive says."""
 REQUIRED = {"torch.load": ("weights_only", True)}
+LOADERS = {"from_pretrained", "from_config"}
+"""Of transformers: they ask on standard input whether to run a folder's code, unless they are told not to."""
 FORBIDDEN = {"shell": True, "verify": False, "allow_pickle": True, "trust_remote_code": True}
 
 
@@ -39,6 +42,29 @@ def full_name(function: ast.expr, names: dict[str, str]) -> str:
     return names.get(first, first) + dot + rest
 
 
+def loaders(tree: ast.Module) -> Iterator[str]:
+    """Calls that load a model without refusing its code, and loaders that are neither called nor given a name.
+
+    Where one gets a name, as in `load = AutoModel.from_pretrained`, calls by that name are looked at.
+    """
+    named = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in LOADERS]
+    aliases = {
+        node.value: target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and node.value in named
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = {call.func for call in calls}
+    yield from (f"{node.lineno}: {node.attr} is handed on" for node in named if node not in called | aliases.keys())
+    for call in calls:
+        by_alias = isinstance(call.func, ast.Name) and call.func.id in aliases.values()
+        refuses = any(one.arg == "trust_remote_code" and ast.unparse(one.value) == "False" for one in call.keywords)
+        if (call.func in named or by_alias) and not refuses:
+            yield f"{call.lineno}: {ast.unparse(call.func)} without trust_remote_code=False"
+
+
 def complaints(source: str) -> list[str]:
     """What is wrong with a module, by line."""
     found = []
@@ -56,7 +82,7 @@ def complaints(source: str) -> list[str]:
         if name in REQUIRED and keywords.get(REQUIRED[name][0]) != str(REQUIRED[name][1]):
             found.append(f"{node.lineno}: {name} without {REQUIRED[name][0]}")
         found += [f"{node.lineno}: {key}" for key, value in FORBIDDEN.items() if keywords.get(key) == str(value)]
-    return found
+    return found + list(loaders(tree))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -79,11 +105,18 @@ def test_the_source_calls_nothing_dangerous(path: Path) -> None:
         "from pickle import loads; loads(data)",
         "import torch as t; t.load(path)",
         "from yaml import load as read; read(text, Loader)",
+        "AutoModel.from_pretrained(folder)",
+        "AutoModel.from_config(settings, trust_remote_code=True)",
+        "AutoModel.from_config(settings, trust_remote_code=trust)",
+        "load = AutoModel.from_pretrained; load(folder)",
+        "run(AutoModel.from_pretrained, folder)",
+        "datasets.load_dataset(path, trust_remote_code=True)",
     ],
 )
 def test_the_check_finds_what_it_looks_for(line: str) -> None:
     assert complaints(line)
     assert not complaints("torch.load(path, weights_only=True); yaml.safe_load(text); zipfile.ZipFile(path).read(name)")
+    assert not complaints("load = AutoModel.from_pretrained; load(folder, trust_remote_code=False, revision=None)")
 
 
 class Dangerous:

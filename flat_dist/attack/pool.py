@@ -11,7 +11,7 @@ from flat_dist.attack.job import AttackJob
 from flat_dist.attack.units import Stage, Work
 from flat_dist.attack.worker import AttackWorker
 from flat_dist.config import AttackConfig
-from flat_dist.data.shards import read_manifest
+from flat_dist.data.shards import MANIFEST, read_manifest
 from flat_dist.data.storage import Folder
 from flat_dist.lock import held
 from flat_dist.progress import Display
@@ -43,7 +43,11 @@ def generate(
         for stage in sorted(todo, key=lambda stage: stage.job.output):  # no two drivers then wait for each other
             locks.enter_context(held(Folder(stage.job.output), stage.title, display.say))
         hired = [crew] if crew else crews(config, worker)
-        _attack([stage for stage in todo if stage.manifest() is None], hired, config.max_failures, display)
+        todo = [stage for stage in todo if stage.manifest() is None]  # or another driver was at it meanwhile
+        for stage in todo:
+            if Folder(stage.job.output).exists(MANIFEST):
+                display.say(f"{stage.job.output} is damaged: what is not whole there is attacked again")
+        _attack(todo, hired, config.max_failures, display)
     for stage in distinct.values():
         manifest = read_manifest(Folder(stage.job.output)) or {}
         errors = manifest.get("counts", {}).get("error", 0)

@@ -6,9 +6,9 @@ The stand-in is GloVe, counter-fitted to WordNet; it is built once, in the folde
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import numpy as np
 
+from flat_dist import durable
 from flat_dist.assets import Assets, plain_values
 from flat_dist.attack.counterfit import Counterfit, counterfit, nearest, neighbour_pairs, unit
 from flat_dist.attack.lexicon import ALPHABETIC, codes, constraints, vocabulary
@@ -46,7 +47,9 @@ __all__ = [
 FORMAT = 1
 """Version of the method and of the folder's layout: part of the folder's name."""
 MARKER = "synonyms.json"
-"""Written last; sha256 of the folder's files, by name."""
+"""Written last; sha256 of the folder's files, by name. A folder whose files have others is built again; each process
+looks once (65 MB, 0.1 s), and again when a file has changed."""
+FILES = ("neighbours.npy", "vectors.npy", "words.txt")
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +63,24 @@ def build(assets: Assets, config: Counterfit = Counterfit()) -> Path:  # noqa: B
         UserError: the folder of the assets cannot be written.
     """
     folder = assets.folder / f"synonyms-{content_hash(_origin(assets, config))}"
-    if (folder / MARKER).exists():
+    if _is_whole(folder):
         return folder
     try:
         with filelock.FileLock(assets.folder / "synonyms.lock"):
-            if not (folder / MARKER).exists():  # another process may have been at it while this one waited
-                folder.mkdir(exist_ok=True)
+            if not _is_whole(folder):  # another process may have been at it while this one waited
+                durable.make_folder(folder)
                 _build(folder, assets, config)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter of a file system without locks
         raise UserError(f"cannot write {folder} ({error}): set FLAT_DIST_CACHE to a folder that can be") from error
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        hashes = json.loads((folder / MARKER).read_bytes())
+        return set(hashes) == set(FILES) and all(durable.sha256(folder / name) == hashes[name] for name in FILES)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _origin(assets: Assets, config: Counterfit) -> dict[str, Any]:
@@ -79,6 +90,8 @@ def _origin(assets: Assets, config: Counterfit) -> dict[str, Any]:
 
 def _build(folder: Path, assets: Assets, config: Counterfit) -> None:
     with Display() as display:
+        if (folder / MARKER).exists():
+            display.say(f"{folder} is damaged: it is made again")
         with display.stage("Synonyms: reading WordNet", 3) as bar:
             wordnet = _wordnet(assets)
             candidates, glove_GD = assets.glove()
@@ -117,17 +130,21 @@ def _wordnet(assets: Assets) -> "WordNetCorpusReader":
 
 
 def _write(folder: Path, words: Sequence[str], vectors_VD: np.ndarray, neighbours_VK: np.ndarray) -> None:
-    hashes = {}
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        np.save(Path(temporary) / "vectors.npy", vectors_VD)
-        np.save(Path(temporary) / "neighbours.npy", neighbours_VK)
-        (Path(temporary) / "words.txt").write_text("\n".join(words), encoding="utf-8")
-        for path in sorted(Path(temporary).iterdir()):
-            hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-            path.replace(folder / path.name)
-        marker = Path(temporary) / MARKER
-        marker.write_text(json.dumps(hashes, indent=1), encoding="utf-8")
-        marker.replace(folder / MARKER)
+    contents = {
+        "neighbours.npy": _saved(neighbours_VK),
+        "vectors.npy": _saved(vectors_VD),
+        "words.txt": "\n".join(words).encode(),
+    }
+    for name, content in contents.items():
+        durable.write(folder / name, content)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    durable.write(folder / MARKER, json.dumps(hashes, indent=1).encode())
+
+
+def _saved(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 def check(source: str) -> None:

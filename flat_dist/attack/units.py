@@ -4,6 +4,7 @@ A shard does not depend on how its unit was cut. So a unit that killed its worke
 it, and the last units are cut so that no worker is left alone with much to do.
 """
 
+import json
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -142,7 +143,10 @@ class Stage:
         """The manifest of a finished stage whose shards are all as it says; None if there is anything to do."""
         folder = Folder(self.job.output)
         manifest = read_manifest(folder)
-        return manifest if manifest is not None and whole(folder, manifest) else None
+        identity = json.loads(json.dumps(self.job.identity))
+        if manifest is None or manifest["identity"] != identity or not whole(folder, manifest):
+            return None
+        return manifest
 
     def open(self, number: int) -> list[Piece]:
         """Its units that no whole shard holds yet, the heaviest first; the others' shards are taken over."""

@@ -54,6 +54,11 @@ class WordPieces:
         """The pieces of one word; at least one."""
         return tuple(self._tokenizer.encode(f" {word}", add_special_tokens=False).ids) or (self.unknown,)
 
+    @cached_property
+    def largest(self) -> int:
+        """The largest piece that a text can have."""
+        return max((*self._tokenizer.get_vocab().values(), *self.prefix, *self.suffix, self.unknown))
+
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()
 
@@ -68,10 +73,16 @@ class WordPieces:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "WordPieces":
-        """The pieces that `to_json` wrote."""
-        prefix, suffix = (tuple(values[name]) for name in ("prefix", "suffix"))
-        return cls(_dumps(values["tokenizer"]), prefix, suffix, values["unknown"])
+        """The pieces that `to_json` wrote.
+
+        Raises:
+            ValueError: they are none.
+        """
+        prefix, suffix = (tuple(values.get(name, (None,))) for name in ("prefix", "suffix"))
+        if not all(type(piece) is int and piece >= 0 for piece in (*prefix, *suffix, values.get("unknown"))):
+            raise ValueError("prefix, suffix and unknown must be numbers of pieces, 0 or more")
+        return cls(_dumps(values.get("tokenizer")), prefix, suffix, values["unknown"])
 
 
-def _dumps(tokenizer: dict[str, Any]) -> str:
+def _dumps(tokenizer: Any) -> str:
     return json.dumps(tokenizer, ensure_ascii=False)

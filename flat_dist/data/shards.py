@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from flat_dist.config import UserError
+from flat_dist.data.checked import DamagedFileError
 from flat_dist.data.storage import Folder
-from flat_dist.data.tables import from_bytes, sha256, to_bytes
+from flat_dist.data.tables import PART, from_bytes, sha256, whole_parts, write_part
 
 FORMAT = "flat_dist.shard/1"
 MANIFEST = "manifest.json"
@@ -112,11 +113,8 @@ def to_table(
 
 def write_shard(folder: Folder, unit: int, table: pa.Table) -> ShardInfo:
     """Write one unit's table as an Arrow IPC file, zstd-compressed."""
-    data = to_bytes(table)
-    digest = sha256(data)
-    info = ShardInfo(f"{unit:06d}-{digest[:16]}.arrow", table.num_rows, digest, count_statuses(table))
-    folder.write(info.name, data)
-    return info
+    part = write_part(folder, unit, table)
+    return ShardInfo(part.name, table.num_rows, part.sha256, count_statuses(table))
 
 
 def count_statuses(table: pa.Table) -> dict[str, int]:
@@ -128,23 +126,20 @@ def count_statuses(table: pa.Table) -> dict[str, int]:
 def finished_units(folder: Folder, ids: Callable[[int], Sequence[str]], count: int) -> Iterator[tuple[int, ShardInfo]]:
     """Whole shards that an interrupted job left, with the numbers of their units.
 
-    A file whose bytes do not hash to its name, or that holds other examples than its unit, is removed.
+    A file whose bytes do not hash to its name, or that holds other examples than its unit, or is of another schema, is
+    removed.
 
     Args:
         folder: of the shards.
         ids: example ids of a unit.
         count: how many units there are.
     """
-    names = [name for name in folder.names() if name.endswith(".arrow")]
-    for name, data in zip(names, folder.read_many(names), strict=True):
-        digest = sha256(data)
-        unit, _, written = name.removesuffix(".arrow").partition("-")
-        if unit.isdigit() and int(unit) < count and written == digest[:16]:
-            table = from_bytes(data)
-            if table["example_id"].to_pylist() == ids(int(unit)):
-                yield int(unit), ShardInfo(name, table.num_rows, digest, count_statuses(table))
-                continue
-        folder.delete(name)
+
+    def belongs(unit: int, table: pa.Table) -> bool:
+        return unit < count and table["example_id"].to_pylist() == ids(unit)
+
+    for part in whole_parts(folder, SCHEMA, belongs):
+        yield part.number, ShardInfo(part.name, part.table.num_rows, part.sha256, count_statuses(part.table))
 
 
 def write_manifest(
@@ -166,22 +161,46 @@ def write_manifest(
     folder.write_json(MANIFEST, manifest)
 
 
+@dataclass(frozen=True)
+class _Manifest:
+    """What a manifest must hold, and its types."""
+
+    format: str
+    identity: dict[str, Any]
+    rows: int
+    counts: dict[str, int]
+    shards: list[ShardInfo]
+    timings: dict[str, Any]
+
+    def fits(self) -> bool:
+        """Whether what it says twice agrees, and its shards are files of its folder."""
+        counts = Counter[str]()
+        for shard in self.shards:
+            counts.update(shard.counts)
+        return (
+            self.format == FORMAT
+            and all(PART.fullmatch(shard.name) for shard in self.shards)
+            and all(sum(shard.counts.values()) == shard.rows for shard in self.shards)
+            and self.rows == sum(shard.rows for shard in self.shards)
+            and self.counts == dict(counts)
+            and set(counts) <= set(STATUSES)
+        )
+
+
 def read_manifest(folder: Folder) -> dict[str, Any] | None:
     """The manifest; None while the stage is not finished, or if the file is damaged."""
     try:
-        manifest: dict[str, Any] = folder.read_json(MANIFEST)
-    except (FileNotFoundError, ValueError):
+        manifest: _Manifest = folder.read_json(MANIFEST, _Manifest)
+    except (FileNotFoundError, DamagedFileError):
         return None
-    return manifest
+    return asdict(manifest) if manifest.fits() else None
 
 
 def whole(folder: Folder, manifest: Mapping[str, Any]) -> bool:
     """Whether every shard of a manifest is there, with the bytes that it had."""
-    listed = [ShardInfo(**shard) for shard in manifest["shards"]]
     try:
-        contents = folder.read_many([info.name for info in listed])
-        return all(sha256(data) == info.sha256 for info, data in zip(listed, contents, strict=True))
-    except FileNotFoundError:
+        return all(True for _ in _read(folder, manifest))
+    except DamagedFileError:
         return False
 
 
@@ -192,22 +211,33 @@ def read_shards(folder: Folder) -> pa.Table:
         UserError: the stage is not finished, or a shard is missing or damaged.
     """
     manifest = read_manifest(folder)
+    if manifest is None and folder.exists(MANIFEST):
+        raise DamagedFileError(f"{folder.place(MANIFEST)} is damaged: {AGAIN}")
     if manifest is None:
         raise UserError(f"{folder.uri} has no {MANIFEST}: the attack that writes it has not finished")
+    tables = [table.replace_schema_metadata(None) for table in _read(folder, manifest)]
+    return pa.concat_tables(tables or [SCHEMA.empty_table()])
+
+
+def _read(folder: Folder, manifest: Mapping[str, Any]) -> Iterator[pa.Table]:
     listed = [ShardInfo(**shard) for shard in manifest["shards"]]
-    contents = _contents(folder, listed)
-    tables = [_table(folder, *shard) for shard in zip(listed, contents, strict=True)]
-    return pa.concat_tables([table.replace_schema_metadata(None) for table in tables] or [SCHEMA.empty_table()])
+    for info, data in zip(listed, _contents(folder, listed), strict=True):
+        yield _table(folder, info, data)
 
 
 def _contents(folder: Folder, listed: Sequence[ShardInfo]) -> Iterator[bytes]:
     try:
         yield from folder.read_many([info.name for info in listed])
     except FileNotFoundError as error:
-        raise UserError(f"a shard is missing from {folder.uri}: {error}; {AGAIN}") from error
+        raise DamagedFileError(f"a shard is missing from {folder.uri}: {error}; {AGAIN}") from error
 
 
 def _table(folder: Folder, info: ShardInfo, data: bytes) -> pa.Table:
     if sha256(data) != info.sha256:
-        raise UserError(f"shard {info.name} in {folder.uri} is damaged: its sha256 is not the manifest's; {AGAIN}")
-    return from_bytes(data)
+        raise DamagedFileError(
+            f"shard {info.name} in {folder.uri} is damaged: its sha256 is not the manifest's; {AGAIN}"
+        )
+    table = from_bytes(data, SCHEMA, folder.place(info.name), AGAIN)
+    if table.num_rows != info.rows:
+        raise DamagedFileError(f"shard {info.name} in {folder.uri} has {table.num_rows} rows, not {info.rows}; {AGAIN}")
+    return table

@@ -1,79 +1,81 @@
 """Folders on a local disk or an object store, whose files appear whole or not at all."""
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 from pyarrow import fs
 
+from flat_dist import durable
 from flat_dist.config import UserError
+from flat_dist.data.bucket import first_line, open_bucket
+from flat_dist.data.checked import AGAIN, DamagedFileError, parse_json
+from flat_dist.data.location import PATH_BYTES, Location, is_folder, parse
 
 READS_AT_ONCE = 16
 """Files that are read side by side: on an object store, each takes as long as a few kilobytes more would."""
 
-SECRETS = ("access_key", "secret_key", "session_token", "password")
-"""Parameters of a URI that must not be given there, because URIs are printed and stored."""
+ROOM_BYTES = 300
+"""Of a path, for what the folders and files of a run are called."""
 
-
-def _parse(uri: str) -> SplitResult:
-    parts = urlsplit(uri)
-    named = {name for name, _ in parse_qsl(parts.query)}
-    if parts.password or named.intersection(SECRETS) or ("@" in parts.netloc and parts.scheme == "s3"):
-        raise UserError(
-            f"the URI {parts.scheme}://…{parts.path} carries credentials, and URIs are printed and stored: leave them "
-            "out, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or GOOGLE_APPLICATION_CREDENTIALS, on every node"
-        )
-    return parts
-
-
-@functools.lru_cache
-def _filesystem(scheme: str, place: str, query: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a bucket, and the path of its root: made once, because it may ask where the bucket is."""
-    parameters = dict(parse_qsl(query))
-    if scheme == "s3":  # a small file is then one request instead of three
-        parameters.setdefault("allow_delayed_open", "true")
-    try:
-        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(f"{scheme}://{place}/?{urlencode(parameters)}")
-    except (ValueError, OSError) as error:
-        raise UserError(f"cannot use {f'{scheme}://{place}'!r} as a folder: {error}") from error
-    return found
+before_writing: list[Callable[[], None]] = []
+"""Called before each write to an object store: holders of locks make sure that they still hold them."""
 
 
 class Folder:
-    """A folder named by a path or by any URI that `pyarrow.fs` knows (`s3://`, `gs://`, `file://`).
+    """A folder named by a path, or a URI of `file://`, `s3://` or `gs://`.
 
     Files are read and written whole. What goes wrong is a UserError that names the folder; only a file that is not
     there is a FileNotFoundError.
 
     Raises:
-        UserError: the URI's scheme is unknown, it names no location, or it carries credentials.
+        UserError: the URI's scheme is unknown, it names no location, it carries credentials, or its store cannot be
+            reached.
     """
 
-    def __init__(self, uri: str | os.PathLike[str]):
-        parts = _parse(str(uri)) if "://" in str(uri) else None
-        if parts is None or parts.scheme == "file":
-            self._filesystem = fs.LocalFileSystem()
-            self._path = str(Path(unquote(parts.path) if parts else uri).absolute())
-            self.uri = f"file://{quote(self._path)}" if parts else self._path
+    def __init__(self, uri: str | os.PathLike[str] | Location):
+        self.location = uri if isinstance(uri, Location) else parse(uri)
+        self.uri = self.location.uri
+        if self.location.is_local:
+            self._filesystem, self._path = fs.LocalFileSystem(), self.location.path
         else:
-            self._filesystem, root = _filesystem(parts.scheme, parts.netloc, parts.query)
-            self._path = f"{root.rstrip('/')}/{unquote(parts.path).strip('/')}".rstrip("/")
-            self.uri = parts._replace(path=parts.path.rstrip("/")).geturl()
+            self._filesystem, root = open_bucket(self.location.scheme, self.location.bucket, self.location.query)
+            self._path = f"{root.rstrip('/')}/{self.location.path}".rstrip("/")
 
     def __truediv__(self, name: str) -> "Folder":
-        if "://" not in self.uri:
-            return Folder(f"{self.uri.rstrip('/')}/{name}")
-        parts = urlsplit(self.uri)
-        return Folder(parts._replace(path=f"{parts.path}/{quote(name)}").geturl())
+        return Folder(self.location.inner(name))
+
+    def check(self, option: str = "--storage") -> None:
+        """Make sure, before any work, that the folder can be written, or made; nothing is made.
+
+        Args:
+            option: where the user named the folder.
+
+        Raises:
+            UserError: it cannot, or its store does not let us in.
+        """
+        if self.local is None:
+            with self._explained("read"):
+                self._filesystem.get_file_info(self._path)
+            return
+        if len(self._path.encode()) > PATH_BYTES - ROOM_BYTES:
+            raise UserError(
+                f"{option} {self._path[:ROOM_BYTES]}… is too long: no path may have over {PATH_BYTES} bytes"
+            )
+        nearest = next(path for path in (self.local, *self.local.parents) if os.path.lexists(path))
+        if not is_folder(nearest):
+            what = "a link that leads to no folder" if nearest.is_symlink() else "no folder"
+            raise UserError(f"{option} {self.uri} cannot be used: {nearest} is {what}; name another {option}")
+        if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
+            raise UserError(f"{option} {self.uri} cannot be used: {nearest} may not be written; name another {option}")
 
     def __repr__(self) -> str:
         return f"Folder({self.uri!r})"
@@ -93,10 +95,19 @@ class Folder:
         """File system and path on an object store; None on this machine."""
         return None if self.local else (self._filesystem, self._path)
 
+    def place(self, name: str) -> str:
+        """Path or URI of a file in the folder.
+
+        Raises:
+            DamagedFileError: that is no name of a file in a folder. Names come from files too, which may be damaged.
+        """
+        self._inside(name)
+        return (self / name).uri
+
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
         with self._explained("read"):
-            return self._filesystem.get_file_info(f"{self._path}/{name}").type == fs.FileType.File
+            return self._filesystem.get_file_info(self._inside(name)).type == fs.FileType.File
 
     def names(self) -> list[str]:
         """Names of the files in the folder, sorted; hidden (temporary) ones are left out."""
@@ -111,7 +122,7 @@ class Folder:
         Raises:
             FileNotFoundError: there is no such file.
         """
-        path = f"{self._path}/{name}"
+        path = self._inside(name)
         with self._explained("read"), self._filesystem.open_input_stream(path, compression=None) as stream:
             return stream.read()
 
@@ -130,50 +141,88 @@ class Folder:
             while ahead:
                 yield ahead.popleft().result()
 
+    def sha256(self, name: str) -> str:
+        """Hexadecimal digest of a file's content; a process reads a file that does not change once.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        path = self._inside(name)
+        with self._explained("read"):
+            if self.local is not None:
+                return durable.sha256(Path(path))
+            info = self._filesystem.get_file_info(path)
+        return _sha256(self.uri, name, info.size, info.mtime_ns)
+
     def write(self, name: str, data: bytes) -> str:
         """Write a file in one go and return the sha256 of its content.
 
-        On a disk it is written under a temporary name and renamed; on an object store it is one PUT.
+        On a disk it is written under a temporary name, synced and renamed; on an object store it is one PUT. Either way
+        it is there to stay before `write` returns, so that a marker written after it can be trusted.
         """
-        local = self.local
+        path, local = self._inside(name), self.local
         with self._explained("written"):
             if local is None:
-                self._put(f"{self._path}/{name}", data)
+                self._put(path, data)
             else:
-                local.mkdir(parents=True, exist_ok=True)
-                temporary = local / f".{name}.{os.getpid()}"
-                try:
-                    self._put(str(temporary), data)
-                    temporary.replace(local / name)
-                finally:
-                    temporary.unlink(missing_ok=True)
+                durable.make_folder(local)
+                durable.write(local / name, data)
         return hashlib.sha256(data).hexdigest()
 
     def _put(self, path: str, data: bytes) -> None:
         with self._filesystem.open_output_stream(path, compression=None) as stream:
             stream.write(data)
 
+    def _inside(self, name: str) -> str:
+        """Path of a file in the folder, and nowhere else."""
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise DamagedFileError(
+                f"{name!r} cannot be a file in {self.uri}, which a damaged or foreign file there says: delete that "
+                "folder, or name another"
+            )
+        return f"{self._path}/{name}"
+
     @contextlib.contextmanager
     def _explained(self, done: str) -> Iterator[None]:
         """Say of an error of the file system where it was, and what to do."""
+        if done == "written" and self.local is None:
+            for confirm in tuple(before_writing):
+                confirm()
         try:
             yield
         except FileNotFoundError:
             raise
         except OSError as error:
             raise UserError(
-                f"{self.uri} cannot be {done} ({error}): make room, or give access, or name another --storage; "
-                "the same command then continues"
+                f"{self.uri} cannot be {done} ({first_line(error)}): make room, or give access, or name another "
+                "--storage; the same command then continues"
             ) from error
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
         with contextlib.suppress(FileNotFoundError), self._explained("written"):
-            self._filesystem.delete_file(f"{self._path}/{name}")
+            self._filesystem.delete_file(self._inside(name))
 
-    def read_json(self, name: str) -> Any:
-        """Content of a JSON file."""
-        return json.loads(self.read(name))
+    def clear(self) -> None:
+        """Remove all files, and what killed processes left half written; not folders inside this one."""
+        for name in self.names():
+            self.delete(name)
+        self.clear_leftovers()
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed processes left half written; only for who knows that nobody writes here now."""
+        if self.local is not None and self.local.is_dir():
+            with self._explained("written"):
+                durable.clear(self.local, 0)
+
+    def read_json(self, name: str, kind: Any = Any, remedy: str = AGAIN) -> Any:
+        """Content of a JSON file, checked as by `parse_json`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DamagedFileError: it is no JSON, or has another type than `kind`.
+        """
+        return parse_json(self.read(name), kind, self.place(name), remedy)
 
     def write_json(self, name: str, value: Any) -> str:
         """Write plain values as a JSON file that people can read; returns its sha256."""
@@ -192,4 +241,10 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove a folder inside this one with all that it holds, if it is there."""
         with contextlib.suppress(FileNotFoundError), self._explained("written"):
-            self._filesystem.delete_dir(f"{self._path}/{name}")
+            self._filesystem.delete_dir(self._inside(name))
+
+
+@lru_cache(maxsize=2**12)
+def _sha256(folder: str, name: str, size: int | None, changed: int | None) -> str:
+    """Digest of a file on an object store; size and time change with its content."""
+    return hashlib.sha256(Folder(folder).read(name)).hexdigest()

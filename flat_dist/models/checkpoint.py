@@ -2,31 +2,38 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from flat_dist.config import ModelConfig, UserError, from_dict, unknown
+from flat_dist.config import ModelConfig, to_dict, unknown
 from flat_dist.data.batches import Batch, Encoder, to_batch
+from flat_dist.data.checked import DamagedFileError
 from flat_dist.data.pieces import WordPieces
 from flat_dist.data.storage import Folder
 from flat_dist.data.text import Vocabulary
 from flat_dist.models import encoders
 from flat_dist.models.classifier import TextClassifier, WordClassifier
 from flat_dist.models.cnn import CNN
+from flat_dist.models.description import (
+    DESCRIPTION,
+    FILES,
+    FORMAT,
+    WEIGHTS,
+    Description,
+    check_fit,
+    damaged,
+    read_description,
+    read_weights,
+)
 from flat_dist.models.fixed_shape import MOST_PIECES, TRANSFORMER_ROWS, WORD_ROWS, FixedBatches
 from flat_dist.models.lstm import LSTM
 from flat_dist.models.mask import WordMask
 from flat_dist.models.transformer import Transformer
-
-FORMAT = "flat_dist.checkpoint/1"
-WEIGHTS = "model.safetensors"
-DESCRIPTION = "checkpoint.json"
 
 LENGTHS = 8
 """On a CPU, texts of whole words are padded to a multiple of this: each length is another shape."""
@@ -117,10 +124,11 @@ def add_mask(model: TextClassifier, config: ModelConfig) -> None:
 
 
 def save(checkpoint: Checkpoint, folder: Folder) -> None:
-    """Write a checkpoint; the description comes last, and a reader wants both."""
-    folder.write(WEIGHTS, save_tensors(checkpoint.model.state_dict()))
+    """Write a checkpoint; the description comes last, with the hash of the weights, and a reader wants both."""
+    digest = folder.write(WEIGHTS, save_tensors(checkpoint.model.state_dict()))
     description = {
         "format": FORMAT,
+        "weights": digest,
         "model": asdict(encoders.portable(checkpoint.config)),
         "masked": checkpoint.model.mask is not None,
         "label_names": checkpoint.label_names,
@@ -133,47 +141,75 @@ def save(checkpoint: Checkpoint, folder: Folder) -> None:
 
 
 def load(folder: Folder, device: str = "cpu") -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint. Whatever its folder holds, nothing of it is run.
 
     Raises:
         UserError: the folder holds no checkpoint of this format.
+        DamagedFileError: it is damaged, or its files do not fit together.
     """
-    description = describe(folder)
-    config = from_dict(ModelConfig, description["model"], f"{folder.uri}/{DESCRIPTION}")
-    label_names = tuple(description["label_names"])
-    vocabulary: Vocabulary | WordPieces
-    model: TextClassifier
-    if config.name in encoders.TRANSFORMERS:
-        vocabulary = WordPieces.from_json(description["vocabulary"])
-        model = encoders.rebuild(config, description["encoder"], vocabulary, len(label_names))
-    else:
-        vocabulary = Vocabulary.from_json(description["vocabulary"])
-        model = build(config, len(vocabulary), len(label_names))
-    if description["masked"]:
-        add_mask(model, config)
-    model.load_state_dict(load_tensors(folder.read(WEIGHTS)))
-    return Checkpoint(model.to(device).eval(), config, Encoder(vocabulary, description["max_length"]), label_names)
+    described, config = read_description(folder)
+    tensors = read_weights(folder, described)
+    vocabulary, model = _build(folder, described, config, tensors)
+    model.load_state_dict(tensors)
+    encoder = Encoder(vocabulary, described.max_length)
+    longest = model.longest if isinstance(model, Transformer) else described.max_length
+    if encoder.room < 1 or described.max_length > longest:
+        least = described.max_length - encoder.room + 1
+        raise damaged(folder, DESCRIPTION, f"max_length is {described.max_length}, not between {least} and {longest}")
+    return Checkpoint(model.to(device).eval(), config, encoder, tuple(described.label_names))
 
 
 def describe(folder: Folder) -> dict[str, Any]:
-    """What a checkpoint is, without its weights.
+    """What a checkpoint is, without its weights: model, masked, label_names and more, as plain values.
 
     Raises:
         UserError: the folder holds no checkpoint of this format.
+        DamagedFileError: its description is damaged.
     """
-    if not folder.exists(DESCRIPTION) or not folder.exists(WEIGHTS):
-        raise UserError(f"{folder.uri} holds no checkpoint: {DESCRIPTION} and {WEIGHTS} must be there")
-    description = folder.read_json(DESCRIPTION)
-    if description.get("format") != FORMAT:
-        raise UserError(f"{folder.uri}/{DESCRIPTION} has format {description.get('format')!r}, not {FORMAT!r}")
-    return description
+    described, config = read_description(folder)
+    return {**asdict(described), "model": to_dict(config)}
+
+
+def _build(
+    folder: Folder, described: Description, config: ModelConfig, tensors: Mapping[str, torch.Tensor]
+) -> tuple[Vocabulary | WordPieces, TextClassifier]:
+    """Vocabulary and model as described, with fresh weights, once it is known that the tensors fit them."""
+    kind = WordPieces if config.name in encoders.TRANSFORMERS else Vocabulary
+    if isinstance(described.vocabulary, dict) != (kind is WordPieces):
+        raise damaged(folder, DESCRIPTION, f"its vocabulary is none of a {config.name}")
+    try:
+        vocabulary: Vocabulary | WordPieces = kind.from_json(described.vocabulary)  # type: ignore[arg-type]
+        with torch.device("meta"):  # takes no memory, whatever sizes a foreign file asks for
+            check_fit(folder, _fresh(described, config, vocabulary), tensors)
+        model = _fresh(described, config, vocabulary)
+        largest = vocabulary.largest if isinstance(vocabulary, WordPieces) else len(vocabulary) - 1
+    except DamagedFileError:
+        raise
+    except Exception as error:  # whatever libraries make of foreign values
+        raise damaged(folder, DESCRIPTION, f"no model can be built from it: {' '.join(str(error).split())}") from error
+    if largest >= model.embedding.num_embeddings:
+        sizes = f"its vocabulary has {largest + 1} pieces, the embedding {model.embedding.num_embeddings}"
+        raise damaged(folder, DESCRIPTION, sizes)
+    return vocabulary, model
+
+
+def _fresh(described: Description, config: ModelConfig, vocabulary: Vocabulary | WordPieces) -> TextClassifier:
+    classes = len(described.label_names)
+    model: TextClassifier
+    if isinstance(vocabulary, WordPieces):
+        model = encoders.rebuild(config, described.encoder, vocabulary, classes)
+    else:
+        model = build(config, len(vocabulary), classes)
+    if described.masked:
+        add_mask(model, config)
+    return model
 
 
 def fingerprint(folder: Folder) -> str:
     """Sixteen hexadecimal digits that depend on a checkpoint's weights and description alone."""
     digest = hashlib.sha256()
-    for name in (WEIGHTS, DESCRIPTION):
-        digest.update(hashlib.sha256(folder.read(name)).digest())
+    for name in FILES:
+        digest.update(bytes.fromhex(folder.sha256(name)))
     return digest.hexdigest()[:16]
 
 

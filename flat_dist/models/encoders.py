@@ -29,6 +29,21 @@ BUILT_IN = "minilm"
 TRANSFORMERS = (*HUB, BUILT_IN, "encoder")
 """Names of models that are transformers; `encoder` is any other one."""
 
+CODE = frozenset(
+    (
+        "auto_map",
+        "custom_pipelines",
+        "attn_implementation",
+        "_attn_implementation",
+        "_attn_implementation_internal",
+        "experts_implementation",
+        "quantization_config",
+        "use_kernels",
+        "kernel_config",
+    )
+)
+"""Fields of an encoder's configuration that name code, or kernels on the hub, which `transformers` would load."""
+
 TOLERANCE = 1e-3
 """Largest difference of two ways to compute the same states, relative to the largest state."""
 
@@ -102,16 +117,31 @@ def pretrained(config: ModelConfig, classes: int) -> tuple[Transformer, WordPiec
 
 
 def rebuild(config: ModelConfig, described: dict[str, Any], pieces: WordPieces, classes: int) -> Transformer:
-    """A classifier of the same architecture, for the weights of a checkpoint."""
+    """A classifier of the same architecture, for the weights of a checkpoint. No code but the library's own is run.
+
+    Raises:
+        UserError: the architecture is unknown, or asks for code of its own.
+    """
     described = dict(described)
-    settings = _library().AutoConfig.for_model(described.pop("model_type"), **described)
-    return _classifier(config, _library().AutoModel.from_config(settings), pieces, classes)
+    if foreign := sorted(_names(described) & CODE):
+        raise UserError(f"its encoder asks for code of its own ({', '.join(foreign)}), which is never run")
+    kind = described.pop("model_type", None)
+    if kind not in _library().CONFIG_MAPPING:
+        raise UserError(f"its encoder is of the type {kind!r}, which transformers does not have")
+    settings = _library().AutoConfig.for_model(kind, **described)
+    return _classifier(config, _library().AutoModel.from_config(settings, trust_remote_code=False), pieces, classes)
 
 
 def describe(model: Transformer) -> dict[str, Any]:
     """What `rebuild` needs, as plain values; the same wherever the weights were read from."""
     values = json.loads(model.backbone.config.to_json_string(use_diff=False))
-    return {name: value for name, value in values.items() if not name.startswith("_")}
+    return {name: value for name, value in values.items() if not name.startswith("_") and name not in CODE}
+
+
+def _names(values: Any) -> set[str]:
+    """Names of all fields of nested plain values."""
+    inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    return set(values if isinstance(values, dict) else ()).union(*map(_names, inner))
 
 
 def _library() -> Any:

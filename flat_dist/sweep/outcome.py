@@ -12,14 +12,15 @@ from rich.table import Table
 
 from flat_dist import cli
 from flat_dist.config import Config
+from flat_dist.data.checked import AGAIN, DamagedFileError
 from flat_dist.data.storage import Folder
 from flat_dist.progress import PlainConsole
 from flat_dist.run_folder import IRRELEVANT
 from flat_dist.sweep import page
 from flat_dist.sweep.page import SweepPage
 from flat_dist.sweep.search import Settings
-from flat_dist.sweep.trials import Axes, Trial, best, from_json, pareto_front, place, preset, short
-from flat_dist.tracking import cards, table
+from flat_dist.sweep.trials import Axes, Trial, best, pareto_front, place, preset, short
+from flat_dist.tracking import cards
 from flat_dist.tracking.pending import Tracker
 from flat_dist.tracking.table import Result
 
@@ -101,15 +102,37 @@ def to_json(found: Outcome) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class _Named:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What `to_json` makes of an outcome, and its types."""
+
+    base: Result
+    best: _Named | None
+    front: list[str]
+    trials: list[Trial]
+
+
 def read(folder: Folder) -> Outcome:
-    """What a sweep left in its folder."""
-    values = folder.read_json(RESULTS)
-    trials = {trial.name: trial for trial in map(from_json, values["trials"])}
+    """What a sweep left in its folder.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+    """
+    values: _Written = folder.read_json(RESULTS, _Written)
+    trials = {trial.name: trial for trial in values.trials}
+    for name in [*values.front, *([values.best.name] if values.best else [])]:
+        if name not in trials:
+            raise DamagedFileError(f"{folder.place(RESULTS)} is damaged (it lacks the trial {name!r}): {AGAIN}")
     return Outcome(
-        base=table.from_json(values["base"]),
+        base=values.base,
         trials=list(trials.values()),
-        best=values["best"] and trials[values["best"]["name"]],
-        front=[trials[name] for name in values["front"]],
+        best=trials[values.best.name] if values.best else None,
+        front=[trials[name] for name in values.front],
     )
 
 

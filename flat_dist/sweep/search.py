@@ -24,7 +24,7 @@ from flat_dist.data.storage import Folder
 from flat_dist.progress import Display
 from flat_dist.rounds import Run
 from flat_dist.sweep.trial import TrialJob, run_trial, seen
-from flat_dist.sweep.trials import OBJECTIVES, Axes, Trial, finished, size
+from flat_dist.sweep.trials import OBJECTIVES, Axes, Records, Trial, finished, size
 from flat_dist.sweep.watcher import STATUSES, Watcher
 from flat_dist.tracking.pending import NoTracker, Tracker
 from flat_dist.tracking.table import Result
@@ -101,12 +101,13 @@ def search(
     attack = replace(config.attack, workers=workers, cpu_workers=0)
     job = TrialJob(
         config=to_dict(replace(shared, attack=attack)),
-        data=stages.dataset(Folder(shared.storage), dataset).uri,
+        data=stages.dataset(Folder(shared.storage), dataset, display.say).uri,
         records=(folder / TRIALS).uri,
         axes=axes,
         objective=settings.objective,
         least_accuracy=base.accuracy - settings.tolerance,
     )
+    _drop_damaged(folder, Records(folder / TRIALS), display)
     total = size(axes) if settings.searcher == "grid" else settings.samples
     with display.stage("sweep", total) as bar:
         watcher = Watcher(job, config.training.rounds, tracker, bar, display)
@@ -116,6 +117,19 @@ def search(
         reason = next((trial.reason for trial in ended if trial.reason), "all were interrupted")
         raise UserError(f"no trial of {len(ended)} was trained to the end: {reason}")
     return base, ended
+
+
+def _drop_damaged(folder: Folder, records: Records, display: Display) -> None:
+    """Forget trials whose files are damaged; Ray Tune, which takes them for ended, has to begin anew to run them again.
+
+    The others are not run again: they are known by their files.
+    """
+    damaged = set(records.names()) - records.all().keys()
+    if damaged:
+        display.say(f"damaged, and run again: {', '.join(sorted(damaged))}")
+        folder.remove(STATE)
+        for name in damaged:
+            records.folder.delete(f"{name}.json")
 
 
 def _share(config: Config, samples: int) -> tuple[int, list[dict[str, float]]]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flat_dist.config import Config, content_hash, from_dict, to_dict
+from flat_dist.data.checked import DamagedFileError
 from flat_dist.data.storage import Folder
 
 Axes = Mapping[str, Sequence[float]]
@@ -40,7 +41,7 @@ class Measured:
     """Of the attacked examples, under the attack that training sees."""
     kendall_tau: float | None
     """Interpretation consistency by the first method of the config; None where no pair has one, or none was asked."""
-    metrics: Mapping[str, float | None]
+    metrics: Mapping[str, int | float | None]
     """All that was measured, by the names that it is tracked under."""
     timestamp: int
     """When it was, in milliseconds since 1970."""
@@ -55,7 +56,7 @@ class Measured:
 class Trial:
     """A point of the search space, and what came of it."""
 
-    point: Mapping[str, float]
+    point: Mapping[str, int | float]
     """Values by field of the config."""
     status: str = RUNNING
     """running, finished, pruned (ended early, for others were better), diverged, or failed."""
@@ -75,12 +76,6 @@ class Trial:
         return self.rounds[-1] if self.rounds else None
 
 
-def from_json(values: Mapping[str, Any]) -> Trial:
-    """A trial as it is written down, with or without its name."""
-    rounds = tuple(Measured(**measured) for measured in values["rounds"])
-    return Trial(values["point"], values["status"], values["reason"], rounds)
-
-
 @dataclass(frozen=True)
 class Records:
     """Trials as files of a folder, one for each."""
@@ -88,8 +83,12 @@ class Records:
     folder: Folder
 
     def read(self, name: str) -> Trial | None:
-        """The trial of that name; None if there is none."""
-        return from_json(self.folder.read_json(f"{name}.json")) if self.folder.exists(f"{name}.json") else None
+        """The trial of that name; None if there is none, or its file is damaged: it is then run again."""
+        try:
+            trial: Trial = self.folder.read_json(f"{name}.json", Trial)
+        except (FileNotFoundError, DamagedFileError):
+            return None
+        return trial if trial.name == name else None
 
     def write(self, trial: Trial) -> None:
         """Write a trial, in place of what was there of it."""
@@ -97,9 +96,12 @@ class Records:
 
     def all(self) -> dict[str, Trial]:
         """All trials, by name."""
-        names = [name for name in self.folder.names() if name.endswith(".json")]
-        contents = (self.folder.read_json(name) for name in names)
-        return {trial.name: trial for trial in map(from_json, contents)}
+        found = map(self.read, self.names())
+        return {trial.name: trial for trial in found if trial is not None}
+
+    def names(self) -> list[str]:
+        """Names of all trials, those whose files are damaged among them."""
+        return [name.removesuffix(".json") for name in self.folder.names() if name.endswith(".json")]
 
 
 def place(config: Config, point: Mapping[str, float]) -> Config:

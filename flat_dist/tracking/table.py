@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -48,19 +47,6 @@ class Result:
             numbers = asdict(consistency) | {"top_5": consistency.top_5}
             found |= {f"{under}/{method}/{name}": value for name, value in numbers.items() if name != "top_k"}
         return found
-
-
-def from_json(row: Mapping[str, Any]) -> Result:
-    """A result as `results.json` has it."""
-    return Result(
-        **{
-            **row,
-            "interpretations": {
-                method: Consistency(**{**found, "top_k": {int(k): share for k, share in found["top_k"].items()}})
-                for method, found in row["interpretations"].items()
-            },
-        }
-    )
 
 
 def _tau(method: str) -> Callable[[Result], str]:

@@ -1,7 +1,9 @@
 """The training loop under Ray Train: one run name for each stage, resumed from its last epoch."""
 
 import errno
+import math
 import os
+import re
 import tempfile
 import threading
 import time
@@ -21,6 +23,7 @@ from ray.train.torch import TorchTrainer
 from flat_dist import hardware, room
 from flat_dist.config import Config, TrainingConfig, UserError, from_dict
 from flat_dist.data.batches import Encoder, encode_adversarial, encode_clean
+from flat_dist.data.checked import DamagedFileError
 from flat_dist.data.shards import read_shards
 from flat_dist.data.storage import Folder
 from flat_dist.data.tables import read_table
@@ -28,7 +31,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.progress import Bar
 from flat_dist.seeds import derive_seed
-from flat_dist.training.loop import Loop, TrainingData
+from flat_dist.training.loop import History, Loop, TrainingData, read_saved
 
 HISTORY = "history.json"
 """Metrics of each epoch so far."""
@@ -45,6 +48,9 @@ TIMINGS = "timings.json"
 
 LATEST = "latest.json"
 """Without Ray Train: name of the folder that holds the state after the latest epoch."""
+
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+"""Ray Train's: which folders hold states. It writes it in place, so that a kill or a power cut may leave half of it."""
 
 PROGRESS = "progress.json"
 """Epochs done so far, a fraction; for whoever watches."""
@@ -134,6 +140,7 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
         ray.train.TrainingFailedError: a worker raised something else, or was lost too often.
     """
     config = from_dict(Config, job.config, job.name)
+    _drop_damaged_state(storage, run_name, bar)
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"job": job, "output": output.uri},
@@ -154,6 +161,42 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
     finally:
         finished.set()
         watcher.join()
+
+
+@dataclass(frozen=True)
+class _Reported:
+    checkpoint_dir_name: str
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """What Ray Train's must hold, and its types."""
+
+    checkpoint_results: list[_Reported]
+    checkpoint_report_indices: list[int]
+    pending_training_results: list[_Reported]
+    pending_validation_specs: list[Any]
+    current_report_index: int
+    validated_checkpoint_dir_names: list[str]
+    timed_out_validation_checkpoint_dir_names: list[str]
+    failed_validation_checkpoint_dir_names: list[str]
+    latest_checkpoint_result: _Reported | None = None
+
+
+def _drop_damaged_state(storage: Folder, run_name: str, bar: Bar) -> None:
+    """Remove what Ray Train kept of an interrupted run if it could not go on from it."""
+    kept = storage / run_name
+    try:
+        snapshot: _Snapshot = kept.read_json(SNAPSHOT, _Snapshot)
+        for reported in snapshot.checkpoint_results:
+            kept.place(reported.checkpoint_dir_name)  # no path to somewhere else
+            read_saved(kept / reported.checkpoint_dir_name)
+    except FileNotFoundError:
+        return
+    except DamagedFileError as error:
+        bar.display.say(f"{bar.title} starts again from the beginning: {error}")
+        storage.remove(run_name)
 
 
 def train_alone(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar: Bar) -> None:
@@ -185,8 +228,7 @@ def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str) -> None:
     checkpoint = start(job, config)
     checkpoint.model.to(config.training.device)
     loop = Loop(checkpoint.model, load_data(job, config, checkpoint.encoder), config, job.name, job.learning_rate)
-    if kept.exists(LATEST):
-        loop.restore(kept / kept.read_json(LATEST))
+    _go_on(loop, kept)
 
     def report(loop: Loop, metrics: dict[str, float]) -> None:
         _write_history(loop, output)
@@ -196,6 +238,16 @@ def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str) -> None:
 
     loop.run(job.epochs, report)
     _write_best(loop, checkpoint, output)
+
+
+def _go_on(loop: Loop, kept: Folder) -> None:
+    """Continue after the latest epoch, if its state is there and whole."""
+    try:
+        latest = kept.read_json(LATEST, str)
+        if re.fullmatch(r"epoch-\d+", latest):
+            loop.restore(kept / latest)
+    except (FileNotFoundError, DamagedFileError):
+        return
 
 
 def _explained(error: TrainingFailedError, storage: Folder) -> Exception:
@@ -229,12 +281,23 @@ def _watch(output: Folder, bar: Bar, finished: threading.Event) -> None:
 
 
 def _show(output: Folder, bar: Bar) -> None:
-    history = output.read_json(HISTORY) if output.exists(HISTORY) else []
-    notes = [f"loss {one['loss']:.3f}, dev accuracy {100 * one['dev_accuracy']:.1f} %" for one in history[-1:]]
-    under_way = (output.read_json(PROGRESS) if output.exists(PROGRESS) else 0.0) - len(history)
+    history, done = _so_far(output, HISTORY, History, []), _so_far(output, PROGRESS, float, 0.0)
+    notes = [
+        f"loss {one.get('loss', math.nan):.3f}, dev accuracy {100 * one.get('dev_accuracy', math.nan):.1f} %"
+        for one in history[-1:]
+    ]
+    under_way = done - len(history)
     if under_way > 0:
         notes.append(f"{100 * under_way:.0f} % of epoch {len(history) + 1}")
     bar.advance(len(history) - bar.done, ", ".join(notes))
+
+
+def _so_far(output: Folder, name: str, kind: Any, nothing: Any) -> Any:
+    """What the worker wrote down last; nothing yet where an earlier one left a file that is damaged."""
+    try:
+        return output.read_json(name, kind)
+    except (FileNotFoundError, DamagedFileError):
+        return nothing
 
 
 @dataclass

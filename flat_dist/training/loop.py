@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from flat_dist.config import Config, TrainingConfig, UserError
 from flat_dist.data.batches import Batch, Examples
+from flat_dist.data.checked import AGAIN, DamagedFileError
 from flat_dist.data.storage import Folder
 from flat_dist.models.classifier import TextClassifier
 from flat_dist.seeds import derive_seed
@@ -24,6 +25,10 @@ from flat_dist.training.objective import Objective
 
 Step = tuple[np.ndarray, np.ndarray]
 """Indices of a step's clean and adversarial examples; either may be empty."""
+
+
+History = list[dict[str, int | float]]
+"""Metrics of each epoch."""
 
 
 class DivergenceError(UserError):
@@ -47,7 +52,42 @@ class TrainingState:
     best_epoch: int = 0
     best_accuracy: float = -1.0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: History = field(default_factory=list)
+
+
+MODEL, BEST, OPTIMIZER = "model.safetensors", "best.safetensors", "optimizer.safetensors"
+STATE = "state.json"
+"""Written last into the folder of a state, with the hashes of its other files."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What `Loop.save` writes beside tensors."""
+
+    epoch: int
+    best_epoch: int
+    best_accuracy: float
+    history: History
+    files: dict[str, str]
+    """sha256 of each file of tensors."""
+
+
+def read_saved(folder: Folder) -> Saved:
+    """What `Loop.save` wrote beside tensors, once it is known that those are whole.
+
+    Raises:
+        DamagedFileError: a file is missing, or not as it was written.
+    """
+    try:
+        saved: Saved = folder.read_json(STATE, Saved)
+        whole = saved.files.keys() == {MODEL, BEST, OPTIMIZER} and all(
+            folder.sha256(name) == digest for name, digest in saved.files.items()
+        )
+    except FileNotFoundError as error:
+        raise DamagedFileError(f"{folder.uri} lacks a file ({error}): {AGAIN}") from error
+    if not whole:
+        raise DamagedFileError(f"a file of {folder.uri} is not as it was written: {AGAIN}")
+    return saved
 
 
 def plan_epoch(clean_N: np.ndarray, adversarial_M: np.ndarray, config: Config, seed: int) -> list[Step]:
@@ -263,25 +303,34 @@ class Loop:
 
     def save(self, folder: Folder) -> None:
         """Write all that `restore` needs: weights, the best weights so far, the optimiser's moments, the history."""
-        folder.write("model.safetensors", save_tensors(self.model.state_dict()))
-        folder.write("best.safetensors", save_tensors(self.state.best_weights))
         moments = self.optimizer.state_dict()["state"]
-        folder.write(
-            "optimizer.safetensors",
-            save_tensors(
-                {f"{index}.{key}": value for index, values in moments.items() for key, value in values.items()}
-            ),
-        )
+        tensors = {
+            MODEL: self.model.state_dict(),
+            BEST: self.state.best_weights,
+            OPTIMIZER: {f"{index}.{key}": value for index, values in moments.items() for key, value in values.items()},
+        }
+        files = {name: folder.write(name, save_tensors(values)) for name, values in tensors.items()}
         numbers = {name: getattr(self.state, name) for name in ("epoch", "best_epoch", "best_accuracy", "history")}
-        folder.write_json("state.json", numbers)
+        folder.write_json(STATE, {**numbers, "files": files})
 
     def restore(self, folder: Folder) -> None:
-        """Continue from what `save` wrote; the next epoch is the one that would have come."""
-        self.model.load_state_dict(load_tensors(folder.read("model.safetensors")))
+        """Continue from what `save` wrote; the next epoch is the one that would have come.
+
+        Raises:
+            DamagedFileError: it is not as it was written; nothing is changed then.
+        """
+        saved = read_saved(folder)
+        tensors = {name: load_tensors(folder.read(name)) for name in saved.files}
+        self.model.load_state_dict(tensors[MODEL])
         moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
-        for name, value in load_tensors(folder.read("optimizer.safetensors")).items():
+        for name, value in tensors[OPTIMIZER].items():
             index, _, key = name.partition(".")
             moments[int(index)][key] = value
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": dict(moments)})
-        best = load_tensors(folder.read("best.safetensors"))
-        self.state = TrainingState(best_weights=best, **folder.read_json("state.json"))
+        self.state = TrainingState(
+            best_weights=tensors[BEST],
+            epoch=saved.epoch,
+            best_epoch=saved.best_epoch,
+            best_accuracy=saved.best_accuracy,
+            history=saved.history,
+        )

@@ -1,7 +1,7 @@
 """Attacks with TextAttack and with the engine, and predicts in many batches, on the kernels of another processor.
 
-Arguments: how many sentences to attack on a model of whole words, how many on a transformer, and folders of victims. The
-last line is JSON.
+Arguments: how many sentences to attack on a model of whole words, how many on a transformer, and the victims' folders.
+The last line is JSON.
 """
 
 import hashlib

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,39 @@ def test_killed_in_an_attack_on_an_object_store_it_ends_with_the_same(
             assert (directory / "small" / "report" / "index.html").stat().st_size > 100_000
     assert found["run"] == (Folder(uri) / "small").uri
     assert (tmp_path / "runs" / "mlflow.db").exists()
+
+
+def test_damaged_stages_are_made_again_and_the_results_are_the_same(
+    undisturbed: tuple[Path, dict], tmp_path: Path
+) -> None:
+    storage = tmp_path / "runs"
+    shutil.copytree(undisturbed[0], storage)
+    before = stages(storage)
+
+    def one(pattern: str) -> Path:
+        return sorted(storage.glob(f"stages/{pattern}"))[0]
+
+    weights = one("train-flat-1-*/model.safetensors").read_bytes()
+    damages = {
+        one("data-*/train.arrow"): b"",
+        one("data-*/stage.json"): b"[]",
+        one("init-*/checkpoint.json"): b"{}",
+        one("train-flat-1-*/model.safetensors"): weights[:-1] + bytes([weights[-1] ^ 1]),
+        one("train-base-1-*/history.json"): b"",
+        one("attack-pwws-*/manifest.json"): b'{"shards": [{"name": "../../small/results.json"}]}',
+        one("attack-textfooler-*/*.arrow"): b"",
+        one("explain-ig-*/pairs.arrow"): b"no table",
+        one("explain-lime-*/stage.json"): b"",
+    }
+    for path, content in damages.items():
+        path.write_bytes(content)
+    job = start(storage, "--tracking.no-enabled")
+    out, errors = job.communicate()
+    assert job.returncode == 0, errors
+    assert json.loads(out.splitlines()[-1])["results"] == undisturbed[1]["results"]
+    assert stages(storage) == before
+    for path in damages:
+        assert f"{path.parent} is damaged" in errors
 
 
 def test_a_second_driver_on_the_same_folder_is_refused(undisturbed: tuple[Path, dict]) -> None:

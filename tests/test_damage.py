@@ -1,0 +1,858 @@
+"""Every kind of file that is read, damaged in every way: made again where that can be, or else one sentence."""
+
+import json
+import runpy
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from transformers import BertTokenizerFast
+
+from flat_dist import findings, measure, run_folder, stages
+from flat_dist.assets import Assets
+from flat_dist.attack import synonyms
+from flat_dist.attack.job import AttackJob
+from flat_dist.attack.units import Stage
+from flat_dist.config import Config, EvaluationConfig, ModelConfig, UserError
+from flat_dist.data import shards, tables
+from flat_dist.data.batches import Encoder
+from flat_dist.data.checked import DamagedFileError, parse_json
+from flat_dist.data.datasets import Dataset
+from flat_dist.data.storage import Folder
+from flat_dist.data.text import Vocabulary
+from flat_dist.evaluation import explain
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.progress import Display
+from flat_dist.rounds import Run
+from flat_dist.sweep import outcome
+from flat_dist.sweep.trials import Measured, Records, Trial
+from flat_dist.tracking.pending import NoTracker
+from flat_dist.tracking.table import Result
+from flat_dist.training import distributed
+from flat_dist.training.loop import read_saved
+from tests.test_loop import make_loop
+from tests.test_transformer import make_checkpoint, make_model
+
+JOBS = Path(__file__).parent.parent / "jobs"
+
+
+def flip(data: bytes) -> bytes:
+    """One bit in the middle."""
+    return data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "cut short": lambda data: data[: len(data) // 2],
+    "without its last byte": lambda data: data[:-2],
+    "a bit flipped": flip,
+    "zeros": lambda data: bytes(len(data)),
+    "a list": lambda data: b"[]",
+    "an object": lambda data: b"{}",
+    "a number": lambda data: b"7",
+    "null": lambda data: b"null",
+    "no text": lambda data: b"\xff\xfe\x00",
+    "very deep": lambda data: b"[" * 100_000,
+    "a table": lambda data: tables.to_bytes(pa.table({"x": [1, 2]})),
+}
+damaged = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+
+
+def damage_file(path: Path, damage: Callable[[bytes], bytes]) -> None:
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(damage(whole))
+    assert path.read_bytes() != whole
+
+
+def one_sentence(error: pytest.ExceptionInfo[UserError], *words: str) -> str:
+    said = str(error.value)
+    assert "\n" not in said and len(said) < 700
+    for word in words:
+        assert word in said
+    return said
+
+
+# ---- JSON and tables
+
+
+def test_json_comes_back_as_it_was_written_bit_for_bit(tmp_path: Path) -> None:
+    folder, generator = Folder(tmp_path), np.random.default_rng(0)
+    numbers = [float(value) for value in generator.standard_normal(2000) * 10.0 ** generator.integers(-300, 300, 2000)]
+    folder.write_json("a", {"é\n": numbers, "n": [2**70, -1, True, None, "\x7f"]})
+    assert folder.read_json("a") == {"é\n": numbers, "n": [2**70, -1, True, None, "\x7f"]}
+    assert parse_json(b"[1, 2.5]", list[int | float], "x") == [1, 2.5]
+    assert [type(value) for value in parse_json(b"[1, 2.5]", list[int | float], "x")] == [int, float]
+
+
+@pytest.mark.parametrize(
+    "data, kind, message",
+    [
+        (b"", dict, "x is damaged (it is empty): mend it"),
+        (b'{"a": [1, "b"]}', dict[str, list[float]], "x is damaged (a.1: Input should be a valid number): mend it"),
+        (b'{"status": "finished"}', Trial, "x is damaged (point: Field required): mend it"),
+        (b"true", int, "x is damaged (Input should be a valid integer): mend it"),
+    ],
+)
+def test_what_is_wrong_is_said(data: bytes, kind: Any, message: str) -> None:
+    with pytest.raises(DamagedFileError) as error:
+        parse_json(data, kind, "x", "mend it")
+    assert str(error.value) == message
+
+
+@damaged
+def test_a_table_is_whole_and_of_its_schema_or_refused(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    folder, table = Folder(tmp_path), pa.table({"text": ["a good film", "bad"] * 50, "label": [1, 0] * 50})
+    tables.write_table(folder, "a", table)
+    assert tables.read_table(folder, "a", table.schema).equals(table)
+    damage_file(tmp_path / "a.arrow", damage)
+    if damage is not flip:  # which a table by itself need not show: hashes do
+        with pytest.raises(DamagedFileError) as error:
+            tables.read_table(folder, "a", table.schema)
+        one_sentence(error, str(tmp_path / "a.arrow"), tables.AGAIN)
+
+
+# ---- stages
+
+
+@pytest.fixture
+def small() -> Dataset:
+    split = pa.table([["id-0", "id-1"], ["a good film", "bad"], [1, 0]], schema=stages.datasets.SCHEMA)
+    return Dataset(split, split.slice(0, 1), split.slice(1), ("no", "yes"), "two texts")
+
+
+@damaged
+@pytest.mark.parametrize("name", ["stage.json", "train.arrow", "test.arrow"])
+def test_a_dataset_is_written_again(
+    name: str, damage: Callable[[bytes], bytes], small: Dataset, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    storage = Folder(tmp_path)
+    target = stages.dataset(storage, small, said.append)
+    assert said == []
+    before = {file: target.read(file) for file in target.names()}
+    assert target.local is not None
+    damage_file(target.local / name, damage)
+    stages.dataset(storage, small, said.append)
+    assert said == [f"{target.uri} is damaged, or from an older version: it is made again"]
+    assert {file: target.read(file) for file in target.names()} == before
+    found = stages.read_dataset(target)
+    assert (found.train.equals(small.train), found.label_names, found.source) == (True, ("no", "yes"), "two texts")
+
+
+@damaged
+@pytest.mark.parametrize("name", [stages.DONE, *checkpoints.FILES, distributed.HISTORY])
+def test_a_trained_stage_is_emptied_and_begun_again(
+    name: str, damage: Callable[[bytes], bytes], word_model: Folder, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    folder, inputs = Folder(tmp_path / "stage"), {"seed": 1, "shards": ("a", "b")}
+    assert stages.begin(folder, inputs, said.append)
+    for file in checkpoints.FILES:
+        folder.write(file, word_model.read(file))
+    folder.write_json(distributed.HISTORY, [{"epoch": 1, "loss": 0.5}])
+    stages.commit(folder, inputs, [*checkpoints.FILES, distributed.HISTORY])
+    assert stages.is_finished(folder, inputs) and not stages.begin(folder, inputs, said.append)
+    assert not stages.is_finished(folder, {**inputs, "seed": 2})
+    damage_file(tmp_path / "stage" / name, damage)
+    assert not stages.is_finished(folder, inputs)
+    assert said == [] and stages.begin(folder, inputs, said.append)
+    assert len(said) == 1 and folder.names() == []
+
+
+@damaged
+@pytest.mark.parametrize(
+    "label, name",
+    [
+        ("init", "stage.json"),
+        ("init", "model.safetensors"),
+        ("init", "checkpoint.json"),
+        ("train-base-0", "stage.json"),
+        ("train-base-0", "model.safetensors"),
+        ("train-base-0", "history.json"),
+    ],
+)
+def test_a_run_goes_on_over_a_damaged_stage_of_its_model(
+    label: str,
+    name: str,
+    damage: Callable[[bytes], bytes],
+    small: Dataset,
+    tmp_path: Path,
+    quick_run: Callable[..., Any],
+) -> None:
+    said, trained = [], []  # type: list[str], list[str]
+    run = quick_run(small, tmp_path, said, trained)
+    folder = run._start("base")
+    (stage,) = (tmp_path / "stages").glob(f"{label}-*")
+    before = {path.name: path.read_bytes() for path in stage.iterdir() if path.name[0] != "."}
+    damage_file(stage / name, damage)
+    again = quick_run(small, tmp_path, said, trained)
+    assert again._start("base").uri == folder.uri
+    assert {path.name: path.read_bytes() for path in stage.iterdir() if path.name[0] != "."} == before
+    assert len([line for line in said if f"{stage} is damaged" in line]) == 1
+    assert trained == ["base-0"] * (1 if label == "init" else 2)  # what was trained from equal weights stays
+    again._log_history("base", 0, folder)
+    assert quick_run(small, tmp_path, said, trained)._start("base").uri == folder.uri
+    assert len([line for line in said if "is damaged" in line]) == 1
+
+
+@pytest.fixture
+def quick_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Makes runs that train at once, and here."""
+    monkeypatch.setattr(distributed, "places", lambda training, say: 1)
+    model = ModelConfig(embedding_dim=4, kernels=2, vectors=None)
+
+    def make(data: Dataset, storage: Path, said: list[str], trained: list[str]) -> Run:
+        class Said(Display):
+            def say(self, line: str, **facts: Any) -> None:
+                said.append(line)
+
+        def train(job: distributed.TrainingJob, name: str, kept: Folder, output: Folder, bar: Any) -> None:
+            trained.append(job.name)
+            checkpoints.save(checkpoints.load(Folder(job.start)), output)
+            output.write_json(distributed.HISTORY, [{"epoch": 1, "loss": 0.5}])
+
+        return Run(Config(model=model), Folder(storage), data, NoTracker(), Said(quiet=True), train)
+
+    return make
+
+
+def test_a_stage_of_an_older_version_and_one_that_lacks_a_file_are_begun_again(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write_json(stages.DONE, {"seed": 1})  # as before markers had hashes
+    assert not stages.is_finished(folder, {"seed": 1})
+    folder.write("a", b"1")
+    stages.commit(folder, {"seed": 1}, ["a"])
+    assert stages.is_finished(folder, {"seed": 1})
+    folder.write_json(stages.DONE, {"inputs": {"seed": 1}, "files": {"../a": folder.sha256("a")}})
+    assert not stages.is_finished(folder, {"seed": 1})
+    stages.commit(folder, {"seed": 1}, ["a"])
+    folder.delete("a")
+    assert not stages.is_finished(folder, {"seed": 1})
+
+
+# ---- attacks
+
+
+def attack(folder: Folder) -> tuple[Stage, list[shards.ShardInfo]]:
+    """A finished attack of two units of two examples."""
+    identity = {"recipe": "pwws", "seed": 3, "limits": (1, 2)}
+    job = AttackJob("pwws", "victim", "counterfit", folder.uri, 1, 3, "cpu", {}, 2, identity, 60.0)
+    ids = [f"train-{number}" for number in range(4)]
+    examples = pa.table([ids, ["a good film"] * 4, [1] * 4], schema=stages.datasets.SCHEMA)
+    infos = []
+    for unit in (0, 1):
+        records = [
+            shards.Record(name, 1, "a good film", "a fine film", "successful", (shards.Swap(1, "good", "fine"),), 12)
+            for name in ids[2 * unit : 2 * unit + 2]
+        ]
+        table = shards.to_table(records, [[0.25, 0.75]] * 2, [[0.75, 0.25]] * 2, 1, identity)
+        infos.append(shards.write_shard(folder, unit, table))
+    shards.write_manifest(folder, infos, identity, {"restarts": 0})
+    return Stage("pwws", job, examples), infos
+
+
+@damaged
+@pytest.mark.parametrize("name", [shards.MANIFEST, "a shard"])
+def test_what_is_not_whole_of_an_attack_is_attacked_again(
+    name: str, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    stage, infos = attack(Folder(tmp_path))
+    assert stage.manifest() is not None
+    damage_file(tmp_path / (infos[1].name if name == "a shard" else name), damage)
+    assert stage.manifest() is None
+    with pytest.raises(DamagedFileError) as error:
+        shards.read_shards(Folder(tmp_path))
+    one_sentence(error, str(tmp_path), "started again")
+    missing = stage.open(0)
+    assert [piece.unit for piece in missing] == ([1] if name == "a shard" else [])
+    assert stage.shards == {unit: info for unit, info in enumerate(infos) if unit == 0 or name != "a shard"}
+    if not missing:
+        assert stage.commit_if_whole() and stage.manifest() is not None
+
+
+MANIFESTS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "a shard outside": lambda manifest: manifest["shards"][0].update(name="../../precious.arrow"),
+    "a shard that is no part": lambda manifest: manifest["shards"][0].update(name="manifest.json"),
+    "a wrong hash": lambda manifest: manifest["shards"][0].update(sha256="0" * 64),
+    "other counts": lambda manifest: manifest["counts"].update(successful=5),
+    "other counts of a shard": lambda manifest: manifest["shards"][0].update(counts={"successful": 1}),
+    "an unknown status": lambda manifest: manifest["shards"][0].update(counts={"great": 2}),
+    "other rows": lambda manifest: manifest.update(rows=5),
+    "another identity": lambda manifest: manifest["identity"].update(seed=4),
+    "no shards": lambda manifest: manifest.pop("shards"),
+    "shards of another type": lambda manifest: manifest.update(shards=[1]),
+    "another format": lambda manifest: manifest.update(format="flat_dist.shard/2"),
+}
+
+
+@pytest.mark.parametrize("change", MANIFESTS.values(), ids=MANIFESTS.keys())
+def test_a_foreign_manifest_is_not_trusted(change: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:
+    precious = tmp_path / "precious.arrow"
+    precious.write_bytes(b"mine")
+    folder = Folder(tmp_path / "stages" / "attack")
+    stage, infos = attack(folder)
+    manifest = folder.read_json(shards.MANIFEST)
+    change(manifest)
+    folder.write_json(shards.MANIFEST, manifest)
+    assert stage.manifest() is None
+    assert stage.open(0) == [] and len(stage.shards) == len(infos)
+    assert precious.read_bytes() == b"mine"
+
+
+def test_a_shard_of_another_schema_is_attacked_again(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    stage, infos = attack(folder)
+    other = tables.write_part(folder, 1, pa.table({"example_id": ["train-2", "train-3"]}))
+    foreign = shards.ShardInfo(other.name, 2, other.sha256, {"successful": 2})
+    shards.write_manifest(folder, [infos[0], foreign], stage.job.identity, {})
+    folder.delete(infos[1].name)
+    assert stage.manifest() is None
+    with pytest.raises(DamagedFileError, match="another schema"):
+        shards.read_shards(folder)
+    assert [piece.unit for piece in stage.open(0)] == [1]
+    assert folder.names() == [infos[0].name, shards.MANIFEST]
+
+
+# ---- explanations
+
+
+@pytest.fixture
+def tests_of_one(word_model: Folder, tmp_path: Path) -> list[measure.Test]:
+    folder = Folder(tmp_path / "stages" / "attack-pwws-1")
+    attack(folder)
+    return [measure.Test(kind, 1, word_model, "pwws", folder) for kind in ("adv", "flat")]  # of one stage
+
+
+CONFIG = Config(evaluation=EvaluationConfig(explain=("ig",), ig_steps=2))
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Stages that were explained; here, not by tasks of Ray's."""
+    found: list[str] = []
+
+    def run(todo: list[Any], device: str, bar: Any) -> None:
+        for stage in todo:
+            stage.open()
+            for number, unit in enumerate(stage.units):
+                if number not in stage.parts:
+                    rows = stage.rows.take(unit).to_pylist()
+                    stage.keep(number, explain.explain(checkpoints.load(stage.test.checkpoint), rows, stage.method))
+            stage.finish()
+            found.append(stage.output.name)
+
+    monkeypatch.setattr(measure, "_run", run)
+    monkeypatch.setattr(measure, "UNIT", 1)
+    return found
+
+
+@damaged
+@pytest.mark.parametrize("name", ["pairs.arrow", "stage.json"])
+def test_pairs_are_explained_again(
+    name: str, damage: Callable[[bytes], bytes], tests_of_one: list[measure.Test], ran: list[str], tmp_path: Path
+) -> None:
+    display = Display(quiet=True)
+    first = measure.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
+    assert len(ran) == 1 and len(first) == 2 and first[0].pairs.equals(first[1].pairs)
+    assert first[0].pairs.num_rows == 4
+    measure.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
+    assert len(ran) == 1
+    damage_file(tmp_path / "stages" / ran[0] / name, damage)
+    again = measure.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
+    assert len(ran) == 2 and again[0].pairs.equals(first[0].pairs)
+    assert first[0].folder.names() == ["pairs.arrow", "stage.json"]
+
+
+@damaged
+def test_a_part_that_is_not_whole_is_explained_again(
+    damage: Callable[[bytes], bytes], tests_of_one: list[measure.Test], ran: list[str], tmp_path: Path
+) -> None:
+    (method,) = explain.methods(CONFIG.evaluation, CONFIG.seed)
+    stage = measure._plan(CONFIG, Folder(tmp_path), tests_of_one[0], method, 0)
+    stage.open()
+    rows = stage.rows.to_pylist()
+    explained = explain.explain(checkpoints.load(stage.test.checkpoint), rows, stage.method)
+    for number in (0, 1):
+        stage.keep(number, explained.slice(number, 1))
+    stage.output.write("part-000002.arrow", tables.to_bytes(explained.slice(2, 1)))  # as older versions called them
+    stage.keep(3, explained.slice(0, 1))  # of other pairs
+    names = [stage.parts[number].name for number in (0, 1)]
+    damage_file(tmp_path / "stages" / stage.output.name / names[1], damage)
+    stage.open()
+    assert list(stage.parts) == [0]
+    assert stage.output.names() == [names[0]]
+
+
+def test_two_drivers_that_share_an_explanation_do_it_once(
+    tests_of_one: list[measure.Test], ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, waiting = measure._run, threading.Event()
+
+    def slowly(*arguments: Any) -> None:
+        assert waiting.wait(60)  # until the other driver is at the lock
+        run(*arguments)
+
+    class Said(Display):
+        def say(self, line: str, **facts: Any) -> None:
+            if "waiting for" in line:
+                lines.append(line)
+                waiting.set()
+
+    lines: list[str] = []
+    monkeypatch.setattr(measure, "_run", slowly)
+    found: list[Any] = []
+
+    def drive() -> None:
+        found.append(measure.interpretations(CONFIG, Folder(tmp_path), tests_of_one, Said(quiet=True)))
+
+    drivers = [threading.Thread(target=drive) for _ in range(2)]
+    for driver in drivers:
+        driver.start()
+    for driver in drivers:
+        driver.join()
+    assert len(ran) == 1
+    assert found[0][0].pairs.equals(found[1][0].pairs)
+    assert len(lines) == 1 and lines[0].startswith("explain pairs with ig of flat, pwws: waiting for ")
+
+
+# ---- the state of an interrupted training
+
+
+@damaged
+@pytest.mark.parametrize("name", ["state.json", "model.safetensors", "optimizer.safetensors", "best.safetensors"])
+@pytest.mark.usefixtures("one_thread")
+def test_a_training_does_not_go_on_from_a_damaged_state(
+    name: str, damage: Callable[[bytes], bytes], trained: Folder, tmp_path: Path
+) -> None:
+    kept = Folder(tmp_path) / "epoch-1"
+    for file in trained.names():
+        kept.write(file, trained.read(file))
+    (Folder(tmp_path)).write_json(distributed.LATEST, "epoch-1")
+    fresh = make_loop("base")
+    distributed._go_on(fresh, Folder(tmp_path))
+    assert fresh.state.epoch == 1 and fresh.state.history == read_saved(kept).history
+    damage_file(tmp_path / "epoch-1" / name, damage)
+    fresh = make_loop("base")
+    before = {key: value.clone() for key, value in fresh.model.state_dict().items()}
+    with pytest.raises(DamagedFileError) as error:
+        fresh.restore(kept)
+    one_sentence(error, "epoch-1", "anew")
+    distributed._go_on(fresh, Folder(tmp_path))
+    assert fresh.state.epoch == 0
+    assert all(torch.equal(value, before[key]) for key, value in fresh.model.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    loop, folder = make_loop("base"), Folder(tmp_path_factory.mktemp("trained"))
+    loop.run(1, lambda loop, metrics: loop.save(folder))
+    return folder
+
+
+@pytest.mark.parametrize("content", [b'"../../epoch-1"', b'"/tmp"', b"7", b"", b'"epoch-9"'])
+def test_a_latest_state_is_one_of_the_stages_own(content: bytes, trained: Folder, tmp_path: Path) -> None:
+    (Folder(tmp_path)).write(distributed.LATEST, content)
+    loop = make_loop("base")
+    distributed._go_on(loop, Folder(tmp_path))
+    assert loop.state.epoch == 0
+
+
+SNAPSHOT = {
+    "ray_version": "2",
+    "checkpoint_results": [{"version": 0, "checkpoint_dir_name": "checkpoint_1", "metrics": {}}],
+    "checkpoint_report_indices": [0],
+    "latest_checkpoint_result": {"version": 0, "checkpoint_dir_name": "checkpoint_1", "metrics": {}},
+    "pending_training_results": [],
+    "pending_validation_specs": [],
+    "current_report_index": 1,
+    "validated_checkpoint_dir_names": [],
+    "timed_out_validation_checkpoint_dir_names": [],
+    "failed_validation_checkpoint_dir_names": [],
+}
+
+
+@damaged
+@pytest.mark.parametrize("name", [distributed.SNAPSHOT, "checkpoint_1/model.safetensors"])
+def test_what_ray_train_could_not_go_on_from_is_dropped(
+    name: str, damage: Callable[[bytes], bytes], trained: Folder, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    class Said(Display):
+        def say(self, line: str, **facts: Any) -> None:
+            said.append(line)
+
+    storage, display = Folder(tmp_path), Said(quiet=True)
+    (storage / "train-1").write_json(distributed.SNAPSHOT, SNAPSHOT)
+    for file in trained.names():
+        (storage / "train-1" / "checkpoint_1").write(file, trained.read(file))
+    (storage / "train-2").write("a", b"")
+    bar = display.bar("train base", 1, 0)
+    distributed._drop_damaged_state(storage, "train-1", bar)
+    assert said == [] and (storage / "train-1").exists(distributed.SNAPSHOT)
+    if damage is flip and name == distributed.SNAPSHOT:  # in a value that matters
+        damage_file(tmp_path / "train-1" / name, lambda data: data.replace(b"checkpoint_1", b"checkpoint_0"))
+    else:
+        damage_file(tmp_path / "train-1" / name, damage)
+    distributed._drop_damaged_state(storage, "train-1", bar)
+    assert len(said) == 1 and said[0].startswith("train base starts again from the beginning: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["train-2"]
+
+
+@damaged
+def test_progress_of_a_damaged_history_is_none(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    folder, bar = Folder(tmp_path), Display(quiet=True).bar("train", 3, 0)
+    history = [{"epoch": 1, "loss": 0.5, "dev_accuracy": 0.75}, {"epoch": 2, "loss": 0.25, "dev_accuracy": 1.0}]
+    folder.write_json(distributed.HISTORY, history)
+    folder.write_json(distributed.PROGRESS, 2.5)
+    distributed._show(folder, bar)
+    assert (bar.done, bar.note) == (2, "loss 0.250, dev accuracy 100.0 %, 50 % of epoch 3")
+    for name in (distributed.HISTORY, distributed.PROGRESS):
+        damage_file(tmp_path / name, damage)
+        distributed._show(folder, bar)
+
+
+# ---- the files of a run
+
+
+@damaged
+def test_a_damaged_config_of_a_run_is_one_sentence(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    folder, wanted = Folder(tmp_path / "mine"), {"seed": 1, "model": {"name": "cnn"}}
+    run_folder.open_folder(folder, wanted)
+    run_folder.open_folder(folder, wanted)
+    damage_file(tmp_path / "mine" / run_folder.CONFIG, damage)
+    with pytest.raises(UserError) as error:
+        run_folder.open_folder(folder, wanted)
+    said = one_sentence(error, str(tmp_path / "mine"), "--run-name")
+    assert ("was made with another config" in said) != ("delete that file" in said)
+
+
+RESULT = Result("base", 0, "pwws", False, 0.75, 0.5, 1 / 3, 12.0, 0.25, 4)
+
+
+@damaged
+def test_damaged_results_of_a_run_are_one_sentence(
+    damage: Callable[[bytes], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = runpy.run_path(str(JOBS / "report.py"))["job"]
+    Folder(tmp_path).write_json(findings.RESULTS, [asdict(RESULT)])
+    report(["--run", str(tmp_path), "--json"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["results"] == [asdict(RESULT)]
+    damage_file(tmp_path / findings.RESULTS, lambda data: b'[{"n": []}]' if damage(data) == b"[]" else damage(data))
+    with pytest.raises(DamagedFileError) as error:
+        report(["--run", str(tmp_path)])
+    one_sentence(error, str(tmp_path / findings.RESULTS), "started again")
+
+
+TRIAL = Trial({"objective.beta": 1, "objective.gamma": 0.1}, "finished", rounds=(Measured(1, 0.5, 0.2, None, {}, 7),))
+
+
+@damaged
+def test_damaged_results_of_a_sweep_are_one_sentence(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    folder, found = Folder(tmp_path), outcome.Outcome(RESULT, [TRIAL], TRIAL, [TRIAL])
+    folder.write_json(outcome.RESULTS, outcome.to_json(found))
+    assert outcome.read(folder) == found
+    damage_file(tmp_path / outcome.RESULTS, damage)
+    with pytest.raises(DamagedFileError) as error:
+        outcome.read(folder)
+    one_sentence(error, str(tmp_path / outcome.RESULTS), "started again")
+    folder.write_json(outcome.RESULTS, {**outcome.to_json(found), "front": ["trial-7"]})
+    with pytest.raises(DamagedFileError, match="lacks the trial 'trial-7'"):
+        outcome.read(folder)
+
+
+@damaged
+def test_a_damaged_trial_is_run_again(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    records, other = Records(Folder(tmp_path)), replace(TRIAL, point={"objective.beta": 0.5})
+    for trial in (TRIAL, other):
+        records.write(trial)
+    assert records.all() == {TRIAL.name: TRIAL, other.name: other}
+    if damage is not flip:
+        damage_file(tmp_path / f"{TRIAL.name}.json", damage)
+    else:  # in the point, which the name belongs to
+        damage_file(tmp_path / f"{TRIAL.name}.json", lambda data: data.replace(b"0.1", b"0.3"))
+    assert records.read(TRIAL.name) is None
+    assert records.all() == {other.name: other}
+    assert set(records.names()) == {TRIAL.name, other.name}
+
+
+# ---- the cache
+
+
+@damaged
+@pytest.mark.parametrize("name", ["synonyms.json", "words.txt", "vectors.npy", "neighbours.npy"])
+def test_synonyms_are_built_again(
+    name: str, damage: Callable[[bytes], bytes], assets: Assets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Path] = []
+
+    def build(folder: Path, assets: Assets, config: object) -> None:
+        built.append(folder)
+        vectors = np.eye(3, dtype=np.float32)
+        synonyms._write(folder, ["a", "b", "c"], vectors, np.array([[0, 1], [1, 0], [2, 1]], np.int32))
+
+    monkeypatch.setattr(synonyms, "_build", build)
+    mine = Assets(tmp_path)
+    folder = synonyms.build(mine)
+    assert synonyms.read_neighbours(synonyms.build(mine)) == {"a": ["b"], "b": ["a"], "c": ["b"]}
+    assert built == [folder]
+    marker = (folder / "synonyms.json").read_bytes()
+    damage_file(folder / name, damage)
+    assert synonyms.build(mine) == folder
+    assert len(built) == 2 and (folder / "synonyms.json").read_bytes() == marker
+    assert synonyms.read_neighbours(folder) == {"a": ["b"], "b": ["a"], "c": ["b"]}
+
+
+def test_a_lock_of_the_synonyms_that_cannot_be_opened_is_one_sentence(assets: Assets, tmp_path: Path) -> None:
+    (tmp_path / "synonyms.lock").mkdir()
+    with pytest.raises(UserError) as error:
+        synonyms.build(Assets(tmp_path))
+    one_sentence(error, str(tmp_path), "FLAT_DIST_CACHE")
+
+
+# ---- checkpoints that people hand around
+
+
+@pytest.fixture(scope="module")
+def word_model(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    folder = Folder(tmp_path_factory.mktemp("word-model"))
+    config = ModelConfig(embedding_dim=6, kernels=3, mask_hidden_size=4, vectors=None)
+    vocabulary = Vocabulary.build([["a", "good", "fine", "film", "bad"]])
+    torch.manual_seed(0)
+    model = checkpoints.build(config, len(vocabulary), 2)
+    checkpoints.add_mask(model, config)
+    checkpoints.save(Checkpoint(model.eval(), config, Encoder(vocabulary, 9), ("no", "yes")), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def transformer(tokenizer: BertTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    folder = Folder(tmp_path_factory.mktemp("transformer"))
+    checkpoints.save(make_checkpoint(make_model("bert"), tokenizer), folder)
+    return folder
+
+
+@pytest.fixture
+def no_question(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def ask(*arguments: object) -> str:
+        raise AssertionError("asked on standard input")
+
+    monkeypatch.setattr("builtins.input", ask)
+    yield
+
+
+@damaged
+@pytest.mark.parametrize("name", checkpoints.FILES)
+@pytest.mark.parametrize("kind", ["word_model", "transformer"])
+def test_a_damaged_checkpoint_is_one_sentence(
+    kind: str, name: str, damage: Callable[[bytes], bytes], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    whole: Folder = request.getfixturevalue(kind)
+    folder = Folder(tmp_path)
+    for file in checkpoints.FILES:
+        folder.write(file, whole.read(file))
+    checkpoints.load(folder)
+    if damage is flip and name == checkpoints.DESCRIPTION:  # in a value that matters
+        damage_file(tmp_path / name, lambda data: data.replace(b'"vocabulary"', b'"vocabulars"'))
+    else:
+        damage_file(tmp_path / name, damage)
+    with pytest.raises(UserError) as error:
+        checkpoints.load(folder)
+    one_sentence(error, str(tmp_path / name), "take a whole copy of the checkpoint, or train it again")
+
+
+Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
+
+CHANGES: dict[str, tuple[str, Change, str]] = {
+    "three names for two outputs": (
+        "word_model",
+        lambda described, tensors: described["label_names"].append("maybe"),
+        "by checkpoint.json it is 3",
+    ),
+    "a name twice": (
+        "word_model",
+        lambda described, tensors: described.update(label_names=["yes", "yes"]),
+        "label_names must be two or more different names, not ['yes', 'yes']",
+    ),
+    "one name": ("word_model", lambda described, tensors: described.update(label_names=["yes"]), "two or more"),
+    "an empty name": ("word_model", lambda described, tensors: described.update(label_names=["", "b"]), "different"),
+    "names of another type": ("word_model", lambda described, tensors: described.update(label_names=[1, 2]), "label_"),
+    "names that are a text": ("word_model", lambda described, tensors: described.update(label_names="no"), "label_na"),
+    "a negative length": ("word_model", lambda described, tensors: described.update(max_length=-1), "max_length is -1"),
+    "no length": ("word_model", lambda described, tensors: described.update(max_length=0), "max_length is 0"),
+    "half a piece": ("word_model", lambda described, tensors: described.update(max_length=9.5), "max_length: "),
+    "a length in words": ("word_model", lambda described, tensors: described.update(max_length="9"), "max_length: "),
+    "another format": (
+        "word_model",
+        lambda described, tensors: described.update(format="flat_dist.checkpoint/9"),
+        "format 'flat_dist.checkpoint/9'",
+    ),
+    "no model": ("word_model", lambda described, tensors: described.pop("model"), "model: Field required"),
+    "an unknown model": ("word_model", lambda described, tensors: described["model"].update(name="gpt"), "gpt"),
+    "an unknown option": ("word_model", lambda described, tensors: described["model"].update(x=1), "model"),
+    "an option of another type": ("word_model", lambda described, tensors: described["model"].update(kernels="3"), "3"),
+    "negative sizes": ("word_model", lambda described, tensors: described["model"].update(embedding_dim=-6), "-6"),
+    "sizes beyond memory": (
+        "word_model",
+        lambda described, tensors: described["model"].update(embedding_dim=10**11),
+        "100000000000",
+    ),
+    "a mask that is not there": (
+        "word_model",
+        lambda described, tensors: [tensors.pop(name) for name in list(tensors) if name.startswith("mask.")],
+        "it lacks mask.",
+    ),
+    "a mask too many": (
+        "word_model",
+        lambda described, tensors: described.update(masked=False),
+        "of which checkpoint.json says nothing",
+    ),
+    "masked of another type": ("word_model", lambda described, tensors: described.update(masked="no"), "masked: "),
+    "a tensor too many": (
+        "word_model",
+        lambda described, tensors: tensors.update(more=torch.ones(1)),
+        "it holds more, of which",
+    ),
+    "a word too many": (
+        "word_model",
+        lambda described, tensors: described["vocabulary"].append("dull"),
+        "embedding.weight is 7 x 6, but by checkpoint.json it is 8 x 6",
+    ),
+    "a word twice": (
+        "word_model",
+        lambda described, tensors: described["vocabulary"].__setitem__(-1, "a"),
+        "hold every word once",
+    ),
+    "words of another type": ("word_model", lambda described, tensors: described.update(vocabulary=[1]), "vocabulary"),
+    "no words but pieces": ("word_model", lambda described, tensors: described.update(vocabulary={}), "vocabulary"),
+    "a weight that is not a number": (
+        "word_model",
+        lambda described, tensors: tensors["output.weight"].view(-1)[3:4].fill_(float("nan")),
+        "output.weight has weights that are no finite numbers",
+    ),
+    "an infinite weight": (
+        "word_model",
+        lambda described, tensors: tensors["embedding.weight"].view(-1)[-1:].fill_(float("-inf")),
+        "embedding.weight has weights that are no finite numbers",
+    ),
+    "weights of another type": (
+        "word_model",
+        lambda described, tensors: tensors.update({"output.bias": torch.zeros(2, dtype=torch.int64)}),
+        "output.bias is of the type torch.int64",
+    ),
+    "transposed weights": (
+        "word_model",
+        lambda described, tensors: tensors.update({"output.weight": tensors["output.weight"].T.contiguous()}),
+        "output.weight is ",
+    ),
+    "an unknown encoder": (
+        "transformer",
+        lambda described, tensors: described["encoder"].update(model_type="evil"),
+        "its encoder is of the type 'evil', which transformers does not have",
+    ),
+    "no type of encoder": ("transformer", lambda described, tensors: described["encoder"].pop("model_type"), "None"),
+    "code of its own": (
+        "transformer",
+        lambda described, tensors: described["encoder"].update(auto_map={"AutoModel": "evil/repository--code.Model"}),
+        "its encoder asks for code of its own (auto_map), which is never run",
+    ),
+    "code of its own, of an unknown type": (
+        "transformer",
+        lambda described, tensors: described["encoder"].update(model_type="evil", auto_map={"AutoConfig": "code.Mine"}),
+        "auto_map",
+    ),
+    "kernels of the hub": (
+        "transformer",
+        lambda described, tensors: described["encoder"].update(attn_implementation="evil/kernels"),
+        "attn_implementation",
+    ),
+    "kernels of the hub, inside": (
+        "transformer",
+        lambda described, tensors: described["encoder"].update(text_config={"_attn_implementation": "evil/kernels"}),
+        "_attn_implementation",
+    ),
+    "an encoder of another size": (
+        "transformer",
+        lambda described, tensors: described["encoder"].update(hidden_size=18, num_attention_heads=2),
+        "by checkpoint.json it is",
+    ),
+    "an encoder of nonsense": (
+        "transformer",
+        lambda described, tensors: described["encoder"].update(hidden_size="big"),
+        "no model can be built from it",
+    ),
+    "more pieces than embeddings": (
+        "transformer",
+        lambda described, tensors: described["vocabulary"].update(unknown=99),
+        "its vocabulary has 100 pieces, the embedding 20",
+    ),
+    "pieces below 0": (
+        "transformer",
+        lambda described, tensors: described["vocabulary"].update(prefix=[-1]),
+        "prefix, suffix and unknown must be numbers of pieces",
+    ),
+    "no tokenizer": (
+        "transformer",
+        lambda described, tensors: described["vocabulary"].update(tokenizer={}),
+        "no model can be built from it",
+    ),
+    "no room for words": (
+        "transformer",
+        lambda described, tensors: described.update(max_length=2),
+        "not between 3 and",
+    ),
+    "longer than its positions": (
+        "transformer",
+        lambda described, tensors: described.update(max_length=10**6),
+        "max_length is 1000000, not between 3 and",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+@pytest.mark.usefixtures("no_question", "one_thread")
+def test_a_checkpoint_that_does_not_fit_is_one_sentence(
+    case: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    kind, change, message = CHANGES[case]
+    whole: Folder = request.getfixturevalue(kind)
+    described, tensors = whole.read_json(checkpoints.DESCRIPTION), load_tensors(whole.read(checkpoints.WEIGHTS))
+    change(described, tensors)
+    folder = Folder(tmp_path)
+    described["weights"] = folder.write(checkpoints.WEIGHTS, save_tensors(tensors))  # whoever made it made it so
+    folder.write_json(checkpoints.DESCRIPTION, described)
+    with pytest.raises(UserError) as error:
+        checkpoints.load(folder)
+    one_sentence(error, str(tmp_path), message)
+
+
+def test_a_checkpoint_of_an_older_version_is_read(word_model: Folder, tmp_path: Path) -> None:
+    described, folder = word_model.read_json(checkpoints.DESCRIPTION), Folder(tmp_path)
+    del described["weights"]
+    folder.write(checkpoints.WEIGHTS, word_model.read(checkpoints.WEIGHTS))
+    folder.write_json(checkpoints.DESCRIPTION, described)
+    texts = ["a good film", "bad"]
+    assert torch.equal(checkpoints.load(folder).probabilities(texts), checkpoints.load(word_model).probabilities(texts))
+
+
+@pytest.mark.parametrize("kind", ["word_model", "transformer"])
+def test_loading_draws_no_other_random_numbers_than_building_does(kind: str, request: pytest.FixtureRequest) -> None:
+    folder: Folder = request.getfixturevalue(kind)
+    loaded = checkpoints.load(folder)
+    described, _ = checkpoints.read_description(folder)
+    torch.manual_seed(0)
+    checkpoints.load(folder)
+    after = torch.get_rng_state()
+    torch.manual_seed(0)
+    checkpoints._fresh(described, loaded.config, loaded.encoder.vocabulary)
+    assert torch.equal(torch.get_rng_state(), after)
