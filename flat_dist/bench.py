@@ -148,6 +148,9 @@ def attack(config: Config, folder: str | None, count: int, stock_encoder: str, d
     machine = hardware.detect()
     config, _ = hardware.resolve(config, machine)
     dataset = datasets.load(config.data)
+    rows = [*sample(dataset.test, count, config.seed).to_pylist(), *sample(dataset.train, 0, config.seed).to_pylist()]
+    if len(rows) < count:
+        raise UserError(f"{dataset.source} has {len(rows)} texts to attack: lower --examples")
     with with_weights(config) as (config, weights):
         checkpoint = victim(config, dataset, folder, display)
     device = config.attack.device
@@ -158,9 +161,6 @@ def attack(config: Config, folder: str | None, count: int, stock_encoder: str, d
     # These import TextAttack, which must find its resources in place.
     from flat_dist.attack import measure, recipes
 
-    rows = [*sample(dataset.test, count, config.seed).to_pylist(), *sample(dataset.train, 0, config.seed).to_pylist()]
-    if len(rows) < count:
-        raise UserError(f"{dataset.source} has {len(rows)} texts to attack: lower --examples")
     measured = measure.compare(
         config.attack.name,
         checkpoint,

@@ -1,8 +1,13 @@
-"""Command lines from the config dataclasses, and how a command ends."""
+"""Presets, and how a command begins and ends."""
 
+import errno
 import json
+import os
+import re
+import select
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,21 +16,44 @@ import tyro
 from flat_dist import interrupts
 from flat_dist.config import Config, UserError, from_yaml, presets, unknown, validate
 from flat_dist.data.storage import Folder
+from flat_dist.options import Line
 
 DEFAULT_PRESET = "rotten_tomatoes"
+
+TRACEBACK = "FLAT_DIST_TRACEBACK"
+"""Environment variable: where it is set, a failure of the surroundings shows where it came from."""
+
+PIPE_CLOSED = 128 + 13
+"""Exit code of a program that SIGPIPE ends, as shells report it."""
+
+ADVICE = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EACCES: "give access",
+    errno.EPERM: "give access",
+    errno.EROFS: "name a place that can be written",
+    errno.EMFILE: "raise `ulimit -n`",
+    errno.ENFILE: "end other programs",
+    errno.ENOMEM: "end other programs",
+    errno.EIO: "look after the disk",
+    errno.ESTALE: "mount the file system again",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "mend the links",
+    errno.ENOENT: "bring it back",
+    errno.ENOTDIR: "name another place",
+    errno.EISDIR: "name another place",
+    errno.ETIMEDOUT: "look after the network",
+    errno.ECONNREFUSED: "look after the network",
+    errno.EHOSTUNREACH: "look after the network",
+    errno.ENETUNREACH: "look after the network",
+}
+"""What to do about errors of the operating system that come from the surroundings. Others are taken for bugs."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a job was asked to do."""
+    """What the main job was asked to do."""
 
-    config: Config
-    dry_run: bool
-    json: bool
-
-
-@dataclass(frozen=True)
-class _Arguments:
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str = DEFAULT_PRESET
     """Named configuration to start from, or a YAML file of one (path or URI), or several with commas between, of which
@@ -40,39 +68,19 @@ def parse(arguments: Sequence[str], description: str) -> Command:
     """The command line's config: a preset, with the fields that options name replaced.
 
     Raises:
-        UserError: the preset is unknown, or a value is one that no run could use.
-        SystemExit: an option is unknown or malformed (code 2), or help was asked for (code 0).
+        UserError: an option or the preset is unknown, or a value is one that no run could use.
+        SystemExit: help was asked for (code 0).
     """
-    preset = preset_name(arguments)
-    default = _Arguments(load_preset(preset), preset)
-    parsed = tyro.cli(
-        _Arguments,
-        args=list(arguments),
-        default=default,
-        description=f"{description}\n\nPresets: {', '.join(presets())}.",
-    )
-    validate(parsed.config)
-    return Command(parsed.config, parsed.dry_run, parsed.json)
+    line = Line(Command, arguments)
+    preset = line.value("--preset", DEFAULT_PRESET)
+    command = line.read(with_presets(description), Command(load_preset(preset), preset))
+    validate(command.config)
+    return command
 
 
-def preset_name(arguments: Sequence[str]) -> str:
-    """The preset that a command line names, or the default one."""
-    for position, argument in enumerate(arguments):
-        if argument == "--preset" and position + 1 < len(arguments):
-            return arguments[position + 1]
-        if argument.startswith("--preset="):
-            return argument.partition("=")[2]
-    return DEFAULT_PRESET
-
-
-def split_commas(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
-    """The arguments, with the values of some options taken apart at commas."""
-    found: list[str] = []
-    option = ""
-    for argument in arguments:
-        option = argument if argument.startswith("--") else option
-        found += argument.split(",") if option in options else [argument]
-    return found
+def with_presets(description: str) -> str:
+    """A description, with the names of the presets."""
+    return f"{description}\n\nPresets: {', '.join(presets())}."
 
 
 def load_preset(names: str) -> Config:
@@ -83,7 +91,7 @@ def load_preset(names: str) -> Config:
     """
     config = Config()
     for name in names.split(","):
-        config = from_yaml(*_preset_text(name), config)
+        config = from_yaml(*_preset_text(name.strip()), config)
     return config
 
 
@@ -92,28 +100,92 @@ def _preset_text(name: str) -> tuple[str, str]:
     if name in built_in:
         return built_in[name], f"preset {name}"
     if name.endswith((".yaml", ".yml")):
-        place, _, file = name.rpartition("/")
+        place, slash, file = name.rpartition("/")
+        folder = Folder((place or slash) or ".")
+        if not folder.exists(file):
+            raise UserError(f"preset file {name} does not exist")
         try:
-            return Folder(place or ".").read(file).decode(), name
-        except FileNotFoundError as error:
-            raise UserError(f"preset file {name} does not exist") from error
+            return folder.read(file).decode("utf-8-sig"), name
+        except UnicodeDecodeError as error:
+            raise UserError(f"preset file {name} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
     raise unknown("preset", name, built_in)
 
 
-def main(job: Callable[[Sequence[str]], None]) -> None:
-    """Run a job: a user's mistake is one sentence and exit code 2; an interruption says how to go on, code 130."""
+def main(job: Callable[[Sequence[str]], None], interrupted: str = interrupts.CONTINUES) -> None:
+    """Run a job on the command line's arguments.
+
+    A user's mistake, and what the surroundings do (a full disk, a missing permission), is one sentence on standard
+    error and exit code 2. An interruption says how to go on, code 130. A reader of the output who goes away, as `head`
+    does, ends the job in silence.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what a terminal has no letters for must not end a job
+            stream.reconfigure(errors="backslashreplace")
     try:
         interrupts.raise_interrupt()
-        job(sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        try:
+            job(sys.argv[1:])
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
         interrupts.end_in_silence()
-        print(interrupts.SAID, file=sys.stderr)
-        sys.exit(interrupts.CODE)
+        _end(f"interrupted; {interrupted}", interrupts.CODE)
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        _end("", PIPE_CLOSED)
+    except Exception as error:
+        said = sentence(error)
+        if said is None or (TRACEBACK in os.environ and not isinstance(error, UserError)):
+            raise
+        _end(f"error: {said}", 2)
+
+
+def sentence(error: BaseException) -> str | None:
+    """What a user is told of an error; None where it is a bug, which a traceback tells more of."""
+    if isinstance(cause := getattr(error, "cause", None), Exception):  # Ray wraps what happened elsewhere
+        error = cause
+    if isinstance(error, UserError):
+        return _one_line(str(error))
+    if isinstance(error, OSError) and error.errno in ADVICE:
+        where = f" ({error.filename})" if error.filename else ""
+        said = error.strerror or os.strerror(error.errno)
+        return _one_line(f"{said}{where}: {ADVICE[error.errno]}, and give the command again")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
+        return (
+            "the memory is full: end other programs, or do less at once (--attack.concurrent, --training.micro-batch)"
+        )
+    return None
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s*\n\s*", " ", text)
+
+
+def _end(said: str, code: int) -> None:
+    """End the process, whatever became of its outputs: Python would write to them once more."""
+    with suppress(OSError):
+        if said:
+            print(said, file=sys.stderr, flush=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads standard output or standard error any more."""
+    poll = select.poll()
+    for number in (1, 2):
+        poll.register(number, 0)
+    return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
 
 
 def print_json(value: object) -> None:
-    """One line of JSON on standard output."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    """One line of JSON on standard output, in letters that it takes."""
+    utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not utf8), flush=True)

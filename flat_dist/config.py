@@ -12,7 +12,8 @@ import math
 import re
 import reprlib
 import typing
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, TypeVar
@@ -372,6 +373,18 @@ LOWEST: dict[str, float] = {
 }
 """Numeric fields and the least value each may have."""
 
+HIGHEST = 2**31 - 1
+"""The greatest whole number that libraries below take everywhere."""
+
+HIGHEST_SEED = 2**32 - 1
+"""NumPy's."""
+
+FILLED = ("training.kinds", "model.kernel_widths", "evaluation.attacks")
+"""Lists that must have a value."""
+
+DISTINCT = ("training.kinds", "training.freeze_embeddings", "evaluation.attacks", "evaluation.explain")
+"""Lists in which no value may be twice."""
+
 POSITIVE = (
     "model.temperature",
     "training.learning_rate",
@@ -389,11 +402,39 @@ def unknown(what: str, value: str, known: Iterable[str]) -> UserError:
     names = sorted(known)
     near = difflib.get_close_matches(value, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return UserError(f"unknown {what} {value!r}: choose one of {', '.join(names)}{hint}")
+    return UserError(f"unknown {what} {quoted(value)}: choose one of {', '.join(names)}{hint}")
+
+
+def quoted(value: str) -> str:
+    """A value of the user as messages show it: in quotes, without what would break a line, and not too long."""
+    return repr(value if len(value) <= 80 else f"{value[:60]}…{value[-19:]}")
+
+
+def check_text(name: str, value: str) -> None:
+    """Raise UserError if a text is none that a path, an address or a name could be; `name` is the option's."""
+    if not value.strip():
+        raise UserError(f"{name} is empty: give it a value, or leave it out")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise UserError(f"{name} is {quoted(value)}, which is not UTF-8: give it another name")
+    if any(unicodedata.category(letter) == "Cc" for letter in value):
+        raise UserError(f"{name} is {quoted(value)}, which holds a control character: leave that out")
 
 
 def validate(config: Config) -> None:
     """Raise UserError for the first field whose value no run could use."""
+    for name, value in _fields(config):
+        if isinstance(value, str):
+            check_text(f"--{name}", value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name} is {value}, but must be a finite number")
+        elif isinstance(value, int) and value > (most := HIGHEST_SEED if name == "seed" else HIGHEST):
+            raise UserError(f"--{name} is greater than {most}, the greatest number that it may be")
+    for name in FILLED:
+        if not _values(config, name):
+            raise UserError(f"--{name} is empty: name at least one value")
+    for name in DISTINCT:
+        if len(set(values := _values(config, name))) < len(values):
+            raise UserError(f"--{name} holds a value twice ({', '.join(values)}): name each once")
     for name, choices in CHOICES.items():
         for value in _values(config, name):
             if value not in choices:
@@ -406,12 +447,20 @@ def validate(config: Config) -> None:
         for value in _values(config, name):
             if not math.isfinite(value) or value <= 0:
                 raise UserError(f"--{name} is {value}, but must be above 0")
-    if not config.training.kinds:
-        raise UserError("--training.kinds is empty: name at least one of base, adv, flat")
     for name in BELOW_ONE:
         for value in _values(config, name):
             if value is not None and not 0 <= value < 1:
                 raise UserError(f"--{name} is {value}, but must be below 1, and at least 0")
+
+
+def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a dataclass, those in lists one by one, and the name of its field."""
+    for one in dataclasses.fields(config):
+        value, name = getattr(config, one.name), f"{prefix}{one.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _fields(value, f"{name}.")
+        else:
+            yield from ((name, item) for item in (value if isinstance(value, tuple) else (value,)))
 
 
 def _values(config: Config, name: str) -> tuple[Any, ...]:

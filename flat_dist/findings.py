@@ -1,15 +1,13 @@
 """What a run or an evaluation found: results, a JSON card for each, the report, and all of it in MLflow."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
 
-from flat_dist import assets
+from flat_dist import assets, cli
 from flat_dist.attack import synonyms
 from flat_dist.config import Config
 from flat_dist.data.datasets import Dataset
@@ -20,6 +18,7 @@ from flat_dist.evaluation import analysis, explain
 from flat_dist.evaluation.consistency import KS
 from flat_dist.measure import Explained, Test
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.progress import PlainConsole
 from flat_dist.seeds import derive_seed
 from flat_dist.tracking import cards, report
 from flat_dist.tracking.mlflow import database
@@ -226,9 +225,7 @@ def show(found: Findings, folder: Folder, config: Config, title: str, as_json: b
 
 def print_table(results: Sequence[Result], folder: Folder, title: str) -> None:
     """Print the table, and where report and numbers are."""
-    console = Console()
-    console.width = max(console.width, 120) if not console.is_terminal else console.width
-    console.print(table(results, title))
+    PlainConsole().print(table(results, title))
     print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
 
 
@@ -241,7 +238,7 @@ def print_server(config: Config) -> None:
 def print_results(results: Sequence[Result], folder: Folder) -> None:
     """Print a run and its results as one line of JSON."""
     rows = [asdict(result) for result in results]
-    print(json.dumps({"run": folder.uri, "results": rows}, ensure_ascii=False), flush=True)
+    cli.print_json({"run": folder.uri, "results": rows})
 
 
 def _track(folder: Folder, found: Findings, split: str, tracker: Tracker) -> None:

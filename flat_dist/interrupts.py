@@ -9,7 +9,7 @@ from types import FrameType
 Handler = Callable[[int, FrameType | None], object]
 
 CODE = 130
-SAID = "interrupted; the same command continues where this one stopped"
+CONTINUES = "the same command continues where this one stopped"
 
 
 def end_at_once() -> None:
@@ -43,7 +43,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _say_and_end(number: int, frame: FrameType | None) -> None:
-    os.write(2, f"{SAID}\n".encode())
+    os.write(2, f"interrupted; {CONTINUES}\n".encode())
     os._exit(CODE)
 
 

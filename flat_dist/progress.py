@@ -13,6 +13,20 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+
+class PlainConsole(Console):
+    """A terminal, or a log, that shows text as it is: what users name their files is no markup."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(markup=False, emoji=False, highlight=False, **settings)
+        if not self.is_terminal:
+            self.width = max(self.width, 120)
+
+    def on_broken_pipe(self) -> None:
+        """A reader that goes away ends the command as it ends others: see `flat_dist.cli.main`."""
+        raise
+
+
 LOG_SECONDS = 30.0
 """A log gets a line this often at most, beside one when a stage ends."""
 
@@ -31,7 +45,9 @@ class Bar:
         self.display, self.title, self.total, self.done, self.before = display, title, total, done, done
         self.note, self.facts, self.finished = "", {}, False  # type: str, dict[str, Any], bool
         self.began: float | None = None
-        self.task: TaskID | None = display.bars.add_task(title, total=total, completed=done) if display.bars else None
+        self.task: TaskID | None = (
+            display.bars.add_task(title, total=total, completed=done, note="") if display.bars else None
+        )
 
     def start(self) -> None:
         """Its time counts from now, if it did not before."""
@@ -131,7 +147,7 @@ class Display:
     """
 
     def __init__(self, quiet: bool = False, as_json: bool = False):
-        self.console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
+        self.console = PlainConsole(stderr=True, quiet=quiet, soft_wrap=True)
         self.as_json = as_json
         self.bars: Progress | None = None
         self.last_line = time.monotonic()
@@ -140,11 +156,11 @@ class Display:
     def __enter__(self) -> "Display":
         if self.console.is_terminal and not self.as_json:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
             )
             self.bars = Progress(*columns, console=self.console)
             self.bars.start()
@@ -165,9 +181,9 @@ class Display:
         """One line, now; as JSON with the facts of which it speaks."""
         now = time.strftime("%H:%M:%S")
         if self.as_json:
-            self.console.print(json.dumps({"time": now, "message": line, **facts}), markup=False, soft_wrap=True)
+            self.console.print(json.dumps({"time": now, "message": line, **facts}), soft_wrap=True)
         else:
-            self.console.print(f"[{now}] {line}", markup=False)
+            self.console.print(f"[{now}] {line}")
 
     def bar(self, title: str, total: int, done: int = 0) -> Bar:
         """A bar for one stage; call its `finish` in the end."""

@@ -39,12 +39,13 @@ FINE_TUNING_RATE = 5e-4
 
 
 def check(config: Config) -> None:
-    """Raise UserError for the user's own resources that no run could use, before any work is done."""
+    """Raise UserError for names, places and resources of the user that no run could use, before any work is done."""
+    run_folder.check_name(config.run_name)
+    Folder(config.storage).check()
     synonyms.check(config.attack.synonyms)
     vectors.check(config.model)
     encoders.check(config.model)
     mlflow.check(config)
-    Folder(config.storage).check()
 
 
 def hints(config: Config, dataset: Dataset) -> list[str]:

@@ -1,11 +1,12 @@
 """The folder of one run: its config, and the line that keeps other configs out."""
 
 import hashlib
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flat_dist.config import Config, UserError, content_hash, to_dict
+from flat_dist.config import Config, UserError, check_text, content_hash, quoted, to_dict
 from flat_dist.data.storage import Folder
 from flat_dist.models import encoders, vectors
 
@@ -29,6 +30,37 @@ IRRELEVANT = (
     ("training", "checkpointing"),
 )
 """Fields that may change between two calls of the same run: they change its results by rounding at most."""
+
+SHOWN = 5
+"""Differences between two configs that a message names."""
+
+RESERVED = ("stages", "ray_train", "mlartifacts", "mlflow.db")
+"""Names in a storage that belong to all of its runs; names that begin with the last one are SQLite's."""
+
+LONGEST = 200
+"""Bytes of a name: file systems take 255, and endings and prefixes are added to it."""
+
+
+def check_name(name: str | None, option: str = "--run-name", reserved: Sequence[str] = RESERVED) -> None:
+    """Raise UserError if a name cannot be that of a folder or a file inside the one that it is meant for.
+
+    Args:
+        name: as the user gave it; None is no name, and fits.
+        option: where it was given, for the message.
+        reserved: names that others have there; letters count as equal in upper and lower case.
+    """
+    if name is None:
+        return
+    check_text(option, name)
+    said = f"{option} is {quoted(name)}"
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise UserError(f"{said}, but a name is no path: leave out slashes")
+    if name != name.strip() or name.startswith("."):
+        raise UserError(f"{said}, but a name begins with neither a dot nor a space, and ends with no space")
+    if len(name.encode()) > LONGEST:
+        raise UserError(f"{said}, which is {len(name.encode())} bytes long: give it {LONGEST} at most")
+    if any(name.casefold() == one or (one.endswith(".db") and name.casefold().startswith(one)) for one in reserved):
+        raise UserError(f"{said}, but that is where the storage keeps what all runs share: give it another name")
 
 
 def relevant(config: Config) -> dict[str, Any]:
@@ -101,14 +133,21 @@ def check(config: Config, settings: Mapping[str, Any]) -> None:
         _refuse_other(Folder(config.storage) / config.run_name, settings)
 
 
+def check_folder(folder: Folder, wanted: Mapping[str, Any]) -> None:
+    """Raise UserError if the folder is that of a run whose results depend on something else than `wanted`."""
+    _refuse_other(folder, wanted)
+
+
 def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
     remedy = "delete that file, and the run's results are made again from its stages; or give another --run-name"
     known = folder.read_json(CONFIG, dict[str, Any], remedy) if folder.exists(CONFIG) else wanted
     if differences := _differences(known, wanted):
-        other_data = any("data.fingerprint was" in line for line in differences)
+        other = (
+            "from other data" if any("data.fingerprint was" in line for line in differences) else "with another config"
+        )
+        more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise UserError(
-            f"{folder.uri} was made {'from other data' if other_data else 'with another config'} "
-            f"({'; '.join(differences)}): "
+            f"{folder.uri} was made {other} ({'; '.join(differences[:SHOWN])}{more}): "
             "give these values again, or another --run-name"
         )
 
@@ -135,4 +174,4 @@ def _differences(old: Any, new: Any, prefix: str = "") -> list[str]:
             for key in sorted(old.keys() | new.keys())
             for line in _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
         ]
-    return [] if new in (old, AUTO) else [f"{prefix} was {old!r}, now {new!r}"]
+    return [] if new in (old, AUTO) else [f"{prefix} was {reprlib.repr(old)}, now {reprlib.repr(new)}"]

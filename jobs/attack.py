@@ -2,18 +2,17 @@
 
 The same command again continues an interrupted attack, and finds a finished one. A checkpoint is a folder that training
 left, such as runs/stages/train-base-0-...
+
+  python jobs/attack.py --checkpoint runs/stages/train-base-0-... --attack.name pwws --evaluation.sample 100
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
-
-import tyro
+from dataclasses import asdict, dataclass, field
 
 import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import cli, cluster, hardware, stages
+from flat_dist import cli, cluster, hardware, options, stages
 from flat_dist.attack import pool, synonyms
-from flat_dist.config import AttackConfig, Config, DataConfig, UserError, validate
+from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, validate
 from flat_dist.data import datasets
 from flat_dist.data.shards import read_shards
 from flat_dist.data.storage import Folder
@@ -24,17 +23,21 @@ from flat_dist.seeds import derive_seed
 
 
 @dataclass(frozen=True)
+class Texts:
+    """What is attacked."""
+
+    split: str = "test"
+    """Split to attack: train, dev or test."""
+    sample: int = 0
+    """Texts to attack, drawn by the seed; 0: all of the split."""
+
+
+@dataclass(frozen=True)
 class Command:
     """What to attack, and how."""
 
     checkpoint: str
     """Folder of the victim."""
-    split: Literal["train", "dev", "test"] = "test"
-    """Split to attack."""
-    examples: int = 0
-    """Texts to attack, drawn by the seed; 0: all of the split."""
-    profile: bool = False
-    """Print the seconds of each component; the manifest has them in any case."""
     storage: str = "runs"
     """Folder for the shards; an absolute path when run by `ray job submit`."""
     hardware: str = "auto"
@@ -45,28 +48,42 @@ class Command:
     """Print one JSON object as the last line of standard output."""
     data: DataConfig = field(default_factory=DataConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
+    evaluation: Texts = field(default_factory=Texts)
+
+
+RENAMED = {
+    "--split": "--evaluation.split",
+    "--examples": "--evaluation.sample",
+    "--profile": "--attack.profile",
+}
 
 
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, attack."""
-    command = tyro.cli(Command, args=list(arguments), description=__doc__)
-    attack = replace(command.attack, profile=command.profile or command.attack.profile)
+    command = options.read(Command, arguments, __doc__, RENAMED)
+    attack, split = command.attack, command.evaluation.split
     config = Config(
-        data=command.data, attack=attack, storage=command.storage, seed=command.seed, hardware=command.hardware
+        data=command.data,
+        attack=attack,
+        evaluation=EvaluationConfig(split=split, sample=command.evaluation.sample),
+        storage=command.storage,
+        seed=command.seed,
+        hardware=command.hardware,
     )
     validate(config)
-    if command.examples < 0:
-        raise UserError(f"--examples is {command.examples}, but must be at least 0")
+    Folder(config.storage).check()
     synonyms.check(attack.synonyms)
-    dataset, folder = datasets.load(config.data), Folder(command.checkpoint)
-    datasets.check_classes(dataset, checkpoints.load(folder).label_names, folder.uri)
+    folder = Folder(command.checkpoint)
+    label_names = checkpoints.load(folder).label_names
+    dataset = datasets.load(config.data)
+    datasets.check_classes(dataset, label_names, folder.uri)
     draw = derive_seed(config.seed, "evaluation")
-    examples = datasets.sample(getattr(dataset, command.split), command.examples, draw)
+    examples = datasets.sample(getattr(dataset, split), config.evaluation.sample, draw)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         display.say(said)
         planned = stages.attack(config, Folder(config.storage), folder, examples, dataset.fingerprint, attack.name, 0)
-        pool.generate([pool.Stage(f"{attack.name}, {command.split} texts", planned, examples)], config.attack, display)
+        pool.generate([pool.Stage(f"{attack.name}, {split} texts", planned, examples)], config.attack, display)
     summary = asdict(after_attack(read_shards(Folder(planned.output))))
     for name, value in summary.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")

@@ -2,18 +2,36 @@
 loop, GPU memory, explanations against captum and lime.
 
 A victim is trained for the purpose, for a few epochs, unless a checkpoint is given.
+
+  python jobs/bench.py attack --attack.name textfooler --model.name lstm --examples 200 --json
+  python jobs/bench.py scale --examples 2000
+  python jobs/bench.py train --preset minilm
+  python jobs/bench.py interpret --evaluation.explain ig --examples 400
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
-
-import tyro
-from tyro.conf import subcommand
+from typing import Any, Literal
 
 import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import bench, bench_interpret, bench_scale, bench_training, cli
-from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, UserError, validate
+from flat_dist.attack import synonyms
+from flat_dist.config import (
+    AttackConfig,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    TrainingConfig,
+    UserError,
+    unknown,
+    validate,
+)
+from flat_dist.data.storage import Folder
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models import vectors
+from flat_dist.options import HELP, Line
 from flat_dist.progress import Display
 
 
@@ -23,22 +41,20 @@ class Shared:
 
     preset: str = cli.DEFAULT_PRESET
     """Data, model and training, such as minilm; several with commas between."""
-    model: str | None = None
-    """Architecture, instead of the preset's; bert has random weights where the hub cannot be reached."""
     examples: int = 200
-    """Texts to attack, or to train on in an epoch."""
+    """Texts to attack, to explain, or to train on in an epoch."""
+    checkpoint: str | None = None
+    """Folder of a victim, instead of training one; the model is then its own."""
     hardware: str = "auto"
     """What it runs on: cpu, gtx1080, a100, h100, or auto."""
     seed: int = 1111
     """Seed of the model and of the choice of texts."""
     json: bool = False
     """Print one JSON object, instead of a line for each value."""
-    recipe: str = "textfooler"
-    """Attack: textfooler or pwws."""
-    checkpoint: str | None = None
-    """Folder of a victim to attack, instead of training one; `model` is then its own."""
-    data: DataConfig | None = None
-    """Texts, instead of the preset's."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """bert has random weights where the hub cannot be reached."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
 
 
@@ -96,37 +112,74 @@ class Peak(Shared):
 class Interpret(Shared):
     """Explaining pairs, spread over Ray, against loops over captum and lime, in turns; a line for each method."""
 
-    method: tuple[Literal["ig", "lime"], ...] = ("ig", "lime")
-    """Integrated gradients, LIME."""
-    evaluation: EvaluationConfig | None = None
-    """Settings of the interpretations, instead of the preset's."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
-Command = (
-    Annotated[Attack, subcommand("attack")]
-    | Annotated[Scale, subcommand("scale")]
-    | Annotated[Memory, subcommand("memory")]
-    | Annotated[Train, subcommand("train")]
-    | Annotated[Peak, subcommand("peak")]
-    | Annotated[Interpret, subcommand("interpret")]
-)
+VERBS: dict[str, type[Shared]] = {
+    "attack": Attack,
+    "scale": Scale,
+    "memory": Memory,
+    "train": Train,
+    "peak": Peak,
+    "interpret": Interpret,
+}
+
+SECTIONS = ("data", "model", "training", "attack", "evaluation")
+"""Parts of a config that a measurement may take from its preset."""
+
+RENAMED = {
+    "--recipe": "--attack.name",
+    "--model": "--model.name",
+    "--method": "--evaluation.explain",
+}
+
+
+def parse(arguments: Sequence[str]) -> tuple[Shared, Config]:
+    """What is to be measured, and the config that it is measured with.
+
+    Raises:
+        UserError: the measurement, an option or the preset is unknown, or a value is one that nothing could use.
+        SystemExit: help was asked for (code 0).
+    """
+    verb, *rest = arguments or [""]
+    if verb in HELP:
+        print(__doc__, *(f"  {name:11}{' '.join(str(kind.__doc__).split())}" for name, kind in VERBS.items()), sep="\n")
+        sys.exit()
+    if verb not in VERBS:
+        raise unknown("measurement", verb, VERBS) if verb else UserError(f"name a measurement: {', '.join(VERBS)}")
+    kind = VERBS[verb]
+    # what used to come before --data.… and --evaluation.…
+    line = Line(kind, [one for one in rest if one not in ("data:data-config", "evaluation:evaluation-config")], RENAMED)
+    preset = line.value("--preset", kind.preset)
+    start = cli.load_preset(preset)
+    sections = {name: getattr(start, name) for name in SECTIONS if hasattr(kind(), name)}
+    command = line.read(cli.with_presets(str(kind.__doc__)), kind(preset=preset, **sections), f"bench.py {verb}")
+    given = {name: getattr(command, name) for name in (*sections, "hardware", "seed")}
+    config = replace(start, **given)
+    validate(config)
+    if command.examples < 1:
+        raise UserError(f"--examples is {command.examples}, but must be at least 1")
+    _check(command)
+    return command, config
+
+
+def _check(command: Shared) -> None:
+    if isinstance(command, Scale) and (command.planned < 1 or not command.in_flight or min(command.in_flight) < 1):
+        raise UserError("--planned and --in-flight must be at least 1")
+    if isinstance(command, Peak) and (command.length < 1 or not 0 < command.limit_gib < float("inf")):
+        raise UserError("--length must be at least 1, and --limit-gib above 0")
+    if isinstance(command, Interpret) and not command.evaluation.explain:
+        raise UserError("--evaluation.explain is empty: name ig, lime or both")
+    synonyms.check(command.attack.synonyms)
+    if command.checkpoint:
+        checkpoints.describe(Folder(command.checkpoint))
+    else:
+        vectors.check(command.model)
 
 
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, measure."""
-    command: Shared = tyro.cli(Command, args=list(arguments), description=__doc__)
-    if command.examples < 1:
-        raise UserError(f"--examples is {command.examples}, but must be at least 1")
-    preset = cli.load_preset(command.preset)
-    config = replace(
-        preset,
-        data=command.data or preset.data,
-        model=replace(preset.model, name=command.model or preset.model.name),
-        attack=replace(command.attack, name=command.recipe),
-        hardware=command.hardware,
-        seed=command.seed,
-    )
-    validate(config)
+    command, config = parse(arguments)
     with Display() as display:
         for measured in measure(command, config, display):
             if command.json:
@@ -148,8 +201,7 @@ def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[
     elif isinstance(command, Memory):
         yield bench.memory(config, command.checkpoint, command.examples, display)
     elif isinstance(command, Interpret):
-        config = replace(config, evaluation=command.evaluation or config.evaluation)
-        for method in command.method:
+        for method in config.evaluation.explain:
             yield bench_interpret.compare(config, command.checkpoint, command.examples, method, display)
     else:
         encoder = command.stock_encoder if isinstance(command, Attack) else "auto"
@@ -157,4 +209,4 @@ def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[
 
 
 if __name__ == "__main__":
-    cli.main(job)
+    cli.main(job, "nothing of the measurement is kept")

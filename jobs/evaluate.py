@@ -4,17 +4,19 @@ Several checkpoints are compared side by side. `--pairs-file` takes original/adv
 attacking: a .csv, .jsonl or .parquet file with the columns original, adversarial and label, or TextAttack's CSV log
 (original_text, perturbed_text, ground_truth_output). Results, a JSON card for
 each, and the report go to <storage>/<run name>/, and to MLflow. The same command again continues where it stopped.
+
+  python jobs/evaluate.py --checkpoint runs/stages/train-flat-2-... --evaluation.attacks textfooler,pwws
+  python jobs/evaluate.py --checkpoint base=FOLDER flat=FOLDER --trained-on textfooler --evaluation.explain ig
+  python jobs/evaluate.py --checkpoint FOLDER --pairs-file pairs.csv
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any, Literal
 
 import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import cli, cluster, evaluate, findings, hardware, run_folder
+from flat_dist import cli, cluster, evaluate, findings, hardware, options, run_folder
 from flat_dist.attack import synonyms
 from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, TrackingConfig, content_hash, validate
 from flat_dist.data import datasets
@@ -32,7 +34,6 @@ class Command:
 
     checkpoint: tuple[str, ...]
     """Folders that training left, such as runs/stages/train-flat-2-...; NAME=FOLDER says what one is called."""
-    evaluation: Annotated[EvaluationConfig, tyro.conf.arg(name="")] = field(default_factory=EvaluationConfig)
     pairs_file: str | None = None
     """Original/adversarial pairs of your own, instead of a dataset and attacks; of the --data options,
     --data.drop-bad-rows alone has an effect on them."""
@@ -50,12 +51,19 @@ class Command:
     """Print one JSON object as the last line of standard output."""
     data: DataConfig = field(default_factory=DataConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+RENAMED = {
+    f"--{one.name}".replace("_", "-"): f"--evaluation.{one.name}".replace("_", "-") for one in fields(EvaluationConfig)
+}
+"""The settings of the evaluation may be given without their prefix, as in --attacks pwws."""
 
 
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, measure."""
-    command = tyro.cli(Command, args=cli.split_commas(arguments, ("--attacks", "--explain")), description=__doc__)
+    command = options.read(Command, arguments, __doc__, RENAMED)
     models = evaluate.models(command.checkpoint)
     classes = evaluate.label_names(models)
     config = Config(
@@ -70,6 +78,8 @@ def job(arguments: Sequence[str]) -> None:
         seed=command.seed,
     )
     validate(config)
+    run_folder.check_name(config.run_name)
+    Folder(config.storage).check()
     synonyms.check(config.attack.synonyms)
     mlflow.check(config)
     measured: dict[str, Any]
@@ -88,6 +98,7 @@ def job(arguments: Sequence[str]) -> None:
     settings = evaluate.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"
     folder = Folder(config.storage) / name
+    run_folder.check_folder(folder, settings)
     mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))

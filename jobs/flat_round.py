@@ -2,11 +2,14 @@
 
 Every step is a stage whose folder is named by a hash of its config and inputs. Running the same command again continues
 an interrupted run, and repeats nothing that is finished.
+
+  python jobs/flat_round.py --dry-run --model.name lstm
+  python jobs/flat_round.py --data.train a.csv --data.dev b.csv --data.test c.csv
+  python jobs/flat_round.py --preset sst2,transformer --attack.name pwws --training.rounds 3
 """
 
+import json
 from collections.abc import Sequence
-
-from rich.console import Console
 
 import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import cli, cluster, findings, hardware, run_folder
@@ -55,9 +58,8 @@ def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     if as_json:
         cli.print_json({"config": to_dict(config), "plan": steps})
         return
-    console = Console(highlight=False)
-    console.print_json(data=to_dict(config))
-    console.print(*(f"{number}. {step}" for number, step in enumerate(steps, 1)), sep="\n", soft_wrap=True)
+    print(json.dumps(to_dict(config), indent=2, ensure_ascii=False))
+    print(*(f"{number}. {step}" for number, step in enumerate(steps, 1)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
 """Predict texts with a checkpoint: one text a line on standard input, one JSON object a line on standard output.
 
 Each has the text as the model reads it, its label, the probability of each class, and, where the model has a word mask,
-the global importance of each word (the mean over its pieces).
+the global importance of each word (the mean over its pieces). A line without words gets one too.
+
+  echo "a fine film" | python jobs/predict.py --checkpoint runs/stages/train-flat-2-...
 """
 
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import tyro
-
 import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import cli, hardware
-from flat_dist.config import Config
+from flat_dist import cli, hardware, options
+from flat_dist.config import Config, UserError, validate
+from flat_dist.data.files import UTF8_BOM
 from flat_dist.data.storage import Folder
 from flat_dist.evaluation.predict import predict
 from flat_dist.models import checkpoint as checkpoints
@@ -33,14 +34,39 @@ class Command:
 
 def job(arguments: Sequence[str]) -> None:
     """Parse, load, predict."""
-    command = tyro.cli(Command, args=list(arguments), description=__doc__)
+    command = options.read(Command, arguments, __doc__)
+    validate(Config(hardware=command.hardware))
+    if command.batch_size < 1:
+        raise UserError(f"--batch-size is {command.batch_size}, but must be at least 1")
+    if sys.stdin is None or sys.stdout is None:
+        raise UserError("standard input or output is closed: texts come from the one, and predictions go to the other")
     config, _ = hardware.resolve(Config(hardware=command.hardware), hardware.detect())
     checkpoint = checkpoints.load(Folder(command.checkpoint), config.attack.device)
-    lines = (line.rstrip("\n") for line in sys.stdin)
-    while batch := list(itertools.islice(lines, max(command.batch_size, 1))):
+    texts = lines(sys.stdin.buffer)
+    while batch := list(itertools.islice(texts, command.batch_size)):
         for prediction in predict(checkpoint, batch):
             cli.print_json(prediction)
 
 
+def lines(file: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a file in UTF-8, without their ends.
+
+    Raises:
+        UserError: a line is not UTF-8, or holds a NUL.
+    """
+    for number, line in enumerate(file, 1):
+        if number == 1:
+            line = line.removeprefix(UTF8_BOM)
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"standard input, line {number}: not UTF-8 (byte {line[error.start]:#04x}): convert it, as with iconv"
+            ) from error
+        if "\0" in text:
+            raise UserError(f"standard input, line {number}: holds a NUL byte, so it is no text: give one text a line")
+        yield text.rstrip("\r\n")
+
+
 if __name__ == "__main__":
-    cli.main(job)
+    cli.main(job, "the predictions so far stand")

@@ -2,6 +2,9 @@
 
 A run whose tracking server goes away goes on, and keeps in its folder what the server is to have. The run's own command
 sends that when it is started again; `--resend` does nothing else.
+
+  python jobs/report.py --run runs/NAME
+  python jobs/report.py --run runs/NAME --resend
 """
 
 from collections.abc import Sequence
@@ -11,7 +14,7 @@ from typing import Annotated
 import tyro
 
 import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import cli, findings
+from flat_dist import cli, findings, options
 from flat_dist.config import UserError
 from flat_dist.data.storage import Folder
 from flat_dist.lock import held
@@ -38,9 +41,12 @@ class Command:
     """Print one JSON object as the last line of standard output."""
 
 
+RENAMED = {"--tracking-uri": "--tracking.uri"}
+
+
 def job(arguments: Sequence[str]) -> None:
     """Parse, send, show."""
-    command = tyro.cli(Command, args=list(arguments), description=__doc__)
+    command = options.read(Command, arguments, __doc__, RENAMED)
     folder = Folder(command.run)
     if command.resend:
         resend(folder, command.tracking_uri)

@@ -112,3 +112,15 @@ def check_refused(
     assert len(errors) == 1
     assert errors[0].startswith("error: ")
     assert message in errors[0]
+
+
+@pytest.mark.parametrize("name", ["d[v2]", "d[/v2]", "[red] :smile:", "it's #1? 100% <b>|"])
+def test_paths_are_shown_as_they_are(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    files(tmp_path / name)
+    run(monkeypatch, "--dry-run", "--data.folder", str(tmp_path / name), "--storage", str(tmp_path / name / "runs"))
+    shown = capsys.readouterr().out
+    assert f"load {tmp_path / name}/train.csv, " in shown
+    assert json.loads(shown[: shown.index("\n1. ")])["data"]["folder"] == str(tmp_path / name)

@@ -58,3 +58,18 @@ def test_nothing_is_said_of_a_stage_that_has_not_begun(clock: Clock, capsys: pyt
         clock.now += 100
         bar.advance(0)
     assert capsys.readouterr().err == ""
+
+
+def test_bars_show_what_users_name_things(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    with Display() as display:
+        assert display.bars is not None
+        bar = display.bar("pwws on [/v2] [b]x[/b] :smile:", 10)
+        bar.advance(5, note="[/x] {note}")
+        display.bars.refresh()
+        display.say("[red] said")
+        bar.finish()
+    shown = capsys.readouterr().err
+    for part in ("pwws on [/v2] [b]x[/b] :smile:", "[/x] {note}", "[red] said"):
+        assert part in shown

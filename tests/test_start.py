@@ -51,7 +51,7 @@ def interrupted(number: signal.Signals, module: str, heard: str) -> tuple[int, s
 @pytest.mark.parametrize(("module", "heard"), [("time", "imports"), ("sys", "works")])
 def test_an_interrupt_is_one_sentence(number: signal.Signals, module: str, heard: str) -> None:
     code, out, errors = interrupted(number, module, heard)
-    assert (code, errors) == (130, f"{interrupts.SAID}\n")
+    assert (code, errors) == (130, f"interrupted; {interrupts.CONTINUES}\n")
     assert ("puts in order" in out) == (heard == "works")
 
 

@@ -274,6 +274,14 @@ def test_the_page_shows_every_trial(tmp_path: Path) -> None:
     assert (tmp_path / "index.html").read_text() == before
 
 
+def test_no_name_of_a_user_becomes_part_of_the_page(tmp_path: Path) -> None:
+    hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
+    page.write(Folder(tmp_path), a_page(title=hostile, facts={hostile: hostile}))
+    written = (tmp_path / "index.html").read_text()
+    assert "alert(1)</script>" not in written and "<img" not in written
+    assert written.count(html.escape(hostile, quote=False).replace('"', "&#34;").replace("'", "&#39;")) == 4
+
+
 def test_a_page_of_failures_has_no_pictures(tmp_path: Path) -> None:
     broken = [replace(one, status=DIVERGED, reason="loss is nan", rounds=()) for one in some_trials()]
     page.write(Folder(tmp_path), a_page(trials=broken, best=None, axes=AXES))

@@ -4,6 +4,10 @@ A trial is a run of jobs/flat_round.py that trains FLAT alone and measures on de
 are computed once for all. The best trial is written as a preset for jobs/flat_round.py. `--ablation` compares the
 preset's beta and gamma with zero instead, on the test split (paper, Table 5). Running the same command again continues
 an interrupted sweep, and repeats no trial that has ended.
+
+  python tuning/sweep.py --preset rotten_tomatoes --samples 16
+  python tuning/sweep.py --searcher grid --space.beta 0.01,0.1,1 --space.gamma 0.001,0.1 --space.clip 1
+  python tuning/sweep.py --preset sst2 --model.name lstm --ablation
 """
 
 from collections.abc import Sequence
@@ -15,10 +19,11 @@ from search_space import SearchSpace, ablation
 
 import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import cli, cluster, findings, hardware, run_folder
-from flat_dist.config import Config, UserError, presets, unknown, validate
+from flat_dist.config import HIGHEST, Config, UserError, unknown, validate
 from flat_dist.data import datasets
 from flat_dist.data.storage import Folder
 from flat_dist.lock import held
+from flat_dist.options import Line
 from flat_dist.progress import Display
 from flat_dist.rounds import check, hints
 from flat_dist.sweep import outcome, search
@@ -54,14 +59,15 @@ def parse(arguments: Sequence[str]) -> tuple[Command, Axes]:
     """The command line, and the space that it asks for.
 
     Raises:
-        UserError: a value is one that no sweep could use.
-        SystemExit: an option is unknown or malformed (code 2), or help was asked for (code 0).
+        UserError: an option or the preset is unknown, or a value is one that no sweep could use.
+        SystemExit: help was asked for (code 0).
     """
-    preset = cli.preset_name(arguments)
+    line = Line(Command, arguments)
+    preset = line.value("--preset", cli.DEFAULT_PRESET)
     start = cli.load_preset(preset)
     evaluation = replace(
         start.evaluation,
-        split="dev" if "--ablation" not in arguments else "test",
+        split="test" if "--ablation" in line.flags else "dev",
         sample=start.evaluation.sample or DEV_SAMPLE,
         attacks=(),
         explain=("ig",),
@@ -69,12 +75,7 @@ def parse(arguments: Sequence[str]) -> tuple[Command, Axes]:
     )
     buckets = max(start.training.buckets, BUCKETS)
     default = replace(start, evaluation=evaluation, training=replace(start.training, kinds=("flat",), buckets=buckets))
-    command = tyro.cli(
-        Command,
-        args=list(arguments),
-        default=Command(default, preset=preset),
-        description=f"{__doc__}\n\nPresets: {', '.join(presets())}.",
-    )
+    command = line.read(cli.with_presets(str(__doc__)), Command(default, preset=preset))
     attacks = command.config.evaluation.attacks or (command.config.attack.name,)
     config = replace(command.config, evaluation=replace(command.config.evaluation, attacks=attacks))
     command = replace(command, config=config)
@@ -88,7 +89,7 @@ def _check(command: Command) -> None:
     for name, choices in CHOICES.items():
         if getattr(settings, name) not in choices:
             raise unknown(f"value of --{name}", getattr(settings, name), choices)
-    if settings.samples < 1 or not 0 <= settings.tolerance < 1:
+    if not 1 <= settings.samples <= HIGHEST or not 0 <= settings.tolerance < 1:
         raise UserError("--samples must be at least 1, and --tolerance at least 0 and below 1")
     if len(config.training.kinds) != 1 or config.training.rounds < 1:
         raise UserError("a trial trains one kind (--training.kinds flat, or adv) for at least one round")

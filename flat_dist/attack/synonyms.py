@@ -274,7 +274,7 @@ def read_table(path: Path) -> dict[str, list[str]]:
             f"--attack.synonyms {str(path)!r} cannot be read ({error.strerror}): give counterfit, original, or the "
             "path of a JSON file"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON in UTF-8: {error}") from error
     _check_table(path, content)
     raw = {word.lower(): [other.lower() for other in others] for word, others in content.items()}

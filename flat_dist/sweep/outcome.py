@@ -1,6 +1,6 @@
 """What a sweep leaves: its trials, the best of them as a preset, and the report; in MLflow too."""
 
-import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -8,12 +8,13 @@ from typing import Any
 
 import yaml
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from flat_dist import cli
 from flat_dist.config import Config
 from flat_dist.data.checked import AGAIN, DamagedFileError
 from flat_dist.data.storage import Folder
+from flat_dist.progress import PlainConsole
 from flat_dist.run_folder import IRRELEVANT
 from flat_dist.sweep import page
 from flat_dist.sweep.page import SweepPage
@@ -137,7 +138,7 @@ def read(folder: Folder) -> Outcome:
 
 def _preset_file(folder: Folder, config: Config, settings: Settings, chosen: Trial) -> str:
     last = chosen.rounds[-1]
-    name = f"{folder.uri}/{BEST}"
+    name = shlex.quote(f"{folder.uri}/{BEST}")
     head = [
         f"The best of a sweep by {settings.objective}: {chosen.name}, on the {config.evaluation.split} split",
         f"accuracy {last.accuracy!r}, after {config.attack.name} {last.after_attack_accuracy!r}",
@@ -171,8 +172,7 @@ def _facts(config: Config, axes: Axes, settings: Settings, described: Mapping[st
 
 def show(folder: Folder, found: Outcome, as_json: bool) -> None:
     """Print the trials, and where everything is; as JSON too, in the last line."""
-    console = Console()
-    console.width = max(console.width, 120) if not console.is_terminal else console.width
+    console = PlainConsole()
     sheet = page.trial_sheet(found.trials, found.best)
     drawn = Table(title=folder.name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for number, head in enumerate(sheet.head):
@@ -183,7 +183,7 @@ def show(folder: Folder, found: Outcome, as_json: bool) -> None:
     if len(sheet.rows) > SHOWN:
         console.print(f"… and {len(sheet.rows) - SHOWN} more in the report")
     if found.best is not None:
-        print(f"best:    python jobs/flat_round.py --preset {folder.uri}/{BEST}")
+        print(f"best:    python jobs/flat_round.py --preset {shlex.quote(f'{folder.uri}/{BEST}')}")
     print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
     if as_json:
-        print(json.dumps({"run": folder.uri, **to_json(found)}, ensure_ascii=False), flush=True)
+        cli.print_json({"run": folder.uri, **to_json(found)})

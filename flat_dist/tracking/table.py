@@ -8,6 +8,9 @@ from rich.table import Table
 
 from flat_dist.evaluation.consistency import Consistency
 
+BAR = "\\|"
+"""A bar inside a cell of a Markdown table."""
+
 METHODS = {"ig": "IG", "lime": "LIME"}
 """Methods of interpretation, and how they are written."""
 
@@ -101,4 +104,4 @@ def markdown(results: Sequence[Result]) -> str:
     head = ["attack", "training", *COLUMNS]
     lines = [head, ["---"] * 2 + ["---:"] * len(COLUMNS)]
     lines += [[_name(row), row.training, *(column(row) for column in COLUMNS.values())] for row in _by_attack(results)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return "".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |\n" for line in lines)

@@ -1,0 +1,195 @@
+"""Command lines as dataclasses: names, lists, flags, and that all commands call a setting by one name."""
+
+import dataclasses
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from flat_dist.config import Config, DataConfig, EvaluationConfig, UserError
+from flat_dist.options import Line, options, read
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    checkpoint: tuple[str, ...]
+    preset: str = "sst2"
+    kind: Literal["one", "two"] | None = None
+    at_once: tuple[int, ...] = (1, 2)
+    rate: float = 0.5
+    json: bool = False
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+
+def parsed(*arguments: str) -> Command:
+    return read(Command, ["--checkpoint", "x", *arguments], "test", {"--attacks": "--evaluation.attacks"})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--data.text-column", "words"],
+        ["--data.text_column", "words"],
+        ["--data.text-column=words"],
+        ["--data.text_column=words"],
+        ["--data.text-column", "other", "--data.text_column", "words"],
+    ],
+)
+def test_a_name_may_be_written_with_either_letter(arguments: list[str]) -> None:
+    assert parsed(*arguments).data.text_column == "words"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--evaluation.attacks", "textfooler", "pwws"],
+        ["--evaluation.attacks", "textfooler,pwws"],
+        ["--evaluation.attacks=textfooler,pwws"],
+        ["--attacks", "textfooler,pwws"],
+        ["--attacks=textfooler", "pwws"],
+    ],
+)
+def test_lists_of_words_take_spaces_and_commas(arguments: list[str]) -> None:
+    assert parsed(*arguments).evaluation.attacks == ("textfooler", "pwws")
+
+
+def test_lists_of_numbers_take_commas_and_names_of_users_may_hold_them() -> None:
+    command = parsed("--at-once", "1,10", "100", "--data.label_names", "a, b", "c")
+    assert command.at_once == (1, 10, 100)
+    assert command.data.label_names == ("a, b", "c")
+    assert read(Command, ["--checkpoint", "a,b", "c=d"], "test").checkpoint == ("a,b", "c=d")
+    assert parsed("--evaluation.explain").evaluation.explain == ()
+
+
+def test_values_that_look_like_options() -> None:
+    assert parsed("--data.text-column=--json", "--rate", "-1").data.text_column == "--json"
+    assert parsed("--rate", "-1").rate == -1
+    assert parsed("--data.text-column", "a=b").data.text_column == "a=b"
+    assert parsed("--data.text-column", "-x").data.text_column == "-x"
+
+
+def test_flags_and_what_may_be_none() -> None:
+    assert parsed("--json").json and not parsed("--json", "--no-json").json
+    assert parsed("--kind", "one").kind == "one"
+    assert parsed("--kind", "none").kind is None and parsed("--data.folder", "None").data.folder is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kind", "three"], "unknown value of --kind 'three': choose one of one, two"),
+        (["--at-once", "1,x"], "--at-once is 'x', but must be a whole number"),
+        (["--json=yes"], "--json takes no value"),
+        (["--text-column", "x"], "unknown option '--text-column': did you mean --data.text-column?"),
+        (["--no-preset"], "unknown option '--no-preset'"),
+    ],
+)
+def test_what_is_wrong_is_named(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parsed(*arguments)
+    assert message in str(error.value)
+
+
+def test_what_tyro_alone_refuses_is_a_sentence_too() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Odd:
+        when: complex = 1j
+
+    with pytest.raises(UserError) as error:
+        read(Odd, ["--when", "soon"], "test")
+    assert "--when" in str(error.value) and "\n" not in str(error.value) and "│" not in str(error.value)
+
+
+# ---- the commands
+
+
+def command_of(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    path = next(ROOT.glob(f"*/{name}.py"))
+    monkeypatch.syspath_prepend(str(path.parent))
+    spec = importlib.util.spec_from_file_location(f"command_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, f"command_{name}", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def kinds_of(module: Any) -> list[type]:
+    return list(module.VERBS.values()) if hasattr(module, "VERBS") else [module.Command]
+
+
+OWN = {
+    "--json",
+    "--preset",
+    "--dry-run",
+    "--checkpoint",
+    "--pairs-file",
+    "--trained-on",
+    "--batch-size",
+    "--run",
+    "--resend",
+    "--examples",
+}
+"""What is no field of a run's config."""
+
+
+@pytest.mark.parametrize("name", ["evaluate", "attack", "predict", "report", "bench", "sweep"])
+def test_a_setting_has_one_name_in_every_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = command_of(name, monkeypatch)
+    of_config = options(Config)
+    for kind in kinds_of(module):
+        known = options(kind)
+        own = OWN | {f"--{field.name}".replace("_", "-") for field in dataclasses.fields(kind) if name != "evaluate"}
+        if name == "sweep":
+            own |= {one for one in known if one.startswith("--space.") or one in options(module.Settings)}
+        for one, option in known.items():
+            assert one in of_config or one in own, one
+            if one in of_config and name != "sweep":
+                assert (option.kind, option.many) == (of_config[one].kind, of_config[one].many)
+    for short, full in getattr(module, "RENAMED", {}).items():
+        assert short not in of_config or short == full
+        assert any(full in options(kind) for kind in kinds_of(module)), full
+
+
+@pytest.mark.parametrize(
+    "name", ["flat_round", "evaluate", "attack", "predict", "report", "bench", "prepare", "sweep", "bench attack"]
+)
+def test_help_teaches(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    command, *verb = name.split()
+    module = command_of(command, monkeypatch)
+    monkeypatch.setattr(sys, "argv", [f"{command}.py"])
+    with pytest.raises(SystemExit) as ended:
+        module.job([*verb, "--help"])
+    out, said = capsys.readouterr()
+    assert not ended.value.code and said == ""
+    assert f"{command}.py" in out
+    if command != "prepare" and not verb:
+        assert f"python {'tuning' if command == 'sweep' else 'jobs'}/{command}.py " in out  # an example
+
+
+def test_the_documented_short_forms_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate, attack, bench, report = (
+        command_of(name, monkeypatch) for name in ("evaluate", "attack", "bench", "report")
+    )
+    given = ["--checkpoint", "x", "--attacks", "textfooler,pwws", "--explain", "ig", "--ig-pairs", "45"]
+    evaluation = Line(evaluate.Command, given, evaluate.RENAMED).read("test").evaluation
+    assert (evaluation.attacks, evaluation.explain, evaluation.ig_pairs) == (("textfooler", "pwws"), ("ig",), 45)
+    given = ["--checkpoint", "x", "--examples", "30", "--split", "dev", "--profile"]
+    command = Line(attack.Command, given, attack.RENAMED).read("test")
+    assert (command.evaluation.sample, command.evaluation.split, command.attack.profile) == (30, "dev", True)
+    line = Line(report.Command, ["--run", "x", "--tracking-uri", "y"], report.RENAMED)
+    assert line.read("test").tracking_uri == "y"
+    for arguments in (
+        "attack --recipe pwws --model lstm --data.folder x",
+        "attack --attack.name pwws --model.name lstm data:data-config --data.folder x",
+    ):
+        _, config = bench.parse(arguments.split())
+        assert (config.attack.name, config.model.name, config.data.folder) == ("pwws", "lstm", "x")
+        assert config.training.epochs == 6 and config.model.dropout == 0.5  # the preset's
+    _, config = bench.parse(["interpret", "--method", "lime", "--evaluation.lime-samples", "50", "--seed", "7"])
+    assert (config.evaluation.explain, config.evaluation.lime_samples, config.seed) == (("lime",), 50, 7)

@@ -1,0 +1,94 @@
+"""Names of runs and of models: what is one folder inside the storage works as it is, and nothing else does."""
+
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from flat_dist import run_folder
+from flat_dist.config import UserError
+from flat_dist.data.storage import Folder
+from flat_dist.findings import print_table
+from flat_dist.sweep import outcome
+from flat_dist.tracking.table import Result, markdown
+
+NAMES = (
+    "plain",
+    "bob's run",
+    'say "yes"',
+    "[b]bold[b]",
+    "[red]",
+    "<b>&amp;",
+    "why?",
+    "run #7",
+    "100% %20",
+    ":smile: :warning:",
+    "a|b",
+    "größe-模型-नमस्ते",
+    "-dash",
+    "~",
+    "$HOME",
+    "{0} {name} %s",
+    "a..b",
+    "null",
+    "x" * 200,
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_works_as_it_is(name: str, tmp_path: Path) -> None:
+    run_folder.check_name(name)
+    run_folder.open_folder(Folder(tmp_path) / name, {"seed": 1})
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert json.loads((tmp_path / name / "config.json").read_text()) == {"seed": 1}
+    assert (Folder(f"file://{quote(str(tmp_path))}") / name).read_json("config.json") == {"seed": 1}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", ".", "..", "../x", "a/b", "/", "a\\b", ".a", " a", "a ", "a\0b", "a\nb", "\x7f", "\udc80", "é" * 101],
+)
+def test_what_is_no_name_is_refused(name: str) -> None:
+    for reserved in ((), run_folder.RESERVED):
+        with pytest.raises(UserError) as error:
+            run_folder.check_name(name, "--x", reserved)
+        assert str(error.value).startswith("--x is ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["stages", "STAGES", "ray_train", "mlartifacts", "mlflow.db", "mlflow.db-journal"])
+def test_what_all_runs_share_is_no_run(name: str) -> None:
+    with pytest.raises(UserError, match="what all runs share"):
+        run_folder.check_name(name)
+    run_folder.check_name(name, "the name of a model", reserved=())
+
+
+# ---- what users name things is no markup
+
+
+def result(name: str) -> Result:
+    return Result(name, 1, "pwws", None, 0.5, 0.25, None, None, None, 4)
+
+
+MARKED = ("[/v2]", "[b]x[/b]", "[red]", ":smile:", "<b>", "a|b", "[link=x]y[/link]", "\\[b]")
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_tables_show_names_as_they_are(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Folder(tmp_path / name.replace("/", "-"))
+    print_table([result(name)], folder, f"on {name}")
+    title, *_, row, where, _ = (line for line in capsys.readouterr().out.splitlines() if line.strip())
+    assert title.strip() == f"on {name}" and name in row.split("  ") + row.split() and folder.uri in where
+    cells = markdown([result(name)]).splitlines()[-1].replace("\\|", "").count("|")
+    assert cells == markdown([result("plain")]).splitlines()[-1].count("|")
+
+
+@pytest.mark.parametrize("name", MARKED[:5])
+def test_a_sweeps_table_too(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trial = outcome.Trial({"objective.beta": 1.0, "objective.gamma": 1.0}, "diverged", name)
+    folder = Folder(tmp_path / name.replace("/", "-"))
+    outcome.show(folder, outcome.Outcome(result("base"), [trial], None, []), as_json=True)
+    *shown, as_json = capsys.readouterr().out.splitlines()
+    assert any(name in line for line in shown[1:])
+    assert shown[0].strip() == folder.name
+    assert json.loads(as_json)["base"]["training"] == "base"
