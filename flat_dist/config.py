@@ -520,7 +520,7 @@ def from_yaml(text: str, source: str, start: Config | None = None) -> Config:
         UserError: the text is not YAML, or names a field that does not exist, or one twice.
     """
     try:
-        values = yaml.load(text, _Loader)  # a SafeLoader
+        values = _Loader(text).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
     return from_dict(Config, {} if values is None else values, source, start=start)

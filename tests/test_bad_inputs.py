@@ -681,38 +681,11 @@ ROWS: list[Row] = [
     *INPUTS,
 ]
 
-PENDING = {
-    "nonsense://x": "mlflow",
-    "http://[": "mlflow",
-    "report --run IN/pending --resend --tracking.uri": "mlflow",
-    "IN/pendings/list": "mlflow",
-    "IN/pendings/fields": "mlflow",
-    "RAY_ADDRESS=": "ray",
-    "presets/deep": "data",
-    "presets/huge": "data",
-    "presets/digits": "data",
-    "data/nul.csv": "data",
-    "data/one-class.csv": "data",
-    "vectors/empty": "data",
-    "vectors/nan": "data",
-    "vectors/latin": "data",
-    "vectors/later": "data",
-    "encoders/list": "data",
-    "encoders/code": "data",
-}
-"""Rows, by a part of their name, that wait for the branch of another engineer."""
-
 
 def name_of(row: Row) -> str:
     environment = row[3].get("env", {}) if len(row) > 3 else {}
     given = "".join(f"{name}={value} " for name, value in environment.items())
     return f"{given}{row[0]} {row[1]}"[:150].encode("unicode_escape").decode()
-
-
-def as_parameter(row: Row) -> Any:
-    name = name_of(row)
-    waits = [branch for part, branch in PENDING.items() if part in name]
-    return pytest.param(row, id=name, marks=[pytest.mark.xfail(reason=branch) for branch in waits])
 
 
 def save_victim(folder: Path, labels: tuple[str, ...] = ("negative", "positive")) -> None:
@@ -1002,7 +975,7 @@ def refused(
     assert (files_of(tmp_path), files_of(inputs)) == before
 
 
-@pytest.mark.parametrize("row", [as_parameter(row) for row in ROWS])
+@pytest.mark.parametrize("row", ROWS, ids=name_of)
 def test_a_bad_input_is_one_sentence(row: Row, refused: Callable[..., str]) -> None:
     command, arguments, message, *more = row
     said = refused(command, arguments, **(more[0] if more else {}))
@@ -1010,8 +983,6 @@ def test_a_bad_input_is_one_sentence(row: Row, refused: Callable[..., str]) -> N
 
 
 def test_there_are_rows_enough_and_none_twice() -> None:
-    names = [name_of(row) for row in ROWS]
     assert len(ROWS) >= 250
     assert len({(row[0], row[1], str(row[3:])) for row in ROWS}) == len(ROWS)
     assert {row[0] for row in ROWS} == set(COMMANDS)
-    assert all(any(part in name for name in names) for part in PENDING)

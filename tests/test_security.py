@@ -23,6 +23,8 @@ NEVER_METHODS = {"extractall", "extract"}
 REQUIRED = {"torch.load": ("weights_only", True)}
 LOADERS = {"from_pretrained", "from_config"}
 """Of transformers: they ask on standard input whether to run a folder's code, unless they are told not to."""
+OTHER_OWNERS = {"ScriptDirectory"}
+"""Whose `from_config` is not transformers': Alembic's."""
 FORBIDDEN = {"shell": True, "verify": False, "allow_pickle": True, "trust_remote_code": True}
 
 
@@ -47,7 +49,11 @@ def loaders(tree: ast.Module) -> Iterator[str]:
 
     Where one gets a name, as in `load = AutoModel.from_pretrained`, calls by that name are looked at.
     """
-    named = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in LOADERS]
+    named = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in LOADERS and ast.unparse(node.value) not in OTHER_OWNERS
+    ]
     aliases = {
         node.value: target.id
         for node in ast.walk(tree)
