@@ -39,6 +39,7 @@ from flat_dist.tracking.pending import NoTracker
 from flat_dist.tracking.table import Result
 from flat_dist.training import distributed
 from flat_dist.training.loop import read_saved
+from tests import object_store
 from tests.test_loop import make_loop
 from tests.test_transformer import make_checkpoint, make_model
 
@@ -147,6 +148,18 @@ def test_a_dataset_is_written_again(
     assert {file: target.read(file) for file in target.names()} == before
     found = stages.read_dataset(target)
     assert (found.train.equals(small.train), found.label_names, found.source) == (True, ("no", "yes"), "two texts")
+
+
+def test_a_dataset_on_an_object_store_is_written_again(small: Dataset) -> None:
+    said: list[str] = []
+    with object_store.bucket() as uri:
+        target = stages.dataset(Folder(uri), small, said.append)
+        before = {file: target.read(file) for file in target.names()}
+        for name in before:
+            target.write(name, b"")
+            stages.dataset(Folder(uri), small, said.append)
+            assert {file: target.read(file) for file in target.names()} == before
+    assert said == [f"{target.uri} is damaged, or from an older version: it is made again"] * len(before)
 
 
 @damaged
