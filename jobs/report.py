@@ -86,7 +86,8 @@ def resend(folder: Folder, uri: str | None) -> None:
     if uri is None and where.uri != database(storage_of(folder).uri):
         named = "a server" if address.secrets_in(where.uri) else repr(where.uri)
         raise UserError(f"{folder.uri}/{PENDING} is kept for {named}: say where to send it with --tracking.uri")
-    address.check(uri or where.uri)
+    if uri is not None:
+        address.check(uri)
     uri, artifacts = place(uri or where.uri)
     where = replace(where, uri=uri, artifacts=artifacts)
     with held(folder, "this run"):

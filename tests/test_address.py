@@ -27,7 +27,6 @@ SECRET = [
     "sqlite:////tmp/mlflow.db?key=hush",
     "me:hush@host:5000",
     "foo://me:hush@host",
-    "http://[hush",
 ]
 
 
@@ -49,6 +48,7 @@ def test_secrets_are_refused_and_not_repeated(uri: str) -> None:
         ("uc:http://host", "no place that MLflow logs to"),
         ("http://", "names no host"),
         ("http:///runs", "names no host"),
+        ("http://[host", "names no host"),
         ("http://host:99999", "names no host and port"),
         ("http://host:port", "names no host and port"),
         ("http://a host", "names no host"),

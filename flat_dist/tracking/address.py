@@ -3,18 +3,17 @@
 import re
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flat_dist.config import UserError
+from flat_dist.data.location import carries_credentials
 
 SERVERS = ("http", "https")
 DATABASES = ("mysql", "mssql", "postgresql")
 """Database servers, each of which needs a driver that is installed separately."""
 
-SECRETS = re.compile(r"secret|passw|pwd|token|credential|signature|(access|account|api|shared)_?key|^(sig|key)$", re.I)
-"""Names of URI parameters that carry a secret."""
-PASSWORD = re.compile(r"([\w+.-]+://)?[^/?#@]*:[^/@]*@")
-"""A name and a password before the host, even where a `#` in the password misleads a URI parser."""
+BEFORE_HOST = re.compile(r"([\w+.-]+://)?[^/?#@]*:[^/@]*@")
+"""A name and a password before the host, also where there is no scheme."""
 
 POSSIBLE = (
     "give http://HOST:5000 (a server) or sqlite:////absolute/path/mlflow.db (a file), or leave it out for a file "
@@ -24,15 +23,9 @@ LOGIN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TR
 
 
 def secrets_in(uri: str) -> bool:
-    """Whether a URI carries a password, a token or a key."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:  # no URI at all: it is not repeated either
-        return True
-    pairs = parse_qsl(f"{parts.query}&{parts.fragment}", keep_blank_values=True)
-    named = any(SECRETS.search(name) or "pwd=" in value.lower() for name, value in pairs)
-    token = parts.scheme in SERVERS and "@" in parts.netloc
-    return bool(named or token or parts.password or PASSWORD.match(uri))
+    """Whether an address carries a password, a token or a key."""
+    in_odbc = "pwd=" in unquote(uri).lower()
+    return carries_credentials(uri) or in_odbc or BEFORE_HOST.match(uri) is not None
 
 
 def check(uri: str) -> None:
@@ -42,7 +35,7 @@ def check(uri: str) -> None:
             "--tracking.uri holds a password or a token, and addresses are printed and stored: leave it out, and "
             f"{LOGIN} (a database's password: as its driver reads it, such as PGPASSWORD or ~/.my.cnf)"
         )
-    scheme = urlsplit(uri).scheme.partition("+")[0]
+    scheme = _scheme(uri)
     if scheme == "sqlite":
         file_of(uri)
     elif scheme in DATABASES:
@@ -53,15 +46,21 @@ def check(uri: str) -> None:
         raise UserError(f"--tracking.uri {uri!r} is no place that MLflow logs to: {POSSIBLE}")
 
 
+def _scheme(uri: str) -> str:
+    """What the address is of, without a driver's name."""
+    scheme, colon, _ = uri.partition(":")
+    return scheme.partition("+")[0] if colon else ""
+
+
 def _plugins() -> set[str]:
     return {point.name for point in metadata.entry_points(group="mlflow.tracking_store")}
 
 
 def _check_host(uri: str) -> None:
-    parts = urlsplit(uri)
     try:
+        parts = urlsplit(uri)
         complete = bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", uri)
-    except ValueError:  # the port is no number, or none that exists
+    except ValueError:  # the port is no number, or none that exists, or a bracket is not closed
         complete = False
     if not complete:
         raise UserError(f"--tracking.uri {uri!r} names no host and port: {POSSIBLE}")
@@ -79,7 +78,7 @@ def _check_driver(uri: str) -> None:
             "`mlflow server` with that database and name the server"
         ) from error
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
-        raise UserError(f"--tracking.uri {urlsplit(uri).scheme}://… is no address of a database: {POSSIBLE}") from error
+        raise UserError(f"--tracking.uri {_scheme(uri)}://… is no address of a database: {POSSIBLE}") from error
     if url.password:
         raise UserError(
             f"--tracking.uri {url.drivername}://… holds a password, and addresses are printed and stored: leave it "
@@ -100,7 +99,7 @@ def file_of(uri: str) -> Path | None:
     Raises:
         UserError: it is an SQLite address, but names no file.
     """
-    if urlsplit(uri).scheme.partition("+")[0] != "sqlite":
+    if _scheme(uri) != "sqlite":
         return None
     found = re.fullmatch(r"sqlite(\+pysqlite)?:///([^?]+)", uri, re.DOTALL)
     path = unquote(found[2]) if found else ""
