@@ -198,7 +198,7 @@ def test_ways_to_search(
     config = replace(cli.load_preset("rotten_tomatoes"), storage=str(tmp_path))
     betas = (0.0, 1.0, 2.0, 3.0, 4.0) if searcher == "grid" else (1.0, 2.0, 3.0, 4.0)
     axes = {"objective.beta": betas, "objective.gamma": (0.0, 1.0, 2.0, 3.0)}
-    job = TrialJob({}, "", str(tmp_path / "trials"), axes, OBJECTIVES[0], 0.7)
+    job = TrialJob({}, "", {}, str(tmp_path / "trials"), axes, OBJECTIVES[0], 0.7)
     settings = Settings(samples=12, searcher=searcher, scheduler=scheduler)
     display = Display(quiet=True)
     watcher = search.Watcher(job, 2, NoTracker(), display.bar("sweep", 12), display)
