@@ -31,7 +31,7 @@ from flat_dist.data.storage import Folder
 from flat_dist.data.text import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.tracking.mlflow import MlflowTracker
+from flat_dist.tracking.client import MlflowTracker
 from flat_dist.training import distributed
 
 ROOT = Path(__file__).parent.parent
