@@ -90,9 +90,9 @@ def read_weights(folder: Folder, described: Description) -> dict[str, torch.Tens
 def check_fit(folder: Folder, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     """Raise DamagedFileError if tensors are not those of a model."""
     wanted = model.state_dict()
-    for name in wanted.keys() - tensors.keys():
+    for name in sorted(wanted.keys() - tensors.keys()):
         raise damaged(folder, WEIGHTS, f"it lacks {name}, which {DESCRIPTION} asks for")
-    for name in tensors.keys() - wanted.keys():
+    for name in sorted(tensors.keys() - wanted.keys()):
         raise damaged(folder, WEIGHTS, f"it holds {name}, of which {DESCRIPTION} says nothing")
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
