@@ -718,7 +718,7 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     "sizes beyond memory": (
         "word_model",
         lambda described, tensors: described["model"].update(embedding_dim=2**31 - 1),
-        "x 2147483647): take",
+        "x 2147483647",
     ),
     "a mask that is not there": (
         "word_model",

@@ -81,7 +81,7 @@ def read_weights(folder: Folder, described: Description) -> dict[str, torch.Tens
         tensors: dict[str, torch.Tensor] = load_tensors(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise damaged(folder, WEIGHTS, "it is empty" if not data else " ".join(str(error).split())) from error
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise damaged(folder, WEIGHTS, f"{name} has weights that are no finite numbers")
     return tensors
@@ -94,7 +94,7 @@ def check_fit(folder: Folder, model: torch.nn.Module, tensors: Mapping[str, torc
         raise damaged(folder, WEIGHTS, f"it lacks {name}, which {DESCRIPTION} asks for")
     for name in sorted(tensors.keys() - wanted.keys()):
         raise damaged(folder, WEIGHTS, f"it holds {name}, of which {DESCRIPTION} says nothing")
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         if tensor.shape != wanted[name].shape:
             shapes = [" x ".join(map(str, shape)) or "a number" for shape in (tensor.shape, wanted[name].shape)]
             raise damaged(folder, WEIGHTS, f"{name} is {shapes[0]}, but by {DESCRIPTION} it is {shapes[1]}")
