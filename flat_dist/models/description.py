@@ -81,7 +81,7 @@ def read_weights(folder: Folder, described: Description) -> dict[str, torch.Tens
         tensors: dict[str, torch.Tensor] = load_tensors(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise damaged(folder, WEIGHTS, "it is empty" if not data else " ".join(str(error).split())) from error
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise damaged(folder, WEIGHTS, f"{name} has weights that are no finite numbers")
     return tensors
@@ -90,11 +90,11 @@ def read_weights(folder: Folder, described: Description) -> dict[str, torch.Tens
 def check_fit(folder: Folder, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     """Raise DamagedFileError if tensors are not those of a model."""
     wanted = model.state_dict()
-    for name in wanted.keys() - tensors.keys():
+    for name in sorted(wanted.keys() - tensors.keys()):
         raise damaged(folder, WEIGHTS, f"it lacks {name}, which {DESCRIPTION} asks for")
-    for name in tensors.keys() - wanted.keys():
+    for name in sorted(tensors.keys() - wanted.keys()):
         raise damaged(folder, WEIGHTS, f"it holds {name}, of which {DESCRIPTION} says nothing")
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         if tensor.shape != wanted[name].shape:
             shapes = [" x ".join(map(str, shape)) or "a number" for shape in (tensor.shape, wanted[name].shape)]
             raise damaged(folder, WEIGHTS, f"{name} is {shapes[0]}, but by {DESCRIPTION} it is {shapes[1]}")
