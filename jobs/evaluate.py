@@ -105,7 +105,10 @@ def job(arguments: Sequence[str]) -> None:
         for line in (said, *about):
             display.say(line)
         run_folder.open_folder(folder, settings)
-        with held(folder, "this run"), mlflow.tracked(config, name, settings, folder, display.say) as tracker:
+        with (
+            held(folder, "this run", say=display.say),
+            mlflow.tracked(config, name, settings, folder, display.say) as tracker,
+        ):
             if command.pairs_file:
                 found = evaluate.on_pairs(config, models, pairs, display)
             else:

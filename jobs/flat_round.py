@@ -42,7 +42,10 @@ def job(arguments: Sequence[str]) -> None:
         name = run_folder.run_name(config, settings)
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, settings)
-        with held(folder, "this run"), mlflow.tracked(config, name, settings, folder, display.say) as tracker:
+        with (
+            held(folder, "this run", say=display.say),
+            mlflow.tracked(config, name, settings, folder, display.say) as tracker,
+        ):
             found = Run(config, Folder(config.storage), dataset, tracker, display).run()
             findings.publish(folder, config, settings, findings.source(config, dataset), found, tracker)
     findings.show(found, folder, config, f"{dataset.source}, {config.model.name}", command.json)

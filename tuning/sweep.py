@@ -12,7 +12,7 @@ an interrupted sweep, and repeats no trial that has ended.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from search_space import SearchSpace, ablation
@@ -113,27 +113,35 @@ def job(arguments: Sequence[str]) -> None:
     if command.dry_run:
         show_plan(command, dataset, axes, settings)
         return
+    run_folder.check(config, identify(config, dataset, axes, settings))
     mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         for line in (hardware_said, *datasets.describe(dataset), *hints(config, dataset)):
             display.say(line)
-        space = {field: list(values) for field, values in axes.items()}
-        identity = {
-            "config": run_folder.identity(config, dataset.fingerprint),
-            "space": space,
-            "search": asdict(settings),
-        }
+        identity = identify(config, dataset, axes, settings)
         name = config.run_name or f"sweep-{run_folder.name_of(config, identity)}"
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, identity)
-        with held(folder, "this sweep"), mlflow.tracked(config, name, identity, folder, display.say) as tracker:
+        with (
+            held(folder, "this sweep", say=display.say),
+            mlflow.tracked(config, name, identity, folder, display.say) as tracker,
+        ):
             base, trials = search.search(config, dataset, axes, settings, folder, tracker, display)
             found = outcome.judge(base, trials, settings, chooses=not command.ablation)
             described = {"data": dataset.source, "data fingerprint": dataset.fingerprint}
             outcome.publish(folder, config, axes, settings, described, found, tracker)
     findings.print_server(config)
     outcome.show(folder, found, command.json)
+
+
+def identify(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Settings) -> dict[str, Any]:
+    """What the results of a sweep depend on."""
+    return {
+        "config": run_folder.identity(config, dataset.fingerprint),
+        "space": {field: list(values) for field, values in axes.items()},
+        "search": asdict(settings),
+    }
 
 
 def show_plan(command: Command, dataset: datasets.Dataset, axes: Axes, settings: Settings) -> None:
