@@ -129,13 +129,14 @@ def main(job: Callable[[Sequence[str]], None], interrupted: str = interrupts.CON
             if sys.stdout is not None:
                 sys.stdout.flush()
     except KeyboardInterrupt:
-        interrupts.end_in_silence()
-        _end(f"interrupted; {interrupted}", interrupts.CODE)
+        _end_interrupted(interrupted)
     except BrokenPipeError:
         if not _reader_is_gone():
             raise
         _end("", PIPE_CLOSED)
     except Exception as error:
+        if interrupts.came():
+            _end_interrupted(interrupted)
         said = sentence(error)
         if said is None or (TRACEBACK in os.environ and not isinstance(error, UserError)):
             raise
@@ -161,6 +162,11 @@ def sentence(error: BaseException) -> str | None:
 
 def _one_line(text: str) -> str:
     return re.sub(r"\s*\n\s*", " ", text)
+
+
+def _end_interrupted(interrupted: str) -> None:
+    interrupts.end_in_silence()
+    _end(f"interrupted; {interrupted}", interrupts.CODE)
 
 
 def _end(said: str, code: int) -> None:

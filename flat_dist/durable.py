@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import secrets
+import tempfile
 import time
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def sha256(path: Path) -> str:
     """
     status = path.stat()
     return _sha256(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+def refuses_files(folder: Path) -> str:
+    """Why no file can be made in a folder, in words that follow its name; empty if one can. Nothing is left there."""
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return "may not be written"
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return f"takes no files ({error.strerror})"
 
 
 @functools.lru_cache(maxsize=2**12)

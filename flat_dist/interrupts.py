@@ -9,6 +9,7 @@ from types import FrameType
 Handler = Callable[[int, FrameType | None], object]
 
 CODE = 130
+_came = False
 CONTINUES = "the same command continues where this one stopped"
 
 
@@ -22,7 +23,12 @@ def end_at_once() -> None:
 
 def raise_interrupt() -> None:
     """From now on both raise KeyboardInterrupt."""
-    _install(signal.default_int_handler, _interrupt)
+    _install(_interrupt, _interrupt)
+
+
+def came() -> bool:
+    """Whether KeyboardInterrupt was raised so: some libraries turn it into an error of their own."""
+    return _came
 
 
 def end_in_silence() -> None:
@@ -39,6 +45,8 @@ def _install(interrupt: Handler, terminate: Handler) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _came
+    _came = True
     raise KeyboardInterrupt
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import flat_dist.start  # noqa: F401, before the imports that take long
 from flat_dist import cli, hardware, options
-from flat_dist.config import Config, UserError, validate
+from flat_dist.config import HIGHEST, Config, UserError, validate
 from flat_dist.data.files import UTF8_BOM
 from flat_dist.data.storage import Folder
 from flat_dist.evaluation.predict import predict
@@ -36,8 +36,8 @@ def job(arguments: Sequence[str]) -> None:
     """Parse, load, predict."""
     command = options.read(Command, arguments, __doc__)
     validate(Config(hardware=command.hardware))
-    if command.batch_size < 1:
-        raise UserError(f"--batch-size is {command.batch_size}, but must be at least 1")
+    if not 1 <= command.batch_size <= HIGHEST:
+        raise UserError(f"--batch-size is {command.batch_size}, but must be at least 1, and at most {HIGHEST}")
     if sys.stdin is None or sys.stdout is None:
         raise UserError("standard input or output is closed: texts come from the one, and predictions go to the other")
     config, _ = hardware.resolve(Config(hardware=command.hardware), hardware.detect())

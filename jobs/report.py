@@ -48,6 +48,10 @@ def job(arguments: Sequence[str]) -> None:
     """Parse, send, show."""
     command = options.read(Command, arguments, __doc__, RENAMED)
     folder = Folder(command.run)
+    if not folder.names():
+        raise UserError(f"{folder.uri} holds no files: name the folder of a run or sweep")
+    if command.tracking_uri and not command.resend:
+        raise UserError("--tracking.uri says where --resend sends: give both")
     if command.resend:
         resend(folder, command.tracking_uri)
     if not show(folder, command.json) and not command.resend:

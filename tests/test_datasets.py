@@ -194,6 +194,17 @@ def test_labels_of_json_and_parquet_are_those_of_csv(tmp_path: Path) -> None:
     assert load(config).train["label"].to_pylist() == [1, 0]
 
 
+@pytest.mark.parametrize("names", [("1.0", "0.0"), ("1", "0"), ("01", "0.")])
+def test_names_that_are_integers_are_read_as_labels_are(names: tuple[str, str], tmp_path: Path) -> None:
+    rows = ["dull,0.0", "fine,1.0"]
+    dataset = load(replace(folder(tmp_path, train=rows, dev=rows), label_names=names))
+    assert dataset.label_names == ("1", "0")
+    assert {row["text"]: dataset.label_names[row["label"]] for row in dataset.train.to_pylist()} == {
+        "dull": "0",
+        "fine": "1",
+    }
+
+
 def test_an_integer_is_a_name_where_names_are_integers(tmp_path: Path) -> None:
     train = "text,label\na,1\nb,2\nc,3\n"
     config = replace(folder(tmp_path, train=train, dev=train), label_names=("1", "2", "3"))

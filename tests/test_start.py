@@ -81,3 +81,19 @@ def test_a_user_without_a_home_can_give_commands() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "FLAT_DIST_CACHE"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout == "/nonexistent/.cache/flat_dist\n", done.stderr
+
+
+def test_an_interrupt_that_a_library_turns_into_its_own_error_is_one_sentence() -> None:
+    code = """
+import flat_dist.start, os, signal
+from flat_dist import cli
+def job(arguments):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt as interrupt:
+        raise ValueError("error building the serializer") from interrupt
+cli.main(job)
+"""
+    default = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **default)
+    assert (done.returncode, done.stderr) == (130, f"interrupted; {interrupts.CONTINUES}\n")

@@ -1,6 +1,7 @@
 """Files of word vectors: what is read, and what is refused before any work."""
 
 import gzip
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,7 @@ def test_a_vector_of_a_word_with_broken_bytes_is_passed_over_in_binary_files(tmp
         (b"film 1 2 3 4 5\nthe 1 2 x 4 5\n", "v:2 is not a word followed by 5 numbers"),
         (b"film 1 nan 3 4 5\n", "v:1 holds a number that is not finite"),
         (b"film 1 2 3 4 inf\n", "v:1 holds a number that is not finite"),
+        (b"film 1 2 3 4 1e39\n", "v:1 holds a number that is not finite"),
         (b"2 5\nfilm 1 2 3 4 5\n", "v holds 1 words, but its header says 2"),
         (b"text,label\nfine film,1\n", "v:1 is not a word followed by 5 numbers"),
         (gzip.compress(rows(WORDS)), "is compressed \\(gzip\\): unpack it"),
@@ -90,7 +92,7 @@ def test_a_vector_of_a_word_with_broken_bytes_is_passed_over_in_binary_files(tmp
     ],
 )
 def test_other_files_are_refused_before_any_work(content: bytes, message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught, warnings.catch_warnings(action="error"):
         vectors.check(written(tmp_path / "v", content))
     assert "\n" not in str(caught.value)
 

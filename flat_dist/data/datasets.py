@@ -143,7 +143,7 @@ def _dataset(splits: Sequence[Rows], label_names: Sequence[str], source: str, dr
             raise UserError(f"{split.source} has no rows: give it at least one")
     read = [[_read(row) for row in split.rows] for split in splits]
     if label_names:
-        names = tuple(label_names)
+        names = tuple(labels.read(name) for name in label_names)
         if len(set(names)) != len(names):
             raise UserError(f"--data.label_names holds a name twice ({', '.join(names)}): give every class its own")
     else:

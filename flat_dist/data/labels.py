@@ -9,8 +9,8 @@ from typing import Any
 from flat_dist.config import UserError
 
 INTEGER = re.compile(r"-?\d{1,9}", re.ASCII)
-_WHOLE = re.compile(r"(-?\d{1,9})\.0*", re.ASCII)
-"""An integer as a column of floats has it, which pandas makes of integers with a gap."""
+_WHOLE = re.compile(r"(-?\d{1,9})(\.0*)?", re.ASCII)
+"""An integer, also as a column of floats has it, which pandas makes of integers with a gap."""
 
 SHOWN = 10
 """Classes that a message lists."""
@@ -21,7 +21,8 @@ class UnusableError(Exception):
 
 
 def read(value: Any) -> str:
-    """A label as text: an integer (`1`, `1.0` and `1.` are the same), `true` or `false`, or a name.
+    """A label, or the name of a class, as text: an integer (`1`, `01`, `1.0` and `1.` are the same), `true` or `false`,
+    or a name.
 
     Raises:
         UnusableError: it is nothing of these.
@@ -36,7 +37,7 @@ def read(value: Any) -> str:
     if not text or (not text.isascii() and any(unicodedata.category(letter) == "Cs" for letter in text)):
         raise UnusableError(f"label {_cut(value)} is neither an integer nor a name")
     whole = _WHOLE.fullmatch(text)
-    return whole[1] if whole else text
+    return str(int(whole[1])) if whole else text
 
 
 def find(label: str, names: Sequence[str]) -> int:

@@ -74,8 +74,8 @@ class Folder:
         if not is_folder(nearest):
             what = "a link that leads to no folder" if nearest.is_symlink() else "no folder"
             raise UserError(f"{option} {self.uri} cannot be used: {nearest} is {what}; name another {option}")
-        if not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
-            raise UserError(f"{option} {self.uri} cannot be used: {nearest} may not be written; name another {option}")
+        if why := durable.refuses_files(nearest):
+            raise UserError(f"{option} {self.uri} cannot be used: {nearest} {why}; name another {option}")
 
     def __repr__(self) -> str:
         return f"Folder({self.uri!r})"

@@ -14,7 +14,7 @@ from flat_dist import assets
 from flat_dist.config import ModelConfig, UserError
 from flat_dist.data.files import foreign
 
-BUILT_IN = "glove-6b-50d"
+BUILT_IN, BUILT_IN_SIZE = "glove-6b-50d", 50
 
 CHECKED_LINES = 20_000
 """Vectors of a file that are looked at before any work; the others are when they are read."""
@@ -49,7 +49,10 @@ def initial_vectors(config: ModelConfig, words: Sequence[str], seed: int) -> tup
 
 def check(config: ModelConfig) -> None:
     """Raise UserError if the pretrained vectors are missing, malformed near the start, or of another size."""
-    for _ in itertools.islice(_pretrained(config), CHECKED_LINES if _is_file(config) else 1):
+    if config.vectors == BUILT_IN:
+        _check_size(config, BUILT_IN_SIZE)
+        return
+    for _ in itertools.islice(_pretrained(config), CHECKED_LINES):
         pass
 
 
@@ -180,7 +183,8 @@ def _check_first(config: ModelConfig, line: bytes) -> None:
 def _numbers(fields: Sequence[bytes]) -> np.ndarray | None:
     """Fields of a line as numbers; None if there are none, or one is no number."""
     try:
-        return np.array(fields, dtype=np.float32) if fields else None
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused with its line
+            return np.array(fields, dtype=np.float32) if fields else None
     except ValueError:
         return None
 

@@ -32,6 +32,9 @@ BUSY_SECONDS = 10.0
 
 ABSENT, CURRENT, OLDER, DAMAGED = "absent", "current", "older", "damaged"
 
+HEADER = b"SQLite format 3\0"
+"""How every database begins that is not empty."""
+
 JOURNALS = ("-journal", "-wal", "-shm")
 """Files that SQLite would apply to whatever database has the name: they are moved with theirs."""
 
@@ -62,6 +65,22 @@ def prepare(path: Path, say: Callable[[str], None]) -> None:
             if state != CURRENT:
                 with _workshop(path) as new:
                     _replace(path, state, new, say)
+
+
+def check_kind(path: Path) -> None:
+    """Raise UserError if a file that the user named is of another kind: it is not ours to move away.
+
+    Raises:
+        UserError: it is, or cannot be read.
+    """
+    with _explained(path):
+        if path.exists() and path.stat().st_size and not _begins_as_database(path):
+            raise UserError(f"{path} is no SQLite database: name another file with --tracking.uri, or move it away")
+
+
+def _begins_as_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(HEADER)) == HEADER
 
 
 def look(path: Path) -> str:

@@ -52,6 +52,9 @@ def reach(config: Config) -> None:
         return
     where = destination(config, "", {})
     file = address.file_of(where.uri)
+    if file is not None and config.tracking.uri:
+        Folder(file.parent).check("--tracking.uri")
+        databases.check_kind(file)
     with explained(where.uri):
         if file is None or databases.look(file) == databases.CURRENT:
             find_experiment(open_client(where.uri), where)

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -158,11 +159,14 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
     finished = threading.Event()
     watcher = threading.Thread(target=_watch, args=(output, bar, finished), daemon=True)
     watcher.start()
+    # Not in the main thread: there Ray Train takes Ctrl-C over for good, and ends the process in a way of its own.
+    executor = ThreadPoolExecutor(1)
     try:
-        trainer.fit()
+        executor.submit(trainer.fit).result()
     except TrainingFailedError as error:
         raise _explained(error, storage) from error
     finally:
+        executor.shutdown(wait=False)
         finished.set()
         watcher.join()
 

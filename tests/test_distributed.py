@@ -1,0 +1,34 @@
+"""Training under Ray Train leaves the process as it was; Ray itself is not started here."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flat_dist.config import Config, to_dict
+from flat_dist.data.storage import Folder
+from flat_dist.progress import Display
+from flat_dist.training import distributed
+
+
+def test_ray_train_does_not_take_ctrl_c_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Trainer:
+        def __init__(self, *arguments: Any, **settings: Any):
+            pass
+
+        def fit(self) -> None:
+            fitted.append(threading.current_thread())
+            if threading.current_thread() is threading.main_thread():  # as Ray Train does
+                signal.signal(signal.SIGINT, lambda number, frame: None)
+
+    fitted: list[threading.Thread] = []
+    monkeypatch.setattr(distributed, "TorchTrainer", Trainer)
+    before = signal.getsignal(signal.SIGINT)
+    folder = Folder(tmp_path)
+    job = distributed.TrainingJob("base-0", "base", to_dict(Config()), folder.uri, folder.uri, (), 1, 0.1)
+    with Display(as_json=True) as display, display.stage("train", 1) as bar:
+        distributed.train(job, "run", folder / "ray_train", folder / "output", bar)
+    assert len(fitted) == 1
+    assert signal.getsignal(signal.SIGINT) is before
