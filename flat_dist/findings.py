@@ -1,5 +1,6 @@
 """What a run or an evaluation found: results, a JSON card for each, the report, and all of it in MLflow."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -21,7 +22,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.progress import PlainConsole
 from flat_dist.seeds import derive_seed
 from flat_dist.tracking import cards, report
-from flat_dist.tracking.mlflow import database
+from flat_dist.tracking.mlflow import LOCAL, database
 from flat_dist.tracking.pending import Tracker
 from flat_dist.tracking.report import Importance, Page, Saliency
 from flat_dist.tracking.table import METHODS, Result, markdown, table
@@ -231,8 +232,11 @@ def print_table(results: Sequence[Result], folder: Folder, title: str) -> None:
 
 def print_server(config: Config) -> None:
     """Print where it is logged."""
-    if config.tracking.enabled:
-        print(f"MLflow:  {config.tracking.uri or database(config.storage)}  (make ui)")
+    if not config.tracking.enabled:
+        return
+    uri = config.tracking.uri or database(config.storage)
+    opens = "make ui" if uri == database(LOCAL) else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    print(f"MLflow:  {uri}" + ("" if config.tracking.uri else f"  ({opens})"))
 
 
 def print_results(results: Sequence[Result], folder: Folder) -> None:

@@ -196,13 +196,11 @@ def test_labels_of_json_and_parquet_are_those_of_csv(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [("1.0", "0.0"), ("1", "0"), ("01", "0.")])
 def test_names_that_are_integers_are_read_as_labels_are(names: tuple[str, str], tmp_path: Path) -> None:
-    rows = ["dull,0.0", "fine,1.0"]
-    dataset = load(replace(folder(tmp_path, train=rows, dev=rows), label_names=names))
+    rows = "text,label\ndull,0.0\nfine,1.0\n"
+    dataset = load(replace(folder(tmp_path, train=rows, dev=rows, test=rows), label_names=names))
     assert dataset.label_names == ("1", "0")
-    assert {row["text"]: dataset.label_names[row["label"]] for row in dataset.train.to_pylist()} == {
-        "dull": "0",
-        "fine": "1",
-    }
+    found = {row["text"]: dataset.label_names[row["label"]] for row in dataset.train.to_pylist()}
+    assert found == {"dull": "0", "fine": "1"}
 
 
 def test_an_integer_is_a_name_where_names_are_integers(tmp_path: Path) -> None:

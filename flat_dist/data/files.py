@@ -4,6 +4,7 @@ import csv
 import difflib
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -80,7 +81,8 @@ def read(path: Path, text_column: str, label_column: str) -> Rows:
     if path.is_dir():
         raise UserError(f"{path} is a folder: name a file, or a folder with train, dev and test files as --data.folder")
     if not path.is_file():
-        raise UserError(f"{path} does not exist: name a file that does")
+        what = "is no file with a content of its own" if os.path.lexists(path) else "does not exist"
+        raise UserError(f"{path} {what}: name a file that holds the data")
     return Rows(str(path), list(reader(path, text_column, label_column)))
 
 
