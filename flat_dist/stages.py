@@ -27,7 +27,7 @@ from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.encoders import TRANSFORMERS
 
-VERSION = 1
+VERSION = 2
 """Raised when a change of the code makes the results of older stages wrong."""
 
 DONE = "stage.json"
