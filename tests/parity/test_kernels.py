@@ -66,7 +66,7 @@ def run(kernels: str, words: int, transformer: int, victims: list[str]) -> dict[
     return found
 
 
-@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("kernels", ["avx2", "sse"])
 def test_results_are_stock_textattacks_on_other_kernels(kernels: str, victims: list[str]) -> None:
     found = run(kernels, 2, 0, victims)
     capability = {"avx2": "AVX2", "sse": "DEFAULT"}.get(kernels)
