@@ -39,7 +39,8 @@ def stub(folder: Path, text: str) -> None:
 
 def install(folder: Path) -> subprocess.CompletedProcess:
     command = ["make", "install", "PYTHON=./python"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    apart = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(command, cwd=folder, env=apart, capture_output=True, text=True, timeout=60)
 
 
 def calls(folder: Path) -> list[str]:

@@ -30,12 +30,12 @@ def test_masks_are_the_importance_at_inference_and_where_none_are_sampled(traini
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_mask_is_the_same_bits_wherever_its_word_stands_in_the_batch() -> None:
+def test_a_mask_depends_on_its_word_alone() -> None:
     mask = make_mask().eval()
     words = torch.randn(1, 84, 4)
     masks, _ = mask(words)
-    for start in range(1, 81):  # products of fewer than four rows are summed in another order
-        assert torch.equal(mask(words[:, start:])[0], masks[:, start:])
+    for start in range(1, 81):  # to the bit only in calls of one shape: `flat_dist.models.fixed_shape`
+        torch.testing.assert_close(mask(words[:, start:])[0], masks[:, start:], rtol=1e-6, atol=0)
 
 
 def test_training_keeps_or_drops_whole_words_as_often_as_their_importance_says() -> None:
