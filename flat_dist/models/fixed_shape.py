@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 WORD_ROWS = (24, 48, 16, 8, 1)
 TRANSFORMER_ROWS = (8, 12, 6, 24, 4, 1)
-"""Texts of a call, the preferred number first. AVX2 kernels have tiles of 24 rows, AVX-512 kernels of 16 and 48. Fewer
-for transformers, for which few texts have the same length."""
+"""Texts of a call, the preferred number first: 24 and 48 passed the check on AVX-512, AVX2 and SSE kernels. Fewer for
+transformers, for which few texts have the same length."""
 
 MOST_PIECES = 2**14
 """Pieces of a call, at most: bounds the memory of long texts."""
