@@ -21,7 +21,7 @@ install: $(STAMP)  ## the locked set, this package, and the offline resources; a
 # second pip is the locked one: older ones ignore hashes of constraints, by which a build of torch for CUDA gets what it
 # needs. An install that was broken off left packages without INSTALLER: they are done again. Torch's build for CPUs comes
 # first, since among files that fit, pip prefers those whose hash its index tells, which a folder of wheels does not.
-$(STAMP): $(LOCKS) $(CPU_LOCK) pyproject.toml flat_dist/packages.txt | venv-fits
+$(STAMP): $(LOCKS) $(CPU_LOCK) pyproject.toml flat_dist/resources/packages.txt | venv-fits
 	@$(PYTHON) -c '$(IS_311)' 2>/dev/null || { echo "$(PYTHON) is not Python 3.11, which flat_dist needs:" \
 		"install it, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make environments:" \

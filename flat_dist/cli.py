@@ -13,10 +13,13 @@ from typing import Annotated
 
 import tyro
 
-from flat_dist import interrupts
-from flat_dist.config import Config, UserError, from_yaml, presets, unknown, validate
-from flat_dist.data.storage import Folder
-from flat_dist.options import Line
+from flat_dist.config.errors import UserError, unknown
+from flat_dist.config.options import Line
+from flat_dist.config.schema import Config
+from flat_dist.config.serialization import from_yaml, presets
+from flat_dist.config.validation import validate
+from flat_dist.runtime import interrupts
+from flat_dist.storage.folder import Folder
 
 DEFAULT_PRESET = "rotten_tomatoes"
 

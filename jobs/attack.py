@@ -9,17 +9,22 @@ left, such as runs/stages/train-base-0-...
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import cli, cluster, hardware, options, stages
-from flat_dist.attack import pool, synonyms
-from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, validate
+import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+from flat_dist import cli
+from flat_dist.attack import plan
+from flat_dist.attack.pool import run
+from flat_dist.config import options
+from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig
+from flat_dist.config.validation import validate
 from flat_dist.data import datasets
 from flat_dist.data.shards import read_shards
-from flat_dist.data.storage import Folder
 from flat_dist.evaluation.accuracy import after_attack
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.progress import Display
-from flat_dist.seeds import derive_seed
+from flat_dist.resources import synonyms
+from flat_dist.runtime import cluster, hardware
+from flat_dist.runtime.progress import Display
+from flat_dist.runtime.seeds import derive_seed
+from flat_dist.storage.folder import Folder
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,8 @@ def job(arguments: Sequence[str]) -> None:
     with cluster.connected(), Display(as_json=command.json) as display:
         config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         display.say(said)
-        planned = stages.attack(config, Folder(config.storage), folder, examples, dataset.fingerprint, attack.name, 0)
-        pool.generate([pool.Stage(f"{attack.name}, {split} texts", planned, examples)], config.attack, display)
+        planned = plan.attack(config, Folder(config.storage), folder, examples, dataset.fingerprint, attack.name, 0)
+        run.generate([run.Stage(f"{attack.name}, {split} texts", planned, examples)], config.attack, display)
     summary = asdict(after_attack(read_shards(Folder(planned.output))))
     for name, value in summary.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")

@@ -14,25 +14,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import bench, bench_interpret, bench_scale, bench_training, cli
-from flat_dist.attack import synonyms
-from flat_dist.config import (
-    AttackConfig,
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    TrainingConfig,
-    UserError,
-    unknown,
-    validate,
-)
-from flat_dist.data.storage import Folder
+import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+from flat_dist import cli
+from flat_dist.benchmarks import attributions, common, pool_scaling
+from flat_dist.benchmarks import training as training_benchmark
+from flat_dist.config.errors import UserError, unknown
+from flat_dist.config.options import HELP, Line
+from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig, ModelConfig, TrainingConfig
+from flat_dist.config.validation import validate
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import vectors
-from flat_dist.options import HELP, Line
-from flat_dist.progress import Display
+from flat_dist.resources import synonyms
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
 
 
 @dataclass(frozen=True)
@@ -191,21 +185,21 @@ def job(arguments: Sequence[str]) -> None:
 def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[str, Any]]:
     """The measurements that were asked for."""
     if isinstance(command, Scale):
-        yield bench_scale.measure(
+        yield pool_scaling.measure(
             config, command.checkpoint, command.examples, command.planned, command.in_flight, display
         )
     elif isinstance(command, Train):
-        yield bench_training.measure(config, command.examples, display)
+        yield training_benchmark.measure(config, command.examples, display)
     elif isinstance(command, Peak):
-        yield bench.peak(config, command.length, command.limit_gib)
+        yield common.peak(config, command.length, command.limit_gib)
     elif isinstance(command, Memory):
-        yield bench.memory(config, command.checkpoint, command.examples, display)
+        yield common.worker_memory(config, command.checkpoint, command.examples, display)
     elif isinstance(command, Interpret):
         for method in config.evaluation.explain:
-            yield bench_interpret.compare(config, command.checkpoint, command.examples, method, display)
+            yield attributions.compare(config, command.checkpoint, command.examples, method, display)
     else:
         encoder = command.stock_encoder if isinstance(command, Attack) else "auto"
-        yield bench.attack(config, command.checkpoint, command.examples, encoder, display)
+        yield common.attack(config, command.checkpoint, command.examples, encoder, display)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,21 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import cli, cluster, evaluate, findings, hardware, options, run_folder
-from flat_dist.attack import synonyms
-from flat_dist.config import AttackConfig, Config, DataConfig, EvaluationConfig, TrackingConfig, content_hash, validate
+import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+from flat_dist import cli
+from flat_dist.config import options
+from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig, TrackingConfig
+from flat_dist.config.serialization import content_hash
+from flat_dist.config.validation import validate
 from flat_dist.data import datasets
 from flat_dist.data.hints import of_data
-from flat_dist.data.storage import Folder
-from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.progress import Display
+from flat_dist.pipeline import evaluation, results, run_folder
+from flat_dist.resources import synonyms
+from flat_dist.runtime import cluster, hardware
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.lock import held
 from flat_dist.tracking import mlflow
 
 
@@ -64,8 +69,8 @@ RENAMED = {
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, measure."""
     command = options.read(Command, arguments, __doc__, RENAMED)
-    models = evaluate.models(command.checkpoint)
-    classes = evaluate.label_names(models)
+    models = evaluation.models(command.checkpoint)
+    classes = evaluation.label_names(models)
     config = Config(
         data=command.data,
         model=checkpoints.load(models[0].folder).config,
@@ -85,17 +90,17 @@ def job(arguments: Sequence[str]) -> None:
     measured: dict[str, Any]
     about: list[str] = []
     if command.pairs_file:
-        evaluate.check_data_options(config.data)
-        pairs = evaluate.read_pairs(Path(command.pairs_file), classes, config.data.drop_bad_rows)
-        source, measured = evaluate.pairs_source(pairs, classes), {"pairs": pairs.fingerprint}
+        evaluation.check_data_options(config.data)
+        pairs = evaluation.read_pairs(Path(command.pairs_file), classes, config.data.drop_bad_rows)
+        source, measured = evaluation.pairs_source(pairs, classes), {"pairs": pairs.fingerprint}
     else:
         dataset = datasets.load(config.data)
         datasets.check_classes(dataset, classes, models[0].folder.uri)
-        source, measured = findings.source(config, dataset), {"data": dataset.fingerprint}
+        source, measured = results.source(config, dataset), {"data": dataset.fingerprint}
         length = checkpoints.describe(models[0].folder)["max_length"]
         about = [*datasets.describe(dataset), *of_data(dataset, length, config.evaluation.split)]
         measured |= {"split": config.evaluation.split, "trained_on": command.trained_on}
-    settings = evaluate.settings(config, models, measured)
+    settings = evaluation.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"
     folder = Folder(config.storage) / name
     run_folder.check_folder(folder, settings)
@@ -110,11 +115,11 @@ def job(arguments: Sequence[str]) -> None:
             mlflow.tracked(config, name, settings, folder, display.say) as tracker,
         ):
             if command.pairs_file:
-                found = evaluate.on_pairs(config, models, pairs, display)
+                found = evaluation.on_pairs(config, models, pairs, display)
             else:
-                found = evaluate.on_dataset(config, models, dataset, command.trained_on, display)
-            findings.publish(folder, config, settings, source, found, tracker)
-    findings.show(found, folder, config, source.described, command.json)
+                found = evaluation.on_dataset(config, models, dataset, command.trained_on, display)
+            results.publish(folder, config, settings, source, found, tracker)
+    results.show(found, folder, config, source.described, command.json)
 
 
 if __name__ == "__main__":

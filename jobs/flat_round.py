@@ -11,16 +11,20 @@ an interrupted run, and repeats nothing that is finished.
 import json
 from collections.abc import Sequence
 
-import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import cli, cluster, findings, hardware, run_folder
-from flat_dist.config import Config, to_dict
+import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+from flat_dist import cli
+from flat_dist.config.schema import Config
+from flat_dist.config.serialization import to_dict
 from flat_dist.data import datasets
-from flat_dist.data.storage import Folder
-from flat_dist.lock import held
-from flat_dist.models.initial import initial
-from flat_dist.progress import Display
-from flat_dist.rounds import Run, check, hints, plan
+from flat_dist.models.factory import initial
+from flat_dist.pipeline import results, run_folder
+from flat_dist.pipeline.adversarial_training import Run, check, hints, plan
+from flat_dist.runtime import cluster, hardware
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.lock import held
 from flat_dist.tracking import mlflow
+from flat_dist.training import memory
 
 
 def job(arguments: Sequence[str]) -> None:
@@ -47,8 +51,8 @@ def job(arguments: Sequence[str]) -> None:
             mlflow.tracked(config, name, settings, folder, display.say) as tracker,
         ):
             found = Run(config, Folder(config.storage), dataset, tracker, display).run()
-            findings.publish(folder, config, settings, findings.source(config, dataset), found, tracker)
-    findings.show(found, folder, config, f"{dataset.source}, {config.model.name}", command.json)
+            results.publish(folder, config, settings, results.source(config, dataset), found, tracker)
+    results.show(found, folder, config, f"{dataset.source}, {config.model.name}", command.json)
 
 
 def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
@@ -56,7 +60,7 @@ def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     config, hardware_said = hardware.resolve(config, hardware.detect(), imagine=True)
     steps = [hardware_said, *datasets.describe(dataset), *hints(config, dataset), *plan(config, dataset)]
     if config.training.device == "cuda":
-        config, memory_said = hardware.fit(initial(config, dataset, masked=False)[0].model, config)
+        config, memory_said = memory.fit(initial(config, dataset, masked=False)[0].model, config)
         steps.insert(1, memory_said)
     if as_json:
         cli.print_json({"config": to_dict(config), "plan": steps})

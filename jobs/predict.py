@@ -11,13 +11,17 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import cli, hardware, options
-from flat_dist.config import HIGHEST, Config, UserError, validate
-from flat_dist.data.files import UTF8_BOM
-from flat_dist.data.storage import Folder
+import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+from flat_dist import cli
+from flat_dist.config import options
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config
+from flat_dist.config.validation import HIGHEST, validate
+from flat_dist.data.readers import UTF8_BOM
 from flat_dist.evaluation.predict import predict
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.runtime import hardware
+from flat_dist.storage.folder import Folder
 
 
 @dataclass(frozen=True)

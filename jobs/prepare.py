@@ -6,9 +6,10 @@ They are kept in ~/.cache/flat_dist, or where FLAT_DIST_CACHE says.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import assets, cli, options
-from flat_dist.attack import synonyms
+import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+from flat_dist import cli
+from flat_dist.config import options
+from flat_dist.resources import assets, synonyms
 
 
 @dataclass(frozen=True)

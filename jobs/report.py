@@ -13,18 +13,20 @@ from typing import Annotated
 
 import tyro
 
-import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import cli, findings, options
-from flat_dist.config import UserError
-from flat_dist.data.storage import Folder
-from flat_dist.lock import held
-from flat_dist.sweep import outcome
+import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+from flat_dist import cli
+from flat_dist.config import options
+from flat_dist.config.errors import UserError
+from flat_dist.evaluation.result import Result
+from flat_dist.pipeline import results as run_results
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.lock import held
+from flat_dist.sweep import results as sweep_results
 from flat_dist.tracking import address
 from flat_dist.tracking.client import MlflowTracker
-from flat_dist.tracking.kept_file import storage_of
 from flat_dist.tracking.mlflow import database, place
-from flat_dist.tracking.pending import PENDING, Kept, PendingError, read_pending
-from flat_dist.tracking.table import Result
+from flat_dist.tracking.outbox import PENDING, Kept, PendingError, read_pending
+from flat_dist.tracking.outbox_file import storage_of
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,20 @@ def job(arguments: Sequence[str]) -> None:
         resend(folder, command.tracking_uri)
     if not show(folder, command.json) and not command.resend:
         raise UserError(
-            f"{folder.uri} has neither {findings.RESULTS} nor {outcome.RESULTS}: it is no folder of a run or sweep, or "
-            "that has not finished"
+            f"{folder.uri} has neither {run_results.RESULTS} nor {sweep_results.RESULTS}: it is no folder of a run or "
+            "sweep, or that has not finished"
         )
 
 
 def show(folder: Folder, as_json: bool) -> bool:
     """Print what a run or a sweep came to; whether there is any."""
-    if folder.exists(findings.RESULTS):
-        results = folder.read_json(findings.RESULTS, list[Result])
-        findings.print_table(results, folder, folder.name)
+    if folder.exists(run_results.RESULTS):
+        results = folder.read_json(run_results.RESULTS, list[Result])
+        run_results.print_table(results, folder, folder.name)
         if as_json:
-            findings.print_results(results, folder)
-    elif folder.exists(outcome.RESULTS):
-        outcome.show(folder, outcome.read(folder), as_json)
+            run_results.print_results(results, folder)
+    elif folder.exists(sweep_results.RESULTS):
+        sweep_results.show(folder, sweep_results.read(folder), as_json)
     else:
         return False
     return True

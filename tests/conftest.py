@@ -14,15 +14,15 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from flat_dist.assets import Assets, prepare
-from flat_dist.config import DataConfig, ModelConfig
+from flat_dist.config.schema import DataConfig, ModelConfig
 from flat_dist.data import datasets
 from flat_dist.data.batches import Encoder, encode_clean
-from flat_dist.data.storage import Folder
-from flat_dist.data.text import Vocabulary, tokenize
+from flat_dist.data.preprocessing import Vocabulary, tokenize
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.models.vectors import initial_vectors
+from flat_dist.resources.assets import Assets, prepare
+from flat_dist.storage.folder import Folder
 from flat_dist.tracking import database
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "fine", "film", "is", ".", "##ness", "##s"]

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from flat_dist.evaluation.analysis import Correlation, Replacement, Words
+from flat_dist.evaluation.attributions import SCHEMA
 from flat_dist.evaluation.consistency import KS, Consistency, align, kendall_tau, top_k_intersection
-from flat_dist.evaluation.explain import SCHEMA
-from flat_dist.tracking.report import Importance, Page, Saliency
-from flat_dist.tracking.table import Result
+from flat_dist.evaluation.result import Result
+from flat_dist.evaluation.word_importance import Correlation, Replacement, Words
+from flat_dist.report.page import Importance, Page, Saliency
 
 LABELS = ("negative", "positive")
 VOCABULARY = (

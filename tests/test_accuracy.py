@@ -3,7 +3,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
 from flat_dist.evaluation.accuracy import after_attack
 
 SWAP = pa.struct([("index", pa.int32()), ("original", pa.string()), ("substitute", pa.string())])

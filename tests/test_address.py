@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
 from flat_dist.tracking import address
 from flat_dist.tracking.database import prepare
 

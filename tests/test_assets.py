@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from nltk.tag.perceptron import PerceptronTagger
 
-from flat_dist import assets as module
-from flat_dist.assets import Assets, prepare
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
+from flat_dist.resources import assets as module
+from flat_dist.resources.assets import Assets, prepare
 
 
 def refuse(*arguments: object, **options: object) -> None:

@@ -8,17 +8,18 @@ import pyarrow as pa
 import pytest
 import torch
 
-from flat_dist.assets import Assets
-from flat_dist.attack.job import AttackJob
 from flat_dist.attack.limits import resolve
-from flat_dist.attack.provenance import RESOURCES, provenance
-from flat_dist.attack.session import AttackSession
-from flat_dist.config import AttackConfig, UserError
+from flat_dist.attack.plan import AttackJob
+from flat_dist.attack.pool.session import AttackSession
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import AttackConfig
 from flat_dist.data import shards
 from flat_dist.data.shards import Example, Record, Swap
-from flat_dist.data.storage import Folder
-from flat_dist.data.tables import from_bytes
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.resources.assets import Assets
+from flat_dist.resources.provenance import RESOURCES, provenance
+from flat_dist.storage.arrow import from_bytes
+from flat_dist.storage.folder import Folder
 
 RECIPES = sorted(RESOURCES)
 LIMITS = resolve(AttackConfig(device="cpu"), transformer=False)
@@ -38,7 +39,7 @@ def test_tags_are_stock_textattacks_whichever_word_of_a_context_is_asked_about(
 ) -> None:
     from textattack.constraints.grammaticality import PartOfSpeech
 
-    from flat_dist.attack.tagger import Tagger
+    from flat_dist.attack.engine.pos_tagger import Tagger
 
     contexts, positions, expected = [], [], []
     stock = PartOfSpeech()

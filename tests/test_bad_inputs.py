@@ -2,7 +2,7 @@
 
 A row is a command, its arguments (IN is the folder of `inputs`), and a part of the sentence. Commands run in this
 process, in an empty folder; whatever starts Ray, MLflow, training or an attack fails the test. tyro's own boxes never
-reach a user: `flat_dist.options` says the same in a sentence, which the check for `error: ` holds it to.
+reach a user: `flat_dist.config.options` says the same in a sentence, which the check for `error: ` holds it to.
 """
 
 import functools
@@ -23,14 +23,15 @@ import ray
 import torch
 from safetensors.torch import save as save_tensors
 
-from flat_dist import bench, cli
-from flat_dist.attack import pool
-from flat_dist.config import ModelConfig
+from flat_dist import cli
+from flat_dist.attack.pool import run as pool
+from flat_dist.benchmarks import common
+from flat_dist.config.schema import ModelConfig
 from flat_dist.data.batches import Encoder
-from flat_dist.data.storage import Folder
-from flat_dist.data.text import Vocabulary
+from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.storage.folder import Folder
 from flat_dist.tracking.client import MlflowTracker
 from flat_dist.training import distributed
 
@@ -941,7 +942,7 @@ def guard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MlflowTracker, "__init__", forbidden("MLflow"))
     monkeypatch.setattr(pool, "generate", forbidden("an attack"))
     monkeypatch.setattr(distributed, "train", forbidden("training"))
-    monkeypatch.setattr(bench, "victim", forbidden("training"))
+    monkeypatch.setattr(common, "victim", forbidden("training"))
     for name in ("RAY_ADDRESS", cli.TRACEBACK):
         monkeypatch.delenv(name, raising=False)
 

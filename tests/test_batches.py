@@ -8,11 +8,11 @@ from transformers import BertTokenizerFast
 from flat_dist.data import shards
 from flat_dist.data.alignment import align_spans
 from flat_dist.data.batches import Encoder, Examples, SwapIds, encode_adversarial, encode_clean, to_batch
-from flat_dist.data.pieces import WordPieces
+from flat_dist.data.preprocessing import Vocabulary, clean, tokenize
 from flat_dist.data.shards import Record, Swap
-from flat_dist.data.text import Vocabulary, clean, tokenize
+from flat_dist.data.wordpieces import WordPieces
 from tests.conftest import PIECES
-from tests.test_text import NASTY
+from tests.test_preprocessing import NASTY
 
 ENCODER = Encoder(Vocabulary(("<pad>", "<unk>", "a", "bad", "film", "fine", "good")), max_length=4)
 

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from flat_dist import cli
-from flat_dist.config import ModelConfig, UserError
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import ModelConfig
 from flat_dist.data.batches import Encoder
-from flat_dist.data.storage import Folder
-from flat_dist.data.text import Vocabulary
+from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.storage.folder import Folder
 
 JOBS = Path(__file__).parent.parent / "jobs"
 

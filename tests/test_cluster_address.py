@@ -13,9 +13,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from flat_dist import cluster_address
-from flat_dist.cluster_address import Address
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
+from flat_dist.runtime import cluster_address
+from flat_dist.runtime.cluster_address import Address
 
 
 @pytest.fixture(autouse=True)

@@ -4,26 +4,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flat_dist import cli, run_folder
-from flat_dist.config import (
-    CHOICES,
-    LOWEST,
-    POSITIVE,
-    AttackConfig,
-    Config,
-    DataConfig,
-    ModelConfig,
-    UserError,
-    content_hash,
-    from_dict,
-    from_yaml,
-    presets,
-    to_dict,
-    validate,
-)
+from flat_dist import cli
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import AttackConfig, Config, DataConfig, ModelConfig
+from flat_dist.config.serialization import content_hash, from_dict, from_yaml, presets, to_dict
+from flat_dist.config.validation import CHOICES, LOWEST, POSITIVE, validate
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.storage import Folder
-from flat_dist.rounds import hints
+from flat_dist.pipeline import run_folder
+from flat_dist.pipeline.adversarial_training import hints
+from flat_dist.storage.folder import Folder
 
 
 def parse(*arguments: str) -> Config:

@@ -6,14 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from flat_dist.evaluation.consistency import (
-    Consistency,
-    align,
-    compare,
-    consistency,
-    kendall_tau,
-    top_k_intersection,
-)
+from flat_dist.evaluation.consistency import Consistency, align, compare, consistency, kendall_tau, top_k_intersection
 
 attributions = st.integers(2, 8).flatmap(
     lambda n: st.tuples(*[st.lists(st.integers(-3, 3), min_size=n, max_size=n).map(np.array)] * 2)

@@ -16,27 +16,31 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from transformers import BertTokenizerFast
 
-from flat_dist import findings, measure, run_folder, stages
-from flat_dist.assets import Assets
-from flat_dist.attack import synonyms
-from flat_dist.attack.job import AttackJob
-from flat_dist.attack.units import Stage
-from flat_dist.config import Config, EvaluationConfig, ModelConfig, UserError
-from flat_dist.data import shards, tables
+from flat_dist.attack.plan import AttackJob
+from flat_dist.attack.pool.work_queue import Stage
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config, EvaluationConfig, ModelConfig
+from flat_dist.data import dataset_stage, datasets, shards
 from flat_dist.data.batches import Encoder
-from flat_dist.data.checked import DamagedFileError, parse_json
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.storage import Folder
-from flat_dist.data.text import Vocabulary
-from flat_dist.evaluation import explain
+from flat_dist.data.preprocessing import Vocabulary
+from flat_dist.evaluation import attributions
+from flat_dist.evaluation import distributed as distributed_evaluation
+from flat_dist.evaluation.result import Result
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.progress import Display
-from flat_dist.rounds import Run
-from flat_dist.sweep import outcome
+from flat_dist.pipeline import results, run_folder
+from flat_dist.pipeline.adversarial_training import Run
+from flat_dist.resources import synonyms
+from flat_dist.resources.assets import Assets
+from flat_dist.runtime.progress import Display
+from flat_dist.storage import arrow
+from flat_dist.storage import stage as stages
+from flat_dist.storage.checked import DamagedFileError, parse_json
+from flat_dist.storage.folder import Folder
+from flat_dist.sweep import results as sweep_results
 from flat_dist.sweep.trials import Measured, Records, Trial
-from flat_dist.tracking.pending import NoTracker
-from flat_dist.tracking.table import Result
+from flat_dist.tracking.tracker import NoTracker
 from flat_dist.training import distributed
 from flat_dist.training.loop import read_saved
 from tests import object_store
@@ -63,7 +67,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "null": lambda data: b"null",
     "no text": lambda data: b"\xff\xfe\x00",
     "very deep": lambda data: b"[" * 100_000,
-    "a table": lambda data: tables.to_bytes(pa.table({"x": [1, 2]})),
+    "a table": lambda data: arrow.to_bytes(pa.table({"x": [1, 2]})),
 }
 damaged = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 
@@ -113,13 +117,13 @@ def test_what_is_wrong_is_said(data: bytes, kind: Any, message: str) -> None:
 @damaged
 def test_a_table_is_whole_and_of_its_schema_or_refused(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     folder, table = Folder(tmp_path), pa.table({"text": ["a good film", "bad"] * 50, "label": [1, 0] * 50})
-    tables.write_table(folder, "a", table)
-    assert tables.read_table(folder, "a", table.schema).equals(table)
+    arrow.write_table(folder, "a", table)
+    assert arrow.read_table(folder, "a", table.schema).equals(table)
     damage_file(tmp_path / "a.arrow", damage)
     if damage is not flip:  # which a table by itself need not show: hashes do
         with pytest.raises(DamagedFileError) as error:
-            tables.read_table(folder, "a", table.schema)
-        one_sentence(error, str(tmp_path / "a.arrow"), tables.AGAIN)
+            arrow.read_table(folder, "a", table.schema)
+        one_sentence(error, str(tmp_path / "a.arrow"), arrow.AGAIN)
 
 
 # ---- stages
@@ -127,7 +131,7 @@ def test_a_table_is_whole_and_of_its_schema_or_refused(damage: Callable[[bytes],
 
 @pytest.fixture
 def small() -> Dataset:
-    split = pa.table([["id-0", "id-1"], ["a good film", "bad"], [1, 0]], schema=stages.datasets.SCHEMA)
+    split = pa.table([["id-0", "id-1"], ["a good film", "bad"], [1, 0]], schema=datasets.SCHEMA)
     return Dataset(split, split.slice(0, 1), split.slice(1), ("no", "yes"), "two texts")
 
 
@@ -138,26 +142,26 @@ def test_a_dataset_is_written_again(
 ) -> None:
     said: list[str] = []
     storage = Folder(tmp_path)
-    target = stages.dataset(storage, small, said.append)
+    target = dataset_stage.dataset(storage, small, said.append)
     assert said == []
     before = {file: target.read(file) for file in target.names()}
     assert target.local is not None
     damage_file(target.local / name, damage)
-    stages.dataset(storage, small, said.append)
+    dataset_stage.dataset(storage, small, said.append)
     assert said == [f"{target.uri} is damaged, or from an older version: it is made again"]
     assert {file: target.read(file) for file in target.names()} == before
-    found = stages.read_dataset(target)
+    found = dataset_stage.read_dataset(target)
     assert (found.train.equals(small.train), found.label_names, found.source) == (True, ("no", "yes"), "two texts")
 
 
 def test_a_dataset_on_an_object_store_is_written_again(small: Dataset) -> None:
     said: list[str] = []
     with object_store.bucket() as uri:
-        target = stages.dataset(Folder(uri), small, said.append)
+        target = dataset_stage.dataset(Folder(uri), small, said.append)
         before = {file: target.read(file) for file in target.names()}
         for name in before:
             target.write(name, b"")
-            stages.dataset(Folder(uri), small, said.append)
+            dataset_stage.dataset(Folder(uri), small, said.append)
             assert {file: target.read(file) for file in target.names()} == before
     assert said == [f"{target.uri} is damaged, or from an older version: it is made again"] * len(before)
 
@@ -261,7 +265,7 @@ def attack(folder: Folder) -> tuple[Stage, list[shards.ShardInfo]]:
     identity = {"recipe": "pwws", "seed": 3, "limits": (1, 2)}
     job = AttackJob("pwws", "victim", "counterfit", folder.uri, 1, 3, "cpu", {}, 2, identity, 60.0)
     ids = [f"train-{number}" for number in range(4)]
-    examples = pa.table([ids, ["a good film"] * 4, [1] * 4], schema=stages.datasets.SCHEMA)
+    examples = pa.table([ids, ["a good film"] * 4, [1] * 4], schema=datasets.SCHEMA)
     infos = []
     for unit in (0, 1):
         records = [
@@ -325,7 +329,7 @@ def test_a_foreign_manifest_is_not_trusted(change: Callable[[dict[str, Any]], No
 def test_a_shard_of_another_schema_is_attacked_again(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     stage, infos = attack(folder)
-    other = tables.write_part(folder, 1, pa.table({"example_id": ["train-2", "train-3"]}))
+    other = arrow.write_part(folder, 1, pa.table({"example_id": ["train-2", "train-3"]}))
     foreign = shards.ShardInfo(other.name, 2, other.sha256, {"successful": 2})
     shards.write_manifest(folder, [infos[0], foreign], stage.job.identity, {})
     folder.delete(infos[1].name)
@@ -340,10 +344,12 @@ def test_a_shard_of_another_schema_is_attacked_again(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def tests_of_one(word_model: Folder, tmp_path: Path) -> list[measure.Test]:
+def tests_of_one(word_model: Folder, tmp_path: Path) -> list[distributed_evaluation.Test]:
     folder = Folder(tmp_path / "stages" / "attack-pwws-1")
     attack(folder)
-    return [measure.Test(kind, 1, word_model, "pwws", folder) for kind in ("adv", "flat")]  # of one stage
+    return [
+        distributed_evaluation.Test(kind, 1, word_model, "pwws", folder) for kind in ("adv", "flat")
+    ]  # of one stage
 
 
 CONFIG = Config(evaluation=EvaluationConfig(explain=("ig",), ig_steps=2))
@@ -360,44 +366,50 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             for number, unit in enumerate(stage.units):
                 if number not in stage.parts:
                     rows = stage.rows.take(unit).to_pylist()
-                    stage.keep(number, explain.explain(checkpoints.load(stage.test.checkpoint), rows, stage.method))
+                    stage.keep(
+                        number, attributions.explain(checkpoints.load(stage.test.checkpoint), rows, stage.method)
+                    )
             stage.finish()
             found.append(stage.output.name)
 
-    monkeypatch.setattr(measure, "_run", run)
-    monkeypatch.setattr(measure, "UNIT", 1)
+    monkeypatch.setattr(distributed_evaluation, "_run", run)
+    monkeypatch.setattr(distributed_evaluation, "UNIT", 1)
     return found
 
 
 @damaged
 @pytest.mark.parametrize("name", ["pairs.arrow", "stage.json"])
 def test_pairs_are_explained_again(
-    name: str, damage: Callable[[bytes], bytes], tests_of_one: list[measure.Test], ran: list[str], tmp_path: Path
+    name: str,
+    damage: Callable[[bytes], bytes],
+    tests_of_one: list[distributed_evaluation.Test],
+    ran: list[str],
+    tmp_path: Path,
 ) -> None:
     display = Display(quiet=True)
-    first = measure.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
+    first = distributed_evaluation.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
     assert len(ran) == 1 and len(first) == 2 and first[0].pairs.equals(first[1].pairs)
     assert first[0].pairs.num_rows == 4
-    measure.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
+    distributed_evaluation.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
     assert len(ran) == 1
     damage_file(tmp_path / "stages" / ran[0] / name, damage)
-    again = measure.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
+    again = distributed_evaluation.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
     assert len(ran) == 2 and again[0].pairs.equals(first[0].pairs)
     assert first[0].folder.names() == ["pairs.arrow", "stage.json"]
 
 
 @damaged
 def test_a_part_that_is_not_whole_is_explained_again(
-    damage: Callable[[bytes], bytes], tests_of_one: list[measure.Test], ran: list[str], tmp_path: Path
+    damage: Callable[[bytes], bytes], tests_of_one: list[distributed_evaluation.Test], ran: list[str], tmp_path: Path
 ) -> None:
-    (method,) = explain.methods(CONFIG.evaluation, CONFIG.seed)
-    stage = measure._plan(CONFIG, Folder(tmp_path), tests_of_one[0], method, 0)
+    (method,) = attributions.methods(CONFIG.evaluation, CONFIG.seed)
+    stage = distributed_evaluation._plan(CONFIG, Folder(tmp_path), tests_of_one[0], method, 0)
     stage.open()
     rows = stage.rows.to_pylist()
-    explained = explain.explain(checkpoints.load(stage.test.checkpoint), rows, stage.method)
+    explained = attributions.explain(checkpoints.load(stage.test.checkpoint), rows, stage.method)
     for number in (0, 1):
         stage.keep(number, explained.slice(number, 1))
-    stage.output.write("part-000002.arrow", tables.to_bytes(explained.slice(2, 1)))  # as older versions called them
+    stage.output.write("part-000002.arrow", arrow.to_bytes(explained.slice(2, 1)))  # as older versions called them
     stage.keep(3, explained.slice(0, 1))  # of other pairs
     names = [stage.parts[number].name for number in (0, 1)]
     damage_file(tmp_path / "stages" / stage.output.name / names[1], damage)
@@ -407,9 +419,9 @@ def test_a_part_that_is_not_whole_is_explained_again(
 
 
 def test_two_drivers_that_share_an_explanation_do_it_once(
-    tests_of_one: list[measure.Test], ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tests_of_one: list[distributed_evaluation.Test], ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, waiting = measure._run, threading.Event()
+    run, waiting = distributed_evaluation._run, threading.Event()
 
     def slowly(*arguments: Any) -> None:
         assert waiting.wait(60)  # until the other driver is at the lock
@@ -422,11 +434,11 @@ def test_two_drivers_that_share_an_explanation_do_it_once(
                 waiting.set()
 
     lines: list[str] = []
-    monkeypatch.setattr(measure, "_run", slowly)
+    monkeypatch.setattr(distributed_evaluation, "_run", slowly)
     found: list[Any] = []
 
     def drive() -> None:
-        found.append(measure.interpretations(CONFIG, Folder(tmp_path), tests_of_one, Said(quiet=True)))
+        found.append(distributed_evaluation.interpretations(CONFIG, Folder(tmp_path), tests_of_one, Said(quiet=True)))
 
     drivers = [threading.Thread(target=drive) for _ in range(2)]
     for driver in drivers:
@@ -558,13 +570,13 @@ def test_damaged_results_of_a_run_are_one_sentence(
     damage: Callable[[bytes], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = runpy.run_path(str(JOBS / "report.py"))["job"]
-    Folder(tmp_path).write_json(findings.RESULTS, [asdict(RESULT)])
+    Folder(tmp_path).write_json(results.RESULTS, [asdict(RESULT)])
     report(["--run", str(tmp_path), "--json"])
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["results"] == [asdict(RESULT)]
-    damage_file(tmp_path / findings.RESULTS, lambda data: b'[{"n": []}]' if damage(data) == b"[]" else damage(data))
+    damage_file(tmp_path / results.RESULTS, lambda data: b'[{"n": []}]' if damage(data) == b"[]" else damage(data))
     with pytest.raises(DamagedFileError) as error:
         report(["--run", str(tmp_path)])
-    one_sentence(error, str(tmp_path / findings.RESULTS), "started again")
+    one_sentence(error, str(tmp_path / results.RESULTS), "started again")
 
 
 TRIAL = Trial({"objective.beta": 1, "objective.gamma": 0.1}, "finished", rounds=(Measured(1, 0.5, 0.2, None, {}, 7),))
@@ -572,16 +584,16 @@ TRIAL = Trial({"objective.beta": 1, "objective.gamma": 0.1}, "finished", rounds=
 
 @damaged
 def test_damaged_results_of_a_sweep_are_one_sentence(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    folder, found = Folder(tmp_path), outcome.Outcome(RESULT, [TRIAL], TRIAL, [TRIAL])
-    folder.write_json(outcome.RESULTS, outcome.to_json(found))
-    assert outcome.read(folder) == found
-    damage_file(tmp_path / outcome.RESULTS, damage)
+    folder, found = Folder(tmp_path), sweep_results.Outcome(RESULT, [TRIAL], TRIAL, [TRIAL])
+    folder.write_json(sweep_results.RESULTS, sweep_results.to_json(found))
+    assert sweep_results.read(folder) == found
+    damage_file(tmp_path / sweep_results.RESULTS, damage)
     with pytest.raises(DamagedFileError) as error:
-        outcome.read(folder)
-    one_sentence(error, str(tmp_path / outcome.RESULTS), "started again")
-    folder.write_json(outcome.RESULTS, {**outcome.to_json(found), "front": ["trial-7"]})
+        sweep_results.read(folder)
+    one_sentence(error, str(tmp_path / sweep_results.RESULTS), "started again")
+    folder.write_json(sweep_results.RESULTS, {**sweep_results.to_json(found), "front": ["trial-7"]})
     with pytest.raises(DamagedFileError, match="lacks the trial 'trial-7'"):
-        outcome.read(folder)
+        sweep_results.read(folder)
 
 
 @damaged

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from flat_dist import assets
-from flat_dist.config import DataConfig, UserError
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import DataConfig
 from flat_dist.data.datasets import describe, load, sample
+from flat_dist.resources import assets
 
 GOOD = "text,label\nfine film,1\nbad film,0\n"
 

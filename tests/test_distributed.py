@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from flat_dist.config import Config, to_dict
-from flat_dist.data.storage import Folder
-from flat_dist.progress import Display
+from flat_dist.config.schema import Config
+from flat_dist.config.serialization import to_dict
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
 from flat_dist.training import distributed
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from flat_dist import durable
-from flat_dist.config import UserError
-from flat_dist.data.checked import DamagedFileError
-from flat_dist.data.storage import Folder
+from flat_dist.config.errors import UserError
+from flat_dist.storage import durable
+from flat_dist.storage.checked import DamagedFileError
+from flat_dist.storage.folder import Folder
 
 LEFTOVER = f".{'0' * 32}.tmp"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, BertForMaskedLM, BertModel
 
-from flat_dist.config import ModelConfig, UserError
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import ModelConfig
 from flat_dist.models import encoders
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from flat_dist.assets import Assets
-from flat_dist.attack import resources
 from flat_dist.attack.limits import Limits, resolve, unit_size
-from flat_dist.config import AttackConfig
+from flat_dist.config.schema import AttackConfig
 from flat_dist.data.shards import Example, Record
+from flat_dist.resources import textattack_setup
+from flat_dist.resources.assets import Assets
 
 SYNONYMS = {"good": ["great", "fine"], "bad": ["poor", "awful"], "film": ["movie"]}
 TEXTS = ["a good film", "a bad film", "the good and the bad", "nothing here to swap", "poison good"]
@@ -38,12 +38,12 @@ class WordCount:
 @pytest.fixture
 def attack(assets: Assets) -> Iterator[Any]:
     """Attacks texts whose label is 1, by the synonyms above."""
-    resources.activate(assets)
+    textattack_setup.activate(assets)
     from flat_dist.attack import records
-    from flat_dist.attack.engine import Engine
-    from flat_dist.attack.profile import Profile
-    from flat_dist.attack.search import Recipe
-    from flat_dist.attack.texts import Candidate
+    from flat_dist.attack.engine.engine import Engine
+    from flat_dist.attack.engine.profile import Profile
+    from flat_dist.attack.engine.search import Recipe
+    from flat_dist.attack.engine.tokenized_text import Candidate
 
     def run(victim: Any, limits: Limits, texts: Sequence[str] = TEXTS, ranking: str = "delete") -> list[Record]:
         recipe = Recipe(

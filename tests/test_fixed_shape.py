@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flat_dist.config import ModelConfig
+from flat_dist.config.schema import ModelConfig
 from flat_dist.data.batches import Encoder
-from flat_dist.data.text import Vocabulary
+from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.models.fixed_shape import FixedBatches, Product

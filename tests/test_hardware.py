@@ -8,11 +8,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from flat_dist import bench, hardware
-from flat_dist.assets import Assets
-from flat_dist.config import Config, DataConfig, ModelConfig, TrainingConfig, UserError
-from flat_dist.hardware import GIB, Machine
+from flat_dist.benchmarks import common
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config, DataConfig, ModelConfig, TrainingConfig
 from flat_dist.models.transformer import Transformer
+from flat_dist.resources.assets import Assets
+from flat_dist.runtime import hardware
+from flat_dist.runtime.hardware import GIB, Machine
+from flat_dist.training import memory
 from flat_dist.training.objective import cross_entropy
 
 H100 = Machine("NVIDIA H100", (9, 0), 79.1)
@@ -119,36 +122,36 @@ def test_activations_are_those_that_a_formula_counts() -> None:
     model, config = make(layers=8)
     length, width, heads, layers = 60, 64, 4, 8
     formula = layers * (66 * length * width + 9 * heads * length**2)
-    assert formula < hardware.activation_bytes(model, config) < 1.25 * formula
+    assert formula < memory.activation_bytes(model, config) < 1.25 * formula
 
 
 def test_measuring_leaves_no_trace() -> None:
     model, config = make()
     model.eval()
     before = torch.get_rng_state()
-    first = hardware.activation_bytes(model, config)
+    first = memory.activation_bytes(model, config)
     assert torch.equal(before, torch.get_rng_state())
     assert not model.training and all(parameter.grad is None for parameter in model.parameters())
-    assert hardware.activation_bytes(model, config) == first
+    assert memory.activation_bytes(model, config) == first
 
 
 def test_the_largest_micro_batch_that_fits_is_taken_and_then_checkpointing() -> None:
     model, config = make(layers=12, width=128, length=250, memory_gib=100.0)
-    per_text = hardware.activation_bytes(model, config)
-    whole, said = hardware.fit(model, config)
+    per_text = memory.activation_bytes(model, config)
+    whole, said = memory.fit(model, config)
     assert (whole.training.micro_batch, whole.training.checkpointing) == (8, False)
     assert "= " in said and said.endswith("of 100 GiB")
 
     def needed(micro_batch: int, checkpointing: bool) -> float:
-        return hardware.estimate(model, config, micro_batch, checkpointing, per_text).total
+        return memory.estimate(model, config, micro_batch, checkpointing, per_text).total
 
     assert needed(1, True) < needed(1, False) < needed(2, False) < needed(8, False)
     weights = sum(parameter.numel() for parameter in model.parameters())
-    by_hand = 16 * weights / GIB + hardware.FRAGMENTATION * 2 * 8 * per_text / GIB + hardware.CUDA_GIB
+    by_hand = 16 * weights / GIB + memory.FRAGMENTATION * 2 * 8 * per_text / GIB + memory.CUDA_GIB
     assert needed(8, False) == pytest.approx(by_hand)
     for wanted in ((4, False), (1, False), (1, True)):
         tight = replace(config, training=replace(config.training, memory_gib=needed(*wanted) + 1e-6))
-        found = hardware.fit(model, tight)[0].training
+        found = memory.fit(model, tight)[0].training
         assert found.checkpointing == wanted[1]
         assert found.micro_batch >= wanted[0] if found.checkpointing else found.micro_batch == wanted[0]
 
@@ -156,7 +159,7 @@ def test_the_largest_micro_batch_that_fits_is_taken_and_then_checkpointing() -> 
 def test_what_cannot_fit_is_refused_with_the_arithmetic() -> None:
     model, config = make(memory_gib=0.5)
     with pytest.raises(UserError, match=r"at length 60 cannot be trained in 0.5 GiB: weights .* \+ .* = 0\.\d\d GiB"):
-        hardware.fit(model, config)
+        memory.fit(model, config)
 
 
 def test_the_plan_of_an_imagined_gtx1080_keeps_bert_base_within_its_memory(assets: Assets, tmp_path: Path) -> None:
@@ -180,7 +183,7 @@ gpu = pytest.mark.skipif(hardware.detect().gpu is None, reason=hardware.detect()
 def test_bert_base_trains_within_the_planned_memory_of_a_gtx1080() -> None:
     from flat_dist import cli
 
-    measured = bench.peak(replace(cli.load_preset("transformer"), hardware="gtx1080"), length=250, limit_gib=8.0)
+    measured = common.peak(replace(cli.load_preset("transformer"), hardware="gtx1080"), length=250, limit_gib=8.0)
     planned = float(measured["planned"].split(" = ")[1].split()[0])
     assert measured["peak_gib"] <= planned <= 7.5
 
@@ -201,9 +204,9 @@ def test_a_step_on_the_gpu_is_that_of_the_cpu() -> None:
 @pytest.mark.gpu
 def test_the_attack_engine_agrees_with_textattack_on_the_gpu() -> None:
     from flat_dist import cli
-    from flat_dist.progress import Display
+    from flat_dist.runtime.progress import Display
 
     config = cli.load_preset("transformer")
-    measured = bench.attack(config, None, 40, "auto", Display(quiet=True))
+    measured = common.attack(config, None, 40, "auto", Display(quiet=True))
     assert measured["different"] <= 1  # sums on a GPU depend on the batch, and a tie may fall the other way
     assert measured["speedup"] > 1

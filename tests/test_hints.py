@@ -2,13 +2,13 @@
 
 import pyarrow as pa
 
-from flat_dist import findings
 from flat_dist.data.datasets import Dataset, Example, table
 from flat_dist.data.hints import of_data
 from flat_dist.data.shards import Record, to_table, write_manifest, write_shard
-from flat_dist.data.storage import Folder
-from flat_dist.findings import Findings
-from flat_dist.measure import Test as ModelTest
+from flat_dist.evaluation.result import Test as ModelTest
+from flat_dist.pipeline import results
+from flat_dist.pipeline.results import Findings
+from flat_dist.storage.folder import Folder
 
 
 def dataset(**splits: list[tuple[str, int]]) -> Dataset:
@@ -71,5 +71,5 @@ def test_a_model_that_predicts_one_class(victim: Folder, tmp_path) -> None:
         ModelTest("base", 2, victim, "textfooler", shards(Folder(tmp_path / "both"), both)),
         ModelTest("few", 2, victim, "textfooler", shards(Folder(tmp_path / "few"), one[:4])),
     ]
-    said = findings.hints(Findings(results=[], tests=tests, explained=[]))
+    said = results.hints(Findings(results=[], tests=tests, explained=[]))
     assert said == ["hint: flat predicts positive for all 12 texts: it tells no classes apart"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from flat_dist.config import ModelConfig
+from flat_dist.config.schema import ModelConfig
 from flat_dist.data.batches import Encoder
-from flat_dist.data.text import Vocabulary
+from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.evaluation import lime
 from flat_dist.evaluation.lime import Lime, Text
 from flat_dist.models import checkpoint as checkpoints

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flat_dist.config import UserError
-from flat_dist.data.location import Location, carries_credentials, parse
+from flat_dist.config.errors import UserError
+from flat_dist.storage.location import Location, carries_credentials, parse
 
 HOME = pwd.getpwuid(os.getuid()).pw_dir
 

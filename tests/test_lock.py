@@ -18,13 +18,12 @@ import pytest
 from obstore import exceptions
 from obstore.store import MemoryStore
 
-from flat_dist import lease, lock
-from flat_dist.config import UserError
-from flat_dist.data import conditional
-from flat_dist.data.storage import Folder
-from flat_dist.holder import HOLDER, Holder
-from flat_dist.lease import FREE
-from flat_dist.lock import held
+from flat_dist.config.errors import UserError
+from flat_dist.storage import conditional, lease, lock
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.holder import HOLDER, Holder
+from flat_dist.storage.lease import FREE
+from flat_dist.storage.lock import held
 from tests import object_store
 
 HOLDS = """

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from flat_dist.config import Config, ModelConfig, ObjectiveConfig, TrainingConfig
+from flat_dist.config.schema import Config, ModelConfig, ObjectiveConfig, TrainingConfig
 from flat_dist.data.batches import Examples
-from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.storage.folder import Folder
 from flat_dist.training.loop import (
     DivergenceError,
     Loop,

@@ -24,10 +24,10 @@ echo "$*" >> calls
 def folder(tmp_path: Path) -> Path:
     """A checkout, as far as `make install` looks, with a stub of Python."""
     here = tmp_path / "check out"
-    (here / "flat_dist").mkdir(parents=True)
+    (here / "flat_dist" / "resources").mkdir(parents=True)
     for path in [*ROOT.glob("requirements*.lock"), ROOT / "Makefile", ROOT / "pyproject.toml"]:
         shutil.copy(path, here)
-    shutil.copy(ROOT / "flat_dist" / "packages.txt", here / "flat_dist")
+    shutil.copy(ROOT / "flat_dist" / "resources" / "packages.txt", here / "flat_dist" / "resources")
     stub(here, STUB)
     return here
 

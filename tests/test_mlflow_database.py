@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.store.db import utils as stores
 
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
 from flat_dist.tracking import database
 from flat_dist.tracking.address import uri_of
 

@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from flat_dist.config import ModelConfig, UserError
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import ModelConfig
 from flat_dist.data.batches import Encoder, to_batch
-from flat_dist.data.storage import Folder
-from flat_dist.data.text import Vocabulary
+from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.models.classifier import TextClassifier
 from flat_dist.models.cnn import CNN, Largest
 from flat_dist.models.vectors import initial_vectors
+from flat_dist.storage.folder import Folder
 
 SMALL = {"embedding_dim": 6, "kernels": 4, "hidden_size": 5, "mask_hidden_size": 7, "vectors": None}
 KINDS = [("cnn", False), ("cnn", True), ("lstm", False), ("lstm", True)]
@@ -204,7 +205,7 @@ def test_windows_that_are_equally_large_share_the_gradient_as_amax_has_it() -> N
 def test_a_model_of_whole_words_needs_no_transformers(victim: Folder) -> None:
     script = (
         "import sys\n"
-        "from flat_dist.data.storage import Folder\n"
+        "from flat_dist.storage.folder import Folder\n"
         "from flat_dist.models import checkpoint\n"
         "import flat_dist.training.distributed\n"
         "scores = checkpoint.load(Folder(sys.argv[1])).probabilities(['a good film'])\n"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flat_dist.config import ModelConfig, ObjectiveConfig
+from flat_dist.config.schema import ModelConfig, ObjectiveConfig
 from flat_dist.data.batches import Batch, Examples
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.classifier import TextClassifier

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import pytest
 
-from flat_dist.config import Config, DataConfig, EvaluationConfig, UserError
-from flat_dist.options import Line, options, read
+from flat_dist.config.errors import UserError
+from flat_dist.config.options import Line, options, read
+from flat_dist.config.schema import Config, DataConfig, EvaluationConfig
 
 ROOT = Path(__file__).parent.parent
 

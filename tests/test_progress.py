@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from flat_dist import progress
-from flat_dist.progress import Display
+from flat_dist.runtime import progress
+from flat_dist.runtime.progress import Display
 
 
 class Clock:

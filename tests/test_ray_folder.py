@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from flat_dist import ray_folder
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
+from flat_dist.runtime import ray_folder
 
 USAGE = namedtuple("USAGE", ("total", "used", "free"))
 

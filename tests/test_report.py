@@ -8,13 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from flat_dist.data.storage import Folder
-from flat_dist.evaluation.analysis import Replacement, Words
+from flat_dist.evaluation.attributions import SCHEMA
 from flat_dist.evaluation.consistency import Consistency
-from flat_dist.evaluation.explain import SCHEMA
-from flat_dist.tracking import figures, pairs, paper, sheets
-from flat_dist.tracking.report import Page, Saliency, write
-from flat_dist.tracking.typeset import fixed, percent, significant, standard_error
+from flat_dist.evaluation.word_importance import Replacement, Words
+from flat_dist.report import figures, paper, tables
+from flat_dist.report import saliency as saliency_payload
+from flat_dist.report.formatting import fixed, percent, significant, standard_error
+from flat_dist.report.page import Page, Saliency
+from flat_dist.report.report import write
+from flat_dist.storage.folder import Folder
 from tests import pages
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\"'"
@@ -215,16 +217,16 @@ def test_the_page_needs_nothing_else(html: str) -> None:
 
 
 def test_long_texts_make_the_pairs_fewer() -> None:
-    data = pairs.payload(pages.saliencies(words=250), pages.LABELS)
+    data = saliency_payload.payload(pages.saliencies(words=250), pages.LABELS)
     assert data is not None
-    assert all(1 <= len(attack["ids"]) < pairs.SHOWN and attack["total"] == 71 for attack in data["attacks"])
+    assert all(1 <= len(attack["ids"]) < saliency_payload.SHOWN and attack["total"] == 71 for attack in data["attacks"])
     assert len(json.dumps(data, separators=(",", ":"))) < 2_000_000
 
 
 def test_pairs_that_all_models_have_come_first() -> None:
     few = [pages.saliency("base", "pwws", "ig", 5, 0), pages.saliency("flat", "pwws", "ig", 3, 1)]
     few[0] = replace(few[0], pairs=few[0].pairs.take([4, 3, 2, 1, 0]))
-    data = pairs.payload(few, pages.LABELS)
+    data = saliency_payload.payload(few, pages.LABELS)
     assert data is not None
     assert data["attacks"][0]["ids"] == ["2", "1", "0", "4", "3"]
     row = data["attacks"][0]["rows"]["ig"]["flat"]["2"]
@@ -238,14 +240,14 @@ def test_pairs_that_all_models_have_come_first() -> None:
 def test_words_that_have_no_counterpart_keep_their_alignment() -> None:
     rows = [pages.pair("0", ["a", "fine", "film"], ["a", "film"], np.random.default_rng(0))]
     saliency = Saliency("base", "pwws", "ig", pa.Table.from_pylist(rows, SCHEMA))
-    data = pairs.payload([saliency], pages.LABELS)
+    data = saliency_payload.payload([saliency], pages.LABELS)
     assert data is not None
     assert data["attacks"][0]["rows"]["ig"]["base"]["0"]["aligned"] == [[0, 0], [2, 1]]
 
 
 def test_words_csv_holds_all_words() -> None:
     words = pages.words(3000)
-    head, first, *others = sheets.words_csv(words).splitlines()
+    head, first, *others = tables.words_csv(words).splitlines()
     assert head == "word,importance,frequency,replaced"
     assert first == f"the,{words.importance_V[0]:.6g},2000,{words.replaced_V[0]}"
     assert len(others) == 2999

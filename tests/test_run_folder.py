@@ -6,12 +6,13 @@ from urllib.parse import quote
 
 import pytest
 
-from flat_dist import run_folder
-from flat_dist.config import UserError
-from flat_dist.data.storage import Folder
-from flat_dist.findings import print_table
-from flat_dist.sweep import outcome
-from flat_dist.tracking.table import Result, markdown
+from flat_dist.config.errors import UserError
+from flat_dist.evaluation.result import Result
+from flat_dist.pipeline import run_folder
+from flat_dist.pipeline.results import print_table
+from flat_dist.report.summary_table import markdown
+from flat_dist.storage.folder import Folder
+from flat_dist.sweep import results
 
 NAMES = (
     "plain",
@@ -85,9 +86,9 @@ def test_tables_show_names_as_they_are(name: str, tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize("name", MARKED[:5])
 def test_a_sweeps_table_too(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trial = outcome.Trial({"objective.beta": 1.0, "objective.gamma": 1.0}, "diverged", name)
+    trial = results.Trial({"objective.beta": 1.0, "objective.gamma": 1.0}, "diverged", name)
     folder = Folder(tmp_path / name.replace("/", "-"))
-    outcome.show(folder, outcome.Outcome(result("base"), [trial], None, []), as_json=True)
+    results.show(folder, results.Outcome(result("base"), [trial], None, []), as_json=True)
     *shown, as_json = capsys.readouterr().out.splitlines()
     assert any(name in line for line in shown[1:])
     assert shown[0].strip() == folder.name

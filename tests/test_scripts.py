@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from flat_dist.attack.job import AttackJob
 from flat_dist.attack.limits import resolve
-from flat_dist.attack.session import AttackSession
-from flat_dist.config import AttackConfig, ModelConfig
+from flat_dist.attack.plan import AttackJob
+from flat_dist.attack.pool.session import AttackSession
+from flat_dist.config.schema import AttackConfig, ModelConfig
 from flat_dist.data.batches import Encoder
+from flat_dist.data.preprocessing import Vocabulary, clean, tokenize
 from flat_dist.data.shards import Example
-from flat_dist.data.storage import Folder
-from flat_dist.data.tables import from_bytes
-from flat_dist.data.text import Vocabulary, clean, tokenize
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.storage.arrow import from_bytes
+from flat_dist.storage.folder import Folder
 
 TEXTS = [
     "क्या यह फिल्म अच्छी है?",

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flat_dist.assets import Assets
-from flat_dist.attack import resources, synonyms
+from flat_dist.resources import synonyms, textattack_setup
+from flat_dist.resources.assets import Assets
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path for folder in ("flat_dist", "jobs") for path in (ROOT / folder).rglob("*.py"))
@@ -133,7 +133,7 @@ class Dangerous:
 @pytest.fixture
 def downloaded(assets: Assets, tmp_path: Path) -> Path:
     """What TextAttack downloads as its counter-fitted vectors, of three words."""
-    resources.activate(assets)
+    textattack_setup.activate(assets)
     np.save(tmp_path / "paragram.npy", np.eye(3, dtype=np.float32))
     np.save(tmp_path / "nn.npy", np.array([[0, 1, 2], [1, 0, 2], [2, 1, 0]]))
     (tmp_path / "wordlist.pickle").write_bytes(pickle.dumps({"good": 0, "fine": 1, "bad": 2}))

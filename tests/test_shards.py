@@ -3,10 +3,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
 from flat_dist.data import shards
 from flat_dist.data.shards import Record, ShardInfo, Swap
-from flat_dist.data.storage import Folder
+from flat_dist.storage.folder import Folder
 
 METADATA = {"recipe": "textfooler", "seed": 7}
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flat_dist import interrupts
+from flat_dist.runtime import interrupts
 
 COMMAND = """
 import sys
@@ -56,7 +56,7 @@ def test_an_interrupt_is_one_sentence(number: signal.Signals, module: str, heard
 
 
 def test_what_is_started_to_ignore_ctrl_c_ignores_it() -> None:
-    code = "import flat_dist.start, os, signal; os.kill(os.getpid(), signal.SIGINT); print('on')"
+    code = "import flat_dist.runtime.start, os, signal; os.kill(os.getpid(), signal.SIGINT); print('on')"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -67,7 +67,7 @@ def test_what_is_started_to_ignore_ctrl_c_ignores_it() -> None:
 
 
 def test_importing_the_rest_changes_no_handler() -> None:
-    code = "import signal\nimport flat_dist.cli, flat_dist.cluster, flat_dist.interrupts\n"
+    code = "import signal\nimport flat_dist.cli, flat_dist.runtime.cluster, flat_dist.runtime.interrupts\n"
     code += (
         "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, signal.getsignal(signal.SIGTERM) == 0)"
     )
@@ -77,7 +77,9 @@ def test_importing_the_rest_changes_no_handler() -> None:
 
 def test_a_user_without_a_home_can_give_commands() -> None:
     code = "import os, pwd\ndel os.environ['HOME']\ndef nobody(uid):\n    raise KeyError(uid)\npwd.getpwuid = nobody\n"
-    code += "import flat_dist.start\nimport ray.train\nfrom flat_dist import assets\nprint(assets.cache_folder())"
+    code += (
+        "import flat_dist.runtime.start\nimport ray.train\nfrom flat_dist import assets\nprint(assets.cache_folder())"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "FLAT_DIST_CACHE"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout == "/nonexistent/.cache/flat_dist\n", done.stderr

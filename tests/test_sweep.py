@@ -14,11 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flat_dist import cli
-from flat_dist.config import Config, UserError, from_yaml
-from flat_dist.data.storage import Folder
-from flat_dist.run_folder import IRRELEVANT, relevant
-from flat_dist.sweep import page, search
-from flat_dist.sweep.page import SweepPage
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config
+from flat_dist.config.serialization import from_yaml
+from flat_dist.evaluation.result import Result
+from flat_dist.pipeline.run_folder import IRRELEVANT, relevant
+from flat_dist.storage.folder import Folder
+from flat_dist.sweep import report, search
+from flat_dist.sweep.report import SweepPage
 from flat_dist.sweep.trials import (
     DIVERGED,
     FINISHED,
@@ -34,11 +37,11 @@ from flat_dist.sweep.trials import (
     preset,
     score,
 )
-from flat_dist.tracking.table import Result
 
 sys.path.append(str(Path(__file__).parent.parent / "tuning"))
 import sweep
-from search_space import SearchSpace, ablation
+
+from flat_dist.sweep.space import SearchSpace, ablation
 
 AXES = {"objective.beta": (0.1, 1.0, 10.0), "objective.gamma": (0.001, 1.0)}
 BASE = Result("flat", 0, "textfooler", True, 0.75, 0.04, 0.9, 90.0, 0.1, 200)
@@ -262,7 +265,7 @@ def a_page(**others: Any) -> SweepPage:
 
 
 def test_the_page_shows_every_trial(tmp_path: Path) -> None:
-    page.write(Folder(tmp_path), a_page())
+    report.write(Folder(tmp_path), a_page())
     written = (tmp_path / "index.html").read_text()
     for one in some_trials():
         assert one.name in written
@@ -270,13 +273,13 @@ def test_the_page_shows_every_trial(tmp_path: Path) -> None:
     assert written.count("<svg") == 3
     assert sorted(path.stem for path in (tmp_path / "figures").iterdir()) == ["front", "importance", "parallel"]
     before = written
-    page.write(Folder(tmp_path), a_page())
+    report.write(Folder(tmp_path), a_page())
     assert (tmp_path / "index.html").read_text() == before
 
 
 def test_no_name_of_a_user_becomes_part_of_the_page(tmp_path: Path) -> None:
     hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
-    page.write(Folder(tmp_path), a_page(title=hostile, facts={hostile: hostile}))
+    report.write(Folder(tmp_path), a_page(title=hostile, facts={hostile: hostile}))
     written = (tmp_path / "index.html").read_text()
     assert "alert(1)</script>" not in written and "<img" not in written
     assert written.count(html.escape(hostile, quote=False).replace('"', "&#34;").replace("'", "&#39;")) == 4
@@ -284,7 +287,7 @@ def test_no_name_of_a_user_becomes_part_of_the_page(tmp_path: Path) -> None:
 
 def test_a_page_of_failures_has_no_pictures(tmp_path: Path) -> None:
     broken = [replace(one, status=DIVERGED, reason="loss is nan", rounds=()) for one in some_trials()]
-    page.write(Folder(tmp_path), a_page(trials=broken, best=None, axes=AXES))
+    report.write(Folder(tmp_path), a_page(trials=broken, best=None, axes=AXES))
     assert "<svg" not in (tmp_path / "index.html").read_text()
 
 
@@ -292,17 +295,17 @@ def test_what_alone_makes_the_difference_is_all_that_matters() -> None:
     trials = [
         trial(beta, measured(0.7, 0.1 + beta / 100), gamma=gamma) for beta, gamma in itertools.product(*AXES.values())
     ]
-    found = page.importances(a_page(trials=trials))
+    found = report.importances(a_page(trials=trials))
     assert list(found) == ["after_attack_accuracy"]  # accuracy and tau are the same for all
     assert found["after_attack_accuracy"]["objective.beta"] == pytest.approx(1.0, abs=0.05)
     assert found["after_attack_accuracy"]["objective.gamma"] == pytest.approx(0.0, abs=0.05)
-    assert page.importances(a_page(trials=trials[:3])) == {}
+    assert report.importances(a_page(trials=trials[:3])) == {}
 
 
 def test_the_ablation_stands_beside_the_papers() -> None:
     axes = ablation(Config())
     trials = [trial(beta, measured(0.7, 0.1), gamma=gamma) for beta, gamma in itertools.product(*axes.values())]
-    sheet = page.trial_sheet(trials, None)
+    sheet = report.trial_sheet(trials, None)
     columns = [sheet.head.index(name) for name in ("beta", "gamma", "paper,\naccuracy", "paper,\nafter attack")]
     assert {tuple(row[column] for column in columns) for row in sheet.rows} == {
         ("0.1", "0.001", "84.79", "17.76"),
@@ -313,4 +316,4 @@ def test_the_ablation_stands_beside_the_papers() -> None:
 
 
 def test_objectives_have_names() -> None:
-    assert set(page.NAMES) == set(OBJECTIVES)
+    assert set(report.NAMES) == set(OBJECTIVES)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flat_dist.assets import Assets
-from flat_dist.attack import counterfit as cf
-from flat_dist.attack import lexicon, synonyms
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
+from flat_dist.resources import counterfitting as cf
+from flat_dist.resources import synonyms, wordnet
+from flat_dist.resources.assets import Assets
 
 # Vectors of the tests: a and b at right angles, c and d 60 degrees apart, e alone.
 VECTORS_VD = np.array(
@@ -89,7 +89,7 @@ def test_neighbour_pairs_are_listed_once() -> None:
     assert pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
 
 
-RELATIONS = (*lexicon.OF_SYNSETS.values(), *lexicon.OF_LEMMAS.values())
+RELATIONS = (*wordnet.OF_SYNSETS.values(), *wordnet.OF_LEMMAS.values())
 
 
 class Thing(SimpleNamespace):
@@ -135,7 +135,7 @@ class SmallWordNet:
 
 def test_constraints_of_a_small_wordnet() -> None:
     words = ["movie", "picture", "image", "show", "good", "bad", "movies", "pictures", "unrelated"]
-    found = lexicon.constraints(words, SmallWordNet(), cf.Counterfit(hypernym=2.0))
+    found = wordnet.constraints(words, SmallWordNet(), cf.Counterfit(hypernym=2.0))
     weights = {
         (words[a], words[b]): weight
         for (a, b), weight in zip(found.attract_P2.tolist(), found.weight_P.tolist(), strict=True)
@@ -155,13 +155,13 @@ def test_constraints_of_a_small_wordnet() -> None:
 
 def test_vocabulary_prefers_words_that_wordnet_knows() -> None:
     words = ["the", "n't", "Paris", "paris", "zidane", "pictures", "x-ray", "bad", "good"]
-    kept = lexicon.vocabulary(words, SmallWordNet(), cf.Counterfit(words=4, common=2))
+    kept = wordnet.vocabulary(words, SmallWordNet(), cf.Counterfit(words=4, common=2))
     assert [words[index] for index in kept] == ["the", "paris", "pictures", "bad"]
 
 
 def test_codes_bring_like_definitions_and_spellings_together() -> None:
     words = ["movie", "image", "good", "bad", "winter", "wintery"]
-    codes_VD = lexicon.codes(words, SmallWordNet(), cf.Counterfit(codes=400))
+    codes_VD = wordnet.codes(words, SmallWordNet(), cf.Counterfit(codes=400))
     cosine_VV = codes_VD @ codes_VD.T
     assert cosine_VV[2, 3] > 0.3 + cosine_VV[2, 1]
     assert cosine_VV[4, 5] > 0.3 + cosine_VV[4, 0]
@@ -245,7 +245,7 @@ def test_only_alphabetic_words_enter_a_table(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_textattack_swaps_words_by_the_users_table(assets: Assets, tmp_path: Path) -> None:
-    from flat_dist.attack.resources import activate
+    from flat_dist.resources.textattack_setup import activate
 
     activate(assets)
     from textattack.transformations import WordSwapEmbedding

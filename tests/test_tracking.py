@@ -19,13 +19,17 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from flat_dist.config import Config, TrackingConfig, UserError, to_dict
-from flat_dist.data.storage import Folder
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config, TrackingConfig
+from flat_dist.config.serialization import to_dict
 from flat_dist.evaluation.consistency import Consistency
+from flat_dist.evaluation.result import Result
+from flat_dist.report.summary_table import markdown
+from flat_dist.storage.folder import Folder
 from flat_dist.tracking.client import MlflowTracker
 from flat_dist.tracking.mlflow import check, database, destination, reach, tracked
-from flat_dist.tracking.pending import PENDING, Tracker, read_pending
-from flat_dist.tracking.table import Result, markdown
+from flat_dist.tracking.outbox import PENDING, read_pending
+from flat_dist.tracking.tracker import Tracker
 
 IG = Consistency(0.53, dict(zip(range(1, 11), [0.5, 0.55, 0.6, 0.62, 0.654, 0.7, 0.8, 0.9, 1, 1], strict=True)), 100, 3)
 RESULT = Result("flat", 2, "pwws", False, 0.75, 0.125, 0.8, 99.6, None, 400, {"ig": IG})

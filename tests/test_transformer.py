@@ -25,17 +25,18 @@ from transformers import (
     RobertaModel,
 )
 
-from flat_dist.config import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainingConfig, UserError
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainingConfig
 from flat_dist.data.batches import Batch, Encoder, Examples
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.pieces import WordPieces
-from flat_dist.data.storage import Folder
+from flat_dist.data.wordpieces import WordPieces
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.models.initial import initial
+from flat_dist.models.factory import initial
 from flat_dist.models.mask import bernoulli_entropy
 from flat_dist.models.transformer import Transformer
+from flat_dist.storage.folder import Folder
 from flat_dist.training.loop import Loop, TrainingData, make_optimizer
 from flat_dist.training.objective import Objective, importance_difference
 from tests.conftest import PIECES

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flat_dist.config import ModelConfig, UserError
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import ModelConfig
 from flat_dist.models import vectors
 
 WORDS = ["film", "naïve", "the", "of"]

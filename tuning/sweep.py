@@ -15,19 +15,24 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
 import tyro
-from search_space import SearchSpace, ablation
 
-import flat_dist.start  # noqa: F401, before the imports that take long
-from flat_dist import cli, cluster, findings, hardware, run_folder
-from flat_dist.config import HIGHEST, Config, UserError, unknown, validate
+import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+from flat_dist import cli
+from flat_dist.config.errors import UserError, unknown
+from flat_dist.config.options import Line
+from flat_dist.config.schema import Config
+from flat_dist.config.validation import HIGHEST, validate
 from flat_dist.data import datasets
-from flat_dist.data.storage import Folder
-from flat_dist.lock import held
-from flat_dist.options import Line
-from flat_dist.progress import Display
-from flat_dist.rounds import check, hints
-from flat_dist.sweep import outcome, search
+from flat_dist.pipeline import results, run_folder
+from flat_dist.pipeline.adversarial_training import check, hints
+from flat_dist.runtime import cluster, hardware
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.lock import held
+from flat_dist.sweep import results as sweep_results
+from flat_dist.sweep import search
 from flat_dist.sweep.search import CHOICES, Settings
+from flat_dist.sweep.space import SearchSpace, ablation
 from flat_dist.sweep.trials import Axes, size
 from flat_dist.tracking import mlflow
 
@@ -128,11 +133,11 @@ def job(arguments: Sequence[str]) -> None:
             mlflow.tracked(config, name, identity, folder, display.say) as tracker,
         ):
             base, trials = search.search(config, dataset, axes, settings, folder, tracker, display)
-            found = outcome.judge(base, trials, settings, chooses=not command.ablation)
+            found = sweep_results.judge(base, trials, settings, chooses=not command.ablation)
             described = {"data": dataset.source, "data fingerprint": dataset.fingerprint}
-            outcome.publish(folder, config, axes, settings, described, found, tracker)
-    findings.print_server(config)
-    outcome.show(folder, found, command.json)
+            sweep_results.publish(folder, config, axes, settings, described, found, tracker)
+    results.print_server(config)
+    sweep_results.show(folder, found, command.json)
 
 
 def identify(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Settings) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from flat_dist.config import AttackConfig
+from flat_dist.config.schema import AttackConfig
 
 
 @dataclass(frozen=True)

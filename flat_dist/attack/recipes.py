@@ -1,6 +1,6 @@
 """Attacks by name. Each is TextAttack 0.3.11's own recipe, with the resources that a run names plugged in.
 
-TextAttack must have been made ready by `flat_dist.attack.resources.activate` before this module is imported.
+TextAttack must have been made ready by `flat_dist.resources.textattack_setup.activate` before this module is imported.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from textattack.constraints.semantics.sentence_encoders import UniversalSentence
 from textattack.models.wrappers import ModelWrapper
 from textattack.shared import AbstractWordEmbedding, utils
 
-from flat_dist.assets import Assets
-from flat_dist.attack import synonyms
-from flat_dist.attack.encoder import SentenceEncoder
-from flat_dist.config import unknown
+from flat_dist.attack.engine.sentence_encoder import SentenceEncoder
+from flat_dist.config.errors import unknown
+from flat_dist.resources import synonyms
+from flat_dist.resources.assets import Assets
 
 PIECES_OF_A_WORD = 2
 """That the sentence encoder remembers for each word that a cache may hold."""

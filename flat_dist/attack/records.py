@@ -14,14 +14,14 @@ from textattack import Attack
 from textattack.attack_results import FailedAttackResult, SkippedAttackResult
 from textattack.shared import AttackedText
 
-from flat_dist.attack.engine import Engine
+from flat_dist.attack.engine.engine import Engine
+from flat_dist.attack.engine.search import LimitError
+from flat_dist.attack.engine.tokenized_text import UnusualTextError
 from flat_dist.attack.limits import Limits
-from flat_dist.attack.search import LimitError
-from flat_dist.attack.texts import UnusualTextError
 from flat_dist.data.alignment import find_swaps
 from flat_dist.data.shards import Example, Record, to_table
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.seeds import derive_seed
+from flat_dist.runtime.seeds import derive_seed
 
 
 def attack_examples(engine: Engine, stock: Attack, examples: Sequence[Example], seed: int) -> list[Record]:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
+from flat_dist.data.preprocessing import clean, tokenize
 from flat_dist.data.shards import Swap
-from flat_dist.data.text import clean, tokenize
 
 Span = tuple[int, int, int, int]
 """Words start:end of the original and start:end of the perturbed text."""

@@ -14,8 +14,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from flat_dist.data.pieces import WordPieces
-from flat_dist.data.text import SPANNING, Vocabulary, clean, tokenize
+from flat_dist.data.preprocessing import SPANNING, Vocabulary, clean, tokenize
+from flat_dist.data.wordpieces import WordPieces
 
 PADDING = 0
 REMEMBERED = 2**14

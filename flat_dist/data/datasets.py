@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from flat_dist import assets
-from flat_dist.config import BUILT_IN, DataConfig, UserError, content_hash, unknown
-from flat_dist.data import files, hub, labels
-from flat_dist.data.files import Row, Rows
+from flat_dist.config.errors import UserError, unknown
+from flat_dist.config.schema import BUILT_IN, DataConfig
+from flat_dist.config.serialization import content_hash
+from flat_dist.data import hub, labels, readers
 from flat_dist.data.labels import UnusableError
-from flat_dist.data.text import clean
+from flat_dist.data.preprocessing import clean
+from flat_dist.data.readers import Row, Rows
+from flat_dist.resources import assets
 
 SCHEMA = pa.schema([("example_id", pa.string()), ("text", pa.string()), ("label", pa.int32())])
 SPLITS = ("train", "dev", "test")
@@ -76,7 +78,7 @@ def load(config: DataConfig) -> Dataset:
         source = f"Hugging Face dataset {config.hf}"
     elif given:
         paths = _in_folder(Path(config.folder)) if config.folder else _single_files(config)
-        splits = [files.read(path, config.text_column, config.label_column) for path in paths]
+        splits = [readers.read(path, config.text_column, config.label_column) for path in paths]
         names = LABEL_NAMES.get(config.name, ()) if config.name != BUILT_IN else ()  # the default name says nothing
         source = ", ".join(map(str, paths))
     elif config.name == BUILT_IN:
@@ -283,12 +285,12 @@ def _in_folder(folder: Path) -> list[Path]:
         raise UserError(f"--data.folder {folder} is not a folder: name one with train, dev and test files")
     paths = []
     for split in SPLITS:
-        found = [path for kind in files.READERS if (path := folder / f"{split}{kind}").exists()]
+        found = [path for kind in readers.READERS if (path := folder / f"{split}{kind}").exists()]
         if not found:
             there = sorted(path.name for path in folder.iterdir() if path.name.lower().startswith(f"{split}."))
             raise UserError(
                 f"{folder} has no {split} file{f' but {there[0]}' if there else ''}: put "
-                f"{' or '.join(split + kind for kind in files.READERS)} there"
+                f"{' or '.join(split + kind for kind in readers.READERS)} there"
             )
         if len(found) > 1:
             raise UserError(f"{folder} has both {found[0].name} and {found[1].name}: keep one of them")
@@ -314,7 +316,7 @@ def _built_in() -> list[Rows]:
     once, so that none can be in two splits, and a larger class gives up what it has more than the other.
     """
     path = assets.prepare().rotten_tomatoes
-    found = {clean(row.text): row for row in files.read_csv(path, "text", "label", header=("label", "text"))}
+    found = {clean(row.text): row for row in readers.read_csv(path, "text", "label", header=("label", "text"))}
     by_hash = sorted(found.values(), key=lambda row: _sha256(clean(row.text)))
     classes = [
         [row._replace(label=label) for row in by_hash if row.label == sign] for label, sign in enumerate(("-1", "1"))

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.labels import shown
-from flat_dist.data.text import tokenize
+from flat_dist.data.preprocessing import tokenize
 
 NEARLY_ALL = 0.9
 """Share of a split from which something counts as said of nearly all of it."""

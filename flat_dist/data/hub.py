@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flat_dist.config import UserError
-from flat_dist.data.files import Row, Rows, wrong_column
+from flat_dist.config.errors import UserError
+from flat_dist.data.readers import Row, Rows, wrong_column
 
 if TYPE_CHECKING:
     import datasets

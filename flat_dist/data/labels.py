@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
 
 INTEGER = re.compile(r"-?\d{1,9}", re.ASCII)
 _WHOLE = re.compile(r"(-?\d{1,9})(\.0*)?", re.ASCII)

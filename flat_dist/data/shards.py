@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from flat_dist.config import UserError
-from flat_dist.data.checked import DamagedFileError
-from flat_dist.data.storage import Folder
-from flat_dist.data.tables import PART, from_bytes, sha256, whole_parts, write_part
+from flat_dist.config.errors import UserError
+from flat_dist.storage.arrow import PART, from_bytes, sha256, whole_parts, write_part
+from flat_dist.storage.checked import DamagedFileError
+from flat_dist.storage.folder import Folder
 
 FORMAT = "flat_dist.shard/1"
 MANIFEST = "manifest.json"

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flat_dist.config import UserError, unknown
+from flat_dist.config.errors import UserError, unknown
 from flat_dist.data.shards import STATUSES
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from safetensors.torch import save as save_tensors
 
-from flat_dist.config import ModelConfig, to_dict, unknown
+from flat_dist.config.errors import unknown
+from flat_dist.config.schema import ModelConfig
+from flat_dist.config.serialization import to_dict
 from flat_dist.data.batches import Batch, Encoder, to_batch
-from flat_dist.data.checked import DamagedFileError
-from flat_dist.data.pieces import WordPieces
-from flat_dist.data.storage import Folder
-from flat_dist.data.text import Vocabulary
+from flat_dist.data.preprocessing import Vocabulary
+from flat_dist.data.wordpieces import WordPieces
 from flat_dist.models import encoders
 from flat_dist.models.classifier import TextClassifier, WordClassifier
 from flat_dist.models.cnn import CNN
@@ -34,6 +34,8 @@ from flat_dist.models.fixed_shape import MOST_PIECES, TRANSFORMER_ROWS, WORD_ROW
 from flat_dist.models.lstm import LSTM
 from flat_dist.models.mask import WordMask
 from flat_dist.models.transformer import Transformer
+from flat_dist.storage.checked import DamagedFileError
+from flat_dist.storage.folder import Folder
 
 LENGTHS = 8
 """On a CPU, texts of whole words are padded to a multiple of this: each length is another shape."""

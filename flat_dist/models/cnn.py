@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flat_dist.config import ModelConfig
+from flat_dist.config.schema import ModelConfig
 from flat_dist.models.classifier import WordClassifier
 
 

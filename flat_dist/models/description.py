@@ -12,9 +12,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
-from flat_dist.config import Config, ModelConfig, UserError, from_dict, validate
-from flat_dist.data.checked import DamagedFileError, parse_json
-from flat_dist.data.storage import Folder
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config, ModelConfig
+from flat_dist.config.serialization import from_dict
+from flat_dist.config.validation import validate
+from flat_dist.storage.checked import DamagedFileError, parse_json
+from flat_dist.storage.folder import Folder
 
 FORMAT = "flat_dist.checkpoint/1"
 WEIGHTS = "model.safetensors"

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from huggingface_hub.errors import HfHubHTTPError
 
-from flat_dist import assets
-from flat_dist.config import ModelConfig, UserError, content_hash
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import ModelConfig
+from flat_dist.config.serialization import content_hash
 from flat_dist.data.hub import check_reachable
-from flat_dist.data.pieces import WordPieces
+from flat_dist.data.wordpieces import WordPieces
 from flat_dist.models.transformer import Transformer
+from flat_dist.resources import assets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from flat_dist.config import ModelConfig
+from flat_dist.config.schema import ModelConfig
 from flat_dist.models.classifier import WordClassifier
 
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flat_dist.config import ModelConfig, UserError
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import ModelConfig
 from flat_dist.models.classifier import Prediction, TextClassifier
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from flat_dist import assets
-from flat_dist.config import ModelConfig, UserError
-from flat_dist.data.files import foreign
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import ModelConfig
+from flat_dist.data.readers import foreign
+from flat_dist.resources import assets
 
 BUILT_IN, BUILT_IN_SIZE = "glove-6b-50d", 50
 

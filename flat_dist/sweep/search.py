@@ -17,17 +17,21 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from flat_dist import room, run_folder, stages
-from flat_dist.config import Config, UserError, to_dict
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config
+from flat_dist.config.serialization import to_dict
+from flat_dist.data import dataset_stage
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.storage import Folder
-from flat_dist.progress import Display
-from flat_dist.rounds import Run
+from flat_dist.evaluation.result import Result
+from flat_dist.pipeline import run_folder
+from flat_dist.pipeline.adversarial_training import Run
+from flat_dist.runtime import capacity
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
+from flat_dist.sweep.callback import STATUSES, Watcher
 from flat_dist.sweep.trial import TrialJob, run_trial, seen
 from flat_dist.sweep.trials import OBJECTIVES, Axes, Records, Trial, finished, size
-from flat_dist.sweep.watcher import STATUSES, Watcher
-from flat_dist.tracking.pending import NoTracker, Tracker
-from flat_dist.tracking.table import Result
+from flat_dist.tracking.tracker import NoTracker, Tracker
 
 ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "2",  # what is younger than this is searched again after a crash
@@ -96,12 +100,12 @@ def search(
     """
     shared = replace(config, storage=Folder(config.storage).uri)
     workers, bundles = _share(shared, settings.samples)
-    room.await_room(_sum(bundles), "a trial", display.say)
+    capacity.await_room(_sum(bundles), "a trial", display.say)
     base = seen(shared, next(Run(shared, Folder(shared.storage), dataset, NoTracker(), display).rounds()).results)
     attack = replace(config.attack, workers=workers, cpu_workers=0)
     job = TrialJob(
         config=to_dict(replace(shared, attack=attack)),
-        data=stages.dataset(Folder(shared.storage), dataset, display.say).uri,
+        data=dataset_stage.dataset(Folder(shared.storage), dataset, display.say).uri,
         contents=run_folder.contents(config),
         records=(folder / TRIALS).uri,
         axes=axes,

@@ -12,16 +12,18 @@ from typing import Any
 
 from ray import tune
 
-from flat_dist import measure, stages
-from flat_dist.attack.crew import Standing
-from flat_dist.config import Config, from_dict
-from flat_dist.data.storage import Folder
-from flat_dist.lock import held
-from flat_dist.progress import Display
-from flat_dist.rounds import Round, Run
+from flat_dist.attack.pool.worker_group import Standing
+from flat_dist.config.schema import Config
+from flat_dist.config.serialization import from_dict
+from flat_dist.data import dataset_stage
+from flat_dist.evaluation import distributed as distributed_evaluation
+from flat_dist.evaluation.result import Result
+from flat_dist.pipeline.adversarial_training import Round, Run
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.lock import held
 from flat_dist.sweep.trials import DIVERGED, ENDED, OBJECTIVES, Axes, Measured, Records, Trial, place, score
-from flat_dist.tracking.pending import NoTracker
-from flat_dist.tracking.table import Result
+from flat_dist.tracking.tracker import NoTracker
 from flat_dist.training import distributed
 from flat_dist.training.loop import DivergenceError
 
@@ -96,14 +98,16 @@ def _worst(number: int) -> Measured:
 
 def _rounds(config: Config, job: TrialJob) -> Iterator[Measured]:
     storage, display = Folder(config.storage), Display(quiet=True)
-    dataset = stages.read_dataset(Folder(job.data))
+    dataset = dataset_stage.read_dataset(Folder(job.data))
     # A worker on a GPU would keep its share of it from training.
     crew = STANDING.crew(config.attack) if config.attack.device == "cpu" else None
     run = Run(config, storage, dataset, NoTracker(), display, distributed.train_alone, crew, job.contents)
     for found in run.rounds():
         if found.number:
-            explained = measure.interpretations(config, storage, found.tests, display)
-            yield _measured(config, replace(found, results=measure.with_consistency(found.results, explained)))
+            explained = distributed_evaluation.interpretations(config, storage, found.tests, display)
+            yield _measured(
+                config, replace(found, results=distributed_evaluation.with_consistency(found.results, explained))
+            )
 
 
 def _measured(config: Config, found: Round) -> Measured:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flat_dist.config import Config, content_hash, from_dict, to_dict
-from flat_dist.data.checked import DamagedFileError
-from flat_dist.data.storage import Folder
+from flat_dist.config.schema import Config
+from flat_dist.config.serialization import content_hash, from_dict, to_dict
+from flat_dist.storage.checked import DamagedFileError
+from flat_dist.storage.folder import Folder
 
 Axes = Mapping[str, Sequence[float]]
 """The values that are searched, by field of the config, such as objective.beta."""

@@ -5,8 +5,8 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from flat_dist.config import UserError
-from flat_dist.data.location import carries_credentials
+from flat_dist.config.errors import UserError
+from flat_dist.storage.location import carries_credentials
 
 SERVERS = ("http", "https")
 DATABASES = ("mysql", "mssql", "postgresql")

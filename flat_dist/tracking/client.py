@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from flat_dist.config import UserError
-from flat_dist.data.storage import Folder
+from flat_dist.config.errors import UserError
+from flat_dist.storage.folder import Folder
 from flat_dist.tracking import address, quiet
 from flat_dist.tracking import database as databases
-from flat_dist.tracking.pending import Destination, Operation, Tracker, UnreadableError
+from flat_dist.tracking.outbox import UnreadableError
+from flat_dist.tracking.tracker import Destination, Operation, Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

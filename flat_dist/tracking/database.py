@@ -21,7 +21,7 @@ from pathlib import Path
 import filelock
 
 from flat_dist import cli
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
 from flat_dist.tracking import quiet
 from flat_dist.tracking.address import uri_of
 

@@ -6,12 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flat_dist.config import Config, UserError, content_hash
-from flat_dist.data.storage import Folder
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config
+from flat_dist.config.serialization import content_hash
+from flat_dist.storage.folder import Folder
 from flat_dist.tracking import address
 from flat_dist.tracking import database as databases
 from flat_dist.tracking.client import MlflowTracker, explained, find_experiment, open_client
-from flat_dist.tracking.pending import Destination, Kept, NoTracker, Tracker
+from flat_dist.tracking.outbox import Kept
+from flat_dist.tracking.tracker import Destination, NoTracker, Tracker
 
 LOCAL = "runs"
 """Where the SQLite file is if the storage is an object store, which cannot hold one."""

@@ -21,17 +21,20 @@ import torch
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
-from flat_dist import hardware, room, tasks
-from flat_dist.config import Config, TrainingConfig, UserError, from_dict
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config, TrainingConfig
+from flat_dist.config.serialization import from_dict
 from flat_dist.data.batches import Encoder, encode_adversarial, encode_clean
-from flat_dist.data.checked import DamagedFileError
 from flat_dist.data.shards import read_shards
-from flat_dist.data.storage import Folder
-from flat_dist.data.tables import read_table
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.progress import Bar
-from flat_dist.seeds import derive_seed
+from flat_dist.runtime import capacity, tasks
+from flat_dist.runtime.progress import Bar
+from flat_dist.runtime.seeds import derive_seed
+from flat_dist.storage.arrow import read_table
+from flat_dist.storage.checked import DamagedFileError
+from flat_dist.storage.folder import Folder
+from flat_dist.training import memory
 from flat_dist.training.loop import History, Loop, TrainingData, read_saved
 
 HISTORY = "history.json"
@@ -102,7 +105,7 @@ def places(config: TrainingConfig, say: Callable[[str], None]) -> int:
     if config.device == "cuda":
         wanted["GPU"] = float(config.workers)
     purpose = f"training (--training.workers {config.workers}, --training.cpus_per_worker {config.cpus_per_worker})"
-    room.await_room(wanted, purpose, say)
+    capacity.await_room(wanted, purpose, say)
     total = ray.cluster_resources()
     return min(int(total[name] // amount) for name, amount in wanted.items())
 
@@ -367,7 +370,7 @@ def train_worker(settings: dict[str, Any]) -> None:
 
 def _write_history(loop: Loop, output: Folder) -> None:
     output.write_json(HISTORY, loop.state.history)
-    output.write_json(TIMINGS, {"seconds": loop.seconds, "peak_gpu_gib": hardware.peak_gib(loop.device)})
+    output.write_json(TIMINGS, {"seconds": loop.seconds, "peak_gpu_gib": memory.peak_gib(loop.device)})
 
 
 def _write_best(loop: Loop, checkpoint: Checkpoint, output: Folder) -> None:

@@ -15,12 +15,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from flat_dist.config import Config, TrainingConfig, UserError
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config, TrainingConfig
 from flat_dist.data.batches import Batch, Examples
-from flat_dist.data.checked import AGAIN, DamagedFileError
-from flat_dist.data.storage import Folder
 from flat_dist.models.classifier import TextClassifier
-from flat_dist.seeds import derive_seed
+from flat_dist.runtime.seeds import derive_seed
+from flat_dist.storage.checked import AGAIN, DamagedFileError
+from flat_dist.storage.folder import Folder
 from flat_dist.training.objective import Objective
 
 Step = tuple[np.ndarray, np.ndarray]

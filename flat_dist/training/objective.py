@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flat_dist.config import ObjectiveConfig
+from flat_dist.config.schema import ObjectiveConfig
 from flat_dist.data.batches import Batch, Pieces, Swaps
 from flat_dist.models.classifier import Prediction, TextClassifier
 from flat_dist.models.mask import bernoulli_entropy

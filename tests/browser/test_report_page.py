@@ -16,9 +16,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
-from flat_dist.data.storage import Folder
-from flat_dist.evaluation.explain import SCHEMA
-from flat_dist.tracking.report import Page, Saliency, write
+from flat_dist.evaluation.attributions import SCHEMA
+from flat_dist.report.page import Page, Saliency
+from flat_dist.report.report import write
+from flat_dist.storage.folder import Folder
 from tests import pages
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")

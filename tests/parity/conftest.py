@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 import torch
 
-from flat_dist.assets import Assets
-from flat_dist.attack import resources
-from flat_dist.config import Config, ModelConfig
+from flat_dist.config.schema import Config, ModelConfig
 from flat_dist.data.batches import encode_clean
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.models.initial import initial
+from flat_dist.models.factory import initial
+from flat_dist.resources import textattack_setup
+from flat_dist.resources.assets import Assets
+from flat_dist.storage.folder import Folder
 from tests.conftest import train_victim
 
 
@@ -49,7 +49,7 @@ def train_output_layer(sentences: Dataset) -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def linguistics(assets: Assets) -> Any:
-    resources.activate(assets)
+    textattack_setup.activate(assets)
     from flat_dist.attack import recipes
 
     return recipes.Linguistics(assets, "counterfit", "cpu", cache_size=4096)

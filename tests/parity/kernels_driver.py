@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from flat_dist import assets
-from flat_dist.attack import resources
-from flat_dist.attack.encoder import SentenceEncoder
-from flat_dist.config import DataConfig
+from flat_dist.attack.engine.sentence_encoder import SentenceEncoder
+from flat_dist.config.schema import DataConfig
 from flat_dist.data import datasets
-from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.resources import assets, textattack_setup
+from flat_dist.storage.folder import Folder
 from tests.parity.test_engine import RECIPES, ours, status, stocks
 
 CUTS = (1, 7, 32)
@@ -37,7 +36,7 @@ def differing_rows(compute: Any, texts: list[str]) -> int:
 def main(words: int, transformer: int, folders: list[str]) -> None:
     torch.set_num_threads(1)
     prepared = assets.prepare()
-    resources.activate(prepared)
+    textattack_setup.activate(prepared)
     from flat_dist.attack import recipes
 
     linguistics = recipes.Linguistics(prepared, "counterfit", "cpu", cache_size=4096)

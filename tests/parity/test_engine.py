@@ -55,8 +55,8 @@ def ours(
     recipe: str, victim: Checkpoint, linguistics: Any, rows: Sequence[tuple[str, int]], limits: Limits = LIMITS
 ) -> list[Record]:
     from flat_dist.attack import recipes, records
-    from flat_dist.attack.accelerate import accelerate
-    from flat_dist.attack.profile import Profile
+    from flat_dist.attack.engine.from_textattack import accelerate
+    from flat_dist.attack.engine.profile import Profile
     from flat_dist.attack.victim import Victim
 
     stock = recipes.build(recipe, Victim(victim), linguistics)

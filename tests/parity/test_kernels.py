@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.storage import Folder
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.storage.folder import Folder
 from tests.conftest import train_victim
 from tests.parity.conftest import train_output_layer
 

@@ -7,24 +7,24 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flat_dist import cluster
-from flat_dist.attack import pool
-from flat_dist.attack.job import AttackJob
 from flat_dist.attack.limits import resolve
-from flat_dist.config import AttackConfig
+from flat_dist.attack.plan import AttackJob
+from flat_dist.attack.pool import run
+from flat_dist.config.schema import AttackConfig
 from flat_dist.data.shards import Example, Record
-from flat_dist.progress import Display
+from flat_dist.runtime import cluster
+from flat_dist.runtime.progress import Display
 
 
-def stage(victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.0, unit_size: int = 4) -> pool.Stage:
+def stage(victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.0, unit_size: int = 4) -> run.Stage:
     """The stage that the tests run."""
     identity = {"recipe": "pwws", "seed": 3}
     limits = {"cpu": resolve(AttackConfig(device="cpu"), transformer=False)}
     job = AttackJob("pwws", victim, "counterfit", output, 1, 3, "cpu", limits, unit_size, identity, stall_seconds)
-    return pool.Stage("attack", job, examples)
+    return run.Stage("attack", job, examples)
 
 
-class SlowWorker(pool.AttackWorker):
+class SlowWorker(run.AttackWorker):
     """Takes a while for each example, so that its driver can be killed before it is done."""
 
     def __init__(self) -> None:
@@ -42,4 +42,4 @@ if __name__ == "__main__":
     victim, output, examples, workers = sys.argv[1:]
     with cluster.connected(cpus=2), Display() as display:
         stages = [stage(victim, output, pq.read_table(examples))]
-        pool.generate(stages, AttackConfig(workers=int(workers), device="cpu"), display, SlowWorker)
+        run.generate(stages, AttackConfig(workers=int(workers), device="cpu"), display, SlowWorker)

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
 
-from flat_dist.attack import pool
-from flat_dist.config import AttackConfig
-from flat_dist.progress import Display
+from flat_dist.attack.pool import run
+from flat_dist.config.schema import AttackConfig
+from flat_dist.runtime.progress import Display
 from tests.pipeline.attack_driver import SlowWorker, stage
 
 SEES_DEATH_SOON = {
@@ -43,7 +43,7 @@ if __name__ == "__main__":
     threading.Thread(target=remove_when, args=(Path(output), cluster, node), daemon=True).start()
     mixed = AttackConfig(device="cpu", gpus_per_worker=0.5, workers=1, cpu_workers=1)
     with Display() as display:
-        pool.generate([attacked], mixed, display, SlowWorker)
+        run.generate([attacked], mixed, display, SlowWorker)
     assert attacked.restarts, "the node's worker was at work"
     ray.shutdown()
     cluster.shutdown()

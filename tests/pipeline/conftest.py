@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flat_dist import cluster
+from flat_dist.runtime import cluster
 
 
 @pytest.fixture(scope="session", autouse=True)

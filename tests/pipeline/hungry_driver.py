@@ -9,12 +9,12 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 
-from flat_dist import cluster
-from flat_dist.attack import pool
-from flat_dist.attack.job import AttackJob
-from flat_dist.config import AttackConfig
+from flat_dist.attack.plan import AttackJob
+from flat_dist.attack.pool import run
+from flat_dist.config.schema import AttackConfig
 from flat_dist.data.shards import Example, Record
-from flat_dist.progress import Display
+from flat_dist.runtime import cluster
+from flat_dist.runtime.progress import Display
 from tests.pipeline.attack_driver import stage
 
 ROOM = 8 * 2**30
@@ -22,10 +22,10 @@ ROOM = 8 * 2**30
 memory: less would let another test's processes take it."""
 
 
-def hungry(text: str) -> type[pool.AttackWorker]:
+def hungry(text: str) -> type[run.AttackWorker]:
     """Workers that take memory until they are ended, given a text."""
 
-    class Hungry(pool.AttackWorker):
+    class Hungry(run.AttackWorker):
         def __init__(self) -> None:
             super().__init__()
             attack = self.session.attack
@@ -51,4 +51,4 @@ if __name__ == "__main__":
         table = pq.read_table(examples)
         attacked = stage(victim, output, table, unit_size=1)
         worker = hungry(table["text"][1].as_py())
-        pool.generate([attacked], AttackConfig(device="cpu", max_failures=0.5), display, worker)
+        run.generate([attacked], AttackConfig(device="cpu", max_failures=0.5), display, worker)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from flat_dist.attack.profile import COMPONENTS
-from flat_dist.data.storage import Folder
+from flat_dist.attack.engine.profile import COMPONENTS
+from flat_dist.storage.folder import Folder
 
 pytestmark = pytest.mark.ray
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 import ray
 
-from flat_dist import cluster, room
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
+from flat_dist.runtime import capacity, cluster
 
 pytestmark = pytest.mark.ray
 
@@ -81,14 +81,14 @@ def test_open_doors_are_named(local_ray: None, monkeypatch: pytest.MonkeyPatch) 
 def test_it_cannot_grow_and_nothing_waits_for_that(local_ray: None) -> None:
     said: list[str] = []
     with pytest.raises(UserError, match=r"an attack worker needs 1 CPU and 1 GPU, but this Ray cluster has 2 CPU"):
-        room.await_room({"CPU": 1.0, "GPU": 1.0}, "an attack worker", said.append)
+        capacity.await_room({"CPU": 1.0, "GPU": 1.0}, "an attack worker", said.append)
     assert not said
 
 
 def test_a_cluster_that_may_grow_is_waited_for_with_a_line(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_joined", True)
+    monkeypatch.setattr(capacity, "_joined", True)
     said: list[str] = []
     with pytest.raises(UserError, match=r"--hardware a100 needs 1 GPU.*add nodes"):
-        room.await_room({"GPU": 1.0}, "--hardware a100", said.append, patience=1.5)
+        capacity.await_room({"GPU": 1.0}, "--hardware a100", said.append, patience=1.5)
     assert said == ["--hardware a100 needs 1 GPU, but this Ray cluster has 2 CPU; waiting for nodes to join"]
     assert ray.get(work.remote())  # what was asked for keeps nobody from working

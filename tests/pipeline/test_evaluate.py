@@ -12,14 +12,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flat_dist import evaluate, measure
-from flat_dist.config import Config, EvaluationConfig, UserError
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config, EvaluationConfig
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.shards import read_shards
-from flat_dist.data.storage import Folder
-from flat_dist.evaluation.explain import explain, methods
+from flat_dist.evaluation import distributed
+from flat_dist.evaluation.attributions import explain, methods
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.progress import Display
+from flat_dist.pipeline import evaluation
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
 
 pytestmark = pytest.mark.ray
 
@@ -66,8 +68,8 @@ def expected(victim: Folder, pairs_file: Path, tmp_path_factory: pytest.TempPath
     """The pairs explained in this process, all at once."""
     storage = tmp_path_factory.mktemp("plain")
     settings, checkpoint = config(storage), checkpoints.load(victim)
-    pairs = evaluate.read_pairs(pairs_file, checkpoint.label_names)
-    (test,) = evaluate.tests_on_pairs(settings, [evaluate.Model("victim", 0, victim)], pairs)
+    pairs = evaluation.read_pairs(pairs_file, checkpoint.label_names)
+    (test,) = evaluation.tests_on_pairs(settings, [evaluation.Model("victim", 0, victim)], pairs)
     rows = read_shards(test.shards).to_pylist()
     return {method.name: explain(checkpoint, rows, method) for method in methods(settings.evaluation, settings.seed)}
 
@@ -124,13 +126,13 @@ def test_a_finished_explanation_is_not_made_again(
     local_ray: None, victim: Folder, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(tmp_path)
-    pairs = evaluate.read_pairs(pairs_file, ("negative", "positive"))
-    few = evaluate.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
-    tests = evaluate.tests_on_pairs(settings, [evaluate.Model("victim", 0, victim)], few)
+    pairs = evaluation.read_pairs(pairs_file, ("negative", "positive"))
+    few = evaluation.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
+    tests = evaluation.tests_on_pairs(settings, [evaluation.Model("victim", 0, victim)], few)
     with Display(quiet=True) as display:
-        first = measure.interpretations(settings, Folder(tmp_path), tests, display)
-        monkeypatch.setattr(measure, "_run", None)
-        again = measure.interpretations(settings, Folder(tmp_path), tests, display)
+        first = distributed.interpretations(settings, Folder(tmp_path), tests, display)
+        monkeypatch.setattr(distributed, "_run", None)
+        again = distributed.interpretations(settings, Folder(tmp_path), tests, display)
     assert [one.pairs.num_rows for one in first] == [40, 40]
     assert [one.pairs.equals(other.pairs) for one, other in zip(first, again, strict=True)] == [True, True]
 
@@ -148,23 +150,23 @@ def test_bad_pairs_are_named(content: str, message: str, tmp_path: Path) -> None
     path = tmp_path / "pairs.csv"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=message):
-        evaluate.read_pairs(path, ("negative", "positive"))
+        evaluation.read_pairs(path, ("negative", "positive"))
 
 
 def test_checkpoints_need_names_of_their_own(victim: Folder, tmp_path: Path) -> None:
-    first, second = evaluate.models([f"one={victim.uri}", f"two={victim.uri}"])
+    first, second = evaluation.models([f"one={victim.uri}", f"two={victim.uri}"])
     assert (first.name, second.name, first.number) == ("one", "two", 0)
     trained = Folder(tmp_path / "train-flat-2-0123456789abcdef")
     checkpoints.save(checkpoints.load(victim), trained)
-    (model,) = evaluate.models([trained.uri])
+    (model,) = evaluation.models([trained.uri])
     assert (model.name, model.number) == ("flat", 2)
     with pytest.raises(UserError, match="two checkpoints are called"):
-        evaluate.models([trained.uri, trained.uri])
+        evaluation.models([trained.uri, trained.uri])
     with pytest.raises(UserError, match="holds no checkpoint"):
-        evaluate.models([str(tmp_path / "nowhere")])
+        evaluation.models([str(tmp_path / "nowhere")])
     with pytest.raises(UserError, match="names no folder"):
-        evaluate.models([])
+        evaluation.models([])
     other = checkpoints.load(victim)
     checkpoints.save(replace(other, label_names=("bad", "good")), Folder(tmp_path / "other"))
     with pytest.raises(UserError, match="evaluate them apart"):
-        evaluate.models([victim.uri, str(tmp_path / "other")])
+        evaluation.models([victim.uri, str(tmp_path / "other")])

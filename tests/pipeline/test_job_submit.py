@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from flat_dist.data import shards
-from flat_dist.data.storage import Folder
+from flat_dist.storage.folder import Folder
 
 pytestmark = pytest.mark.ray
 

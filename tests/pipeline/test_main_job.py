@@ -14,9 +14,9 @@ import pytest
 from mlflow import MlflowClient
 from pyarrow import fs
 
-from flat_dist.data.storage import Folder
-from flat_dist.lock import held
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.lock import held
 from flat_dist.tracking.mlflow import database
 from tests import object_store
 

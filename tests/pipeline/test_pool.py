@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flat_dist.attack import pool
-from flat_dist.attack.job import AttackJob
-from flat_dist.config import AttackConfig, UserError
+from flat_dist.attack.plan import AttackJob
+from flat_dist.attack.pool import run
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import AttackConfig
 from flat_dist.data import shards
-from flat_dist.data.storage import Folder
-from flat_dist.progress import Display
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
 from tests.pipeline import attack_driver
 
 pytestmark = pytest.mark.ray
@@ -36,17 +37,17 @@ def generate(
     output: Path,
     examples: pa.Table,
     workers: int,
-    worker: type = pool.AttackWorker,
+    worker: type = run.AttackWorker,
     stall_seconds: float = 0.0,
     max_failures: float = 0.0,
 ) -> dict[str, str]:
     stage = attack_driver.stage(victim.uri, str(output), examples, stall_seconds)
     with Display() as display:
-        pool.generate([stage], AttackConfig(workers=workers, device="cpu", max_failures=max_failures), display, worker)
+        run.generate([stage], AttackConfig(workers=workers, device="cpu", max_failures=max_failures), display, worker)
     return hashes(output)
 
 
-class Mortal(pool.AttackWorker):
+class Mortal(run.AttackWorker):
     """Its victim looks at each text before it answers, and may end the process."""
 
     def perhaps_die(self, text: str) -> None:
@@ -210,7 +211,7 @@ def test_more_errors_than_allowed_end_the_run_and_lose_nothing(
     few = examples.slice(0, 8)
     first = few["example_id"][0].as_py()
 
-    class Unable(pool.AttackWorker):
+    class Unable(run.AttackWorker):
         def __init__(self) -> None:
             super().__init__()
             attack = self.session.attack
@@ -227,7 +228,7 @@ def test_more_errors_than_allowed_end_the_run_and_lose_nothing(
         generate(victim, tmp_path, few, 1, worker=Unable, max_failures=0.1)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.arrow")}
     assert written
-    found = generate(victim, tmp_path, few, 1, worker=pool.AttackWorker, max_failures=0.125)
+    found = generate(victim, tmp_path, few, 1, worker=run.AttackWorker, max_failures=0.125)
     assert {path.name for path in written} <= found.keys()
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
@@ -289,7 +290,7 @@ def test_a_full_disk_is_one_sentence_and_with_room_it_goes_on(
     assert generate(victim, small_disk / "stage", examples, workers=1) == undisturbed[1]
 
 
-class Broken(pool.AttackWorker):
+class Broken(run.AttackWorker):
     def __init__(self) -> None:
         raise OSError("no resources")
 
@@ -314,7 +315,7 @@ def test_a_gpu_that_the_cluster_does_not_have_is_refused(
 ) -> None:
     stage = attack_driver.stage(victim.uri, str(tmp_path), examples)
     with Display(quiet=True) as display, pytest.raises(UserError, match="GPU"):
-        pool.generate([stage], AttackConfig(gpus_per_worker=0.5, device="cpu"), display)
+        run.generate([stage], AttackConfig(gpus_per_worker=0.5, device="cpu"), display)
 
 
 def drive(driver: str, victim: Folder, output: Path, examples: pa.Table) -> str:

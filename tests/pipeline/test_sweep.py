@@ -14,16 +14,16 @@ import pytest
 from mlflow import MlflowClient
 
 from flat_dist import cli
-from flat_dist.config import UserError
+from flat_dist.config.errors import UserError
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.storage import Folder
-from flat_dist.progress import Display
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
 from flat_dist.sweep import search
 from flat_dist.sweep.search import Settings
 from flat_dist.sweep.trial import TrialJob
 from flat_dist.sweep.trials import DIVERGED, FAILED, FINISHED, OBJECTIVES, PRUNED, Measured, Trial
 from flat_dist.tracking.mlflow import database
-from flat_dist.tracking.pending import NoTracker
+from flat_dist.tracking.tracker import NoTracker
 
 pytestmark = pytest.mark.ray
 

@@ -11,9 +11,9 @@ import pytest
 import ray
 import torch
 
-from flat_dist import tasks
-from flat_dist.config import UserError
-from flat_dist.tasks import Beat
+from flat_dist.config.errors import UserError
+from flat_dist.runtime import tasks
+from flat_dist.runtime.tasks import Beat
 
 pytestmark = pytest.mark.ray
 

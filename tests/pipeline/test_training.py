@@ -16,14 +16,16 @@ import pytest
 import torch
 from ray.train import WorkerGroupError
 
-from flat_dist.config import Config, DataConfig, ModelConfig, UserError, to_dict
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config, DataConfig, ModelConfig
+from flat_dist.config.serialization import to_dict
 from flat_dist.data import datasets, shards
 from flat_dist.data.shards import Record, Swap
-from flat_dist.data.storage import Folder
-from flat_dist.data.tables import read_table, write_table
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.models.initial import initial
-from flat_dist.progress import Display
+from flat_dist.models.factory import initial
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.arrow import read_table, write_table
+from flat_dist.storage.folder import Folder
 from flat_dist.training import distributed
 from flat_dist.training.loop import DivergenceError, Loop
 from tests.pipeline import training_driver

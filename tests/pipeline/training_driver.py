@@ -2,10 +2,11 @@
 
 import sys
 
-from flat_dist import cluster
-from flat_dist.config import Config, ModelConfig, TrainingConfig, to_dict
-from flat_dist.data.storage import Folder
-from flat_dist.progress import Display
+from flat_dist.config.schema import Config, ModelConfig, TrainingConfig
+from flat_dist.config.serialization import to_dict
+from flat_dist.runtime import cluster
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
 from flat_dist.training import distributed
 
 CONFIG = Config(model=ModelConfig(kernels=16, mask_hidden_size=8), training=TrainingConfig(batch_size=32))

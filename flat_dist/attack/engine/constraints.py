@@ -1,0 +1,151 @@
+"""TextAttack's constraints on word swaps, asked about the candidates of many examples at once.
+
+Each takes the settings of the TextAttack object (0.3.11) that it stands for and lets the same candidates through.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from textattack.constraints.grammaticality import PartOfSpeech
+from textattack.constraints.semantics import WordEmbeddingDistance
+from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
+from textattack.shared import AbstractWordEmbedding, WordEmbedding
+from textattack.transformations import WordSwap
+
+from flat_dist.attack.engine.pos_tagger import shared_tagger
+from flat_dist.attack.engine.profile import Profile
+from flat_dist.attack.engine.search import Allowed, Swap
+from flat_dist.attack.engine.tokenized_text import Candidate
+
+ROUNDING = 1e-4
+"""Cosines this near to their limit are computed as TextAttack computes them, because sums can round differently."""
+
+
+class Candidates:
+    """What TextAttack's transformation puts in the place of a word, if it is close enough to it.
+
+    The cosine depends on the two words alone, where no word is changed twice.
+
+    Args:
+        transformation: a swap that depends on the word alone.
+        distance: the constraint on the cosine of word vectors, if there is one.
+        size: words remembered.
+    """
+
+    def __init__(self, transformation: WordSwap, distance: WordEmbeddingDistance | None, size: int):
+        self.transformation, self.distance = transformation, distance
+        self.of: Callable[[str], list[Candidate]] = lru_cache(size)(self._of)
+
+    def _of(self, word: str) -> list[Candidate]:
+        written = self.transformation._get_replacement_words(word)
+        candidates = [Candidate.read(other) for other in written if other != word]
+        if self.distance is None:
+            return candidates
+        close = _close(self.distance, word.lower(), [candidate.word.lower() for candidate in candidates])
+        return [candidate for candidate, is_close in zip(candidates, close, strict=True) if is_close]
+
+
+def _close(distance: WordEmbeddingDistance, word: str, others: Sequence[str]) -> list[bool]:
+    """Whether the cosine of each other word with the word reaches the constraint's limit."""
+    embedding: AbstractWordEmbedding = distance.embedding
+    index = _index(embedding, word)
+    indices = [_index(embedding, other) for other in others]
+    close = [True] * len(others)  # unknown words pass, as in TextAttack
+    if index is None or not others:
+        return close
+    known = [position for position, other in enumerate(indices) if other is not None]
+    for position, cosine in zip(known, _cosines(embedding, index, [indices[p] for p in known]), strict=True):
+        if abs(cosine - distance.min_cos_sim) < ROUNDING:
+            cosine = embedding.get_cos_sim(index, indices[position])
+        close[position] = cosine >= distance.min_cos_sim
+    return close
+
+
+def _index(embedding: AbstractWordEmbedding, word: str) -> int | None:
+    try:
+        return embedding.word2index(word)
+    except KeyError:
+        return None
+
+
+def _cosines(embedding: AbstractWordEmbedding, index: int, others: Sequence[int | None]) -> list[float]:
+    if type(embedding) is not WordEmbedding:
+        return [embedding.get_cos_sim(index, other) for other in others]
+    # Not `get_cos_sim`, which remembers every pair for ever.
+    vector_D, others_ND = embedding.embedding_matrix[index], embedding.embedding_matrix[list(others)]
+    return (others_ND @ vector_D / np.linalg.norm(others_ND, axis=1) / np.linalg.norm(vector_D)).tolist()
+
+
+class SamePartOfSpeech:
+    """`PartOfSpeech` with NLTK's tagger."""
+
+    def __init__(self, constraint: PartOfSpeech, size: int, profile: Profile):
+        self.constraint, self.profile = constraint, profile
+        self.tagger = shared_tagger(constraint.tagset, size)
+
+    def __call__(self, swaps: Sequence[Swap], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
+        """The candidates, of those allowed so far, that have the tag of the original word."""
+        with self.profile.tags:
+            contexts: list[tuple[str, ...]] = []
+            positions: list[int] = []
+            for swap, some in zip(swaps, allowed, strict=True):
+                words, index = swap.original.words, swap.index
+                before, after = words[max(index - 4, 0) : index], words[index + 1 : index + 4]
+                for word in (words[index], *(one.candidate.word for one in some)):
+                    contexts.append((*before, word, *after))
+                    # As in TextAttack, the tag of the word's first occurrence.
+                    positions.append(before.index(word) if word in before else len(before))
+            tags = iter(self.tagger.tag(contexts, positions).tolist())
+            passed = []
+            for some in allowed:
+                original = next(tags)
+                passed.append([one for one in some if self.constraint._can_replace_pos(original, next(tags))])
+            return passed
+
+
+class SimilarWindow:
+    """`UniversalSentenceEncoder` on the words around the swap, encoding each distinct window once.
+
+    Texts shorter than the window are as similar as can be, by TextAttack's rule: none of them is encoded.
+    """
+
+    def __init__(self, constraint: UniversalSentenceEncoder, profile: Profile):
+        self.constraint, self.profile = constraint, profile
+
+    def __call__(self, swaps: Sequence[Swap], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
+        """The candidates, of those allowed so far, whose window is similar enough to the window now."""
+        size = self.constraint.window_size
+        with self.profile.texts:
+            windows = [
+                swap.current.windows(swap.index, size, [one.candidate for one in some])
+                if some and not self._is_short(swap)
+                else ("", [])
+                for swap, some in zip(swaps, allowed, strict=True)
+            ]
+        with self.profile.encoder:
+            similarities = iter(self._similarities(windows))
+        passed = []
+        for swap, some in zip(swaps, allowed, strict=True):
+            if self._is_short(swap):
+                passed.append([Allowed(one.candidate, 1.0) for one in some])
+                continue
+            measured = [(one.candidate, *next(similarities)) for one in some]
+            passed.append([Allowed(candidate, similarity) for candidate, similarity, enough in measured if enough])
+        return passed
+
+    def _is_short(self, swap: Swap) -> bool:
+        return self.constraint.skip_text_shorter_than_window and len(swap.current.words) < self.constraint.window_size
+
+    def _similarities(self, windows: Sequence[tuple[str, list[str]]]) -> list[tuple[float, bool]]:
+        """Similarity of each swapped window with its window now, and whether it is enough."""
+        pairs = [(now, then) for now, swapped in windows for then in swapped]
+        if not pairs:
+            return []
+        row = {window: index for index, window in enumerate(dict.fromkeys(window for pair in pairs for window in pair))}
+        encodings = self.constraint.model(list(row))
+        now_N, then_N = (torch.tensor([row[pair[side]] for pair in pairs]) for side in (0, 1))
+        similarity_N = self.constraint.sim_metric(encodings[now_N], encodings[then_N])
+        enough_N = similarity_N >= self.constraint.threshold
+        return list(zip(similarity_N.tolist(), enough_N.tolist(), strict=True))

@@ -1,0 +1,74 @@
+"""Reads a stock TextAttack attack and plans the same for the engine."""
+
+from textattack import Attack
+from textattack.constraints import Constraint
+from textattack.constraints.grammaticality import PartOfSpeech
+from textattack.constraints.pre_transformation import RepeatModification
+from textattack.constraints.semantics import WordEmbeddingDistance
+from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
+from textattack.goal_functions import UntargetedClassification
+from textattack.search_methods import GreedyWordSwapWIR
+from textattack.shared import AttackedText
+from textattack.transformations import WordSwapEmbedding, WordSwapWordNet
+
+from flat_dist.attack.engine.constraints import Candidates, SamePartOfSpeech, SimilarWindow
+from flat_dist.attack.engine.engine import Engine, Filter
+from flat_dist.attack.engine.profile import Profile
+from flat_dist.attack.engine.search import Recipe
+from flat_dist.attack.limits import Limits
+
+
+def accelerate(attack: Attack, limits: Limits, profile: Profile) -> Engine:
+    """An engine that gives the results of a TextAttack attack on a `flat_dist.attack.victim.Victim`.
+
+    Raises:
+        NotImplementedError: a part of the attack is none that the engine knows.
+    """
+    _require(
+        type(attack.goal_function) is UntargetedClassification and not attack.goal_function.target_max_score,
+        attack.goal_function,
+    )
+    search = attack.search_method
+    known = type(search) is GreedyWordSwapWIR and search.wir_method in ("delete", "unk", "weighted-saliency")
+    _require(known and search.truncate_words_to is None, search)
+    _require(type(attack.transformation) in (WordSwapEmbedding, WordSwapWordNet), attack.transformation)
+    once = any(type(constraint) is RepeatModification for constraint in attack.pre_transformation_constraints)
+    _require(once, "an attack that may change a word twice")
+    distance, filters = None, []
+    for constraint in attack.constraints:
+        if _compares_words(constraint) and distance is None:
+            distance = constraint
+        else:
+            filters.append(_filter(constraint, limits, profile))
+    recipe = Recipe(
+        ranking=search.wir_method,
+        unknown=search.unk_token,
+        indices=lambda text: attack.get_indices_to_order(AttackedText(text))[1],
+        candidates=Candidates(attack.transformation, distance, limits.cache_size).of,
+    )
+    return Engine(recipe, filters, attack.goal_function.model, limits, profile)
+
+
+def _compares_words(constraint: Constraint) -> bool:
+    return (
+        type(constraint) is WordEmbeddingDistance
+        and bool(constraint.min_cos_sim)
+        and not constraint.cased
+        and constraint.include_unknown_words
+    )
+
+
+def _filter(constraint: Constraint, limits: Limits, profile: Profile) -> Filter:
+    if type(constraint) is PartOfSpeech:
+        _require((constraint.tagger_type, constraint.language_nltk) == ("nltk", "eng"), constraint)
+        _require(constraint.compare_against_original, constraint)
+        return SamePartOfSpeech(constraint, limits.cache_size, profile)
+    if type(constraint) is UniversalSentenceEncoder:
+        _require(constraint.window_size < float("inf") and not constraint.compare_against_original, constraint)
+        return SimilarWindow(constraint, profile)
+    raise NotImplementedError(f"the attack engine does not know {constraint}")
+
+
+def _require(holds: bool, part: object) -> None:
+    if not holds:
+        raise NotImplementedError(f"the attack engine does not know {part}")

@@ -1,0 +1,156 @@
+"""Explanations of pairs, spread over Ray, against loops over captum and lime, text by text and class by class."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+from captum.attr import IntegratedGradients
+
+from flat_dist.benchmarks import common
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config
+from flat_dist.data import datasets
+from flat_dist.data.batches import to_batch
+from flat_dist.data.datasets import sample
+from flat_dist.evaluation import distributed
+from flat_dist.evaluation.attributions import Method
+from flat_dist.evaluation.integrated_gradients import BASELINE
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.pipeline import evaluation
+from flat_dist.runtime import cluster, hardware
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
+
+TURNS = 2
+
+
+def compare(config: Config, folder: str | None, count: int, name: str, display: Display) -> dict[str, Any]:
+    """Seconds of both, and the largest difference of an attribution.
+
+    Args:
+        config: data and model, settings of the interpretations.
+        folder: a checkpoint to explain, instead of training one.
+        count: pairs: test texts, each with a twin in which the longest word is that of the next text.
+        name: ig or lime.
+        display: shows how far it is.
+
+    Raises:
+        UserError: the test split has fewer texts.
+    """
+    dataset = datasets.load(config.data)
+    if dataset.test.num_rows < count:
+        raise UserError(f"{dataset.source} has {dataset.test.num_rows} test texts: lower --examples")
+    settings = replace(config.evaluation, explain=(name,), pairs="all", ig_pairs=0, lime_pairs=0)
+    config = replace(config, evaluation=settings)
+    with (
+        cluster.connected(),
+        tempfile.TemporaryDirectory() as scratch,
+        common.with_weights(config) as (config, weights),
+    ):
+        config, _ = hardware.resolve(config, cluster.machine())
+        checkpoint = common.victim(config, dataset, folder, display)
+        victim = Folder(scratch) / "victim"
+        checkpoints.save(checkpoint, victim)
+        pairs = _pairs(sample(dataset.test, count, config.seed))
+        found = _compare(config, evaluation.Model("victim", 0, victim), checkpoint, pairs, scratch, display)
+    return {"method": name, "model": checkpoint.config.name, "weights": folder or weights, "examples": count, **found}
+
+
+def _pairs(examples: pa.Table) -> evaluation.Pairs:
+    texts = examples["text"].to_pylist()
+    longest = [max(text.split(" "), key=len) for text in texts]
+    twins = (
+        text.replace(word, other) for text, word, other in zip(texts, longest, longest[1:] + longest[:1], strict=True)
+    )
+    return evaluation.Pairs("bench", examples, tuple(twins))
+
+
+def _compare(
+    config: Config,
+    model: evaluation.Model,
+    checkpoint: Checkpoint,
+    pairs: evaluation.Pairs,
+    scratch: str,
+    display: Display,
+) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    texts = [*pairs.originals["text"].to_pylist(), *pairs.adversarials]
+    seconds: dict[str, list[float]] = {"ours": [], "naive": []}
+    differences = []
+    _ours(config, model, pairs, str(Path(scratch) / "first"), display)  # starts the workers
+    with display.stage("explain, ours and naively", 2 * TURNS) as bar:
+        for turn in range(TURNS):
+            began = time.perf_counter()
+            explained, method = _ours(config, model, pairs, str(Path(scratch) / str(turn)), display)
+            seconds["ours"].append(time.perf_counter() - began)
+            bar.advance(1)
+            began = time.perf_counter()
+            naive = [NAIVE[method.name](checkpoint, text, method) for text in texts]
+            seconds["naive"].append(time.perf_counter() - began)
+            bar.advance(1)
+            ours = [row for side in ("original", "perturbed") for row in explained[f"{side}_attributions"].to_pylist()]
+            differences += [float(np.abs(np.array(a) - b).max()) for a, b in zip(ours, naive, strict=True)]
+    ours_s, naive_s = statistics.median(seconds["ours"]), statistics.median(seconds["naive"])
+    return {
+        "texts": len(texts),
+        "settings": method.settings(),
+        "workers": int(ray.cluster_resources()["CPU"]),
+        "naive_s": round(naive_s, 2),
+        "ours_s": round(ours_s, 2),
+        "speedup": round(naive_s / ours_s, 2),
+        "max_difference": max(differences),
+    }
+
+
+def _ours(
+    config: Config, model: evaluation.Model, pairs: evaluation.Pairs, storage: str, display: Display
+) -> tuple[pa.Table, Method]:
+    config = replace(config, storage=storage)
+    (test,) = evaluation.tests_on_pairs(config, [model], pairs)
+    (explained,) = distributed.interpretations(config, Folder(storage), [test], display)
+    return explained.pairs, explained.method
+
+
+def _captum(checkpoint: Checkpoint, text: str, method: Method) -> np.ndarray:
+    """Integrated gradients of one text, class by class (C, words)."""
+    model, batch = checkpoint.model, to_batch([checkpoint.encoder.encode(text)]).to(checkpoint.device)
+    embedded_1TD = model.embed(batch.ids_BT).detach()
+    start_1TD = torch.where(model.words(batch.real_BT).unsqueeze(-1), BASELINE * embedded_1TD, embedded_1TD)
+
+    def probabilities(embedded_STD: torch.Tensor) -> torch.Tensor:
+        return model.classify(embedded_STD, batch.real_BT.expand(len(embedded_STD), -1)).softmax(-1)
+
+    captum = IntegratedGradients(probabilities)
+    found = [
+        captum.attribute(embedded_1TD, start_1TD, target=label, n_steps=method.steps).sum(-1)[0]
+        for label in range(len(checkpoint.label_names))
+    ]
+    pieces_CT = torch.stack(found).detach().cpu().numpy()
+    return np.stack([pieces_CT[:, start:end].sum(1) for start, end in checkpoint.encoder.spans(text)], axis=1)
+
+
+def _lime(checkpoint: Checkpoint, text: str, method: Method) -> np.ndarray:
+    """LIME's weights of one text (C, words)."""
+    words = checkpoint.encoder.words(text)
+    labels = range(len(checkpoint.label_names))
+    explanation = method.lime.explainer().explain_instance(
+        " ".join(words),
+        lambda texts: checkpoint.probabilities(texts).numpy(),
+        labels=labels,
+        num_features=len(words),
+        num_samples=method.lime.samples,
+    )
+    return np.array([[weight for _, weight in sorted(explanation.local_exp[label])] for label in labels])
+
+
+NAIVE: dict[str, Callable[[Checkpoint, str, Method], np.ndarray]] = {"ig": _captum, "lime": _lime}
+"""How each method explains one text, as its package's documentation has it."""

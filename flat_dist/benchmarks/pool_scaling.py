@@ -1,0 +1,160 @@
+"""Measures how attacks scale: one worker against two, how evenly they end, and what the pool costs its driver."""
+
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from flat_dist.attack import plan
+from flat_dist.attack.pool.actor import ACTOR, AttackWorker
+from flat_dist.attack.pool.run import smallest_piece
+from flat_dist.attack.pool.scheduler import Pool
+from flat_dist.attack.pool.work_queue import Stage, Work
+from flat_dist.attack.pool.worker_group import Crew
+from flat_dist.benchmarks import common
+from flat_dist.config.schema import Config
+from flat_dist.data import datasets
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.runtime import cluster, hardware
+from flat_dist.runtime.progress import Bar, Display
+from flat_dist.storage.folder import Folder
+
+TURNS = ((1, 2), (2, 1))
+"""Numbers of workers in the order in which they are measured, so that neither finds warmer caches than the other."""
+WARM_UP = 64
+"""Texts that each worker attacks before anything is measured."""
+TAIL = 0.05
+"""The share of the work that is done last."""
+
+
+class _Times(Bar):
+    """Notes when how much was done."""
+
+    def __init__(self, display: Display, total: int):
+        super().__init__(display, "attack", total)
+        self.times = [(time.perf_counter(), 0)]
+
+    def advance(self, amount: int, note: str = "", **facts: Any) -> None:
+        """Take the time."""
+        super().advance(amount, note, **facts)
+        if amount:
+            self.times.append((time.perf_counter(), self.done))
+
+    def took(self) -> float:
+        """From the start of the first piece to the end of the last."""
+        return self.times[-1][0] - self.times[0][0]
+
+    def tail(self) -> float:
+        """Seconds that the last of the work took, as a multiple of its share of them all."""
+        moments, done = zip(*self.times, strict=True)
+        began = float(np.interp((1 - TAIL) * self.total, done, moments))
+        return (moments[-1] - began) / (TAIL * self.took())
+
+
+def measure(
+    config: Config, given: str | None, count: int, planned: int, in_flight: Sequence[int], display: Display
+) -> dict[str, Any]:
+    """Attack `count` texts with one worker and with two, in turns, and `planned` no texts at all.
+
+    Args:
+        config: victim and attack.
+        given: folder of a victim; None: one is trained.
+        count: texts of a turn.
+        planned: examples that are given to workers that do nothing.
+        in_flight: how many such workers there are, one measurement for each number.
+        display: shows how far it is.
+    """
+    dataset = datasets.load(config.data)
+    with cluster.connected(), tempfile.TemporaryDirectory() as scratch, common.with_weights(config) as (config, _):
+        config, _ = hardware.resolve(config, cluster.machine())
+        folder = Folder(scratch)
+        checkpoints.save(common.victim(config, dataset, given, display), folder / "victim")
+        found = _workers(config, folder, common.distinct(dataset), count, display)
+    drivers = []
+    for number in in_flight:
+        display.say(f"driver: {planned} examples, {number} units in flight")
+        drivers.append(_driver(planned, number))
+    return found | {"driver": drivers}
+
+
+def _workers(config: Config, folder: Folder, texts: Iterator[Any], count: int, display: Display) -> dict[str, Any]:
+    stage = _stages(config, folder, texts)
+    start = ray.remote(num_cpus=1, **ACTOR)(AttackWorker).remote
+    actors = [start() for _ in range(2)]
+    warm = stage(WARM_UP)
+    ray.get([actor.attack.remote(warm.job, warm.examples) for actor in actors])
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    tails: list[float] = []
+    for turns in TURNS:
+        attacked = stage(count)
+        for workers in turns:
+            bar = _run(attacked, actors[:workers], folder / f"shards-{len(tails)}-{workers}", display)
+            rates[workers].append(count / bar.took())
+            if workers == 2:
+                tails.append(bar.tail())
+    one, two = (statistics.mean(rates[workers]) for workers in (1, 2))
+    ceiling = _ceiling(actors, stage(count // 2))
+    return {
+        "recipe": config.attack.name,
+        "model": config.model.name,
+        "examples": count,
+        "examples_per_s": {"1": round(one, 2), "2": round(two, 2)},
+        "efficiency": round(two / (2 * one), 3),
+        "ceiling": round(ceiling, 3),
+        "tail": round(statistics.mean(tails), 2),
+    }
+
+
+def _ceiling(actors: Sequence[Any], work: Stage) -> float:
+    """The efficiency of workers that share nothing but the machine, each with the same work: no pool, no shards.
+
+    Cores share caches and memory, so that each is slower beside another.
+    """
+
+    def seconds(*workers: Any) -> float:
+        began = time.perf_counter()
+        ray.get([worker.attack.remote(work.job, work.examples) for worker in workers])
+        return time.perf_counter() - began
+
+    seconds(*actors)  # what follows then asks for nothing new of either
+    return sum(map(seconds, actors)) / (len(actors) * seconds(*actors))
+
+
+def _stages(config: Config, folder: Folder, texts: Iterator[Any]) -> Callable[[int], Stage]:
+    """Makes stages of the next texts."""
+
+    def stage(count: int) -> Stage:
+        rows = list(itertools.islice(texts, count))
+        columns = {name: [getattr(row, name) for row in rows] for name in ("example_id", "text", "label")}
+        examples = pa.table(columns)
+        job = plan.attack(config, folder, folder / "victim", examples, "bench", config.attack.name, 0)
+        return Stage("attack", job, examples)
+
+    return stage
+
+
+def _run(stage: Stage, actors: Sequence[Any], output: Folder, display: Display) -> _Times:
+    """Attack a stage with workers that are there already, and go on to be."""
+    turn = Stage(stage.title, replace(stage.job, output=output.uri), stage.examples)
+    idle = list(actors)
+    crew = Crew("cpu", 0.0, len(actors), idle.pop, lambda _: None, idle.append)
+    work = Work(turn.open(0), [smallest_piece(turn.job)])
+    bar = _Times(display, turn.examples.num_rows)
+    Pool([turn], [bar], [crew], work, display).run()
+    return bar
+
+
+def _driver(examples: int, in_flight: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "flat_dist.benchmarks.pool_driver", str(examples), str(in_flight)]
+    measured: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return measured

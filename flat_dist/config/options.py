@@ -1,0 +1,203 @@
+"""Command lines as dataclasses: the names of options, their values, and one sentence for what is wrong with them.
+
+tyro builds the dataclass and writes the help. What a user can get wrong is looked at before, so that all commands read
+alike: `_` and `-` are one letter in names, lists take their values with spaces or commas between, a list is given once.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import tyro
+
+from flat_dist.config.errors import UserError, check_text, quoted, unknown
+from flat_dist.config.validation import CHOICES
+
+T = TypeVar("T")
+
+HELP = ("-h", "--help")
+
+KINDS = {int: "a whole number", float: "a number"}
+"""Types of values that not every text is, in words."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What an option takes."""
+
+    kind: type
+    many: bool = False
+    """Whether it takes any number of values."""
+    optional: bool = False
+    """Whether `none` is a value of it."""
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    commas: bool = False
+    """Whether commas separate its values: not where values are names and paths of the user, which may hold them."""
+
+
+def options(kind: type, prefix: str = "--") -> dict[str, Option]:
+    """The options of a dataclass by name; those of a dataclass inside it have its name and a dot before theirs."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    found: dict[str, Option] = {}
+    for field in dataclasses.fields(kind):
+        hint, name = hints[field.name], field.name.replace("_", "-")
+        if typing.get_origin(hint) is Annotated:
+            hint, settings = typing.get_args(hint)
+            name = settings.name
+        if dataclasses.is_dataclass(hint):
+            found |= options(typing.cast(type, hint), f"{prefix}{name}." if name else prefix)
+            continue
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        found[f"{prefix}{name}"] = _option(f"{prefix}{name}", hint, required)
+    return found
+
+
+def _option(name: str, hint: Any, required: bool) -> Option:
+    many = typing.get_origin(hint) is tuple
+    if many:
+        hint = typing.get_args(hint)[0]
+    optional = types.NoneType in typing.get_args(hint)
+    if optional:
+        (hint,) = (one for one in typing.get_args(hint) if one is not types.NoneType)
+    choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+    kind = str if choices else hint
+    commas = many and (kind in KINDS or bool(choices) or _field(name) in CHOICES)
+    return Option(kind, many, optional, required, choices, commas)
+
+
+def _field(name: str) -> str:
+    return name.removeprefix("--").replace("-", "_")
+
+
+class Line(Generic[T]):
+    """A command line.
+
+    Args:
+        kind: the dataclass that it describes.
+        arguments: what was given.
+        renamed: other spellings of options, such as their former names, and the option that each stands for.
+
+    Raises:
+        UserError: an option is unknown, has too many or too few values, or one of another type.
+    """
+
+    def __init__(self, kind: type[T], arguments: Sequence[str], renamed: Mapping[str, str] | None = None):
+        self.kind = kind
+        self.known = options(kind)
+        flags = [name for name, option in self.known.items() if option.kind is bool]
+        self.switches = {*flags, *map(_off, flags)}
+        self.wants_help = any(argument in HELP for argument in arguments)
+        self.given: dict[str, list[str]] = {}
+        self.flags: list[str] = []
+        current = ""
+        for argument in arguments:
+            if argument in HELP:
+                continue
+            if not argument.startswith("--"):
+                self._take(current, argument)
+                continue
+            spelled, equals, value = argument.partition("=")
+            name = spelled.replace("_", "-")
+            current = self._open((renamed or {}).get(name, name), spelled, bool(equals))
+            if equals:
+                self._take(current, value)
+        for name, values in self.given.items():
+            if not values and not self.known[name].many:
+                raise UserError(f"{name} needs a value: give one after it")
+
+    def _open(self, name: str, spelled: str, has_value: bool) -> str:
+        """The option that values from here on belong to."""
+        if name in self.switches:
+            if has_value:
+                raise UserError(f"{name} takes no value: leave out what is after =")
+            self.flags.append(name)
+            return name
+        if name not in self.known:
+            raise self._unknown(name, spelled)
+        if self.known[name].many and name in self.given:
+            raise UserError(f"{name} is given twice: give all its values after one")
+        self.given[name] = []
+        return name
+
+    def _unknown(self, name: str, spelled: str) -> UserError:
+        last = name.rpartition(".")[2].removeprefix("--")
+        near = [one for one in self.known if one.rpartition(".")[2].removeprefix("--") == last]
+        near = near or difflib.get_close_matches(name, self.known, n=1, cutoff=0.75)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        return UserError(f"unknown option {quoted(spelled)}: {hint}--help lists what there is")
+
+    def _take(self, name: str, value: str) -> None:
+        if name not in self.given or (self.given[name] and not self.known[name].many):
+            takes = "one value" if name in self.given else "none"
+            said = f"{name}, before it, takes {takes}" if name else "options begin with --"
+            raise UserError(f"{quoted(value)} belongs to no option: {said}")
+        option = self.known[name]
+        for one in value.split(",") if option.commas else [value]:
+            self.given[name].append(_checked(name, option, one))
+
+    def value(self, name: str, default: str) -> str:
+        """What an option with one value was given."""
+        return self.given[name][0] if name in self.given else default
+
+    def read(self, description: str | None, default: T | None = None, prog: str | None = None) -> T:
+        """The dataclass, with what was not given as in `default`, or as its own defaults.
+
+        Raises:
+            UserError: an option without a default is missing.
+            SystemExit: help was asked for (code 0).
+        """
+        for name, option in self.known.items():
+            if option.required and default is None and name not in self.given and not self.wants_help:
+                raise UserError(f"{name} is missing: give it, as --help says")
+        arguments = ["--help"] if self.wants_help else list(self.flags)
+        for name, values in self.given.items():
+            arguments += [name, *values] if self.known[name].many else [f"{name}={values[0]}"]
+        default_of_tyro: Any = {} if default is None else {"default": default}
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            try:
+                return tyro.cli(self.kind, args=arguments, description=description, prog=prog, **default_of_tyro)
+            except SystemExit as ended:
+                if not ended.code:
+                    raise
+        raise UserError(" ".join(re.sub(r"[╭╮╰╯│─]", " ", said.getvalue()).split()))
+
+
+def _off(flag: str) -> str:
+    """What turns a flag off: --json and --no-json, --tracking.enabled and --tracking.no-enabled."""
+    head, dot, last = flag.removeprefix("--").rpartition(".")
+    return f"--{head}{dot}no-{last}"
+
+
+def _checked(name: str, option: Option, value: str) -> str:
+    """The value as tyro reads it."""
+    if option.optional and value.lower() == "none":
+        return "None"
+    if option.choices and value not in option.choices:
+        raise unknown(f"value of {name}", value, option.choices)
+    if option.kind in KINDS:
+        try:
+            option.kind(value)
+        except ValueError:
+            raise UserError(f"{name} is {quoted(value)}, but must be {KINDS[option.kind]}") from None
+        return value
+    check_text(name, value)
+    return value
+
+
+def read(
+    kind: type[T], arguments: Sequence[str], description: str | None, renamed: Mapping[str, str] | None = None
+) -> T:
+    """The dataclass that a command line describes.
+
+    Raises:
+        UserError: an option is unknown or missing, has too many or too few values, or one of another type.
+        SystemExit: help was asked for (code 0).
+    """
+    return Line(kind, arguments, renamed).read(description)

@@ -1,0 +1,152 @@
+"""Which values a config may have."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from flat_dist.config.errors import UserError, check_text, unknown
+from flat_dist.config.schema import Config
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "model.name": ("cnn", "lstm", "bert", "deberta", "minilm", "encoder"),
+    "model.pooling": ("first", "mean"),
+    "objective.entropy": ("mean", "sum", "padded_mean"),
+    "objective.pairs": ("pairs", "union"),
+    "objective.weighting": ("balanced", "union"),
+    "objective.pieces": ("mean", "max"),
+    "training.kinds": ("base", "adv", "flat"),
+    "training.init": ("base", "scratch"),
+    "training.freeze_embeddings": ("base", "adv", "flat"),
+    "training.shards": ("accumulate", "replace"),
+    "training.keep": ("successful", "successful_and_failed", "all"),
+    "training.select": ("dev", "last"),
+    "training.optimizer": ("adam", "adamw"),
+    "training.schedule": ("constant", "linear"),
+    "training.device": ("auto", "cpu", "cuda"),
+    "training.precision": ("auto", "float32", "bfloat16"),
+    "attack.name": ("textfooler", "pwws"),
+    "attack.device": ("auto", "cpu", "cuda"),
+    "evaluation.split": ("train", "dev", "test"),
+    "evaluation.attacks": ("textfooler", "pwws"),
+    "evaluation.explain": ("ig", "lime"),
+    "evaluation.pairs": ("changed", "successful", "all"),
+    "hardware": ("auto", "cpu", "gtx1080", "a100", "h100"),
+}
+"""Fields whose value (or each of whose values) must be one of a few words."""
+
+LOWEST: dict[str, float] = {
+    "data.max_length": 1,
+    "data.min_frequency": 0,
+    "model.embedding_dim": 1,
+    "model.kernels": 1,
+    "model.kernel_widths": 1,
+    "model.hidden_size": 1,
+    "model.mask_hidden_size": 1,
+    "objective.beta": 0,
+    "objective.gamma": 0,
+    "training.rounds": 0,
+    "training.epochs": 1,
+    "training.epochs_per_round": 1,
+    "training.batch_size": 1,
+    "training.clip": 0,
+    "training.round_clip": 0,
+    "training.mask_learning_rate": 0,
+    "training.weight_decay": 0,
+    "training.buckets": 1,
+    "training.workers": 1,
+    "training.cpus_per_worker": 1,
+    "training.micro_batch": 0,
+    "training.memory_gib": 0,
+    "attack.sample": 0,
+    "attack.unit_size": 0,
+    "attack.concurrent": 0,
+    "attack.batch_size": 0,
+    "attack.cache_size": 1024,
+    "attack.max_queries": 0,
+    "attack.max_seconds": 0,
+    "attack.stall_seconds": 0,
+    "attack.max_failures": 0,
+    "attack.workers": 0,
+    "attack.cpu_workers": 0,
+    "evaluation.sample": 0,
+    "evaluation.ig_pairs": 0,
+    "evaluation.ig_steps": 1,
+    "evaluation.lime_pairs": 0,
+    "evaluation.lime_samples": 10,
+    "seed": 0,
+}
+"""Numeric fields and the least value each may have."""
+
+HIGHEST = 2**31 - 1
+"""The greatest whole number that libraries below take everywhere."""
+
+HIGHEST_SEED = 2**32 - 1
+"""NumPy's."""
+
+FILLED = ("training.kinds", "model.kernel_widths", "evaluation.attacks")
+"""Lists that must have a value."""
+
+DISTINCT = ("training.kinds", "training.freeze_embeddings", "evaluation.attacks", "evaluation.explain")
+"""Lists in which no value may be twice."""
+
+POSITIVE = (
+    "model.temperature",
+    "training.learning_rate",
+    "training.round_learning_rate",
+    "evaluation.lime_kernel_width",
+)
+"""Numeric fields that must be above zero."""
+
+BELOW_ONE = ("model.dropout", "model.encoder_dropout", "training.warmup", "attack.gpus_per_worker")
+"""Shares: fields that must be at least 0 and below 1."""
+
+
+def validate(config: Config) -> None:
+    """Raise UserError for the first field whose value no run could use."""
+    for name, value in _fields(config):
+        if isinstance(value, str):
+            check_text(f"--{name}", value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name} is {value}, but must be a finite number")
+        elif isinstance(value, int) and value > (most := HIGHEST_SEED if name == "seed" else HIGHEST):
+            raise UserError(f"--{name} is greater than {most}, the greatest number that it may be")
+    for name in FILLED:
+        if not _values(config, name):
+            raise UserError(f"--{name} is empty: name at least one value")
+    for name in DISTINCT:
+        if len(set(values := _values(config, name))) < len(values):
+            raise UserError(f"--{name} holds a value twice ({', '.join(values)}): name each once")
+    for name, choices in CHOICES.items():
+        for value in _values(config, name):
+            if value not in choices:
+                raise unknown(f"value of --{name}", value, choices)
+    for name, least in LOWEST.items():
+        for value in _values(config, name):
+            if value is not None and (not math.isfinite(value) or value < least):
+                raise UserError(f"--{name} is {value}, but must be at least {least}")
+    for name in POSITIVE:
+        for value in _values(config, name):
+            if not math.isfinite(value) or value <= 0:
+                raise UserError(f"--{name} is {value}, but must be above 0")
+    for name in BELOW_ONE:
+        for value in _values(config, name):
+            if value is not None and not 0 <= value < 1:
+                raise UserError(f"--{name} is {value}, but must be below 1, and at least 0")
+
+
+def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a dataclass, those in lists one by one, and the name of its field."""
+    for one in dataclasses.fields(config):
+        value, name = getattr(config, one.name), f"{prefix}{one.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _fields(value, f"{name}.")
+        else:
+            yield from ((name, item) for item in (value if isinstance(value, tuple) else (value,)))
+
+
+def _values(config: Config, name: str) -> tuple[Any, ...]:
+    value: Any = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value if isinstance(value, tuple) else (value,)

@@ -1,0 +1,202 @@
+"""Cleaning, word tokenising and the vocabulary: once, before everything else (paper, Appendix A).
+
+All later stages, the attacks among them, read cleaned text and split it at single spaces. An attack exchanges a word
+inside a token and never a space, so that tokens of an original and its perturbed text stay aligned one to one.
+"""
+
+import html
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from flat_dist.config.errors import UserError
+from flat_dist.config.serialization import content_hash
+
+PAD, UNKNOWN = "<pad>", "<unk>"
+
+MARKS = ".,!?;:()$%"
+"""Characters that are tokens of their own; `$` and `%` because they carry meaning in business news."""
+
+_CLITIC = r"(?:s|d|m|t|n|ll|re|ve|em|til|cause|\d+s?)"
+"""What may begin with an apostrophe: 's, 'll, 'em, '90s; before anything else it is taken for a quotation mark."""
+
+_ACCENTS = ((0x300, 0x36F), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x20D0, 0x20FF), (0xFE00, 0xFE0F), (0xFE20, 0xFE2F))
+"""Blocks of marks that belong to no script: accents, of which those that NFC composes are in the letter, and selectors
+of a picture's form. The rest of them, piled up as ornament, is dropped."""
+
+
+def _is_vowel_sign(character: str) -> bool:
+    """Whether it is a mark of a script's own that is written on the letter before it, such as a vowel sign."""
+    code = ord(character)
+    return (
+        code > 0x300
+        and unicodedata.category(character) in ("Mn", "Mc")
+        and not any(first <= code <= last for first, last in _ACCENTS)
+        and "VARIATION SELECTOR" not in unicodedata.name(character, "")
+    )
+
+
+def _ranges(characters: Iterable[str]) -> str:
+    """Characters in rising order as the inside of a regular expression's class."""
+    spans: list[list[str]] = []
+    for character in characters:
+        if spans and ord(character) == ord(spans[-1][1]) + 1:
+            spans[-1][1] = character
+        else:
+            spans.append([character, character])
+    return "".join(f"{first}-{last}" for first, last in spans)
+
+
+_VOWEL_SIGNS = _ranges(filter(_is_vowel_sign, map(chr, range(0x300, 0x1F000))))
+"""Devanagari, Thai, Arabic, Hebrew ... write vowels and tones so; the last of such marks stands before U+1F000."""
+
+_LETTERS = rf"\w[\w{_VOWEL_SIGNS}]*"
+_WORD = rf"(?:'(?={_CLITIC}(?![\w{_VOWEL_SIGNS}])))?{_LETTERS}(?:['-]{_LETTERS})*"
+_LAST_OF_RUN = "|".join(rf"{re.escape(mark)}(?!{re.escape(mark)})" for mark in MARKS)
+_TOKEN = re.compile(rf"{_WORD}|\.\.\.(?!\.)|{_LAST_OF_RUN}")
+
+_ENTITY = re.compile(r"&#x[\da-f]{2,6};|&?#\d{2,6};|&[a-z]{2,8};|\b(?:quot|amp|lt|gt|nbsp);", re.IGNORECASE)
+"""HTML entities, and those that lost their ampersand, of which AG News is full (`#39;`)."""
+
+_TAG = re.compile(r"</?[a-z][^<>]*>")
+SPANNING = re.compile("[<;]")
+"""Found in every text with something that cleaning takes for one across a space: tags, and entities that hide them."""
+_BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": " ", "-rsb-": " ", "-lcb-": " ", "-rcb-": " "}
+_BRACKET = re.compile("|".join(_BRACKETS))
+"""The Penn Treebank's names of brackets, which SST-2 keeps."""
+
+_APOSTROPHES, _HYPHENS, _SPACES = "\x91\x92\u2018\u2019\u201b\u2032\u02bc\xb4", "\x96\u2010\u2011\u2013\u2212", "_"
+_CHARACTERS = str.maketrans(
+    {
+        **dict.fromkeys(_APOSTROPHES, "'"),
+        **dict.fromkeys(_HYPHENS, "-"),
+        **dict.fromkeys(_SPACES, " "),
+        "\x85": "...",
+        "\u2026": "...",
+    }
+)
+"""Typographic characters to their ASCII forms, with those that IMDB has from Windows-1252 (`\\x85` to `\\x96`)."""
+
+
+def clean(text: str) -> str:
+    """Lower-case text of tokens between single spaces; idempotent, and never fails (paper, Appendix A).
+
+    A token is one of:
+
+    - a word of letters and digits of any script, NFC-normalised, with the vowel signs, tones and points that its script
+      writes on letters (`क्या`, `ชอบ`), the apostrophes and hyphens inside it (`don't`, `re-imagining`) and the
+      apostrophe before a clitic or a decade (`'s`, `'em`, `'90s`);
+    - a mark of `MARKS`, of which a run counts once (`!!!` becomes `!`), or `...` for a run of three or more full stops.
+
+    HTML entities are read and tags dropped; bracket names of the Penn Treebank (`-lrb-`) become brackets. Everything
+    else becomes a space: quotation marks, slashes, dashes, square brackets, symbols, control characters. Thus a token
+    of text without Chinese characters and vowel signs holds at most one word as TextAttack splits them; TextAttack
+    takes a vowel sign for the end of a word.
+
+    Accents that do not compose with their letter are dropped, and so are characters without width: soft hyphens,
+    and joiners, so that a Persian word is the same with its non-joiner and without.
+
+    Returns:
+        The cleaned text; empty if nothing is left.
+    """
+    if ";" in text:
+        text = _ENTITY.sub(_character, text)
+    text = _normalise(text).translate(_CHARACTERS)
+    text = _TAG.sub(" ", text)
+    text = _BRACKET.sub(lambda match: _BRACKETS[match[0]], text)
+    return " ".join(_TOKEN.findall(text))
+
+
+def _character(entity: re.Match[str]) -> str:
+    return html.unescape("&" + entity[0].removeprefix("&"))
+
+
+def _normalise(text: str) -> str:
+    """Lower case, NFC, without accents that do not compose and characters that have no width (soft hyphen, joiners)."""
+    text = text.lower()
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFC", text)
+    text = "".join(letter for letter in text if not _invisible(letter))
+    return unicodedata.normalize("NFC", text)  # letters that a dropped mark kept apart may compose
+
+
+def _invisible(letter: str) -> bool:
+    if letter <= "\x7f":
+        return False
+    category = unicodedata.category(letter)
+    return category in ("Me", "Cf") or (category in ("Mn", "Mc") and not _is_vowel_sign(letter))
+
+
+def tokenize(text: str) -> list[str]:
+    """The tokens of a cleaned text, or of one that an attack perturbed: its parts between single spaces."""
+    return text.split(" ") if text else []
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words and their integers.
+
+    Raises:
+        UserError: the words do not begin with `<pad>` and `<unk>`, or one occurs twice.
+    """
+
+    words: tuple[str, ...]
+    """Word of each integer; 0 is `<pad>`, 1 is `<unk>`."""
+    prefix: ClassVar[tuple[int, ...]] = ()
+    suffix: ClassVar[tuple[int, ...]] = ()
+    unknown: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if self.words[:2] != (PAD, UNKNOWN) or len(self._index) != len(self.words):
+            raise UserError(f"a vocabulary must begin with {PAD} and {UNKNOWN} and hold every word once: build it anew")
+
+    @classmethod
+    def build(cls, texts: Iterable[Sequence[str]], min_frequency: int = 0) -> "Vocabulary":
+        """The words of tokenised texts that occur more than `min_frequency` times (paper, Table 6: the threshold).
+
+        The order is by falling count, then alphabetical, so that it does not depend on the order of the texts.
+        """
+        counts = Counter(word for tokens in texts for word in tokens)
+        kept = [word for word, count in counts.items() if count > min_frequency and word not in (PAD, UNKNOWN)]
+        return cls((PAD, UNKNOWN, *sorted(kept, key=lambda word: (-counts[word], word))))
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {word: index for index, word in enumerate(self.words)}
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """The integer of each token; 1 for unknown words."""
+        return [self._index.get(token, self.unknown) for token in tokens]
+
+    def pieces(self, word: str) -> tuple[int, ...]:
+        """A word is one piece: its integer."""
+        return (self._index.get(word, self.unknown),)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._index
+
+    def to_json(self) -> list[str]:
+        """The words as a plain list, ready for JSON; the inverse of `from_json`."""
+        return list(self.words)
+
+    @classmethod
+    def from_json(cls, words: Sequence[str]) -> "Vocabulary":
+        """The vocabulary that `to_json` wrote.
+
+        Raises:
+            UserError: it is no list of distinct words that begins with `<pad>` and `<unk>`.
+        """
+        return cls(tuple(words))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Content hash of the words in their order."""
+        return content_hash(self.words)

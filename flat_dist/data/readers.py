@@ -1,0 +1,269 @@
+"""Reading labelled texts from CSV, JSONL and Parquet files, with errors that name the file and the line."""
+
+import csv
+import difflib
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flat_dist.config.errors import UserError
+
+UTF8_BOM = b"\xef\xbb\xbf"
+
+FOREIGN = {
+    b"\x1f\x8b": "compressed (gzip): unpack it",
+    b"BZh": "compressed (bzip2): unpack it",
+    b"\xfd7zXZ": "compressed (xz): unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed (zstd): unpack it",
+    b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save it as CSV in UTF-8",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook: save it as CSV in UTF-8",
+    b"PAR1": "a Parquet file: let its name end in .parquet",
+    b"\xff\xfe": "UTF-16: save it as UTF-8",
+    b"\xfe\xff": "UTF-16: save it as UTF-8",
+}
+"""First bytes of files that are no text in UTF-8, and what to do about them."""
+
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What stands between columns in files that are called CSV, beside commas."""
+
+LINE_END = re.compile("\r\n|\n|\r")
+
+SHOWN = 20
+"""Columns that a message lists."""
+
+
+class ColumnError(UserError):
+    """A file lacks a column."""
+
+
+class Row(NamedTuple):
+    """One example as it was found, before cleaning."""
+
+    text: Any
+    label: Any
+    place: str
+    """Where it was found, as `train.csv:7`, for messages."""
+    fault: str = ""
+    """Why it cannot be read, if it cannot."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The examples of one split."""
+
+    source: str
+    """File or split of the hub that they came from."""
+    rows: list[Row]
+
+
+def read(path: Path, text_column: str, label_column: str) -> Rows:
+    """The rows of a .csv (with a header), .jsonl or .parquet file; blank lines are left out.
+
+    A malformed row is one with a `fault`, as long as the rows after it can be told from it.
+
+    Raises:
+        ColumnError: it lacks a column.
+        UserError: the file is missing, empty, of another kind, not UTF-8, or broken.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        packed = "unpack it first: " if Path(path.stem).suffix.lower() in READERS else ""
+        raise UserError(f"{path} is not a data file: {packed}its name must end in {', '.join(READERS)}")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name a file, or a folder with train, dev and test files as --data.folder")
+    if not path.is_file():
+        what = "is no file with a content of its own" if os.path.lexists(path) else "does not exist"
+        raise UserError(f"{path} {what}: name a file that holds the data")
+    return Rows(str(path), list(reader(path, text_column, label_column)))
+
+
+def read_csv(path: Path, text_column: str, label_column: str, header: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a CSV file in UTF-8; `header` names the columns of a file whose first line is data.
+
+    Raises:
+        UserError: as `read`.
+    """
+    csv.field_size_limit(sys.maxsize)  # a text may be longer than the 131,072 characters of the default
+    content = _decode(path)
+    if not header:
+        _check_separator(path, content, (text_column, label_column))
+    records = _records(path, csv.reader(io.StringIO(content, newline=""), strict=True))
+    columns = list(header) or _header(path, records)
+    text, label = (_position(path, columns, name) for name in (text_column, label_column))
+    found = list(records)
+    if found and all(not isinstance(fields, str) and len(fields) == len(columns) + 1 for _, fields in found):
+        raise UserError(
+            f"{path}: every row has one field more than the header, as where R writes row names: save it without them "
+            "(row.names = FALSE), or name their column in the header"
+        )
+    for line, fields in found:
+        place = f"{path}:{line}"
+        if isinstance(fields, str):
+            yield Row(None, None, place, fields)
+        elif len(fields) != len(columns):
+            advice = "quote commas" if len(fields) > len(columns) else "fill in the others"
+            fault = f"{len(fields)} fields, but there are {len(columns)} columns: {advice}"
+            yield Row(None, None, place, fault)
+        else:
+            yield Row(fields[text], fields[label], place)
+
+
+def _records(path: Path, lines: Any) -> Iterator[tuple[int, list[str] | str]]:
+    """Line and fields of each record of a CSV reader, which may span lines; or, of a malformed one, what is wrong."""
+    while True:
+        line = lines.line_num + 1
+        try:
+            fields = next(lines)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "end of data" in str(error):
+                raise UserError(
+                    f"{path}:{line}: not valid CSV: a quote that is opened there is never closed: close it"
+                ) from error
+            yield line, f"not valid CSV ({error}): check the quotes"
+            continue
+        if fields:
+            yield line, fields
+
+
+def _header(path: Path, records: Iterator[tuple[int, list[str] | str]]) -> list[str]:
+    line, columns = next(records)
+    if columns in (["sep=", ""], ["sep=,"]):  # a line for Excel, bare or quoted
+        line, columns = next(records, (line + 1, []))
+    if isinstance(columns, str):
+        raise UserError(f"{path}:{line}: {columns}")
+    return columns
+
+
+def _check_separator(path: Path, content: str, names: Sequence[str]) -> None:
+    """Raise UserError if the columns are found with another separator than a comma."""
+    lines = [line for line in LINE_END.split(content[:10_000]) if line.strip()][:2] or [""]
+    given = re.fullmatch('"?sep=(.)"?', lines[0].strip("\n\r"))
+    header = lines[1] if given and len(lines) > 1 else lines[0]
+    for separator, name in SEPARATORS.items():
+        columns = next(csv.reader([header], delimiter=separator), [])
+        if (given and given[1] == separator) or (len(columns) > 1 and set(names) <= set(columns)):
+            raise UserError(f"{path}: its columns are separated by {name}: save it with commas")
+
+
+def _position(path: Path, columns: Sequence[str], name: str) -> int:
+    if columns.count(name) != 1:
+        raise wrong_column(str(path), columns, name)
+    return columns.index(name)
+
+
+def wrong_column(where: str, columns: Sequence[str], name: str) -> ColumnError:
+    """The error for a column that is missing, or there twice, with the columns that `where` has, and the nearest."""
+    number = "no column" if name not in columns else "more than one column"
+    listed = ", ".join(_shown(column) for column in columns[:SHOWN]) or "none"
+    more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+    plain = {_plain(column): column for column in columns}
+    near = difflib.get_close_matches(_plain(name), plain, n=1) if name not in columns else []
+    meant = f" (is {plain[near[0]]!a} meant?)" if near else ""
+    return ColumnError(
+        f"{where} has {number} {name!r} among {listed}{more}{meant}: rename it, or set --data.text_column and "
+        "--data.label_column"
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _shown(column: str) -> str:
+    cut = column if len(column) <= 40 else f"{column[:40]}..."
+    return cut if cut.isprintable() and cut == cut.strip() else ascii(cut)
+
+
+def foreign(head: bytes) -> str:
+    """What a file is that begins so, and what to do about it; empty if nothing is known against it."""
+    return next((said for magic, said in FOREIGN.items() if head.startswith(magic)), "")
+
+
+def _decode(path: Path) -> str:
+    try:
+        content = path.read_bytes().removeprefix(UTF8_BOM)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+    if not content.strip():
+        raise UserError(f"{path} is empty: give it at least one row")
+    if said := foreign(content[:8]):
+        raise UserError(f"{path} is {said}")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = content[error.start : error.start + 1]
+        latin = f", which is {byte.decode('latin-1')} in Latin-1" if byte >= b"\xa0" else ""
+        raise UserError(
+            f"{path}:{_line(content[: error.start])}: not UTF-8 (byte 0x{byte.hex()}{latin}): save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        line = _line(content[: content.index(b"\0")])
+        raise UserError(f"{path}:{line}: a NUL byte, as in UTF-16 and in files that are no text: save it as UTF-8")
+    return text
+
+
+def _line(before: bytes) -> int:
+    return len(LINE_END.findall(before.decode("latin-1"))) + 1
+
+
+def _read_jsonl(path: Path, text_column: str, label_column: str) -> Iterator[Row]:
+    content = _decode(path)
+    if content.lstrip().startswith("[") and not content.lstrip().partition("\n")[0].rstrip().endswith("]"):
+        raise UserError(f"{path} is one JSON array over several lines: write one object a line")
+    lines = [(number, line) for number, line in enumerate(LINE_END.split(content), start=1) if line.strip()]
+    records = [(f"{path}:{number}", _object(line)) for number, line in lines]
+    objects = [(place, record) for place, record in records if isinstance(record, dict)]
+    for name in (text_column, label_column):
+        if objects and not any(name in record for _, record in objects):
+            raise wrong_column(objects[0][0], list(objects[0][1]), name)
+    for place, record in records:
+        if isinstance(record, str):
+            yield Row(None, None, place, record)
+        elif lacking := [name for name in (text_column, label_column) if name not in record]:
+            yield Row(None, None, place, f"no column {lacking[0]!r} among {', '.join(map(_shown, record)) or 'none'}")
+        else:
+            yield Row(record[text_column], record[label_column], place)
+
+
+def _object(line: str) -> dict[str, Any] | str:
+    """The JSON object of a line, or what is wrong with it."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"not valid JSON ({error}): write one object a line"
+    if not isinstance(record, dict):
+        return f"not a JSON object, but {type(record).__name__}: write one object a line"
+    return record
+
+
+def _read_parquet(path: Path, text_column: str, label_column: str) -> Iterator[Row]:
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            for name in (text_column, label_column):
+                _position(path, names, name)
+            table = file.read(columns=[text_column, label_column])
+        columns = (table[text_column].to_pylist(), table[label_column].to_pylist())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())[:200]}") from error
+    for number, (text, label) in enumerate(zip(*columns, strict=True), start=1):
+        yield Row(text, label, f"{path}, row {number}")
+
+
+READERS: dict[str, Callable[[Path, str, str], Iterable[Row]]] = {
+    ".csv": read_csv,
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+}
+"""How each kind of file is read, by the end of its name."""

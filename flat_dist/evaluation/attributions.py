@@ -1,0 +1,155 @@
+"""Explanations of original/adversarial pairs, and how consistent they are (paper, Section 5.2)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flat_dist.config.schema import EvaluationConfig
+from flat_dist.data.batches import to_batch
+from flat_dist.data.datasets import sample
+from flat_dist.evaluation import lime
+from flat_dist.evaluation.consistency import Consistency, align, compare, consistency
+from flat_dist.evaluation.integrated_gradients import integrated_gradients
+from flat_dist.evaluation.lime import Lime
+from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.runtime.seeds import derive_seed
+
+BY_WORD = pa.list_(pa.list_(pa.float32()))
+"""Numbers by class, and then by word, or by k from 1 to 10."""
+
+SCHEMA = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("label", pa.int32()),
+        ("status", pa.string()),
+        ("original_words", pa.list_(pa.string())),
+        ("perturbed_words", pa.list_(pa.string())),
+        ("original_scores", pa.list_(pa.float32())),
+        ("perturbed_scores", pa.list_(pa.float32())),
+        ("original_attributions", BY_WORD),
+        ("perturbed_attributions", BY_WORD),
+        ("alignment", pa.list_(pa.struct([("original", pa.int32()), ("perturbed", pa.int32())]))),
+        ("kendall_tau", pa.list_(pa.float32())),
+        ("top_k", BY_WORD),
+        ("completeness_error", pa.float32()),
+    ]
+)
+"""One explained pair: the words that the model reads, class probabilities, attributions, which words count as the same,
+and the pair's agreement by class: null where it is not defined, empty where no words are aligned."""
+
+PAIRS = {
+    "changed": lambda table: pc.greater(pc.list_value_length(table["swaps"]), 0),
+    "successful": lambda table: pc.equal(table["status"].cast(pa.string()), "successful"),
+    "all": lambda table: pc.not_equal(table["status"].cast(pa.string()), "error"),
+}
+"""Rows of an attack that are pairs: those in which it changed a word, whether it succeeded or not; those in which it
+succeeded; or all, of which those that it left alone (skipped, above all) compare a text with itself."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of interpretation, and all that its attributions depend on."""
+
+    name: str
+    """ig or lime."""
+    steps: int = 50
+    """Steps of the path of integrated gradients."""
+    lime: Lime = field(default_factory=Lime)
+
+    def settings(self) -> dict[str, Any]:
+        """What its numbers depend on, in plain values."""
+        if self.name == "ig":
+            return {
+                "method": "integrated gradients (captum) of the softmax probability, on word embeddings",
+                "baseline": "zero vectors; special pieces stay",
+                "steps": self.steps,
+                "quadrature": "gausslegendre",
+            }
+        return {
+            "method": "LIME (LimeTextExplainer) of the softmax probability, on words; those left out leave no gap",
+            "samples": self.lime.samples,
+            "kernel": "exponential, on 100 times the cosine distance",
+            "kernel_width": self.lime.kernel_width,
+            "seed": self.lime.seed,
+        }
+
+
+def methods(evaluation: EvaluationConfig, seed: int) -> dict[Method, int]:
+    """The methods that a config asks for, and how many pairs each explains; 0: all."""
+    settings = Lime(evaluation.lime_samples, evaluation.lime_kernel_width, derive_seed(seed, "lime") % 2**32)
+    pairs = {"ig": evaluation.ig_pairs, "lime": evaluation.lime_pairs}
+    return {Method(name, evaluation.ig_steps, settings): pairs[name] for name in evaluation.explain}
+
+
+def choose(attacked: pa.Table, which: str, count: int, seed: int) -> pa.Table:
+    """The pairs to explain among the rows of an attack: so many, drawn by the seed; 0: all."""
+    return sample(attacked.filter(PAIRS[which](attacked)), count, derive_seed(seed, "pairs"))
+
+
+def explain(checkpoint: Checkpoint, rows: Sequence[Mapping[str, Any]], method: Method) -> pa.Table:
+    """Explain pairs: rows of `flat_dist.data.shards.SCHEMA` to rows of `SCHEMA`.
+
+    Args:
+        checkpoint: the model to explain.
+        rows: pairs.
+        method: ig or lime, with its settings.
+    """
+    texts = [row[side] for side in ("original_text", "perturbed_text") for row in rows]
+    attributions, errors = _attributions(checkpoint, texts, method)
+    words = [checkpoint.encoder.words(text) for text in texts]
+    scores = checkpoint.probabilities(texts).tolist()
+    explained = []
+    for number, row in enumerate(rows):
+        twin = number + len(rows)
+        alignment = align(words[number], words[twin])
+        pair = {
+            "pair_id": row["example_id"],
+            "label": row["label"],
+            "status": row["status"],
+            "original_words": words[number],
+            "perturbed_words": words[twin],
+            "original_scores": scores[number],
+            "perturbed_scores": scores[twin],
+            "original_attributions": attributions[number].tolist(),
+            "perturbed_attributions": attributions[twin].tolist(),
+            "alignment": [{"original": word, "perturbed": other} for word, other in alignment],
+            "completeness_error": max(errors[number], errors[twin]) if errors else None,
+        }
+        if alignment:
+            taus_C, tops_CK = compare(attributions[number], attributions[twin], alignment)
+            pair["kendall_tau"] = [None if np.isnan(tau) else tau for tau in taus_C]
+            pair["top_k"] = tops_CK.tolist()
+        else:
+            pair["kendall_tau"], pair["top_k"] = [], []
+        explained.append(pair)
+    return pa.Table.from_pylist(explained, schema=SCHEMA)
+
+
+def summarise(explained: pa.Table) -> Consistency:
+    """Consistency over explained pairs."""
+    rows = explained.select(["kendall_tau", "top_k", "completeness_error"]).to_pylist()
+    aligned = [row for row in rows if row["kendall_tau"]]
+    taus = [np.array(row["kendall_tau"], dtype=np.float64) for row in aligned]
+    errors = [row["completeness_error"] for row in rows if row["completeness_error"] is not None]
+    found = consistency(taus, [np.array(row["top_k"]) for row in aligned], len(rows) - len(aligned))
+    return replace(found, completeness_error=max(errors, default=None))
+
+
+def _attributions(
+    checkpoint: Checkpoint, texts: Sequence[str], method: Method
+) -> tuple[list[np.ndarray], list[float] | None]:
+    """Attributions (C, words) of each text, and, of integrated gradients, each text's completeness error."""
+    encoded = [checkpoint.encoder.encode(text) for text in texts]
+    spans = [checkpoint.encoder.spans(text) for text in texts]
+    classes = len(checkpoint.label_names)
+    if method.name == "ig":
+        batch = to_batch(encoded).to(checkpoint.device)
+        found = integrated_gradients(checkpoint.model, batch.ids_BT, batch.real_BT, method.steps)
+        return found.by_word(spans), found.error.abs().amax(dim=1).tolist()
+    wordy = [lime.Text(*pair) for pair in zip(encoded, spans, strict=True) if pair[1]]
+    weights = iter(lime.explain(checkpoint.model, wordy, checkpoint.encoder.vocabulary.unknown, method.lime))
+    return [next(weights) if words else np.zeros((classes, 0)) for words in spans], None

@@ -1,0 +1,55 @@
+"""The checkpoint that training starts from: a vocabulary, pretrained vectors or a pretrained encoder, fresh weights."""
+
+import torch
+
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config
+from flat_dist.data.batches import Encoder
+from flat_dist.data.datasets import Dataset
+from flat_dist.data.preprocessing import Vocabulary, tokenize
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models import encoders, vectors
+from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.runtime.seeds import derive_seed
+
+
+def initial(config: Config, dataset: Dataset, masked: bool) -> tuple[Checkpoint, str]:
+    """An untrained model for a dataset, and what it was made of, in words.
+
+    Raises:
+        UserError: the file of vectors is missing or malformed, its vectors have another size than the config's, or
+            the encoder cannot be had.
+    """
+    torch.manual_seed(derive_seed(config.seed, "init"))
+    transformer = config.model.name in encoders.TRANSFORMERS
+    checkpoint, made_of = (_transformer if transformer else _word_model)(config, dataset)
+    if masked:
+        checkpoints.add_mask(checkpoint.model, config.model)
+    return checkpoint, made_of
+
+
+def _transformer(config: Config, dataset: Dataset) -> tuple[Checkpoint, str]:
+    model, pieces = encoders.pretrained(config.model, len(dataset.label_names))
+    encoder = Encoder(pieces, config.data.max_length)
+    if encoder.room < 1 or config.data.max_length > model.longest:
+        raise UserError(
+            f"--data.max_length is {config.data.max_length}, but must be between "
+            f"{config.data.max_length - encoder.room + 1} and {model.longest} for {encoders.source(config.model)}"
+        )
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    built_in = config.model.name == encoders.BUILT_IN and not config.model.encoder
+    name = encoders.BUILT_IN if built_in else encoders.source(config.model)
+    made_of = f"encoder: {name}, {weights / 1e6:.0f} million weights"
+    return Checkpoint(model, config.model, encoder, dataset.label_names), made_of
+
+
+def _word_model(config: Config, dataset: Dataset) -> tuple[Checkpoint, str]:
+    texts = (tokenize(text) for text in dataset.train["text"].to_pylist())
+    vocabulary = Vocabulary.build(texts, config.data.min_frequency)
+    model = checkpoints.build(config.model, len(vocabulary), len(dataset.label_names))
+    seed = derive_seed(config.seed, "vectors")
+    initial_VD, found = vectors.initial_vectors(config.model, vocabulary.words, seed)
+    model.embedding.weight.data.copy_(torch.from_numpy(initial_VD))
+    made_of = f"vocabulary: {len(vocabulary)} words, {found} with pretrained vectors"
+    encoder = Encoder(vocabulary, config.data.max_length)
+    return Checkpoint(model, config.model, encoder, dataset.label_names), made_of

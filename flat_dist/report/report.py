@@ -1,0 +1,58 @@
+"""The report of a run: one self-contained page, and its pictures as files."""
+
+from collections.abc import Mapping, Sequence
+
+from flat_dist.report import figures, saliency, tables, templates
+from flat_dist.report.figures import Picture
+from flat_dist.report.formatting import percent
+from flat_dist.report.page import Page
+from flat_dist.storage.folder import Folder
+
+
+def write(folder: Folder, page: Page) -> None:
+    """Write index.html, and each picture as figures/<name>.png, into the folder; words.csv where words have importance.
+
+    index.html is written last. It needs no other file, and the same page gives the same bytes.
+    """
+    groups = _pictures(page)
+    for picture in (picture for group in groups.values() for picture in group):
+        (folder / "figures").write(f"{picture.name}.png", picture.png)
+    if page.importances:
+        folder.write("words.csv", tables.words_csv(page.importances[-1].words).encode("utf-8", "replace"))
+    folder.write("index.html", _render(page, groups))
+
+
+def _pictures(page: Page) -> dict[str, list[Picture]]:
+    """Pictures by section of the page."""
+    spreads = tables.spreads(page.importances)
+    latest = page.importances[-1] if page.importances else None
+    return {
+        "rounds": figures.rounds(page.rounds) if page.rounds else [],
+        "top_k": figures.top_k(tables.by_attack(page.results)),
+        "scatters": figures.scatters(latest.words, latest.correlations) if latest and latest.words.words else [],
+        "spread": [figures.spread(spreads)] if spreads else [],
+    }
+
+
+def _render(page: Page, groups: Mapping[str, Sequence[Picture]]) -> bytes:
+    return templates.render(
+        "report.html",
+        page=page,
+        summary=_summary(page),
+        drawn=groups,
+        sheets=tables.all_of(page),
+        paper_note=tables.paper_note(page),
+        pairs=saliency.payload(page.saliencies, page.label_names),
+        cards=tables.cards(page.cards),
+        seen=tables.SEEN,
+    )
+
+
+def _summary(page: Page) -> str:
+    """What came out under the first attack, in one line."""
+    results = tables.by_attack(page.results)
+    if not results:
+        return ""
+    first = [row for row in results if row.attack == results[0].attack]
+    kept = ", ".join(f"{row.training} {percent(row.after_attack_accuracy)}\u00a0%" for row in first)
+    return f"Accuracy after {first[0].attack}, of {first[0].n:,} texts: {kept}."

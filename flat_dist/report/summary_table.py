@@ -1,0 +1,72 @@
+"""The table that a run ends with."""
+
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.table import Table
+
+from flat_dist.evaluation.result import Result
+
+BAR = "\\|"
+"""A bar inside a cell of a Markdown table."""
+
+METHODS = {"ig": "IG", "lime": "LIME"}
+"""Methods of interpretation, and how they are written."""
+
+
+def _tau(method: str) -> Callable[[Result], str]:
+    return lambda row: _two(row.interpretations[method].kendall_tau) if method in row.interpretations else ""
+
+
+def _top_5(method: str) -> Callable[[Result], str]:
+    return lambda row: _two(row.interpretations[method].top_5) if method in row.interpretations else ""
+
+
+COLUMNS = {
+    "accuracy %": lambda row: _percent(row.accuracy),
+    "after attack %": lambda row: _percent(row.after_attack_accuracy),
+    "success %": lambda row: _percent(row.attack_success_rate),
+    "queries": lambda row: "" if row.mean_queries is None else f"{row.mean_queries:.0f}",
+    "changed %": lambda row: _percent(row.words_changed),
+    "n": lambda row: str(row.n),
+    "tau IG": _tau("ig"),
+    "top-5 IG": _top_5("ig"),
+    "tau LIME": _tau("lime"),
+    "top-5 LIME": _top_5("lime"),
+}
+
+
+def _by_attack(results: Sequence[Result]) -> list[Result]:
+    return sorted(results, key=lambda row: (not row.trained_on, row.attack))
+
+
+def _two(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def _name(row: Result) -> str:
+    return f"{row.attack} (unseen)" if row.trained_on is False else row.attack
+
+
+def table(results: Sequence[Result], title: str) -> Table:
+    """Results for a terminal."""
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    drawn.add_column("attack", no_wrap=True)
+    drawn.add_column("training", no_wrap=True)
+    for name in COLUMNS:
+        drawn.add_column(name, justify="right", min_width=max(map(len, name.split())))
+    for row in _by_attack(results):
+        drawn.add_row(_name(row), row.training, *(column(row) for column in COLUMNS.values()))
+    return drawn
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Results as a Markdown table."""
+    head = ["attack", "training", *COLUMNS]
+    lines = [head, ["---"] * 2 + ["---:"] * len(COLUMNS)]
+    lines += [[_name(row), row.training, *(column(row) for column in COLUMNS.values())] for row in _by_attack(results)]
+    return "".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |\n" for line in lines)

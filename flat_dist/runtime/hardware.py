@@ -1,0 +1,144 @@
+"""What training and attacks run on: this machine's GPU or CPU, its arithmetic, and whether a model fits.
+
+Figures of the GTX 1080, the paper's own card, are reports of others: float32 6.8, float16 6.9 and (emulated) bfloat16
+3.6 TFLOPS, so that half precision saves memory there, and no time.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config
+
+GIB = 2**30
+
+ATTACK_GIB = 3.0
+"""What one attack worker takes of a GPU: CUDA, sentence encoder, victim, and their batches."""
+
+PASCAL_WHEELS = "https://download.pytorch.org/whl/cu126"
+"""The last builds of PyTorch with kernels for cards before Turing (sm_75)."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How to use a kind of machine."""
+
+    device: str
+    precision: str
+    """Arithmetic of training: bfloat16 from Ampere (sm_80); before, it is emulated or missing."""
+    memory_gib: float = 0.0
+    """GPU memory that this project may use."""
+    attack_workers: int = 0
+    """Attack workers that share a GPU."""
+
+
+PROFILES = {
+    "cpu": Profile("cpu", "float32"),
+    "gtx1080": Profile("cuda", "float32", 7.5, 2),
+    "a100": Profile("cuda", "bfloat16", 39.0, 6),
+    "h100": Profile("cuda", "bfloat16", 78.0, 8),
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The GPU that torch can use, or why there is none."""
+
+    gpu: str | None = None
+    """Name of the card."""
+    capability: tuple[int, int] = (0, 0)
+    """Compute capability, such as (6, 1)."""
+    memory_gib: float = 0.0
+    problem: str = "there is no GPU"
+    """One sentence that says why no GPU can be used."""
+
+
+def detect() -> Machine:
+    """Look for a GPU, and run a kernel on it."""
+    if not torch.cuda.is_available():
+        build = "" if torch.version.cuda else f" (this torch, {torch.__version__}, is built for CPUs)"
+        return Machine(problem=f"torch finds no GPU{build}")
+    properties = torch.cuda.get_device_properties(0)
+    capability = (properties.major, properties.minor)
+    if not has_kernels(torch.cuda.get_arch_list(), capability):
+        return Machine(problem=_without_kernels(properties.name, capability))
+    try:
+        (torch.zeros(1, device="cuda") + 1).item()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        return Machine(problem=f"{properties.name} does not run with torch {torch.__version__} ({reason})")
+    return Machine(properties.name, capability, properties.total_memory / GIB)
+
+
+def has_kernels(built_for: list[str], capability: tuple[int, int]) -> bool:
+    """Whether a build has kernels for a card: of its major version and no later minor one, or PTX of an earlier one."""
+    for name in built_for:
+        kind, _, number = name.partition("_")
+        digits = number.rstrip("af")  # sm_90a, sm_120f
+        if not digits.isdigit():
+            continue
+        version = int(digits[:-1]), int(digits[-1])
+        if kind == "compute" and version <= capability:
+            return True
+        if kind == "sm" and version[0] == capability[0] and version[1] <= capability[1]:
+            return True
+    return False
+
+
+def _without_kernels(name: str, capability: tuple[int, int]) -> str:
+    version = torch.__version__.partition("+")[0]
+    label = PASCAL_WHEELS.rsplit("/")[-1]  # without it, pip is satisfied with the build that is installed
+    source = f"+{label} --index-url {PASCAL_WHEELS}" if capability < (7, 5) else " --upgrade"
+    return (
+        f"{name} (sm_{capability[0]}{capability[1]}) has no kernels in this build of torch ({torch.__version__}, made "
+        f"for {', '.join(torch.cuda.get_arch_list())}): pip install torch=={version}{source}"
+    )
+
+
+def resolve(config: Config, machine: Machine, imagine: bool = False) -> tuple[Config, str]:
+    """The config with all that depends on the hardware filled in, and one sentence on what was chosen.
+
+    Args:
+        config: a run.
+        machine: what `detect` found.
+        imagine: take a GPU for granted that the config names, to plan for it.
+
+    Raises:
+        UserError: the config names a GPU, and there is none that works.
+    """
+    name, profile = config.hardware, PROFILES.get(config.hardware)
+    if profile is None:
+        name, profile = _fitting(machine)
+        said = f"hardware: {machine.gpu or machine.problem}, so {name}"
+    elif profile.device == "cuda" and machine.gpu is None and not imagine:
+        raise UserError(f"--hardware {name} needs a GPU, but {machine.problem}; --hardware cpu does without")
+    else:
+        said = f"hardware: {name}, as asked for"
+    training, attack = config.training, config.attack
+    share = _share(min(profile.attack_workers, int(profile.memory_gib / ATTACK_GIB)))
+    devices = [profile.device if chosen == "auto" else chosen for chosen in (training.device, attack.device)]
+    training = replace(
+        training,
+        device=devices[0],
+        precision=profile.precision if training.precision == "auto" else training.precision,
+        memory_gib=training.memory_gib or profile.memory_gib,
+    )
+    gpus = attack.gpus_per_worker or (share if devices[1] == "cuda" else 0.0)
+    attack = replace(attack, device=devices[1], gpus_per_worker=gpus)
+    return replace(config, hardware=name, training=training, attack=attack), said
+
+
+def _fitting(machine: Machine) -> tuple[str, Profile]:
+    """The profile for a card, with the card's own memory."""
+    if machine.gpu is None:
+        return "cpu", PROFILES["cpu"]
+    major = machine.capability[0]
+    name = "gtx1080" if major < 8 else "a100" if major < 9 else "h100"
+    return name, replace(PROFILES[name], memory_gib=round(machine.memory_gib - 0.5, 1))
+
+
+def _share(workers: int) -> float:
+    """A share of a GPU of which so many fit; Ray takes none of 1 for a share."""
+    return min(math.floor(1000 / max(workers, 1)) / 1000, 0.99)
