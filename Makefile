@@ -1,4 +1,4 @@
-# Everything runs from .venv; `make help` lists what there is.
+# All commands run in .venv. `make help` lists the targets.
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -9,18 +9,20 @@ CPU_LOCK := requirements-cpu.lock
 INSTALL := $(BIN)/python -I -m pip install --no-build-isolation
 IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 
-.PHONY: help install venv-fits run test check bench ui lock clean
+.PHONY: help install venv-fits run test check lint bench ui lock clean
 .DEFAULT_GOAL := help
 
-help:  ## what each target does
+help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-install: $(STAMP)  ## the locked set, this package, and the offline resources; a second call does nothing
+install: $(STAMP)  ## install the locked packages, this package and the offline resources; a second call does nothing
 
-# Each file that pip installs is one whose hash a lock names, and nothing is built with a package from elsewhere. The
-# second pip is the locked one: older ones ignore hashes of constraints, by which a build of torch for CUDA gets what it
-# needs. An install that was broken off left packages without INSTALLER: they are done again. Torch's build for CPUs comes
-# first, since among files that fit, pip prefers those whose hash its index tells, which a folder of wheels does not.
+# - pip installs only files whose hash is in a lock, and builds packages only with locked tools.
+# - The first step installs the locked pip. Older versions ignore the hashes of constraints, which a CUDA build of torch
+#   needs for its dependencies.
+# - A package without the file INSTALLER is left from an interrupted install. It is removed and installed again.
+# - Torch's CPU build is installed first, from its own lock: pip prefers files whose hash the package index lists, and a
+#   folder of wheels lists none.
 $(STAMP): $(LOCKS) $(CPU_LOCK) pyproject.toml flat_dist/resources/packages.txt | venv-fits
 	@$(PYTHON) -c '$(IS_311)' 2>/dev/null || { echo "$(PYTHON) is not Python 3.11, which flat_dist needs:" \
 		"install it, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -31,7 +33,7 @@ $(STAMP): $(LOCKS) $(CPU_LOCK) pyproject.toml flat_dist/resources/packages.txt |
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --require-hashes --requirement requirements-tools.lock
 	$(INSTALL) --quiet --no-deps --require-hashes --requirement $(CPU_LOCK) 2>/dev/null \
-		|| echo "pip finds no torch for CPUs alone: it takes the package index's, which may bring CUDA"
+		|| echo "pip finds no CPU-only torch: it installs the package index's build, which may include CUDA"
 	$(INSTALL) --require-hashes --requirement requirements.lock --requirement requirements-dev.lock \
 		--constraint requirements-cuda.lock
 	$(INSTALL) --no-deps --editable .
@@ -40,40 +42,42 @@ $(STAMP): $(LOCKS) $(CPU_LOCK) pyproject.toml flat_dist/resources/packages.txt |
 
 venv-fits:
 	@! ls .venv/bin/python >/dev/null 2>&1 || .venv/bin/python -c '$(IS_311)' 2>/dev/null || { \
-		echo ".venv was made with a Python that is gone or is not 3.11: make clean removes it" >&2; exit 2; }
+		echo ".venv was made with a Python that is missing or is not 3.11: make clean removes it" >&2; exit 2; }
 	@! grep -qs '^command = ' .venv/pyvenv.cfg || grep -qF " $$(pwd -P)/.venv" .venv/pyvenv.cfg || { \
 		echo ".venv was made in another folder and does not work in this one: make clean removes it" >&2; exit 2; }
 
-run: install  ## the main job on the built-in dataset: ARGS="--model.name lstm" adds options
+run: install  ## run the main job on the built-in dataset; ARGS="--model.name lstm" adds options
 	$(BIN)/python jobs/flat_round.py $(ARGS)
 
-test: install  ## lint, types, layers, and the tests: ARGS="-m slow" adds options
+test: install  ## run all checks and the tests; ARGS="-m slow" adds options for pytest
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: install  ## lint, format, types and layers
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+check: lint  ## run all checks without the tests: lint, format, types, imports between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install  ## the attack engine against stock TextAttack: ARGS="--model lstm" adds options
+lint: install  ## run the fast checks only: lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: install  ## compare the attack engine with stock TextAttack; ARGS="--model.name lstm" adds options
 	$(BIN)/python jobs/bench.py attack $(ARGS)
 
-ui: install  ## the MLflow UI on loopback: HOST=0.0.0.0 opens it to the network, to anybody there
+ui: install  ## start the MLflow UI on loopback; HOST=0.0.0.0 opens it to everyone on the network
 	@mkdir -p runs
-	@test $(HOST) = 127.0.0.1 || echo "warning: whoever reaches $(HOST):5000 can read and change all runs" >&2
+	@test $(HOST) = 127.0.0.1 || echo "warning: everyone who can reach $(HOST):5000 can read and change all runs" >&2
 	uri="$$($(BIN)/python -m flat_dist.tracking.database runs/mlflow.db)" && \
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
 		--backend-store-uri "$$uri" --host $(HOST) --port 5000 --workers 1
 
-# One resolution for all, in .venv/all.lock, of which each lock is a part; $(CPU_LOCK) is kept by hand.
+# uv resolves everything once, into .venv/all.lock. Each lock is a part of it. $(CPU_LOCK) is edited by hand.
 COMPILE := $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-annotate --no-header
 PART := $(COMPILE) --constraint .venv/all.lock
 WITHOUT := sed -nE 's/^([a-z0-9.-]+)==.*/--no-emit-package \1/p'
 
-lock: install  ## resolve pyproject.toml into the locks, which keep what still fits: ARGS=--upgrade takes newer releases
+lock: install  ## update the locks from pyproject.toml; ARGS=--upgrade takes newer releases
 	sed -nE 's/^([a-z0-9.-]+==[^ ]+).*/\1/p' $(LOCKS) > .venv/all.lock
 	$(COMPILE) pyproject.toml --extra dev --group tools --output-file .venv/all.lock $(ARGS)
 	$(PART) --group tools > requirements-tools.lock
@@ -81,5 +85,5 @@ lock: install  ## resolve pyproject.toml into the locks, which keep what still f
 	$(PART) pyproject.toml $$($(WITHOUT) requirements-cuda.lock) > requirements.lock
 	$(PART) pyproject.toml --extra dev $$($(WITHOUT) requirements.lock requirements-cuda.lock) > requirements-dev.lock
 
-clean:  ## remove the environment; runs/ and the cache of resources stay
+clean:  ## remove .venv; runs/ and the cached resources stay
 	rm -rf .venv

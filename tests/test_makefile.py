@@ -107,7 +107,7 @@ def test_an_environment_of_another_python_is_named(folder: Path, left: str) -> N
     python = folder / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to("/nowhere/python3.11" if left == "gone" else shutil.which("false") or "/bin/false")
-    assert ".venv was made with a Python that is gone or is not 3.11: make clean" in refusal(folder)
+    assert ".venv was made with a Python that is missing or is not 3.11: make clean" in refusal(folder)
 
 
 def test_an_environment_that_moved_is_named(folder: Path) -> None:
