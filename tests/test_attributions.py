@@ -10,13 +10,13 @@ from flat_dist.config.schema import EvaluationConfig
 from flat_dist.data import shards
 from flat_dist.data.batches import to_batch
 from flat_dist.data.shards import Record, Swap
-from flat_dist.evaluation.attributions import SCHEMA, Method, choose, explain, methods, summarise
+from flat_dist.evaluation.attributions import SCHEMA, AttributionMethod, choose, explain, methods, summarise
 from flat_dist.evaluation.lime import Lime
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.storage.folder import Folder
 
-IG, LIME = Method("ig", steps=20), Method("lime", lime=Lime(samples=40, seed=1))
+IG, LIME = AttributionMethod("ig", steps=20), AttributionMethod("lime", lime=Lime(samples=40, seed=1))
 
 PAIRS = [
     ("a clever film", "a bright film", "successful"),
@@ -54,7 +54,9 @@ def test_which_rows_are_pairs(attacked: pa.Table) -> None:
 
 
 @pytest.mark.parametrize("method", [IG, LIME])
-def test_a_pair_is_compared_as_scipy_compares_it(checkpoint: Checkpoint, attacked: pa.Table, method: Method) -> None:
+def test_a_pair_is_compared_as_scipy_compares_it(
+    checkpoint: Checkpoint, attacked: pa.Table, method: AttributionMethod
+) -> None:
     explained = explain(checkpoint, attacked.to_pylist(), method)
     assert explained.schema == SCHEMA
     rows = explained.to_pylist()

@@ -39,7 +39,7 @@ from flat_dist.storage import stage as stages
 from flat_dist.storage.checked import DamagedFileError, parse_json
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep import results as sweep_results
-from flat_dist.sweep.trials import Measured, Records, Trial
+from flat_dist.sweep.trials import Records, RoundMetrics, Trial
 from flat_dist.tracking.tracker import NoTracker
 from flat_dist.training import distributed
 from flat_dist.training.loop import read_saved
@@ -579,12 +579,14 @@ def test_damaged_results_of_a_run_are_one_sentence(
     one_sentence(error, str(tmp_path / results.RESULTS), "started again")
 
 
-TRIAL = Trial({"objective.beta": 1, "objective.gamma": 0.1}, "finished", rounds=(Measured(1, 0.5, 0.2, None, {}, 7),))
+TRIAL = Trial(
+    {"objective.beta": 1, "objective.gamma": 0.1}, "finished", rounds=(RoundMetrics(1, 0.5, 0.2, None, {}, 7),)
+)
 
 
 @damaged
 def test_damaged_results_of_a_sweep_are_one_sentence(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
-    folder, found = Folder(tmp_path), sweep_results.Outcome(RESULT, [TRIAL], TRIAL, [TRIAL])
+    folder, found = Folder(tmp_path), sweep_results.SweepOutcome(RESULT, [TRIAL], TRIAL, [TRIAL])
     folder.write_json(sweep_results.RESULTS, sweep_results.to_json(found))
     assert sweep_results.read(folder) == found
     damage_file(tmp_path / sweep_results.RESULTS, damage)

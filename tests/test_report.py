@@ -170,7 +170,7 @@ def test_undefined_numbers_are_dashes(tmp_path: Path) -> None:
     html = written(tmp_path, pages.page(results=bare, saliencies=[saliency], importances=[importance]))
     shown = re.sub(r"<(script|style).*?</\1>", "", html, flags=re.DOTALL)
     assert not re.search(r"\b(NaN|nan|None)\b", shown)
-    assert "NaN" not in html[html.index('id="pairs"') : html.index("</script>")]
+    assert "NaN" not in html[html.index('id="saliency-data"') : html.index("</script>")]
     assert table(html, "models")[1][-4:] == ["–", "–", "–", "0"]
 
 
@@ -193,7 +193,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     html = written(tmp_path, page)
     assert html.count("<script") == html.count("</script>") == 2
     assert "<img" not in html and "onerror=alert(2)&gt;" in html
-    start = html.index('id="pairs">') + len('id="pairs">')
+    start = html.index('id="saliency-data">') + len('id="saliency-data">')
     data = json.loads(html[start : html.index("</script>", start)])
     assert data["texts"][0] == [HOSTILE, "film"] and data["labels"] == [HOSTILE, "b"]
     assert all(re.fullmatch(r"[a-z0-9-]+\.png", path.name) for path in (tmp_path / "figures").iterdir())
@@ -204,13 +204,13 @@ def test_the_same_page_gives_the_same_bytes(tmp_path: Path) -> None:
         write(Folder(tmp_path / name), pages.page(saliencies=pages.saliencies(count=3)))
     one, two = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
                 for name in ("one", "two"))  # fmt: skip
-    assert one == two and len(one) == 12  # index.html, words.csv and ten pictures
+    assert one == two and len(one) == 12  # index.html, words.csv and ten charts
     assert all(data.startswith(b"\x89PNG") for path, data in one.items() if path.suffix == ".png")
 
 
 def test_the_page_needs_nothing_else(html: str) -> None:
     assert not re.search(r"https?:|//[a-z]|@import|<link|src=", re.sub(r"base64,[\w+/=\s]*", "", html))
-    assert set(re.findall(r'href="(.)', html)) <= {"#", "d"}  # inside pictures: their own parts, and data
+    assert set(re.findall(r'href="(.)', html)) <= {"#", "d"}  # inside charts: their own parts, and data
     assert len(html.encode()) < 2_000_000
     ids = re.findall(r'\bid="([^"]*)"', html)
     assert len(ids) == len(set(ids))

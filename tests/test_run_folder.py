@@ -88,7 +88,7 @@ def test_tables_show_names_as_they_are(name: str, tmp_path: Path, capsys: pytest
 def test_a_sweeps_table_too(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trial = results.Trial({"objective.beta": 1.0, "objective.gamma": 1.0}, "diverged", name)
     folder = Folder(tmp_path / name.replace("/", "-"))
-    results.show(folder, results.Outcome(result("base"), [trial], None, []), as_json=True)
+    results.show(folder, results.SweepOutcome(result("base"), [trial], None, []), as_json=True)
     *shown, as_json = capsys.readouterr().out.splitlines()
     assert any(name in line for line in shown[1:])
     assert shown[0].strip() == folder.name

@@ -27,13 +27,13 @@ from flat_dist.sweep.trials import (
     FINISHED,
     OBJECTIVES,
     PRUNED,
-    Measured,
     Records,
+    RoundMetrics,
     Trial,
+    apply_point,
     best,
     describe,
     pareto_front,
-    place,
     preset,
     score,
 )
@@ -47,11 +47,11 @@ AXES = {"objective.beta": (0.1, 1.0, 10.0), "objective.gamma": (0.001, 1.0)}
 BASE = Result("flat", 0, "textfooler", True, 0.75, 0.04, 0.9, 90.0, 0.1, 200)
 
 
-def measured(accuracy: float, after_attack: float, tau: float | None = 0.5, number: int = 2) -> Measured:
-    return Measured(number, accuracy, after_attack, tau, {"dev/accuracy": accuracy}, 1)
+def measured(accuracy: float, after_attack: float, tau: float | None = 0.5, number: int = 2) -> RoundMetrics:
+    return RoundMetrics(number, accuracy, after_attack, tau, {"dev/accuracy": accuracy}, 1)
 
 
-def trial(beta: float, *rounds: Measured, gamma: float = 1.0, status: str = FINISHED, reason: str = "") -> Trial:
+def trial(beta: float, *rounds: RoundMetrics, gamma: float = 1.0, status: str = FINISHED, reason: str = "") -> Trial:
     return Trial({"objective.beta": beta, "objective.gamma": gamma}, status, reason, rounds)
 
 
@@ -146,7 +146,9 @@ def test_the_space_is_that_of_appendix_e() -> None:
 
 
 def test_a_point_is_placed_in_the_config() -> None:
-    placed = place(Config(), {"objective.beta": 10.0, "training.round_clip": 5.0, "training.round_learning_rate": 0.1})
+    placed = apply_point(
+        Config(), {"objective.beta": 10.0, "training.round_clip": 5.0, "training.round_learning_rate": 0.1}
+    )
     assert (placed.objective.beta, placed.training.round_clip, placed.training.round_learning_rate) == (10.0, 5.0, 0.1)
     assert placed.training.clip == Config().training.clip
     assert placed.training.learning_rate == Config().training.learning_rate
@@ -222,7 +224,7 @@ def test_a_trial_takes_what_the_cluster_can_give(
 
 def test_the_preset_is_the_config_of_the_trial() -> None:
     command, _ = sweep.parse(["--preset", "rotten_tomatoes", "--model.name", "lstm", "--storage", "elsewhere"])
-    placed = place(command.config, {"objective.beta": 10.0, "training.round_clip": 1e-3})
+    placed = apply_point(command.config, {"objective.beta": 10.0, "training.round_clip": 1e-3})
     written = yaml.safe_dump(preset(placed, IRRELEVANT))
     assert relevant(from_yaml(written, "best.yaml")) == relevant(placed)
     assert "storage" not in written and "epochs_per_round: 6" in written
@@ -285,7 +287,7 @@ def test_no_name_of_a_user_becomes_part_of_the_page(tmp_path: Path) -> None:
     assert written.count(html.escape(hostile, quote=False).replace('"', "&#34;").replace("'", "&#39;")) == 4
 
 
-def test_a_page_of_failures_has_no_pictures(tmp_path: Path) -> None:
+def test_a_page_of_failures_has_no_charts(tmp_path: Path) -> None:
     broken = [replace(one, status=DIVERGED, reason="loss is nan", rounds=()) for one in some_trials()]
     report.write(Folder(tmp_path), a_page(trials=broken, best=None, axes=AXES))
     assert "<svg" not in (tmp_path / "index.html").read_text()
@@ -305,9 +307,9 @@ def test_what_alone_makes_the_difference_is_all_that_matters() -> None:
 def test_the_ablation_stands_beside_the_papers() -> None:
     axes = ablation(Config())
     trials = [trial(beta, measured(0.7, 0.1), gamma=gamma) for beta, gamma in itertools.product(*axes.values())]
-    sheet = report.trial_sheet(trials, None)
-    columns = [sheet.head.index(name) for name in ("beta", "gamma", "paper,\naccuracy", "paper,\nafter attack")]
-    assert {tuple(row[column] for column in columns) for row in sheet.rows} == {
+    table = report.trial_table(trials, None)
+    columns = [table.header.index(name) for name in ("beta", "gamma", "paper,\naccuracy", "paper,\nafter attack")]
+    assert {tuple(row[column] for column in columns) for row in table.rows} == {
         ("0.1", "0.001", "84.79", "17.76"),
         ("0.1", "0", "83.96", "9.99"),
         ("0", "0.001", "84.34", "8.18"),

@@ -133,7 +133,7 @@ def job(arguments: Sequence[str]) -> None:
             mlflow.tracked(config, name, identity, folder, display.say) as tracker,
         ):
             base, trials = search.search(config, dataset, axes, settings, folder, tracker, display)
-            found = sweep_results.judge(base, trials, settings, chooses=not command.ablation)
+            found = sweep_results.select_best(base, trials, settings, chooses=not command.ablation)
             described = {"data": dataset.source, "data fingerprint": dataset.fingerprint}
             sweep_results.publish(folder, config, axes, settings, described, found, tracker)
     results.print_server(config)

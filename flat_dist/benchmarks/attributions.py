@@ -21,7 +21,7 @@ from flat_dist.data import datasets
 from flat_dist.data.batches import to_batch
 from flat_dist.data.datasets import sample
 from flat_dist.evaluation import distributed
-from flat_dist.evaluation.attributions import Method
+from flat_dist.evaluation.attributions import AttributionMethod
 from flat_dist.evaluation.integrated_gradients import BASELINE
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
@@ -113,14 +113,14 @@ def _compare(
 
 def _ours(
     config: Config, model: evaluation.Model, pairs: evaluation.Pairs, storage: str, display: Display
-) -> tuple[pa.Table, Method]:
+) -> tuple[pa.Table, AttributionMethod]:
     config = replace(config, storage=storage)
     (test,) = evaluation.tests_on_pairs(config, [model], pairs)
     (explained,) = distributed.interpretations(config, Folder(storage), [test], display)
     return explained.pairs, explained.method
 
 
-def _captum(checkpoint: Checkpoint, text: str, method: Method) -> np.ndarray:
+def _captum(checkpoint: Checkpoint, text: str, method: AttributionMethod) -> np.ndarray:
     """Integrated gradients of one text, class by class (C, words)."""
     model, batch = checkpoint.model, to_batch([checkpoint.encoder.encode(text)]).to(checkpoint.device)
     embedded_1TD = model.embed(batch.ids_BT).detach()
@@ -138,7 +138,7 @@ def _captum(checkpoint: Checkpoint, text: str, method: Method) -> np.ndarray:
     return np.stack([pieces_CT[:, start:end].sum(1) for start, end in checkpoint.encoder.spans(text)], axis=1)
 
 
-def _lime(checkpoint: Checkpoint, text: str, method: Method) -> np.ndarray:
+def _lime(checkpoint: Checkpoint, text: str, method: AttributionMethod) -> np.ndarray:
     """LIME's weights of one text (C, words)."""
     words = checkpoint.encoder.words(text)
     labels = range(len(checkpoint.label_names))
@@ -152,5 +152,5 @@ def _lime(checkpoint: Checkpoint, text: str, method: Method) -> np.ndarray:
     return np.array([[weight for _, weight in sorted(explanation.local_exp[label])] for label in labels])
 
 
-NAIVE: dict[str, Callable[[Checkpoint, str, Method], np.ndarray]] = {"ig": _captum, "lime": _lime}
+NAIVE: dict[str, Callable[[Checkpoint, str, AttributionMethod], np.ndarray]] = {"ig": _captum, "lime": _lime}
 """How each method explains one text, as its package's documentation has it."""

@@ -51,7 +51,7 @@ succeeded; or all, of which those that it left alone (skipped, above all) compar
 
 
 @dataclass(frozen=True)
-class Method:
+class AttributionMethod:
     """A method of interpretation, and all that its attributions depend on."""
 
     name: str
@@ -78,11 +78,11 @@ class Method:
         }
 
 
-def methods(evaluation: EvaluationConfig, seed: int) -> dict[Method, int]:
+def methods(evaluation: EvaluationConfig, seed: int) -> dict[AttributionMethod, int]:
     """The methods that a config asks for, and how many pairs each explains; 0: all."""
     settings = Lime(evaluation.lime_samples, evaluation.lime_kernel_width, derive_seed(seed, "lime") % 2**32)
     pairs = {"ig": evaluation.ig_pairs, "lime": evaluation.lime_pairs}
-    return {Method(name, evaluation.ig_steps, settings): pairs[name] for name in evaluation.explain}
+    return {AttributionMethod(name, evaluation.ig_steps, settings): pairs[name] for name in evaluation.explain}
 
 
 def choose(attacked: pa.Table, which: str, count: int, seed: int) -> pa.Table:
@@ -90,7 +90,7 @@ def choose(attacked: pa.Table, which: str, count: int, seed: int) -> pa.Table:
     return sample(attacked.filter(PAIRS[which](attacked)), count, derive_seed(seed, "pairs"))
 
 
-def explain(checkpoint: Checkpoint, rows: Sequence[Mapping[str, Any]], method: Method) -> pa.Table:
+def explain(checkpoint: Checkpoint, rows: Sequence[Mapping[str, Any]], method: AttributionMethod) -> pa.Table:
     """Explain pairs: rows of `flat_dist.data.shards.SCHEMA` to rows of `SCHEMA`.
 
     Args:
@@ -140,7 +140,7 @@ def summarise(explained: pa.Table) -> Consistency:
 
 
 def _attributions(
-    checkpoint: Checkpoint, texts: Sequence[str], method: Method
+    checkpoint: Checkpoint, texts: Sequence[str], method: AttributionMethod
 ) -> tuple[list[np.ndarray], list[float] | None]:
     """Attributions (C, words) of each text, and, of integrated gradients, each text's completeness error."""
     encoded = [checkpoint.encoder.encode(text) for text in texts]

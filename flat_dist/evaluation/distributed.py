@@ -20,7 +20,7 @@ from flat_dist.config.serialization import content_hash
 from flat_dist.data.batches import encode_clean
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation.accuracy import after_attack
-from flat_dist.evaluation.attributions import SCHEMA, Method, choose, explain, methods, summarise
+from flat_dist.evaluation.attributions import SCHEMA, AttributionMethod, choose, explain, methods, summarise
 from flat_dist.evaluation.result import Explained, Result, Test
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
@@ -111,7 +111,7 @@ class _Stage:
     """Pairs of a test to explain by one method."""
 
     test: Test
-    method: Method
+    method: AttributionMethod
     rows: pa.Table
     """Rows of the attack's shards."""
     output: Folder
@@ -159,7 +159,7 @@ class _Stage:
                 self.output.delete(name)
 
 
-def _plan(config: Config, storage: Folder, test: Test, method: Method, count: int) -> _Stage:
+def _plan(config: Config, storage: Folder, test: Test, method: AttributionMethod, count: int) -> _Stage:
     rows = choose(read_shards(test.shards), config.evaluation.pairs, count, config.seed)
     inputs = {
         "checkpoint": checkpoints.fingerprint(test.checkpoint),
@@ -204,7 +204,7 @@ def _accuracy(checkpoint: str, data: str, split: str, device: str, name: str) ->
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _explain(checkpoint: str, rows: pa.Table, method: Method, device: str, name: str) -> pa.Table:
+def _explain(checkpoint: str, rows: pa.Table, method: AttributionMethod, device: str, name: str) -> pa.Table:
     return explain(_load(checkpoint, device, name), rows.to_pylist(), method)
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 
-from flat_dist.evaluation.attributions import Method
+from flat_dist.evaluation.attributions import AttributionMethod
 from flat_dist.evaluation.consistency import Consistency
 from flat_dist.storage.folder import Folder
 
@@ -63,7 +63,7 @@ class Explained:
     """Pairs of a test that were explained."""
 
     test: Test
-    method: Method
+    method: AttributionMethod
     pairs: pa.Table
     """Rows of `flat_dist.evaluation.attributions.SCHEMA`."""
     folder: Folder

@@ -1,4 +1,4 @@
-"""The report's pictures, each as SVG to stand inside a page and as PNG (paper, Figures 4, 5 and 6).
+"""The report's charts, each as SVG to stand inside a page and as PNG (paper, Figures 4, 5 and 6).
 
 Nothing here depends on the machine's matplotlib settings or on the time: the same numbers give the same bytes.
 """
@@ -71,8 +71,8 @@ SCATTERS = {
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture."""
+class Chart:
+    """One chart."""
 
     name: str
     """File name, without its ending."""
@@ -84,10 +84,10 @@ class Picture:
     """The same on white."""
 
 
-def rounds(results: Sequence[Result]) -> list[Picture]:
+def rounds(results: Sequence[Result]) -> list[Chart]:
     """Accuracy on attacked and on clean examples by rounds of training, a line for each training."""
     return [
-        picture(
+        render_chart(
             f"rounds-{name}",
             f"{title} in percent by rounds of training",
             partial(_draw_rounds, results=results, title=title, field=field),
@@ -113,13 +113,13 @@ def _draw_rounds(axes: Axes, results: Sequence[Result], title: str, field: str) 
     axes.legend()
 
 
-def top_k(results: Sequence[Result]) -> list[Picture]:
-    """Top-k intersections for k from 1 to 10, a picture for each attack and method, a line for each training."""
+def top_k(results: Sequence[Result]) -> list[Chart]:
+    """Top-k intersections for k from 1 to 10, a chart for each attack and method, a line for each training."""
     attacks = dict.fromkeys(row.attack for row in results)
     panels = {(attack, method): curves_of(results, attack, method) for attack in attacks for method in METHODS}
     shares = [share for curves in panels.values() for curve in curves.values() for share in curve.values()]
     return [
-        picture(
+        render_chart(
             f"top-k-{_file_name(attack)}-{method}",
             f"top-k intersection of {METHODS[method]} under {attack} by k",
             partial(
@@ -151,7 +151,7 @@ def _draw_top_k(
     axes.legend()
 
 
-def scatters(words: Words, correlations: Sequence[Correlation]) -> list[Picture]:
+def scatters(words: Words, correlations: Sequence[Correlation]) -> list[Chart]:
     """Importance, word frequency and substitution frequency against one another, a point for each word."""
     values = {
         "word frequency": words.frequency_V,
@@ -159,13 +159,13 @@ def scatters(words: Words, correlations: Sequence[Correlation]) -> list[Picture]
         "importance": words.importance_V,
     }
     known = {found.pair: found for found in correlations}
-    pictures = []
+    charts = []
     for pair, (x, y) in SCATTERS.items():
         title = _correlation_title(known.get(pair))
         label = f"{y} against {x}, a point for each of {len(words.words)} words" + (f"; {title}" if title else "")
         draw = partial(_draw_scatter, x=(x, values[x]), y=(y, values[y]), title=title)
-        pictures.append(picture(f"scatter-{_file_name(y)}-{_file_name(x)}", label, draw))
-    return pictures
+        charts.append(render_chart(f"scatter-{_file_name(y)}-{_file_name(x)}", label, draw))
+    return charts
 
 
 def _correlation_title(found: Correlation | None) -> str:
@@ -182,7 +182,7 @@ def _draw_scatter(axes: Axes, x: tuple[str, np.ndarray], y: tuple[str, np.ndarra
             axis.set_minor_locator(NullLocator())
 
 
-def spread(samples: Mapping[str, np.ndarray]) -> Picture:
+def spread(samples: Mapping[str, np.ndarray]) -> Chart:
     """How far apart the importance of synonyms is: a box for each model, whiskers at 1.5 times the box."""
 
     def draw(axes: Axes) -> None:
@@ -202,7 +202,7 @@ def spread(samples: Mapping[str, np.ndarray]) -> Picture:
         axes.set(ylabel="difference of importance")
         axes.grid(visible=False, axis="x")
 
-    return picture("spread", "difference of importance between synonyms, a box for each model", draw)
+    return render_chart("spread", "difference of importance between synonyms, a box for each model", draw)
 
 
 def styles(trainings: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -221,7 +221,7 @@ def styles(trainings: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def picture(name: str, label: str, draw: Callable[[Axes], None], size: tuple[float, float] = SIZE) -> Picture:
+def render_chart(name: str, label: str, draw: Callable[[Axes], None], size: tuple[float, float] = SIZE) -> Chart:
     """What `draw` draws.
 
     Args:
@@ -239,7 +239,7 @@ def picture(name: str, label: str, draw: Callable[[Axes], None], size: tuple[flo
         png, svg = BytesIO(), BytesIO()
         figure.savefig(png, format="png", dpi=150, facecolor="white", metadata={"Software": None})
         figure.savefig(svg, format="svg", dpi=150, transparent=True, metadata={"Date": None})
-    return Picture(name, label, inline(svg.getvalue().decode(), name, label), png.getvalue())
+    return Chart(name, label, inline(svg.getvalue().decode(), name, label), png.getvalue())
 
 
 def inline(svg: str, name: str, label: str) -> str:
@@ -253,13 +253,13 @@ def inline(svg: str, name: str, label: str) -> str:
 
 
 def _own_tag(tag: str, name: str) -> str:
-    """A tag with its ids, and references to them, in the picture's own name, and with the page's ink."""
+    """A tag with its ids, and references to them, in the chart's own name, and with the page's ink."""
     tag = tag.replace("xlink:href=", "href=").replace(INK, "currentColor")
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", tag)
 
 
 def _short(name: str) -> str:
-    """A name that leaves room for the picture."""
+    """A name that leaves room for the chart."""
     return name if len(name) <= 24 else f"{name[:23]}…"
 
 

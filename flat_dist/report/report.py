@@ -1,29 +1,29 @@
-"""The report of a run: one self-contained page, and its pictures as files."""
+"""The report of a run: one self-contained page, and its charts as files."""
 
 from collections.abc import Mapping, Sequence
 
 from flat_dist.report import figures, saliency, tables, templates
-from flat_dist.report.figures import Picture
+from flat_dist.report.figures import Chart
 from flat_dist.report.formatting import percent
 from flat_dist.report.page import Page
 from flat_dist.storage.folder import Folder
 
 
 def write(folder: Folder, page: Page) -> None:
-    """Write index.html, and each picture as figures/<name>.png, into the folder; words.csv where words have importance.
+    """Write index.html, and each chart as figures/<name>.png, into the folder; words.csv where words have importance.
 
     index.html is written last. It needs no other file, and the same page gives the same bytes.
     """
-    groups = _pictures(page)
-    for picture in (picture for group in groups.values() for picture in group):
-        (folder / "figures").write(f"{picture.name}.png", picture.png)
+    charts = _charts(page)
+    for chart in (chart for group in charts.values() for chart in group):
+        (folder / "figures").write(f"{chart.name}.png", chart.png)
     if page.importances:
         folder.write("words.csv", tables.words_csv(page.importances[-1].words).encode("utf-8", "replace"))
-    folder.write("index.html", _render(page, groups))
+    folder.write("index.html", _render(page, charts))
 
 
-def _pictures(page: Page) -> dict[str, list[Picture]]:
-    """Pictures by section of the page."""
+def _charts(page: Page) -> dict[str, list[Chart]]:
+    """Charts by section of the page."""
     spreads = tables.spreads(page.importances)
     latest = page.importances[-1] if page.importances else None
     return {
@@ -34,15 +34,15 @@ def _pictures(page: Page) -> dict[str, list[Picture]]:
     }
 
 
-def _render(page: Page, groups: Mapping[str, Sequence[Picture]]) -> bytes:
+def _render(page: Page, charts: Mapping[str, Sequence[Chart]]) -> bytes:
     return templates.render(
         "report.html",
         page=page,
         summary=_summary(page),
-        drawn=groups,
-        sheets=tables.all_of(page),
+        charts=charts,
+        tables=tables.build_tables(page),
         paper_note=tables.paper_note(page),
-        pairs=saliency.payload(page.saliencies, page.label_names),
+        saliency=saliency.payload(page.saliencies, page.label_names),
         cards=tables.cards(page.cards),
         seen=tables.SEEN,
     )

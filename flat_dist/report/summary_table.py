@@ -54,14 +54,14 @@ def _name(row: Result) -> str:
 
 def table(results: Sequence[Result], title: str) -> Table:
     """Results for a terminal."""
-    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    drawn.add_column("attack", no_wrap=True)
-    drawn.add_column("training", no_wrap=True)
+    printed = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    printed.add_column("attack", no_wrap=True)
+    printed.add_column("training", no_wrap=True)
     for name in COLUMNS:
-        drawn.add_column(name, justify="right", min_width=max(map(len, name.split())))
+        printed.add_column(name, justify="right", min_width=max(map(len, name.split())))
     for row in _by_attack(results):
-        drawn.add_row(_name(row), row.training, *(column(row) for column in COLUMNS.values()))
-    return drawn
+        printed.add_row(_name(row), row.training, *(column(row) for column in COLUMNS.values()))
+    return printed
 
 
 def markdown(results: Sequence[Result]) -> str:

@@ -32,18 +32,18 @@ WORDS = 2000
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Table:
     """A table."""
 
-    head: Sequence[str]
+    header: Sequence[str]
     """Names of the columns; a line break in one is a line break on the page."""
     rows: Sequence[Sequence[str]]
-    names: int = 1
+    text_columns: int = 1
     """Columns, from the left, that hold words instead of numbers."""
     title: str = ""
 
 
-def all_of(page: "Page") -> dict[str, Sheet | list[Sheet]]:
+def build_tables(page: "Page") -> dict[str, Table | list[Table]]:
     """The page's tables by the place that they take; those without rows are left empty."""
     words = page.importances[-1].words if page.importances else None
     return {
@@ -52,7 +52,7 @@ def all_of(page: "Page") -> dict[str, Sheet | list[Sheet]]:
         "rounds": _rounds(page.rounds),
         "top_k": _top_k(by_attack(page.results)),
         "correlations": _correlations(page.importances),
-        "words": _words(words, range(min(WORDS, len(words.words)))) if words else Sheet((), ()),
+        "words": _words(words, range(min(WORDS, len(words.words)))) if words else Table((), ()),
         "spread": _spread(page.importances),
         "extremes": _extremes(words) if words else [],
         "replacements": [_replacements(model, rows) for model, rows in page.replacements.items() if rows],
@@ -96,7 +96,7 @@ def _name(row: Result) -> str:
     return f"{row.attack}, unseen" if row.trained_on is False else row.attack
 
 
-def _models(page: "Page") -> Sheet:
+def _models(page: "Page") -> Table:
     heading, published = _paper(page)
     head = ("attack", "training", "accuracy, %", heading, "after\nattack, %", heading)
     rows = [
@@ -114,7 +114,7 @@ def _models(page: "Page") -> Sheet:
         )
         for row in by_attack(page.results)
     ]
-    return _known(Sheet((*head, "success, %", "queries", "words\nchanged, %", "n"), rows, names=2), heading)
+    return _known(Table((*head, "success, %", "queries", "words\nchanged, %", "n"), rows, text_columns=2), heading)
 
 
 def _with_error(share: float | None, n: int) -> str:
@@ -122,7 +122,7 @@ def _with_error(share: float | None, n: int) -> str:
     return percent(share) if error is None else f"{percent(share)} ± {percent(error)}"
 
 
-def _consistency(page: "Page") -> Sheet:
+def _consistency(page: "Page") -> Table:
     heading, published = _paper(page)
     compared = ("attack", "training", "method", "Kendall’s τ", heading, "top-5", heading)
     rows = [
@@ -143,20 +143,20 @@ def _consistency(page: "Page") -> Sheet:
         for method, found in row.interpretations.items()
     ]
     head = (*compared, "pairs", "without τ", "unaligned", "completeness\nerror")
-    return _known(Sheet(head, rows, names=3), heading)
+    return _known(Table(head, rows, text_columns=3), heading)
 
 
-def _known(sheet: Sheet, heading: str) -> Sheet:
+def _known(table: Table, heading: str) -> Table:
     """The table without those of the paper's columns that are empty."""
     kept = [
         column
-        for column, name in enumerate(sheet.head)
-        if name != heading or any(row[column] != DASH for row in sheet.rows)
+        for column, name in enumerate(table.header)
+        if name != heading or any(row[column] != DASH for row in table.rows)
     ]
-    return Sheet([sheet.head[c] for c in kept], [[row[c] for c in kept] for row in sheet.rows], sheet.names)
+    return Table([table.header[c] for c in kept], [[row[c] for c in kept] for row in table.rows], table.text_columns)
 
 
-def _rounds(results: Sequence[Result]) -> Sheet:
+def _rounds(results: Sequence[Result]) -> Table:
     rows = [
         (
             row.training,
@@ -168,20 +168,20 @@ def _rounds(results: Sequence[Result]) -> Sheet:
         )
         for row in results
     ]
-    return Sheet(("training", "rounds", "after attack, %", "standard error", "accuracy, %", "n"), rows)
+    return Table(("training", "rounds", "after attack, %", "standard error", "accuracy, %", "n"), rows)
 
 
-def _top_k(results: Sequence[Result]) -> Sheet:
+def _top_k(results: Sequence[Result]) -> Table:
     rows = [
         (attack, METHODS[method], training, *(fixed(curve.get(k)) for k in KS))
         for attack in dict.fromkeys(row.attack for row in results)
         for method in METHODS
         for training, curve in curves_of(results, attack, method).items()
     ]
-    return Sheet(("attack", "method", "training", *(f"k = {k}" for k in KS)), rows, names=3)
+    return Table(("attack", "method", "training", *(f"k = {k}" for k in KS)), rows, text_columns=3)
 
 
-def _correlations(importances: Sequence["Importance"]) -> Sheet:
+def _correlations(importances: Sequence["Importance"]) -> Table:
     published = paper.correlations()
     rows = [
         (
@@ -196,10 +196,12 @@ def _correlations(importances: Sequence["Importance"]) -> Sheet:
         for one in importances
         for found in one.correlations
     ]
-    return Sheet(("model", "correlation of", "r", "p", "words", "r, paper’s\nLSTM", "p, paper’s\nLSTM"), rows, names=2)
+    return Table(
+        ("model", "correlation of", "r", "p", "words", "r, paper’s\nLSTM", "p, paper’s\nLSTM"), rows, text_columns=2
+    )
 
 
-def _words(words: Words, which: Iterable[int], title: str = "") -> Sheet:
+def _words(words: Words, which: Iterable[int], title: str = "") -> Table:
     rows = [
         (
             words.words[index],
@@ -209,10 +211,10 @@ def _words(words: Words, which: Iterable[int], title: str = "") -> Sheet:
         )
         for index in which
     ]
-    return Sheet(("word", "importance", "in training", "replaced"), rows, title=title)
+    return Table(("word", "importance", "in training", "replaced"), rows, title=title)
 
 
-def _extremes(words: Words) -> list[Sheet]:
+def _extremes(words: Words) -> list[Table]:
     most, least = extremes(words, EXTREMES, SEEN)
     return [_words(words, most, "Most important"), _words(words, least, "Least important")] if most else []
 
@@ -239,15 +241,15 @@ def spreads(importances: Sequence["Importance"]) -> dict[str, np.ndarray]:
     return found
 
 
-def _spread(importances: Sequence["Importance"]) -> Sheet:
+def _spread(importances: Sequence["Importance"]) -> Table:
     rows = [
         (name, f"{len(values):,}", *(fixed(float(at), 4) for at in np.quantile(values, (0, 0.25, 0.5, 0.75, 1))))
         for name, values in spreads(importances).items()
     ]
-    return Sheet(("model", "words", "least", "lower quartile", "median", "upper quartile", "most"), rows)
+    return Table(("model", "words", "least", "lower quartile", "median", "upper quartile", "most"), rows)
 
 
-def _replacements(model: str, replacements: Sequence[Replacement]) -> Sheet:
+def _replacements(model: str, replacements: Sequence[Replacement]) -> Table:
     rows = [
         (
             one.word,
@@ -256,7 +258,7 @@ def _replacements(model: str, replacements: Sequence[Replacement]) -> Sheet:
         )
         for one in replacements
     ]
-    return Sheet(("word", "in its place", "times"), rows, names=2, title=model)
+    return Table(("word", "in its place", "times"), rows, text_columns=2, title=model)
 
 
 def cards(values: Sequence[Mapping[str, Any]]) -> list[str]:

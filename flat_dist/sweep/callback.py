@@ -19,8 +19,8 @@ from flat_dist.sweep.trials import (
     FINISHED,
     PRUNED,
     RUNNING,
-    Measured,
     Records,
+    RoundMetrics,
     Trial,
     describe,
 )
@@ -30,7 +30,7 @@ STATUSES = {FINISHED: "FINISHED", PRUNED: "KILLED", DIVERGED: "FAILED", FAILED: 
 """How MLflow calls them."""
 
 
-class Watcher(tune.Callback):
+class TrialCallback(tune.Callback):
     """Writes a record of each trial, logs it as a child run, and shows how far the sweep is."""
 
     def __init__(self, job: TrialJob, rounds: int, tracker: Tracker, bar: Bar, display: Display):
@@ -52,7 +52,7 @@ class Watcher(tune.Callback):
         known = self._of(trial)
         if known.status in ENDED or result["diverged"]:
             return
-        measured = Measured(**json.loads(result["measured"]))
+        measured = RoundMetrics(**json.loads(result["measured"]))
         if measured.round > len(known.rounds):
             self._keep(replace(known, rounds=(*known.rounds, measured)))
         else:  # of a trial that was started again: with the time of the first time, MLflow knows it

@@ -1,4 +1,4 @@
-"""The report of a sweep: one self-contained page, and its pictures as files."""
+"""The report of a sweep: one self-contained page, and its charts as files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,17 +10,27 @@ from matplotlib.axes import Axes as Plot
 
 from flat_dist.evaluation.result import Result
 from flat_dist.report import paper, templates
-from flat_dist.report.figures import COLOURS, INK, Picture, picture
+from flat_dist.report.figures import COLOURS, INK, Chart, render_chart
 from flat_dist.report.formatting import DASH, fixed, percent
-from flat_dist.report.tables import Sheet
+from flat_dist.report.tables import Table
 from flat_dist.storage.folder import Folder
-from flat_dist.sweep.trials import FINISHED, OBJECTIVES, PRUNED, Axes, Measured, Trial, finished, pareto_front, short
+from flat_dist.sweep.trials import (
+    FINISHED,
+    OBJECTIVES,
+    PRUNED,
+    Axes,
+    RoundMetrics,
+    Trial,
+    finished,
+    pareto_front,
+    short,
+)
 
 NAMES = {"after_attack_accuracy": "after attack", "accuracy": "accuracy", "kendall_tau": "tau"}
 """Objectives as they are written."""
 
 WIDE = (8.6, 3.9)
-"""Inches of a picture that takes the width of the page."""
+"""Inches of a chart that takes the width of the page."""
 
 FEWEST = 4
 """Finished trials without which nothing is said about importance."""
@@ -45,25 +55,24 @@ class SweepPage:
 
 
 def write(folder: Folder, page: SweepPage) -> None:
-    """Write index.html, and each picture as figures/<name>.png, into the folder."""
+    """Write index.html, and each chart as figures/<name>.png, into the folder."""
     importance = importances(page)
-    drawn = {
+    charts = {
         "parallel": [_parallel(page)] if finished(page.trials) else [],
         "front": [_front(page)] if finished(page.trials) else [],
         "importance": [_bars(importance)] if importance else [],
     }
-    for group in drawn.values():
+    for group in charts.values():
         for one in group:
             (folder / "figures").write(f"{one.name}.png", one.png)
-    sheets = {"trials": trial_sheet(page.trials, page.best), "importance": _importance_sheet(importance)}
+    tables = {"trials": trial_table(page.trials, page.best), "importance": _importance_table(importance)}
     rendered = templates.render(
         "sweep.html",
         page=page,
         summary=_summary(page),
-        drawn=drawn,
-        sheets=sheets,
-        said=_said(page),
-        facts_of=page.facts,
+        charts=charts,
+        tables=tables,
+        note=_note(page),
     )
     folder.write("index.html", rendered)
 
@@ -79,22 +88,22 @@ def _summary(page: SweepPage) -> str:
     )
 
 
-def _said(page: SweepPage) -> str:
-    said = (
+def _note(page: SweepPage) -> str:
+    note = (
         f"The base model has an accuracy of {percent(page.base.accuracy)} %, and of "
         f"{percent(page.base.after_attack_accuracy)} % after {page.base.attack}, of {page.base.n:,} texts."
     )
     if page.best is None:
-        said += " Beside each, the paper’s LSTM on SST-2 (Table 5)."
+        note += " Beside each, the paper’s LSTM on SST-2 (Table 5)."
     else:
-        said += (
+        note += (
             f" ● is the best, ○ are the others on the Pareto front. The best is chosen among the trials whose accuracy "
             f"lacks at most {percent(page.tolerance)} points to the highest."
         )
-    return said
+    return note
 
 
-def trial_sheet(trials: Sequence[Trial], best: Trial | None) -> Sheet:
+def trial_table(trials: Sequence[Trial], best: Trial | None) -> Table:
     """All trials, the finished ones first, by accuracy after attack; the paper's Table 5 where none is best."""
     fields = list(trials[0].point)
     front = {trial.name for trial in pareto_front(trials)} if best else set()
@@ -119,7 +128,7 @@ def trial_sheet(trials: Sequence[Trial], best: Trial | None) -> Sheet:
     ]
     head = ("trial", "", "status", *map(short, fields), "rounds", "accuracy, %", "after\nattack, %", "tau")
     published = () if best else ("paper,\naccuracy", "paper,\nafter attack")
-    return Sheet((*head, *published), rows, names=3)
+    return Table((*head, *published), rows, text_columns=3)
 
 
 def _published(trial: Trial) -> list[str]:
@@ -154,13 +163,13 @@ def importances(page: SweepPage) -> dict[str, dict[str, float]]:
     return found
 
 
-def _importance_sheet(importance: Mapping[str, Mapping[str, float]]) -> Sheet:
+def _importance_table(importance: Mapping[str, Mapping[str, float]]) -> Table:
     fields = next(iter(importance.values()), {})
     rows = [(short(field), *(fixed(shares[field]) for shares in importance.values())) for field in fields]
-    return Sheet(("hyperparameter", *(NAMES[name] for name in importance)), rows)
+    return Table(("hyperparameter", *(NAMES[name] for name in importance)), rows)
 
 
-def _bars(importance: Mapping[str, Mapping[str, float]]) -> Picture:
+def _bars(importance: Mapping[str, Mapping[str, float]]) -> Chart:
     def draw(axes: Plot) -> None:
         fields = list(next(iter(importance.values())))
         height = 0.8 / len(importance)
@@ -174,10 +183,10 @@ def _bars(importance: Mapping[str, Mapping[str, float]]) -> Picture:
         axes.set(xlabel="importance")
         axes.legend()
 
-    return picture("importance", "importance of each hyperparameter, a bar for each objective", draw)
+    return render_chart("importance", "importance of each hyperparameter, a bar for each objective", draw)
 
 
-def _front(page: SweepPage) -> Picture:
+def _front(page: SweepPage) -> Chart:
     def draw(axes: Plot) -> None:
         points = {trial.name: _place(trial.rounds[-1]) for trial in finished(page.trials)}
         front = [points[trial.name] for trial in pareto_front(page.trials)]
@@ -195,16 +204,16 @@ def _front(page: SweepPage) -> Picture:
         axes.set(xlabel="accuracy, %", ylabel="after attack, %")
         axes.legend()
 
-    return picture("front", "after-attack accuracy against clean accuracy, a point for each trial", draw)
+    return render_chart("front", "after-attack accuracy against clean accuracy, a point for each trial", draw)
 
 
-def _place(measured: Measured | Result) -> tuple[float, float]:
+def _place(measured: RoundMetrics | Result) -> tuple[float, float]:
     return 100 * measured.accuracy, 100 * measured.after_attack_accuracy
 
 
-def _parallel(page: SweepPage) -> Picture:
+def _parallel(page: SweepPage) -> Chart:
     label = "parallel coordinates: a line for each trial through its hyperparameters and its objectives"
-    return picture("parallel", label, partial(_draw_parallel, page=page), WIDE)
+    return render_chart("parallel", label, partial(_draw_parallel, page=page), WIDE)
 
 
 def _draw_parallel(plot: Plot, page: SweepPage) -> None:

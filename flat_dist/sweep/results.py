@@ -21,7 +21,7 @@ from flat_dist.storage.folder import Folder
 from flat_dist.sweep import report
 from flat_dist.sweep.report import SweepPage
 from flat_dist.sweep.search import Settings
-from flat_dist.sweep.trials import Axes, Trial, best, pareto_front, place, preset, short
+from flat_dist.sweep.trials import Axes, Trial, apply_point, best, pareto_front, preset, short
 from flat_dist.tracking.tracker import Tracker
 
 REPORT, RESULTS, BEST = "report", "sweep.json", "best.yaml"
@@ -31,7 +31,7 @@ SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepOutcome:
     """What a sweep found."""
 
     base: Result
@@ -43,10 +43,10 @@ class Outcome:
     """The Pareto front."""
 
 
-def judge(base: Result, trials: Sequence[Trial], settings: Settings, chooses: bool) -> Outcome:
+def select_best(base: Result, trials: Sequence[Trial], settings: Settings, chooses: bool) -> SweepOutcome:
     """Choose among trials, if that is what the sweep is for."""
     chosen = best(trials, settings.objective, settings.tolerance) if chooses else None
-    return Outcome(base, trials, chosen, pareto_front(trials))
+    return SweepOutcome(base, trials, chosen, pareto_front(trials))
 
 
 def publish(
@@ -55,7 +55,7 @@ def publish(
     axes: Axes,
     settings: Settings,
     described: Mapping[str, str],
-    found: Outcome,
+    found: SweepOutcome,
     tracker: Tracker,
 ) -> None:
     """Write results, preset and report into the sweep's folder, and log them.
@@ -92,7 +92,7 @@ def publish(
         tracker.metrics(None, {f"best/{name}": value for name, value in last.metrics.items()}, timestamp=last.timestamp)
 
 
-def to_json(found: Outcome) -> dict[str, Any]:
+def to_json(found: SweepOutcome) -> dict[str, Any]:
     """In plain values."""
     return {
         "base": asdict(found.base),
@@ -117,7 +117,7 @@ class _Written:
     trials: list[Trial]
 
 
-def read(folder: Folder) -> Outcome:
+def read(folder: Folder) -> SweepOutcome:
     """What a sweep left in its folder.
 
     Raises:
@@ -128,7 +128,7 @@ def read(folder: Folder) -> Outcome:
     for name in [*values.front, *([values.best.name] if values.best else [])]:
         if name not in trials:
             raise DamagedFileError(f"{folder.place(RESULTS)} is damaged (it lacks the trial {name!r}): {AGAIN}")
-    return Outcome(
+    return SweepOutcome(
         base=values.base,
         trials=list(trials.values()),
         best=trials[values.best.name] if values.best else None,
@@ -148,7 +148,7 @@ def _preset_file(folder: Folder, config: Config, settings: Settings, chosen: Tri
         f"  python jobs/flat_round.py --preset {name} --evaluation.split test --evaluation.sample 0 \\",
         "    --training.kinds base adv flat",
     ]
-    values = preset(place(config, chosen.point), IRRELEVANT)
+    values = preset(apply_point(config, chosen.point), IRRELEVANT)
     return "".join(f"# {line}\n" for line in head) + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
@@ -170,18 +170,18 @@ def _facts(config: Config, axes: Axes, settings: Settings, described: Mapping[st
     }
 
 
-def show(folder: Folder, found: Outcome, as_json: bool) -> None:
+def show(folder: Folder, found: SweepOutcome, as_json: bool) -> None:
     """Print the trials, and where everything is; as JSON too, in the last line."""
     console = PlainConsole()
-    sheet = report.trial_sheet(found.trials, found.best)
-    drawn = Table(title=folder.name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, head in enumerate(sheet.head):
-        drawn.add_column(head.replace("\n", " "), justify="left" if number < sheet.names else "right")
-    for row in sheet.rows[:SHOWN]:
-        drawn.add_row(*row)
-    console.print(drawn)
-    if len(sheet.rows) > SHOWN:
-        console.print(f"… and {len(sheet.rows) - SHOWN} more in the report")
+    table = report.trial_table(found.trials, found.best)
+    printed = Table(title=folder.name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, head in enumerate(table.header):
+        printed.add_column(head.replace("\n", " "), justify="left" if number < table.text_columns else "right")
+    for row in table.rows[:SHOWN]:
+        printed.add_row(*row)
+    console.print(printed)
+    if len(table.rows) > SHOWN:
+        console.print(f"… and {len(table.rows) - SHOWN} more in the report")
     if found.best is not None:
         print(f"best:    python jobs/flat_round.py --preset {shlex.quote(f'{folder.uri}/{BEST}')}")
     print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")

@@ -28,7 +28,7 @@ from flat_dist.pipeline.adversarial_training import Run
 from flat_dist.runtime import capacity
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
-from flat_dist.sweep.callback import STATUSES, Watcher
+from flat_dist.sweep.callback import STATUSES, TrialCallback
 from flat_dist.sweep.trial import TrialJob, run_trial, seen
 from flat_dist.sweep.trials import OBJECTIVES, Axes, Records, Trial, finished, size
 from flat_dist.tracking.tracker import NoTracker, Tracker
@@ -115,9 +115,9 @@ def search(
     _drop_damaged(folder, Records(folder / TRIALS), display)
     total = size(axes) if settings.searcher == "grid" else settings.samples
     with display.stage("sweep", total) as bar:
-        watcher = Watcher(job, config.training.rounds, tracker, bar, display)
-        _tune(job, settings, folder / STATE, bundles, watcher, config)
-    ended = [trial for trial in watcher.trials.values() if trial.status in STATUSES]
+        callback = TrialCallback(job, config.training.rounds, tracker, bar, display)
+        _tune(job, settings, folder / STATE, bundles, callback, config)
+    ended = [trial for trial in callback.trials.values() if trial.status in STATUSES]
     if not finished(ended):
         reason = next((trial.reason for trial in ended if trial.reason), "all were interrupted")
         raise UserError(f"no trial of {len(ended)} was trained to the end: {reason}")
@@ -165,7 +165,7 @@ def _tune(
     settings: Settings,
     state: Folder,
     bundles: Sequence[Mapping[str, float]],
-    watcher: "Watcher",
+    callback: "TrialCallback",
     config: Config,
 ) -> None:
     for name, value in ENVIRONMENT.items():
@@ -190,7 +190,7 @@ def _tune(
         max_failures=WORKER_LOSSES,
         reuse_actors=True,  # a process takes longer to start than a small model to train
         verbose=0,
-        callbacks=[watcher],
+        callbacks=[callback],
         resume="AUTO+RESTART_ERRORED" if state.names() else None,
         raise_on_failed_trial=False,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.config.validation import validate
-from flat_dist.sweep.trials import Axes, place
+from flat_dist.sweep.trials import Axes, apply_point
 
 FIELDS = {
     "learning_rate": "training.round_learning_rate",
@@ -42,7 +42,7 @@ class SearchSpace:
             if not values or len(set(values)) < len(values):
                 raise UserError(f"--space.{name} holds {list(values)}: give at least one value, and none twice")
             for value in values:
-                validate(place(config, {field: value}))
+                validate(apply_point(config, {field: value}))
             if config.training.kinds == ("flat",) or not field.startswith("objective."):
                 axes[field] = values
         return axes

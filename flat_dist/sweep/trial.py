@@ -22,7 +22,7 @@ from flat_dist.pipeline.adversarial_training import Round, Run
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import held
-from flat_dist.sweep.trials import DIVERGED, ENDED, OBJECTIVES, Axes, Measured, Records, Trial, place, score
+from flat_dist.sweep.trials import DIVERGED, ENDED, OBJECTIVES, Axes, Records, RoundMetrics, Trial, apply_point, score
 from flat_dist.tracking.tracker import NoTracker
 from flat_dist.training import distributed
 from flat_dist.training.loop import DivergenceError
@@ -52,7 +52,7 @@ class TrialJob:
         """The values, by field of the config, that numbers of values stand for."""
         return {field: values[indices[field]] for field, values in self.axes.items()}
 
-    def report(self, measured: Measured, diverged: str = "") -> None:
+    def report(self, measured: RoundMetrics, diverged: str = "") -> None:
         """Tell Ray Tune what a round came to."""
         tune.report(
             {
@@ -84,19 +84,19 @@ def run_trial(indices: Mapping[str, int], job: TrialJob) -> None:
             return
         number = 0
         try:
-            for measured in _rounds(place(from_dict(Config, job.config, "the sweep"), point), job):
+            for measured in _rounds(apply_point(from_dict(Config, job.config, "the sweep"), point), job):
                 job.report(measured)
                 number = measured.round
         except DivergenceError as error:
             job.report(_worst(number + 1), str(error))
 
 
-def _worst(number: int) -> Measured:
+def _worst(number: int) -> RoundMetrics:
     """What a model that diverged counts for: a searcher that is told nothing would come back to it."""
-    return Measured(number, 0.0, 0.0, None, {}, _now())
+    return RoundMetrics(number, 0.0, 0.0, None, {}, _now())
 
 
-def _rounds(config: Config, job: TrialJob) -> Iterator[Measured]:
+def _rounds(config: Config, job: TrialJob) -> Iterator[RoundMetrics]:
     storage, display = Folder(config.storage), Display(quiet=True)
     dataset = dataset_stage.read_dataset(Folder(job.data))
     # A worker on a GPU would keep its share of it from training.
@@ -110,13 +110,13 @@ def _rounds(config: Config, job: TrialJob) -> Iterator[Measured]:
             )
 
 
-def _measured(config: Config, found: Round) -> Measured:
+def _measured(config: Config, found: Round) -> RoundMetrics:
     own = seen(config, found.results)
     consistency = next((own.interpretations[name] for name in config.evaluation.explain), None)
     metrics: dict[str, float | None] = {}
     for result in found.results:
         metrics |= result.metrics(config.evaluation.split)
-    return Measured(
+    return RoundMetrics(
         round=found.number,
         accuracy=own.accuracy,
         after_attack_accuracy=own.after_attack_accuracy,

@@ -32,7 +32,7 @@ LEAST = {"after_attack_accuracy": 0.0, "accuracy": 0.0, "kendall_tau": -1.0}
 
 
 @dataclass(frozen=True)
-class Measured:
+class RoundMetrics:
     """A model after a round of training. Shares are in [0, 1]."""
 
     round: int
@@ -63,7 +63,7 @@ class Trial:
     """running, finished, pruned (ended early, for others were better), diverged, or failed."""
     reason: str = ""
     """Why it diverged or failed."""
-    rounds: tuple[Measured, ...] = ()
+    rounds: tuple[RoundMetrics, ...] = ()
     """Rounds of training, from 1."""
 
     @property
@@ -72,7 +72,7 @@ class Trial:
         return f"trial-{content_hash(dict(self.point))[:8]}"
 
     @property
-    def last(self) -> Measured | None:
+    def last(self) -> RoundMetrics | None:
         """Its latest round."""
         return self.rounds[-1] if self.rounds else None
 
@@ -105,7 +105,7 @@ class Records:
         return [name.removesuffix(".json") for name in self.folder.names() if name.endswith(".json")]
 
 
-def place(config: Config, point: Mapping[str, float]) -> Config:
+def apply_point(config: Config, point: Mapping[str, float]) -> Config:
     """The config at a point.
 
     Raises:
@@ -125,7 +125,7 @@ def size(axes: Axes) -> int:
     return points
 
 
-def score(measured: Measured, objective: str, least_accuracy: float) -> float:
+def score(measured: RoundMetrics, objective: str, least_accuracy: float) -> float:
     """What a search maximises: an objective, less `PENALTY` times what clean accuracy lacks."""
     return measured.objective(objective) - PENALTY * max(0.0, least_accuracy - measured.accuracy)
 

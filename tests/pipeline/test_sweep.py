@@ -21,7 +21,7 @@ from flat_dist.storage.folder import Folder
 from flat_dist.sweep import search
 from flat_dist.sweep.search import Settings
 from flat_dist.sweep.trial import TrialJob
-from flat_dist.sweep.trials import DIVERGED, FAILED, FINISHED, OBJECTIVES, PRUNED, Measured, Trial
+from flat_dist.sweep.trials import DIVERGED, FAILED, FINISHED, OBJECTIVES, PRUNED, RoundMetrics, Trial
 from flat_dist.tracking.mlflow import database
 from flat_dist.tracking.tracker import NoTracker
 
@@ -177,7 +177,7 @@ def cheap_trial(indices: dict[str, int], job: TrialJob) -> None:
         if beta == gamma == 0:
             raise RuntimeError("no such beta")
         value = math.exp(-((beta - 3) ** 2) - (gamma - 2) ** 2) * number / 2
-        measured = Measured(number, 0.7 + value / 10, value, value, {"dev/accuracy": 0.7}, number)
+        measured = RoundMetrics(number, 0.7 + value / 10, value, value, {"dev/accuracy": 0.7}, number)
         job.report(measured, "loss is nan" if beta == 4 else "")
         if beta == 4:
             return
@@ -201,10 +201,10 @@ def test_ways_to_search(
     job = TrialJob({}, "", {}, str(tmp_path / "trials"), axes, OBJECTIVES[0], 0.7)
     settings = Settings(samples=12, searcher=searcher, scheduler=scheduler)
     display = Display(quiet=True)
-    watcher = search.Watcher(job, 2, NoTracker(), display.bar("sweep", 12), display)
-    search._tune(job, settings, Folder(tmp_path / "tune"), [{}, {"CPU": 1.0}], watcher, config)
+    callback = search.TrialCallback(job, 2, NoTracker(), display.bar("sweep", 12), display)
+    search._tune(job, settings, Folder(tmp_path / "tune"), [{}, {"CPU": 1.0}], callback, config)
     by_status: dict[str, list[Trial]] = {}
-    for one in watcher.trials.values():
+    for one in callback.trials.values():
         by_status.setdefault(one.status, []).append(one)
     assert set(by_status) <= {FINISHED, PRUNED, DIVERGED, FAILED}
     assert all(len(one.rounds) == 2 for one in by_status[FINISHED])
@@ -215,10 +215,10 @@ def test_ways_to_search(
         for one in by_status.get(FAILED, ())
     )
     if searcher == "grid":
-        assert (len(watcher.trials), len(by_status[DIVERGED]), len(by_status[FAILED])) == (20, 4, 1)
+        assert (len(callback.trials), len(by_status[DIVERGED]), len(by_status[FAILED])) == (20, 4, 1)
         assert len(by_status[PRUNED]) > 0
     else:
-        assert len(watcher.trials) <= 12
+        assert len(callback.trials) <= 12
 
 
 def test_a_space_without_room_for_a_trial_is_refused(sentences: Dataset, local_ray: None, tmp_path: Path) -> None:
