@@ -88,7 +88,7 @@ def job(arguments: Sequence[str]) -> None:
         config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
         display.say(said)
         planned = plan.attack(config, Folder(config.storage), folder, examples, dataset.fingerprint, attack.name, 0)
-        run.generate([run.Stage(f"{attack.name}, {split} texts", planned, examples)], config.attack, display)
+        run.run_attacks([run.AttackStage(f"{attack.name}, {split} texts", planned, examples)], config.attack, display)
     summary = asdict(after_attack(read_shards(Folder(planned.output))))
     for name, value in summary.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from transformers import BertTokenizerFast
 
 from flat_dist.attack.plan import AttackJob
-from flat_dist.attack.pool.work_queue import Stage
+from flat_dist.attack.pool.work_queue import AttackStage
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, EvaluationConfig, ModelConfig
 from flat_dist.data import dataset_stage, datasets, shards
@@ -260,7 +260,7 @@ def test_a_stage_of_an_older_version_and_one_that_lacks_a_file_are_begun_again(t
 # ---- attacks
 
 
-def attack(folder: Folder) -> tuple[Stage, list[shards.ShardInfo]]:
+def attack(folder: Folder) -> tuple[AttackStage, list[shards.ShardInfo]]:
     """A finished attack of two units of two examples."""
     identity = {"recipe": "pwws", "seed": 3, "limits": (1, 2)}
     job = AttackJob("pwws", "victim", "counterfit", folder.uri, 1, 3, "cpu", {}, 2, identity, 60.0)
@@ -275,7 +275,7 @@ def attack(folder: Folder) -> tuple[Stage, list[shards.ShardInfo]]:
         table = shards.to_table(records, [[0.25, 0.75]] * 2, [[0.75, 0.25]] * 2, 1, identity)
         infos.append(shards.write_shard(folder, unit, table))
     shards.write_manifest(folder, infos, identity, {"restarts": 0})
-    return Stage("pwws", job, examples), infos
+    return AttackStage("pwws", job, examples), infos
 
 
 @damaged

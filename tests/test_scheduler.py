@@ -10,13 +10,13 @@ from ray.exceptions import ActorDiedError
 
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool import liveness, scheduler, session
-from flat_dist.attack.pool.actor import AttackWorker, Pulse
-from flat_dist.attack.pool.liveness import GRACE_SECONDS, START_SECONDS, Signs
-from flat_dist.attack.pool.scheduler import Pool
+from flat_dist.attack.pool.actor import AttackWorker, Heartbeat
+from flat_dist.attack.pool.liveness import GRACE_SECONDS, START_SECONDS, Liveness
+from flat_dist.attack.pool.scheduler import AttackScheduler
 from flat_dist.attack.pool.session import AttackSession
 from flat_dist.attack.pool.watchdog import Watchdog
-from flat_dist.attack.pool.work_queue import Piece, Stage, Work
-from flat_dist.attack.pool.worker_group import Crew
+from flat_dist.attack.pool.work_queue import AttackStage, Chunk, WorkQueue
+from flat_dist.attack.pool.worker_group import WorkerGroup
 from flat_dist.config.errors import UserError
 from flat_dist.runtime.progress import Display
 
@@ -40,20 +40,20 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return total
 
 
-def pool(*crews: Crew) -> Pool:
-    work = Work([Piece(0, unit, 4 * unit, 4 * unit + 4) for unit in range(20)], [4])
-    return Pool([], [], crews, work, Display(quiet=True))
+def pool(*worker_groups: WorkerGroup) -> AttackScheduler:
+    work = WorkQueue([Chunk(0, unit, 4 * unit, 4 * unit + 4) for unit in range(20)], [4])
+    return AttackScheduler([], [], worker_groups, work, Display(quiet=True))
 
 
-def crew(gpus: float, wanted: int) -> Crew:
+def group(gpus: float, wanted: int) -> WorkerGroup:
     def stop(actor: Any) -> None:
         actor.ended = True
 
-    return Crew("cpu", gpus, wanted, Actor, stop)
+    return WorkerGroup("cpu", gpus, wanted, Actor, stop)
 
 
 def test_workers_follow_the_size_of_the_cluster(cluster: dict[str, float]) -> None:
-    one = pool(crew(0, 0))
+    one = pool(group(0, 0))
     one._look()
     assert len(one.busy) == 8
     cluster["CPU"] = 12.0
@@ -67,14 +67,14 @@ def test_workers_follow_the_size_of_the_cluster(cluster: dict[str, float]) -> No
 
 
 def test_cpu_workers_take_what_those_on_gpus_leave(cluster: dict[str, float]) -> None:
-    mixed = pool(crew(0.25, 0), crew(0, 100))
+    mixed = pool(group(0.25, 0), group(0, 100))
     mixed._look()
-    found = [worker.crew.gpus for worker in mixed.busy.values()]
+    found = [worker.group.gpus for worker in mixed.busy.values()]
     assert (found.count(0.25), found.count(0)) == (4, 4)
 
 
 def test_no_more_workers_are_hired_than_there_is_work_for(cluster: dict[str, float]) -> None:
-    few = pool(crew(0, 0))
+    few = pool(group(0, 0))
     while few.work.examples > 8:
         few.work.take(1)
     few._look()
@@ -83,7 +83,7 @@ def test_no_more_workers_are_hired_than_there_is_work_for(cluster: dict[str, flo
 
 def test_it_says_what_it_waits_for(cluster: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    waiting = pool(crew(0.25, 0), crew(0, 2))
+    waiting = pool(group(0.25, 0), group(0, 2))
     monkeypatch.setattr(waiting.display, "say", said.append)
     waiting._look()
     assert not said
@@ -98,7 +98,7 @@ def test_it_says_what_it_waits_for(cluster: dict[str, float], monkeypatch: pytes
 
 
 def test_workers_that_die_before_they_are_ready_end_the_run_in_the_end(cluster: dict[str, float]) -> None:
-    dying = pool(crew(0, 2))
+    dying = pool(group(0, 2))
     dying._look()
     deaths = 0
     with pytest.raises(UserError, match="6 attack workers in turn died before they could start"):
@@ -109,11 +109,11 @@ def test_workers_that_die_before_they_are_ready_end_the_run_in_the_end(cluster: 
 
 
 class Busy:
-    """An actor whose calls of `pulse` are answered when a test says so."""
+    """An actor whose calls of `heartbeat` are answered when a test says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.pulse, self.asked = self, 0
-        self.answer: Pulse | Exception | None = None
+        self.heartbeat, self.asked = self, 0
+        self.answer: Heartbeat | Exception | None = None
         monkeypatch.setattr(liveness.ray, "wait", lambda asked, timeout: (asked, []) if self.answer else ([], asked))
         monkeypatch.setattr(liveness.ray, "get", self.get)
 
@@ -121,55 +121,55 @@ class Busy:
         self.asked += 1
         return self
 
-    def get(self, asked: "Busy") -> Pulse:
-        if isinstance(self.answer, Pulse):
+    def get(self, asked: "Busy") -> Heartbeat:
+        if isinstance(self.answer, Heartbeat):
             return self.answer
         assert self.answer is not None
         raise self.answer
 
 
-def quiet_for(actor: Any, seconds: float) -> Signs:
-    return Signs(actor, time.monotonic() - seconds)
+def quiet_for(actor: Any, seconds: float) -> Liveness:
+    return Liveness(actor, time.monotonic() - seconds)
 
 
 def test_a_worker_that_gives_no_sign_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     actor = Busy(monkeypatch)
-    signs = quiet_for(actor, 49)
-    assert not signs.hang(100) and actor.asked == 0
-    signs.progress -= 2
-    assert not signs.hang(100) and not signs.hang(100)
+    watched = quiet_for(actor, 49)
+    assert not watched.is_hanging(100) and actor.asked == 0
+    watched.progress -= 2
+    assert not watched.is_hanging(100) and not watched.is_hanging(100)
     assert actor.asked == 1  # it owes the first answer still
-    signs.progress -= 50 + GRACE_SECONDS
-    assert signs.hang(100)
-    assert not signs.hang(0)
+    watched.progress -= 50 + GRACE_SECONDS
+    assert watched.is_hanging(100)
+    assert not watched.is_hanging(0)
 
 
 def test_a_worker_that_gets_on_may_take_as_long_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
     actor = Busy(monkeypatch)
-    signs = quiet_for(actor, 99)
-    assert not signs.hang(100)
-    actor.answer = Pulse(idle=3.0, loading=False)
-    signs.progress -= 1000
-    assert not signs.hang(100)
-    assert time.monotonic() - signs.progress == pytest.approx(3, abs=1)
+    watched = quiet_for(actor, 99)
+    assert not watched.is_hanging(100)
+    actor.answer = Heartbeat(idle=3.0, loading=False)
+    watched.progress -= 1000
+    assert not watched.is_hanging(100)
+    assert time.monotonic() - watched.progress == pytest.approx(3, abs=1)
 
 
 def test_a_worker_that_answers_without_getting_on_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     actor = Busy(monkeypatch)
-    signs = quiet_for(actor, 99)
-    assert not signs.hang(100)
-    actor.answer = Pulse(idle=101 + GRACE_SECONDS, loading=True)
-    signs.progress -= 2 + GRACE_SECONDS
-    assert signs.hang(100)
-    assert signs.loading
+    watched = quiet_for(actor, 99)
+    assert not watched.is_hanging(100)
+    actor.answer = Heartbeat(idle=101 + GRACE_SECONDS, loading=True)
+    watched.progress -= 2 + GRACE_SECONDS
+    assert watched.is_hanging(100)
+    assert watched.loading
 
 
 def test_a_worker_that_died_is_left_to_its_call(monkeypatch: pytest.MonkeyPatch) -> None:
     actor = Busy(monkeypatch)
-    signs = quiet_for(actor, 60)
-    assert not signs.hang(100)
+    watched = quiet_for(actor, 60)
+    assert not watched.is_hanging(100)
     actor.answer = ActorDiedError()
-    assert not signs.hang(100)
+    assert not watched.is_hanging(100)
 
 
 class Starting:
@@ -181,21 +181,21 @@ class Starting:
             return "a" * 32
 
 
-@pytest.mark.parametrize(("pid", "hangs"), [(0, False), (4711, True)])
+@pytest.mark.parametrize(("pid", "hung"), [(0, False), (4711, True)])
 def test_a_worker_hangs_at_its_start_once_it_has_a_process(
-    pid: int, hangs: bool, monkeypatch: pytest.MonkeyPatch
+    pid: int, hung: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(liveness.state, "actors", lambda actor_id: {"Pid": pid, "State": "PENDING_CREATION"})
-    assert not quiet_for(Starting(), START_SECONDS - 10).hang_at_start(1)
-    assert not quiet_for(Starting(), START_SECONDS + 10).hang_at_start(0)
-    assert not quiet_for(Starting(), START_SECONDS + 10).hang_at_start(START_SECONDS + 60)
-    signs = quiet_for(Starting(), START_SECONDS + 10)
-    assert signs.hang_at_start(1) == hangs
-    assert signs.hang_at_start(1) == hangs
+    assert not quiet_for(Starting(), START_SECONDS - 10).is_hanging_at_start(1)
+    assert not quiet_for(Starting(), START_SECONDS + 10).is_hanging_at_start(0)
+    assert not quiet_for(Starting(), START_SECONDS + 10).is_hanging_at_start(START_SECONDS + 60)
+    watched = quiet_for(Starting(), START_SECONDS + 10)
+    assert watched.is_hanging_at_start(1) == hung
+    assert watched.is_hanging_at_start(1) == hung
 
 
 @pytest.fixture
-def hung(cluster: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], Pool]:
+def hung(cluster: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], AttackScheduler]:
     """A pool whose only worker hung with four examples, and was ended."""
     rows = ["a", "b", "c", "d"]
     job = AttackJob("pwws", "victim", "none", "none", 1, 3, "cpu", {}, 4, {}, stall_seconds=100.0)
@@ -203,24 +203,24 @@ def hung(cluster: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> Callable
     def died(reference: object) -> None:
         raise ActorDiedError
 
-    def hang(loading: bool) -> Pool:
-        stage = Stage("attack", job, pa.table({"example_id": rows, "text": rows, "label": [0, 0, 0, 0]}))
-        stopped = Pool([stage], [], [crew(0, 1)], Work([], [4]), Display(quiet=True))
-        worker = scheduler._Worker(Actor(), stopped.crews[0], node="here")
+    def is_hanging(loading: bool) -> AttackScheduler:
+        stage = AttackStage("attack", job, pa.table({"example_id": rows, "text": rows, "label": [0, 0, 0, 0]}))
+        stopped = AttackScheduler([stage], [], [group(0, 1)], WorkQueue([], [4]), Display(quiet=True))
+        worker = scheduler._Worker(Actor(), stopped.worker_groups[0], node="here")
         stopped.busy[object()] = worker
         for _ in range(2):  # it is ended once
-            worker.take(Piece(0, 0, 0, 4))
-            worker.signs = Signs(Busy(monkeypatch), time.monotonic() - 1000, loading)
+            worker.take(Chunk(0, 0, 0, 4))
+            worker.liveness = Liveness(Busy(monkeypatch), time.monotonic() - 1000, loading)
             stopped._end_those_that_hang()
-        assert worker.actor.ended and worker.hangs
+        assert worker.actor.ended and worker.hung
         monkeypatch.setattr(scheduler.ray, "get", died)
         return stopped
 
     monkeypatch.setattr(scheduler.ray, "nodes", lambda: [{"NodeID": "here", "Alive": True}])
-    return hang
+    return is_hanging
 
 
-def test_what_hangs_is_ended_and_its_examples_are_looked_at_apart(hung: Callable[[bool], Pool]) -> None:
+def test_what_hangs_is_ended_and_its_examples_are_looked_at_apart(hung: Callable[[bool], AttackScheduler]) -> None:
     stopped = hung(False)
     (reference,) = stopped.busy
     stopped._collect(reference)
@@ -228,11 +228,11 @@ def test_what_hangs_is_ended_and_its_examples_are_looked_at_apart(hung: Callable
     assert (stopped.stages[0].restarts, stopped.failed_loads, stopped.busy) == (1, 0, {})
 
 
-def test_what_hangs_while_it_loads_is_blamed_on_no_example(hung: Callable[[bool], Pool]) -> None:
+def test_what_hangs_while_it_loads_is_blamed_on_no_example(hung: Callable[[bool], AttackScheduler]) -> None:
     stopped = hung(True)
     (reference,) = stopped.busy
     stopped._collect(reference)
-    assert stopped.work.take(1) == Piece(0, 0, 0, 4)
+    assert stopped.work.take(1) == Chunk(0, 0, 0, 4)
     assert stopped.failed_loads == 1
     stopped = hung(True)
     stopped.failed_loads = scheduler.STARTS - 1
@@ -253,13 +253,13 @@ def test_a_worker_says_what_a_user_can_mend_when_it_is_asked_whether_it_is_ready
 
 
 def test_a_session_is_loading_until_it_has_what_a_job_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Pulse] = []
+    seen: list[Heartbeat] = []
     worker = AttackWorker.__new__(AttackWorker)
     worker.session = one = AttackSession.__new__(AttackSession)
     one.watchdog, one.job, one.loading = Watchdog(), None, False
     one.watchdog.ticked -= 100
-    monkeypatch.setattr(AttackSession, "_load", lambda self, job: seen.append(worker.pulse()))
+    monkeypatch.setattr(AttackSession, "_load", lambda self, job: seen.append(worker.heartbeat()))
     one._turn_to(AttackJob("pwws", "victim", "none", "none", 1, 3, "cpu", {}, 4, {}))
-    seen.append(worker.pulse())
-    assert [pulse.loading for pulse in seen] == [True, False]
-    assert all(pulse.idle < 50 for pulse in seen)
+    seen.append(worker.heartbeat())
+    assert [heartbeat.loading for heartbeat in seen] == [True, False]
+    assert all(heartbeat.idle < 50 for heartbeat in seen)

@@ -3,7 +3,7 @@ import sys
 
 HANGS = """
 import time
-from flat_dist.attack.watchdog import Watchdog
+from flat_dist.attack.pool.watchdog import Watchdog
 watchdog = Watchdog()
 watchdog.seconds = {seconds}
 with watchdog:

@@ -2,19 +2,19 @@
 
 import pytest
 
-from flat_dist.attack.pool.worker_group import Crew, crews
+from flat_dist.attack.pool.worker_group import WorkerGroup, worker_groups
 from flat_dist.config.schema import AttackConfig
 from flat_dist.runtime.capacity import describe
 
 TWO_GPUS = {"CPU": 16.0, "GPU": 2.0}
 
 
-def crew(gpus: float = 0.0, wanted: int = 0) -> Crew:
-    return Crew("cuda" if gpus else "cpu", gpus, wanted, lambda: None)
+def group(gpus: float = 0.0, wanted: int = 0) -> WorkerGroup:
+    return WorkerGroup("cuda" if gpus else "cpu", gpus, wanted, lambda: None)
 
 
 @pytest.mark.parametrize(
-    ("gpus", "total", "room"),
+    ("gpus", "total", "capacity"),
     [
         (0, TWO_GPUS, 16),
         (0.5, TWO_GPUS, 4),
@@ -26,20 +26,20 @@ def crew(gpus: float = 0.0, wanted: int = 0) -> Crew:
         (0, {"CPU": 0.5}, 0),
     ],
 )
-def test_room_on_a_cluster(gpus: float, total: dict[str, float], room: int) -> None:
-    assert crew(gpus).room(total) == room
+def test_room_on_a_cluster(gpus: float, total: dict[str, float], capacity: int) -> None:
+    assert group(gpus).capacity(total) == capacity
 
 
 def test_a_fixed_cluster_is_not_asked_for_more_than_it_has() -> None:
-    assert crew(wanted=5).limit(TWO_GPUS, grows=False, there=0) == 5
-    assert crew(wanted=50).limit(TWO_GPUS, grows=False, there=16) == 16
-    assert crew().limit(TWO_GPUS, grows=True, there=16) == 16
+    assert group(wanted=5).limit(TWO_GPUS, grows=False, there=0) == 5
+    assert group(wanted=50).limit(TWO_GPUS, grows=False, there=16) == 16
+    assert group().limit(TWO_GPUS, grows=True, there=16) == 16
 
 
 def test_a_cluster_that_grows_is_asked_step_by_step_until_there_are_enough() -> None:
     total, there, asked = {"CPU": 0.0}, 0, []
     while there < 100:  # it gives at once what it is asked for
-        asked.append(crew(wanted=100).limit(total, grows=True, there=there))
+        asked.append(group(wanted=100).limit(total, grows=True, there=there))
         there = asked[-1]
         total = {"CPU": float(there)}
     assert asked == [4, 8, 16, 32, 64, 100]
@@ -47,10 +47,10 @@ def test_a_cluster_that_grows_is_asked_step_by_step_until_there_are_enough() -> 
 
 def test_cpu_workers_beside_those_on_gpus() -> None:
     config = AttackConfig(device="cuda", gpus_per_worker=0.5, workers=4, cpu_workers=3)
-    on_gpus, on_cpus = crews(config)
+    on_gpus, on_cpus = worker_groups(config)
     assert (on_gpus.device, on_gpus.asks, on_gpus.wanted) == ("cuda", {"CPU": 1.0, "GPU": 0.5}, 4)
     assert (on_cpus.device, on_cpus.asks, on_cpus.wanted) == ("cpu", {"CPU": 1.0}, 3)
-    assert len(crews(AttackConfig(device="cpu", cpu_workers=3))) == 1
+    assert len(worker_groups(AttackConfig(device="cpu", cpu_workers=3))) == 1
 
 
 def test_resources_in_words() -> None:

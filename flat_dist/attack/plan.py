@@ -22,9 +22,10 @@ from flat_dist.storage.stage import folder
 
 @dataclass(frozen=True)
 class AttackJob:
-    """What to attack with which recipe, and where the shards go."""
+    """What to attack with which attack, and where the shards go."""
 
-    recipe: str
+    attack: str
+    """Its name, such as pwws."""
     checkpoint: str
     """Folder of the victim."""
     synonyms: str
@@ -40,7 +41,7 @@ class AttackJob:
     unit_size: int
     """Examples of a unit of work, which becomes one shard."""
     identity: Mapping[str, Any]
-    """Recipe, resources, checkpoint hash, seed and versions, as written into every shard."""
+    """Attack (under the key "recipe"), resources, checkpoint hash, seed and versions, as written into every shard."""
     stall_seconds: float = 0.0
     """Seconds without progress after which a worker ends its process; 0: never."""
 
@@ -50,7 +51,7 @@ HASHED_AT_ONCE = 2**16
 
 
 def attack(
-    config: Config, storage: Folder, checkpoint: Folder, examples: pa.Table, data: str, recipe: str, number: int
+    config: Config, storage: Folder, checkpoint: Folder, examples: pa.Table, data: str, attack: str, number: int
 ) -> AttackJob:
     """The job of attacking examples.
 
@@ -60,7 +61,7 @@ def attack(
         checkpoint: folder of the victim.
         examples: columns example_id, text and label.
         data: fingerprint of the dataset they are from.
-        recipe: name of the attack.
+        attack: name of the attack.
         number: round, 0 for attacks that only measure.
 
     Raises:
@@ -70,8 +71,8 @@ def attack(
     limits = resolve(config.attack, transformer)
     size = unit_size(config.attack, limits)
     identity = {
-        "recipe": recipe,
-        "resources": provenance(recipe, config.attack.synonyms, assets.prepare()),
+        "recipe": attack,
+        "resources": provenance(attack, config.attack.synonyms, assets.prepare()),
         "checkpoint": checkpoints.fingerprint(checkpoint),
         "seed": config.seed,
         "limits": {"queries": limits.max_queries, "seconds": limits.max_seconds},
@@ -80,10 +81,10 @@ def attack(
     attacked = content_hash([_hash(examples["example_id"]), data])
     inputs = {**identity, "examples": attacked, "unit_size": size, "round": number}
     return AttackJob(
-        recipe=recipe,
+        attack=attack,
         checkpoint=checkpoint.uri,
         synonyms=config.attack.synonyms,
-        output=folder(storage, f"attack-{recipe}", inputs).uri,
+        output=folder(storage, f"attack-{attack}", inputs).uri,
         round_number=number,
         seed=config.seed,
         device=config.attack.device,

@@ -186,7 +186,7 @@ def memory(job: AttackJob, examples: Iterable[Sequence[Example]], bar: Bar) -> d
     early = max((mebibytes for count, mebibytes in seen.items() if count <= SETTLED), default=0.0)
     late = max((mebibytes for count, mebibytes in seen.items() if count > SETTLED), default=early)
     return {
-        "recipe": job.recipe,
+        "recipe": job.attack,
         "examples": done,
         "seconds": round(time.perf_counter() - began, 1),
         "resident_mib": {count: round(seen[count]) for count in _thousands(seen)},

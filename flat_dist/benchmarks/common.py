@@ -192,7 +192,7 @@ def worker_memory(config: Config, given: str | None, count: int, display: Displa
         folder = Folder(scratch)
         checkpoints.save(checkpoint, folder / "victim")
         job = AttackJob(
-            recipe=config.attack.name,
+            attack=config.attack.name,
             checkpoint=(folder / "victim").uri,
             synonyms=config.attack.synonyms,
             output=(folder / "shards").uri,

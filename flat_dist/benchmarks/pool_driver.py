@@ -17,9 +17,9 @@ import pyarrow as pa
 import ray
 
 from flat_dist.attack.plan import AttackJob
-from flat_dist.attack.pool.scheduler import Pool
-from flat_dist.attack.pool.work_queue import Stage, Work
-from flat_dist.attack.pool.worker_group import Crew
+from flat_dist.attack.pool.scheduler import AttackScheduler
+from flat_dist.attack.pool.work_queue import AttackStage, WorkQueue
+from flat_dist.attack.pool.worker_group import WorkerGroup
 from flat_dist.data.shards import ShardInfo
 from flat_dist.runtime import cluster
 from flat_dist.runtime.progress import Display
@@ -58,10 +58,10 @@ class Idle:
         return ShardInfo(f"{number:06d}.arrow", examples.num_rows, "0" * 64, {"failed": examples.num_rows}), {}
 
 
-class _Many(Crew):
-    """As many workers as are wanted, wherever they find room."""
+class _Many(WorkerGroup):
+    """As many workers as are wanted, wherever they find capacity."""
 
-    def room(self, total: Any) -> int:
+    def capacity(self, total: Any) -> int:
         return self.wanted
 
 
@@ -81,11 +81,11 @@ def drive(examples: int, in_flight: int) -> dict[str, Any]:
     turns = itertools.cycle(actors)
     with tempfile.TemporaryDirectory() as folder, Display(quiet=True) as display:
         job = AttackJob("none", "none", "none", folder, 0, 0, "cpu", {}, UNIT, {})
-        crew = _Many("cpu", 0.0, in_flight, lambda: next(turns), _keep, _keep)
+        group = _Many("cpu", 0.0, in_flight, lambda: next(turns), _keep, _keep)
         processor, wall = time.process_time(), time.perf_counter()
-        stage = Stage("none", job, Made(examples))
-        work = Work(stage.open(0), [UNIT])
-        Pool([stage], [display.bar("none", examples)], [crew], work, display).run()
+        stage = AttackStage("none", job, Made(examples))
+        work = WorkQueue(stage.open(0), [UNIT])
+        AttackScheduler([stage], [display.bar("none", examples)], [group], work, display).run()
         processor, wall = time.process_time() - processor, time.perf_counter() - wall
         assert len(json.loads((Path(folder) / "manifest.json").read_text())["shards"]) == len(stage.shards)
     return {

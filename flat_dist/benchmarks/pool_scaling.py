@@ -17,10 +17,10 @@ import ray
 
 from flat_dist.attack import plan
 from flat_dist.attack.pool.actor import ACTOR, AttackWorker
-from flat_dist.attack.pool.run import smallest_piece
-from flat_dist.attack.pool.scheduler import Pool
-from flat_dist.attack.pool.work_queue import Stage, Work
-from flat_dist.attack.pool.worker_group import Crew
+from flat_dist.attack.pool.run import smallest_chunk
+from flat_dist.attack.pool.scheduler import AttackScheduler
+from flat_dist.attack.pool.work_queue import AttackStage, WorkQueue
+from flat_dist.attack.pool.worker_group import WorkerGroup
 from flat_dist.benchmarks import common
 from flat_dist.config.schema import Config
 from flat_dist.data import datasets
@@ -51,7 +51,7 @@ class _Times(Bar):
             self.times.append((time.perf_counter(), self.done))
 
     def took(self) -> float:
-        """From the start of the first piece to the end of the last."""
+        """From the start of the first chunk to the end of the last."""
         return self.times[-1][0] - self.times[0][0]
 
     def tail(self) -> float:
@@ -115,7 +115,7 @@ def _workers(config: Config, folder: Folder, texts: Iterator[Any], count: int, d
     }
 
 
-def _ceiling(actors: Sequence[Any], work: Stage) -> float:
+def _ceiling(actors: Sequence[Any], work: AttackStage) -> float:
     """The efficiency of workers that share nothing but the machine, each with the same work: no pool, no shards.
 
     Cores share caches and memory, so that each is slower beside another.
@@ -130,27 +130,27 @@ def _ceiling(actors: Sequence[Any], work: Stage) -> float:
     return sum(map(seconds, actors)) / (len(actors) * seconds(*actors))
 
 
-def _stages(config: Config, folder: Folder, texts: Iterator[Any]) -> Callable[[int], Stage]:
+def _stages(config: Config, folder: Folder, texts: Iterator[Any]) -> Callable[[int], AttackStage]:
     """Makes stages of the next texts."""
 
-    def stage(count: int) -> Stage:
+    def stage(count: int) -> AttackStage:
         rows = list(itertools.islice(texts, count))
         columns = {name: [getattr(row, name) for row in rows] for name in ("example_id", "text", "label")}
         examples = pa.table(columns)
         job = plan.attack(config, folder, folder / "victim", examples, "bench", config.attack.name, 0)
-        return Stage("attack", job, examples)
+        return AttackStage("attack", job, examples)
 
     return stage
 
 
-def _run(stage: Stage, actors: Sequence[Any], output: Folder, display: Display) -> _Times:
+def _run(stage: AttackStage, actors: Sequence[Any], output: Folder, display: Display) -> _Times:
     """Attack a stage with workers that are there already, and go on to be."""
-    turn = Stage(stage.title, replace(stage.job, output=output.uri), stage.examples)
+    turn = AttackStage(stage.title, replace(stage.job, output=output.uri), stage.examples)
     idle = list(actors)
-    crew = Crew("cpu", 0.0, len(actors), idle.pop, lambda _: None, idle.append)
-    work = Work(turn.open(0), [smallest_piece(turn.job)])
+    group = WorkerGroup("cpu", 0.0, len(actors), idle.pop, lambda _: None, idle.append)
+    work = WorkQueue(turn.open(0), [smallest_chunk(turn.job)])
     bar = _Times(display, turn.examples.num_rows)
-    Pool([turn], [bar], [crew], work, display).run()
+    AttackScheduler([turn], [bar], [group], work, display).run()
     return bar
 
 

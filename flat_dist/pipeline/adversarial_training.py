@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from flat_dist.attack import plan as attack_plan
 from flat_dist.attack.pool import run as pool
-from flat_dist.attack.pool.worker_group import Crew
+from flat_dist.attack.pool.worker_group import WorkerGroup
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import to_dict
 from flat_dist.data import dataset_stage
@@ -114,8 +114,8 @@ class Run:
         tracker: where to log.
         display: where to show progress.
         train: trains a stage, as `distributed.train` does.
-        crew: attack workers that stay, if there are any; training texts are then attacked only for whoever asks for the
-            round that trains on them.
+        worker_group: attack workers that stay, if there are any; training texts are then attacked only for whoever asks
+            for the round that trains on them.
     """
 
     config: Config
@@ -124,7 +124,7 @@ class Run:
     tracker: Tracker
     display: Display
     train: distributed.Train = distributed.train
-    crew: Crew | None = None
+    worker_group: WorkerGroup | None = None
     contents: Mapping[str, str | None] | None = None
     """As `run_folder.contents`; none: looked up, for which the user's files must be there."""
 
@@ -164,7 +164,7 @@ class Run:
             planned = [stage for kind in training.kinds for stage in self._test_attacks(kind, number, latest[kind])]
             trains = {kind: self._train_attack(number + 1, latest[kind]) for kind in self._attacked(number)}
             # One pool for all attacks between two trainings where its workers would have to start again.
-            now, later = ((), trains.values()) if self.crew else (trains.values(), ())
+            now, later = ((), trains.values()) if self.worker_group else (trains.values(), ())
             self._generate([*(stage for _, stage in planned), *now])
             tests = [test for test, _ in planned]
             for test in tests:
@@ -176,8 +176,8 @@ class Run:
                 shards[kind].append(Folder(stage.job.output))
                 self.tracker.artifact(kind, shards[kind][-1], MANIFEST, f"shards/round-{number + 1}")
 
-    def _generate(self, stages: Iterable[pool.Stage]) -> None:
-        pool.generate(stages, self.config.attack, self.display, crew=self.crew)
+    def _generate(self, stages: Iterable[pool.AttackStage]) -> None:
+        pool.run_attacks(stages, self.config.attack, self.display, group=self.worker_group)
 
     def _train_all(self, number: int, start: dict[str, Folder], shards: dict[str, list[Folder]]) -> dict[str, Folder]:
         training = self.config.training
@@ -287,18 +287,18 @@ class Run:
             "stage": [job.kind, job.name, job.epochs, job.learning_rate, self.config.seed],
         }
 
-    def _attack(self, checkpoint: Folder, split: str, examples: pa.Table, recipe: str, number: int) -> pool.Stage:
+    def _attack(self, checkpoint: Folder, split: str, examples: pa.Table, recipe: str, number: int) -> pool.AttackStage:
         data = self.dataset.fingerprint
         job = attack_plan.attack(self.config, self.storage, checkpoint, examples, data, recipe, number)
         model = checkpoint.name.removeprefix("train-").rpartition("-")[0]
-        return pool.Stage(f"{recipe} on {model}, {split} texts", job, examples)
+        return pool.AttackStage(f"{recipe} on {model}, {split} texts", job, examples)
 
-    def _train_attack(self, number: int, checkpoint: Folder) -> pool.Stage:
+    def _train_attack(self, number: int, checkpoint: Folder) -> pool.AttackStage:
         attack = self.config.attack
         examples = sample(self.dataset.train, attack.sample, derive_seed(self.config.seed, "attack", number))
         return self._attack(checkpoint, "training", examples, attack.name, number)
 
-    def _test_attacks(self, kind: str, number: int, checkpoint: Folder) -> list[tuple[Test, pool.Stage]]:
+    def _test_attacks(self, kind: str, number: int, checkpoint: Folder) -> list[tuple[Test, pool.AttackStage]]:
         trained_on = self.config.attack.name
         evaluation = self.config.evaluation
         attacks = evaluation.attacks if number == self.config.training.rounds else (trained_on,)
@@ -306,7 +306,7 @@ class Run:
         examples = sample(rows, evaluation.sample, derive_seed(self.config.seed, "evaluation"))
         planned = [self._attack(checkpoint, evaluation.split, examples, attack, 0) for attack in attacks]
         return [
-            (Test(kind, number, checkpoint, stage.job.recipe, Folder(stage.job.output)), stage) for stage in planned
+            (Test(kind, number, checkpoint, stage.job.attack, Folder(stage.job.output)), stage) for stage in planned
         ]
 
     def _measure(self, tests: Sequence[Test]) -> list[Result]:

@@ -206,8 +206,8 @@ def on_dataset(
         for recipe in config.evaluation.attacks:
             job = plan.attack(config, storage, model.folder, drawn, dataset.fingerprint, recipe, 0)
             test = Test(model.name, model.number, model.folder, recipe, Folder(job.output))
-            planned.append((test, run.Stage(f"{recipe} on {model.name}, {split} texts", job, drawn)))
-    run.generate([stage for _, stage in planned], config.attack, display)
+            planned.append((test, run.AttackStage(f"{recipe} on {model.name}, {split} texts", job, drawn)))
+    run.run_attacks([stage for _, stage in planned], config.attack, display)
     tests = [test for test, _ in planned]
     data = dataset_stage.dataset(storage, dataset, display.say)
     accuracies = distributed.accuracies(tests, data, split, config)

@@ -39,7 +39,7 @@ def lacking(wanted: Mapping[str, float]) -> bool:
     return any(total.get(name, 0.0) < amount for name, amount in wanted.items())
 
 
-def await_room(
+def wait_for_resources(
     wanted: Mapping[str, float], purpose: str, say: Callable[[str], None], patience: float = PATIENCE_SECONDS
 ) -> None:
     """Wait until the cluster has the resources; a cluster that grows is asked for them meanwhile.

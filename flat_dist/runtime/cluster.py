@@ -134,7 +134,7 @@ def machine(hardware: str = "auto", say: Callable[[str], None] = lambda line: No
     from flat_dist.runtime.hardware import PROFILES, detect  # which imports what models are made of
 
     if capacity.joined() and hardware in PROFILES and PROFILES[hardware].device == "cuda":
-        capacity.await_room({"GPU": 1.0}, f"--hardware {hardware}", say)
+        capacity.wait_for_resources({"GPU": 1.0}, f"--hardware {hardware}", say)
     if not ray.cluster_resources().get("GPU"):
         return replace(detect(), gpu=None)
     found: Machine = ray.get(ray.remote(num_cpus=0, num_gpus=0.01)(detect).remote())

@@ -100,7 +100,7 @@ def search(
     """
     shared = replace(config, storage=Folder(config.storage).uri)
     workers, bundles = _share(shared, settings.samples)
-    capacity.await_room(_sum(bundles), "a trial", display.say)
+    capacity.wait_for_resources(_sum(bundles), "a trial", display.say)
     base = seen(shared, next(Run(shared, Folder(shared.storage), dataset, NoTracker(), display).rounds()).results)
     attack = replace(config.attack, workers=workers, cpu_workers=0)
     job = TrialJob(

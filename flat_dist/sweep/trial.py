@@ -12,7 +12,7 @@ from typing import Any
 
 from ray import tune
 
-from flat_dist.attack.pool.worker_group import Standing
+from flat_dist.attack.pool.worker_group import WarmWorkers
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import from_dict
 from flat_dist.data import dataset_stage
@@ -27,7 +27,7 @@ from flat_dist.tracking.tracker import NoTracker
 from flat_dist.training import distributed
 from flat_dist.training.loop import DivergenceError
 
-STANDING = Standing()
+WARM_WORKERS = WarmWorkers()
 """Attack workers of the trials that this process runs, one after another."""
 
 
@@ -100,8 +100,8 @@ def _rounds(config: Config, job: TrialJob) -> Iterator[RoundMetrics]:
     storage, display = Folder(config.storage), Display(quiet=True)
     dataset = dataset_stage.read_dataset(Folder(job.data))
     # A worker on a GPU would keep its share of it from training.
-    crew = STANDING.crew(config.attack) if config.attack.device == "cpu" else None
-    run = Run(config, storage, dataset, NoTracker(), display, distributed.train_alone, crew, job.contents)
+    group = WARM_WORKERS.group(config.attack) if config.attack.device == "cpu" else None
+    run = Run(config, storage, dataset, NoTracker(), display, distributed.train_alone, group, job.contents)
     for found in run.rounds():
         if found.number:
             explained = distributed_evaluation.interpretations(config, storage, found.tests, display)

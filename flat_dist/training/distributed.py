@@ -105,7 +105,7 @@ def places(config: TrainingConfig, say: Callable[[str], None]) -> int:
     if config.device == "cuda":
         wanted["GPU"] = float(config.workers)
     purpose = f"training (--training.workers {config.workers}, --training.cpus_per_worker {config.cpus_per_worker})"
-    capacity.await_room(wanted, purpose, say)
+    capacity.wait_for_resources(wanted, purpose, say)
     total = ray.cluster_resources()
     return min(int(total[name] // amount) for name, amount in wanted.items())
 

@@ -16,12 +16,14 @@ from flat_dist.runtime import cluster
 from flat_dist.runtime.progress import Display
 
 
-def stage(victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.0, unit_size: int = 4) -> run.Stage:
+def stage(
+    victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.0, unit_size: int = 4
+) -> run.AttackStage:
     """The stage that the tests run."""
     identity = {"recipe": "pwws", "seed": 3}
     limits = {"cpu": resolve(AttackConfig(device="cpu"), transformer=False)}
     job = AttackJob("pwws", victim, "counterfit", output, 1, 3, "cpu", limits, unit_size, identity, stall_seconds)
-    return run.Stage("attack", job, examples)
+    return run.AttackStage("attack", job, examples)
 
 
 class SlowWorker(run.AttackWorker):
@@ -42,4 +44,4 @@ if __name__ == "__main__":
     victim, output, examples, workers = sys.argv[1:]
     with cluster.connected(cpus=2), Display() as display:
         stages = [stage(victim, output, pq.read_table(examples))]
-        run.generate(stages, AttackConfig(workers=int(workers), device="cpu"), display, SlowWorker)
+        run.run_attacks(stages, AttackConfig(workers=int(workers), device="cpu"), display, SlowWorker)

@@ -43,7 +43,7 @@ if __name__ == "__main__":
     threading.Thread(target=remove_when, args=(Path(output), cluster, node), daemon=True).start()
     mixed = AttackConfig(device="cpu", gpus_per_worker=0.5, workers=1, cpu_workers=1)
     with Display() as display:
-        run.generate([attacked], mixed, display, SlowWorker)
+        run.run_attacks([attacked], mixed, display, SlowWorker)
     assert attacked.restarts, "the node's worker was at work"
     ray.shutdown()
     cluster.shutdown()

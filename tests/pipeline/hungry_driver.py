@@ -51,4 +51,4 @@ if __name__ == "__main__":
         table = pq.read_table(examples)
         attacked = stage(victim, output, table, unit_size=1)
         worker = hungry(table["text"][1].as_py())
-        run.generate([attacked], AttackConfig(device="cpu", max_failures=0.5), display, worker)
+        run.run_attacks([attacked], AttackConfig(device="cpu", max_failures=0.5), display, worker)

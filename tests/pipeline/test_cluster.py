@@ -81,7 +81,7 @@ def test_open_doors_are_named(local_ray: None, monkeypatch: pytest.MonkeyPatch) 
 def test_it_cannot_grow_and_nothing_waits_for_that(local_ray: None) -> None:
     said: list[str] = []
     with pytest.raises(UserError, match=r"an attack worker needs 1 CPU and 1 GPU, but this Ray cluster has 2 CPU"):
-        capacity.await_room({"CPU": 1.0, "GPU": 1.0}, "an attack worker", said.append)
+        capacity.wait_for_resources({"CPU": 1.0, "GPU": 1.0}, "an attack worker", said.append)
     assert not said
 
 
@@ -89,6 +89,6 @@ def test_a_cluster_that_may_grow_is_waited_for_with_a_line(local_ray: None, monk
     monkeypatch.setattr(capacity, "_joined", True)
     said: list[str] = []
     with pytest.raises(UserError, match=r"--hardware a100 needs 1 GPU.*add nodes"):
-        capacity.await_room({"GPU": 1.0}, "--hardware a100", said.append, patience=1.5)
+        capacity.wait_for_resources({"GPU": 1.0}, "--hardware a100", said.append, patience=1.5)
     assert said == ["--hardware a100 needs 1 GPU, but this Ray cluster has 2 CPU; waiting for nodes to join"]
     assert ray.get(work.remote())  # what was asked for keeps nobody from working

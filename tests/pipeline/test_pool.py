@@ -42,8 +42,9 @@ def generate(
     max_failures: float = 0.0,
 ) -> dict[str, str]:
     stage = attack_driver.stage(victim.uri, str(output), examples, stall_seconds)
+    config = AttackConfig(workers=workers, device="cpu", max_failures=max_failures)
     with Display() as display:
-        run.generate([stage], AttackConfig(workers=workers, device="cpu", max_failures=max_failures), display, worker)
+        run.run_attacks([stage], config, display, worker)
     return hashes(output)
 
 
@@ -315,7 +316,7 @@ def test_a_gpu_that_the_cluster_does_not_have_is_refused(
 ) -> None:
     stage = attack_driver.stage(victim.uri, str(tmp_path), examples)
     with Display(quiet=True) as display, pytest.raises(UserError, match="GPU"):
-        run.generate([stage], AttackConfig(gpus_per_worker=0.5, device="cpu"), display)
+        run.run_attacks([stage], AttackConfig(gpus_per_worker=0.5, device="cpu"), display)
 
 
 def drive(driver: str, victim: Folder, output: Path, examples: pa.Table) -> str:

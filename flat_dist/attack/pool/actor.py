@@ -15,13 +15,13 @@ from flat_dist.data.shards import Example, Record, ShardInfo
 Seconds = dict[str, float]
 """What was spent, by component (`flat_dist.attack.engine.profile`)."""
 
-ACTOR: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"pulse": 1}}
-"""How Ray runs a worker: one call after another, while a thread of its own answers `AttackWorker.pulse`. What comes of
-a worker that dies is for the driver to say."""
+ACTOR: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"heartbeat": 1}}
+"""How Ray runs a worker: one call after another, while a second thread answers `AttackWorker.heartbeat`. Ray restarts
+and retries nothing: the driver decides what happens after a crash."""
 
 
 @dataclass(frozen=True)
-class Pulse:
+class Heartbeat:
     """How far a worker is that is busy."""
 
     idle: float
@@ -53,10 +53,10 @@ class AttackWorker:
         node: str = ray.get_runtime_context().get_node_id()
         return node
 
-    @ray.method(concurrency_group="pulse")
-    def pulse(self) -> Pulse:
+    @ray.method(concurrency_group="heartbeat")
+    def heartbeat(self) -> Heartbeat:
         """Sign of life, which a process that is stopped does not give, and when there was progress."""
-        return Pulse(time.monotonic() - self.session.watchdog.ticked, self.session.loading)
+        return Heartbeat(time.monotonic() - self.session.watchdog.ticked, self.session.loading)
 
     def run(self, job: AttackJob, number: int, examples: pa.Table) -> tuple[ShardInfo, Seconds]:
         """Attack a whole unit and write its shard."""

@@ -20,7 +20,7 @@ lie on a slow disk."""
 
 
 @dataclass(eq=False)
-class Signs:
+class Liveness:
     """What the driver sees of an actor that is busy."""
 
     actor: Any
@@ -31,14 +31,14 @@ class Signs:
     asked: ray.ObjectRef | None = None
     """The answer that it owes."""
 
-    def hang(self, limit: float) -> bool:
+    def is_hanging(self, limit: float) -> bool:
         """Whether there is no progress for so many seconds; 0: never. From half of them on, the actor is asked."""
         if not limit:
             return False
         self._hear()
         quiet = time.monotonic() - self.progress
         if quiet > limit / 2 and self.asked is None:
-            self.asked = self.actor.pulse.remote()
+            self.asked = self.actor.heartbeat.remote()
         return quiet > limit + GRACE_SECONDS
 
     def _hear(self) -> None:
@@ -46,13 +46,13 @@ class Signs:
             return
         asked, self.asked = self.asked, None
         try:
-            pulse = ray.get(asked)
+            heartbeat = ray.get(asked)
         except RayError:  # it died, which its call says, too
             return
-        self.progress = max(self.progress, time.monotonic() - pulse.idle)
-        self.loading = pulse.loading
+        self.progress = max(self.progress, time.monotonic() - heartbeat.idle)
+        self.loading = heartbeat.loading
 
-    def hang_at_start(self, limit: float) -> bool:
+    def is_hanging_at_start(self, limit: float) -> bool:
         """Whether an actor that has a process is not ready after so many seconds; 0: never.
 
         One that waits for its place may wait as long as it takes.

@@ -1,4 +1,4 @@
-"""Spreads attacks over Ray actors: small pieces, pulled; each unit is written as one shard."""
+"""Spreads attacks over Ray actors: small chunks, pulled; each unit is written as one shard."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from flat_dist.attack.engine import profile
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool.actor import AttackWorker
-from flat_dist.attack.pool.scheduler import Pool
-from flat_dist.attack.pool.work_queue import Stage, Work
-from flat_dist.attack.pool.worker_group import Crew, crews
+from flat_dist.attack.pool.scheduler import AttackScheduler
+from flat_dist.attack.pool.work_queue import AttackStage, WorkQueue
+from flat_dist.attack.pool.worker_group import WorkerGroup, worker_groups
 from flat_dist.config.schema import AttackConfig
 from flat_dist.data.shards import MANIFEST, read_manifest
 from flat_dist.runtime import capacity
@@ -17,12 +17,12 @@ from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import held
 
 
-def generate(
-    stages: Iterable[Stage],
+def run_attacks(
+    stages: Iterable[AttackStage],
     config: AttackConfig,
     display: Display,
     worker: type[AttackWorker] = AttackWorker,
-    crew: Crew | None = None,
+    group: WorkerGroup | None = None,
 ) -> None:
     """Run attack stages on one pool: attack all examples that no whole shard holds yet, and commit the manifests.
 
@@ -31,7 +31,7 @@ def generate(
         config: size of the pool and of its units.
         display: shows a bar for each stage.
         worker: what each actor is.
-        crew: who does it, instead of new workers that end with the attack.
+        group: who does it, instead of new workers that end with the attack.
 
     Raises:
         UserError: the cluster has no place for a worker, or too many examples could not be attacked.
@@ -42,12 +42,12 @@ def generate(
     with ExitStack() as locks:
         for stage in sorted(todo, key=lambda stage: stage.job.output):  # no two drivers then wait for each other
             locks.enter_context(held(Folder(stage.job.output), stage.title, display.say))
-        hired = [crew] if crew else crews(config, worker)
+        groups = [group] if group else worker_groups(config, worker)
         todo = [stage for stage in todo if stage.manifest() is None]  # or another driver was at it meanwhile
         for stage in todo:
             if Folder(stage.job.output).exists(MANIFEST):
                 display.say(f"{stage.job.output} is damaged: what is not whole there is attacked again")
-        _attack(todo, hired, config.max_failures, display)
+        _attack(todo, groups, config.max_failures, display)
     for stage in distinct.values():
         manifest = read_manifest(Folder(stage.job.output)) or {}
         errors = manifest.get("counts", {}).get("error", 0)
@@ -58,7 +58,7 @@ def generate(
             display.say(f"{stage.title}: {profile.describe(manifest['timings']['profile'])}")
 
 
-def _attack(todo: Sequence[Stage], hired: Sequence[Crew], max_failures: float, display: Display) -> None:
+def _attack(todo: Sequence[AttackStage], groups: Sequence[WorkerGroup], max_failures: float, display: Display) -> None:
     waiting = [unit for number, stage in enumerate(todo) for unit in stage.open(number)]
     bars = [display.bar(stage.title, stage.examples.num_rows, sum(stage.counts.values())) for stage in todo]
     for stage, bar in zip(todo, bars, strict=True):
@@ -66,11 +66,11 @@ def _attack(todo: Sequence[Stage], hired: Sequence[Crew], max_failures: float, d
             bar.finish()
     if not waiting:
         return
-    capacity.await_room(hired[0].asks, "an attack worker", display.say)
-    work = Work(waiting, [smallest_piece(stage.job) for stage in todo])
-    Pool(todo, bars, hired, work, display, max_failures).run()
+    capacity.wait_for_resources(groups[0].asks, "an attack worker", display.say)
+    work = WorkQueue(waiting, [smallest_chunk(stage.job) for stage in todo])
+    AttackScheduler(todo, bars, groups, work, display, max_failures).run()
 
 
-def smallest_piece(job: AttackJob) -> int:
+def smallest_chunk(job: AttackJob) -> int:
     """Examples that a worker is given at least, if there are so many: half of what it attacks side by side."""
     return max(1, job.limits[job.device].concurrent // 2)

@@ -1,7 +1,7 @@
-"""Gives pieces of attacks to Ray actors, and takes what comes of them, whatever dies meanwhile.
+"""Gives chunks of attacks to Ray actors, and takes what comes of them, whatever dies meanwhile.
 
-One piece is in flight per actor, so one piece is in doubt when an actor dies. Ray restarts and retries nothing: the
-driver replaces the actor and cuts the piece, until the example that kills is alone; one that kills alone is set aside
+One chunk is in flight per actor, so one chunk is in doubt when an actor dies. Ray restarts and retries nothing: the
+driver replaces the actor and cuts the chunk, until the example that kills is alone; one that kills alone is set aside
 as a row with status error. What was lost with a node is given to another, and blamed on no example. An actor that hangs
 is ended, and is then as dead as the others.
 """
@@ -16,9 +16,9 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 from flat_dist.attack.plan import AttackJob
-from flat_dist.attack.pool.liveness import Signs
-from flat_dist.attack.pool.work_queue import ATTEMPTS, Piece, Stage, Work
-from flat_dist.attack.pool.worker_group import Crew
+from flat_dist.attack.pool.liveness import Liveness
+from flat_dist.attack.pool.work_queue import ATTEMPTS, AttackStage, Chunk, WorkQueue
+from flat_dist.attack.pool.worker_group import WorkerGroup
 from flat_dist.config.errors import UserError
 from flat_dist.data.shards import Record, ShardInfo
 from flat_dist.runtime import capacity, ray_folder
@@ -34,8 +34,8 @@ LOOK_AFTER = "look after the memory and the file systems of the machines, and gi
 
 
 @dataclass(frozen=True)
-class _Writing:
-    """A unit that was attacked in pieces, whose shard is to be written."""
+class _ShardToWrite:
+    """A unit that was attacked in chunks, whose shard is to be written."""
 
     stage: int
     unit: int
@@ -48,38 +48,38 @@ class _Worker:
     """An actor, and what it is doing."""
 
     actor: Any
-    crew: Crew
+    group: WorkerGroup
     node: str = ""
     """Where it is, once it is ready."""
-    task: Piece | _Writing | None = None
+    task: Chunk | _ShardToWrite | None = None
     since: float = field(default_factory=time.monotonic)
-    """When it was hired, or the task was given to it."""
-    hangs: bool = False
+    """When it was started, or the task was given to it."""
+    hung: bool = False
     """It was ended for that."""
 
     def __post_init__(self) -> None:
-        self.signs = Signs(self.actor, self.since)
+        self.liveness = Liveness(self.actor, self.since)
 
-    def take(self, task: "Piece | _Writing") -> None:
+    def take(self, task: "Chunk | _ShardToWrite") -> None:
         """Begin a task."""
         self.task, self.since = task, time.monotonic()
-        self.signs = Signs(self.actor, self.since)
+        self.liveness = Liveness(self.actor, self.since)
 
 
 @dataclass
-class Pool:
+class AttackScheduler:
     """Workers, what each is doing, and what is still to do."""
 
-    stages: Sequence[Stage]
+    stages: Sequence[AttackStage]
     bars: Sequence[Bar]
-    crews: Sequence[Crew]
-    work: Work
+    worker_groups: Sequence[WorkerGroup]
+    work: WorkQueue
     display: Display
     max_failures: float = 1.0
     """Share of a stage's examples that may end as errors."""
     busy: dict[ray.ObjectRef, _Worker] = field(default_factory=dict)
     """Calls in flight."""
-    writing: deque[_Writing] = field(default_factory=deque)
+    writing: deque[_ShardToWrite] = field(default_factory=deque)
     places: int = 1
     """Most workers that there were at a time."""
     failed_starts: int = 0
@@ -107,7 +107,7 @@ class Pool:
                     self._collect(reference)
         finally:
             for worker in self.busy.values():
-                worker.crew.stop(worker.actor)
+                worker.group.stop(worker.actor)
 
     def _working(self) -> bool:
         return any(worker.task for worker in self.busy.values())
@@ -126,18 +126,18 @@ class Pool:
         self._looked = time.monotonic()
         self._end_those_that_hang()
         total, grows = dict(ray.cluster_resources()), capacity.joined()
-        useful = sum(worker.task is not None for worker in self.busy.values()) + self.work.pieces
+        useful = sum(worker.task is not None for worker in self.busy.values()) + self.work.chunks
         useful = max(useful, bool(self.writing))  # who attacks will write, sooner than a new worker has started
-        for crew in self.crews:
-            there = [worker for worker in self.busy.values() if worker.crew is crew]
+        for group in self.worker_groups:
+            there = [worker for worker in self.busy.values() if worker.group is group]
             starting = [worker for worker in there if not worker.node]
-            limit = min(crew.limit(total, grows, len(there) - len(starting)), useful)
+            limit = min(group.limit(total, grows, len(there) - len(starting)), useful)
             for _ in range(len(there), limit):
-                self._hire(crew)
+                self._start_worker(group)
             for worker in starting[: max(len(there) - limit, 0)]:
-                self._dismiss(worker)
+                self._stop_worker(worker)
             useful -= min(limit, useful)
-            total["CPU"] = total.get("CPU", 0) - min(limit, crew.room(total))
+            total["CPU"] = total.get("CPU", 0) - min(limit, group.capacity(total))
         self.places = max(self.places, len(self.busy))
         self._say_what_it_waits_for()
         for number, bar in enumerate(self.bars):
@@ -149,20 +149,20 @@ class Pool:
         start_limit = max(limits, default=0) if all(limits) else 0
         for worker in self.busy.values():
             if worker.task is None:
-                hangs = worker.signs.hang_at_start(start_limit)
+                hung = worker.liveness.is_hanging_at_start(start_limit)
             else:
-                hangs = worker.signs.hang(limits[worker.task.stage])
-            if hangs and not worker.hangs:
-                worker.hangs = True
-                worker.crew.stop(worker.actor)
+                hung = worker.liveness.is_hanging(limits[worker.task.stage])
+            if hung and not worker.hung:
+                worker.hung = True
+                worker.group.stop(worker.actor)
 
-    def _hire(self, crew: Crew) -> None:
-        worker = _Worker(crew.start(), crew)
+    def _start_worker(self, group: WorkerGroup) -> None:
+        worker = _Worker(group.start(), group)
         self.busy[worker.actor.ready.remote()] = worker
 
-    def _dismiss(self, dismissed: _Worker) -> None:
-        self.busy = {reference: worker for reference, worker in self.busy.items() if worker is not dismissed}
-        dismissed.crew.stop(dismissed.actor)
+    def _stop_worker(self, stopped_worker: _Worker) -> None:
+        self.busy = {reference: worker for reference, worker in self.busy.items() if worker is not stopped_worker}
+        stopped_worker.group.stop(stopped_worker.actor)
 
     def _say_what_it_waits_for(self) -> None:
         now = time.monotonic()
@@ -170,7 +170,7 @@ class Pool:
             self._waiting_since = now
         elif min(now - self._waiting_since, now - self._said) > WAITING_SECONDS:
             self._said = now
-            asks = " or ".join(capacity.describe(crew.asks) for crew in self.crews)
+            asks = " or ".join(capacity.describe(group.asks) for group in self.worker_groups)
             total, free = capacity.describe(ray.cluster_resources()), capacity.describe(ray.available_resources())
             self.display.say(
                 f"attacks wait for a worker to start, which asks for {asks}; the cluster has {total}, and free: {free}"
@@ -178,16 +178,16 @@ class Pool:
 
     def _give(self, worker: _Worker) -> None:
         if not (self.writing or self.work):
-            worker.crew.retire(worker.actor)
+            worker.group.release(worker.actor)
             return
         task = self.writing.popleft() if self.writing else self.work.take(len(self.busy) + 1)
         stage = self.stages[task.stage]
-        job = replace(stage.job, device=worker.crew.device)
+        job = replace(stage.job, device=worker.group.device)
         worker.take(task)
         self.busy[self._call(worker.actor, job, stage, task)] = worker
 
-    def _call(self, actor: Any, job: AttackJob, stage: Stage, task: Piece | _Writing) -> ray.ObjectRef:
-        if isinstance(task, _Writing):
+    def _call(self, actor: Any, job: AttackJob, stage: AttackStage, task: Chunk | _ShardToWrite) -> ray.ObjectRef:
+        if isinstance(task, _ShardToWrite):
             return actor.write.remote(job, task.unit, task.records)
         self.bars[task.stage].start()
         if stage.is_whole(task):
@@ -212,22 +212,22 @@ class Pool:
                 self._keep(task, *result)
             self._give(worker)
 
-    def _keep(self, task: Piece | _Writing, result: ShardInfo | list[Record], seconds: dict[str, float]) -> None:
+    def _keep(self, task: Chunk | _ShardToWrite, result: ShardInfo | list[Record], seconds: dict[str, float]) -> None:
         stage = self.stages[task.stage]
         self.failed_loads = 0
         stage.seconds.update(seconds)
         if isinstance(result, ShardInfo):
             stage.keep(task.unit, result)
             stage.check_failures(stage.counts["error"], self.max_failures)
-            self._show(task.stage, self.bars[task.stage], len(task) if isinstance(task, Piece) else 0)
-        elif isinstance(task, Piece):
+            self._show(task.stage, self.bars[task.stage], len(task) if isinstance(task, Chunk) else 0)
+        elif isinstance(task, Chunk):
             self._keep_part(task, result)
 
-    def _keep_part(self, piece: Piece, records: Sequence[Record]) -> None:
-        whole = self.stages[piece.stage].keep_part(piece, records)
+    def _keep_part(self, chunk: Chunk, records: Sequence[Record]) -> None:
+        whole = self.stages[chunk.stage].keep_part(chunk, records)
         if whole is not None:
-            self.writing.append(_Writing(piece.stage, piece.unit, whole))
-        self._show(piece.stage, self.bars[piece.stage], len(piece))
+            self.writing.append(_ShardToWrite(chunk.stage, chunk.unit, whole))
+        self._show(chunk.stage, self.bars[chunk.stage], len(chunk))
 
     def _show(self, number: int, bar: Bar, examples: int) -> None:
         stage = self.stages[number]
@@ -241,24 +241,24 @@ class Pool:
         if len(stage.shards) == stage.total:
             bar.finish()
 
-    def _lose(self, worker: _Worker, task: Piece | _Writing | None, error: Exception) -> None:
+    def _lose(self, worker: _Worker, task: Chunk | _ShardToWrite | None, error: Exception) -> None:
         blameless = worker.node and worker.node not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         self._looked = float("-inf")  # its place may be free, or gone
         if task is None:
-            self._lose_start("hung" if worker.hangs else "died", error)
+            self._lose_start("hung" if worker.hung else "died", error)
             return
         stage = self.stages[task.stage]
         stage.restarts += 1
         if not blameless:
             ray_folder.keep()
-        if worker.hangs and worker.signs.loading:
+        if worker.hung and worker.liveness.loading:
             blameless = True
             self._lose_load(stage, error)
-        if isinstance(task, _Writing):
+        if isinstance(task, _ShardToWrite):
             self._write_again(task, bool(blameless), error)
         elif blameless:
-            self.work.again(task)
-        elif self.work.lost(task):
+            self.work.requeue(task)
+        elif self.work.record_crash(task):
             self._set_aside(task, _cause(error, time.monotonic() - worker.since, stage.job.stall_seconds))
 
     def _lose_start(self, why: str, error: Exception) -> None:
@@ -270,7 +270,7 @@ class Pool:
                 f"{self.failed_starts} attack workers in turn {why} before they could start: {LOOK_AFTER}"
             ) from error
 
-    def _lose_load(self, stage: Stage, error: Exception) -> None:
+    def _lose_load(self, stage: AttackStage, error: Exception) -> None:
         self.failed_loads += 1
         if self.failed_loads == STARTS * self.places:
             raise UserError(
@@ -278,7 +278,7 @@ class Pool:
                 f"{stage.job.stall_seconds:g} s (--attack.stall_seconds): {LOOK_AFTER}"
             ) from error
 
-    def _write_again(self, task: _Writing, blameless: bool, error: Exception) -> None:
+    def _write_again(self, task: _ShardToWrite, blameless: bool, error: Exception) -> None:
         if task.attempt == ATTEMPTS and not blameless:
             output = self.stages[task.stage].job.output
             raise UserError(
@@ -286,13 +286,13 @@ class Pool:
             ) from error
         self.writing.appendleft(task if blameless else replace(task, attempt=task.attempt + 1))
 
-    def _set_aside(self, piece: Piece, cause: str) -> None:
-        stage = self.stages[piece.stage]
-        (row,) = stage.rows(piece).to_pylist()
+    def _set_aside(self, chunk: Chunk, cause: str) -> None:
+        stage = self.stages[chunk.stage]
+        (row,) = stage.rows(chunk).to_pylist()
         self.display.say(f"{stage.title}: {row['example_id']} is set aside: {cause}")
         stage.set_aside += 1
         record = Record(row["example_id"], row["label"], row["text"], row["text"], "error", error=cause)
-        self._keep_part(piece, [record])
+        self._keep_part(chunk, [record])
         stage.check_failures(stage.set_aside, self.max_failures)
 
 

@@ -75,6 +75,6 @@ class AttackSession:
             self.watchdog.ticked = time.monotonic()
         self.checkpoint = checkpoints.load(Folder(job.checkpoint), job.device)
         victim = Victim(self.checkpoint, self.watchdog.tick)
-        self.stock = self._recipes.build(job.recipe, victim, self._linguistics[key])
+        self.stock = self._recipes.build(job.attack, victim, self._linguistics[key])
         self.engine = self._accelerate.accelerate(self.stock, limits, self.profile)
         self.job = job

@@ -1,4 +1,4 @@
-"""What an attack stage consists of: units, each of which becomes one shard, and the pieces in which they are attacked.
+"""What an attack stage consists of: units, each of which becomes one shard, and the chunks in which they are attacked.
 
 A shard does not depend on how its unit was cut. So a unit that killed its worker is cut to find the example that did
 it, and the last units are cut so that no worker is left alone with much to do.
@@ -24,11 +24,11 @@ ATTEMPTS = 2
 """Workers that one example may cost, attacked alone, before it is set aside."""
 
 PARTS = 16
-"""Pieces that a piece is cut in after it took its worker with it."""
+"""Chunks that a chunk is cut in after it took its worker with it."""
 
 
 class Examples(Protocol):
-    """Columns example_id, text and label: a table, or a file that is read piece by piece."""
+    """Columns example_id, text and label: a table, or a file that is read chunk by chunk."""
 
     @property
     def num_rows(self) -> int:
@@ -41,7 +41,7 @@ class Examples(Protocol):
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """Neighbouring examples of a unit, which one worker attacks."""
 
     stage: int
@@ -53,7 +53,7 @@ class Piece:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def cut(self, size: int) -> list["Piece"]:
+    def cut(self, size: int) -> list["Chunk"]:
         """Pieces of `size` examples, the last of what is left."""
         return [
             replace(self, start=start, stop=min(start + size, self.stop))
@@ -61,66 +61,66 @@ class Piece:
         ]
 
 
-class Work:
+class WorkQueue:
     """Pieces that wait for a worker, the heaviest first.
 
     Args:
         units: whole units, in order.
-        smallest: by stage, examples of a piece at least; fewer are attacked less efficiently.
+        smallest: by stage, examples of a chunk at least; fewer are attacked less efficiently.
     """
 
-    def __init__(self, units: Iterable[Piece], smallest: Sequence[int]):
+    def __init__(self, units: Iterable[Chunk], smallest: Sequence[int]):
         self._waiting = deque(units)
         self._smallest = smallest
-        self._deaths = Counter[Piece]()
+        self._deaths = Counter[Chunk]()
         self.examples = sum(map(len, self._waiting))
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     @property
-    def pieces(self) -> int:
+    def chunks(self) -> int:
         """Workers that could be given something, about."""
         return max(self.examples // self._smallest[self._waiting[0].stage], len(self._waiting)) if self else 0
 
-    def take(self, workers: int) -> Piece:
-        """The next piece for one of so many workers: a unit, or no more than its share of what waits.
+    def take(self, workers: int) -> Chunk:
+        """The next chunk for one of so many workers: a unit, or no more than its share of what waits.
 
-        So pieces get smaller towards the end, and workers end nearly together (guided self-scheduling, Polychronopoulos
+        So chunks get smaller towards the end, and workers end nearly together (guided self-scheduling, Polychronopoulos
         and Kuck 1987).
         """
-        piece = self._waiting.popleft()
-        size = max(self._smallest[piece.stage], math.ceil(self.examples / max(workers, 1)))
-        if len(piece) >= size + self._smallest[piece.stage]:
-            self._waiting.appendleft(replace(piece, start=piece.start + size))
-            piece = replace(piece, stop=piece.start + size)
-        self.examples -= len(piece)
-        return piece
+        chunk = self._waiting.popleft()
+        size = max(self._smallest[chunk.stage], math.ceil(self.examples / max(workers, 1)))
+        if len(chunk) >= size + self._smallest[chunk.stage]:
+            self._waiting.appendleft(replace(chunk, start=chunk.start + size))
+            chunk = replace(chunk, stop=chunk.start + size)
+        self.examples -= len(chunk)
+        return chunk
 
-    def again(self, piece: Piece) -> None:
-        """A piece was lost, through no fault of its examples."""
-        self._waiting.appendleft(piece)
-        self.examples += len(piece)
+    def requeue(self, chunk: Chunk) -> None:
+        """A chunk was lost, through no fault of its examples."""
+        self._waiting.appendleft(chunk)
+        self.examples += len(chunk)
 
-    def lost(self, piece: Piece) -> bool:
-        """A piece took its worker with it: whether it is one example, and that for the last time.
+    def record_crash(self, chunk: Chunk) -> bool:
+        """A chunk took its worker with it: whether it is one example, and that for the last time.
 
         It is cut in `PARTS`, so that among 256 examples the guilty one is alone after two losses. Alone, it is tried
         again when all else is done: the fault may have been another's.
         """
-        if len(piece) == 1:
-            self._deaths[piece] += 1
-            if self._deaths[piece] == ATTEMPTS:
+        if len(chunk) == 1:
+            self._deaths[chunk] += 1
+            if self._deaths[chunk] == ATTEMPTS:
                 return True
-            self._waiting.append(piece)
+            self._waiting.append(chunk)
         else:
-            self._waiting.extendleft(reversed(piece.cut(math.ceil(len(piece) / PARTS))))
-        self.examples += len(piece)
+            self._waiting.extendleft(reversed(chunk.cut(math.ceil(len(chunk) / PARTS))))
+        self.examples += len(chunk)
         return False
 
 
 @dataclass
-class Stage:
+class AttackStage:
     """A job with the examples it attacks, and how far it has come."""
 
     title: str
@@ -137,7 +137,7 @@ class Stage:
     seconds: Counter[str] = field(default_factory=Counter)
     """Seconds that workers spent on it in this call, added up, by component (`flat_dist.attack.engine.profile`)."""
     parts: dict[int, dict[int, Sequence[Record]]] = field(default_factory=dict)
-    """Of units that are attacked in pieces: what has come of each, by its first row."""
+    """Of units that are attacked in chunks: what has come of each, by its first row."""
 
     def manifest(self) -> Mapping | None:
         """The manifest of a finished stage whose shards are all as it says; None if there is anything to do."""
@@ -148,7 +148,7 @@ class Stage:
             return None
         return manifest
 
-    def open(self, number: int) -> list[Piece]:
+    def open(self, number: int) -> list[Chunk]:
         """Its units that no whole shard holds yet, the heaviest first; the others' shards are taken over."""
         self.total = math.ceil(self.examples.num_rows / self.job.unit_size)
         units = [replace(self.unit(unit), stage=number) for unit in range(self.total)]
@@ -157,34 +157,34 @@ class Stage:
         weights = {unit: self._weight(unit) for unit in units if unit.unit not in self.shards}
         return sorted(weights, key=lambda unit: -weights[unit])
 
-    def rows(self, piece: Piece) -> pa.Table:
-        """The examples of a piece."""
-        return self.examples.slice(piece.start, len(piece)).combine_chunks()
+    def rows(self, chunk: Chunk) -> pa.Table:
+        """The examples of a chunk."""
+        return self.examples.slice(chunk.start, len(chunk)).combine_chunks()
 
-    def _ids(self, unit: Piece) -> list[str]:
+    def _ids(self, unit: Chunk) -> list[str]:
         return self.rows(unit)["example_id"].to_pylist()
 
-    def _weight(self, unit: Piece) -> float:
+    def _weight(self, unit: Chunk) -> float:
         """What attacking it costs, in some unit: a text of n words takes about n questions of n words each."""
         words = pc.count_substring(self.rows(unit)["text"], " ").to_numpy().astype(np.float64) + 1
         return float(words @ words)
 
-    def unit(self, number: int) -> Piece:
+    def unit(self, number: int) -> Chunk:
         """All rows of a unit."""
         start = number * self.job.unit_size
-        return Piece(0, number, start, min(start + self.job.unit_size, self.examples.num_rows))
+        return Chunk(0, number, start, min(start + self.job.unit_size, self.examples.num_rows))
 
-    def is_whole(self, piece: Piece) -> bool:
+    def is_whole(self, chunk: Chunk) -> bool:
         """Whether it is a unit, and no less."""
-        return len(piece) == len(self.unit(piece.unit))
+        return len(chunk) == len(self.unit(chunk.unit))
 
-    def keep_part(self, piece: Piece, records: Sequence[Record]) -> list[Record] | None:
-        """Take the records of a piece; all of its unit's in order, if it was the last."""
-        parts = self.parts.setdefault(piece.unit, {})
-        parts[piece.start] = records
-        if sum(map(len, parts.values())) < len(self.unit(piece.unit)):
+    def keep_part(self, chunk: Chunk, records: Sequence[Record]) -> list[Record] | None:
+        """Take the records of a chunk; all of its unit's in order, if it was the last."""
+        parts = self.parts.setdefault(chunk.unit, {})
+        parts[chunk.start] = records
+        if sum(map(len, parts.values())) < len(self.unit(chunk.unit)):
             return None
-        del self.parts[piece.unit]
+        del self.parts[chunk.unit]
         return [record for start in sorted(parts) for record in parts[start]]
 
     def keep(self, unit: int, info: ShardInfo) -> None:

@@ -15,19 +15,19 @@ cluster that grows, they are the sign that it should, and it grows in steps."""
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerGroup:
     """Workers of one kind."""
 
     device: str
     gpus: float
     """Share of a GPU that each asks for, beside a CPU."""
     wanted: int
-    """How many; 0: as many as there is room for."""
+    """How many; 0: as many as the cluster has room for."""
     start: Callable[[], Any]
     """Asks Ray for one more; returns its actor at once."""
     stop: Callable[[Any], None] = ray.kill
     """Ends an actor."""
-    retire: Callable[[Any], None] = ray.kill
+    release: Callable[[Any], None] = ray.kill
     """Takes an actor that is well and has nothing more to do."""
 
     @property
@@ -35,7 +35,7 @@ class Crew:
         """Resources of one worker."""
         return {"CPU": 1.0} | ({"GPU": self.gpus} if self.gpus else {})
 
-    def room(self, total: Mapping[str, float]) -> int:
+    def capacity(self, total: Mapping[str, float]) -> int:
         """How many fit on a cluster."""
         return min(int(total.get(name, 0) / amount + 1e-9) for name, amount in self.asks.items())
 
@@ -47,21 +47,21 @@ class Crew:
             grows: whether nodes may join.
             there: how many have started.
         """
-        room = self.room(total)
+        capacity = self.capacity(total)
         if not self.wanted:
-            return room
-        return min(self.wanted, max(room, there + max(PENDING, there)) if grows else room)
+            return capacity
+        return min(self.wanted, max(capacity, there + max(PENDING, there)) if grows else capacity)
 
 
-def crews(config: AttackConfig, worker: type[AttackWorker] = AttackWorker) -> list[Crew]:
+def worker_groups(config: AttackConfig, worker: type[AttackWorker] = AttackWorker) -> list[WorkerGroup]:
     """The workers that a config asks for: on its device, and CPU workers beside those on GPUs."""
     wanted = [(config.device, config.gpus_per_worker, config.workers)]
     if config.gpus_per_worker and config.cpu_workers:
         wanted.append(("cpu", 0.0, config.cpu_workers))
-    return [Crew(device, gpus, count, _starter(worker, gpus)) for device, gpus, count in wanted]
+    return [WorkerGroup(device, gpus, count, _starter(worker, gpus)) for device, gpus, count in wanted]
 
 
-class Standing:
+class WarmWorkers:
     """Attack workers of one process that stay from one attack to the next, for they take long to start.
 
     They ask Ray for no processor, because they stand idle while others work: it is for whoever keeps them to have one
@@ -71,9 +71,9 @@ class Standing:
     def __init__(self) -> None:
         self.idle: list[Any] = []
 
-    def crew(self, config: AttackConfig) -> Crew:
+    def group(self, config: AttackConfig) -> WorkerGroup:
         """CPU workers, as many as the config asks for."""
-        return Crew("cpu", 0.0, config.workers, self._start, retire=self.idle.append)
+        return WorkerGroup("cpu", 0.0, config.workers, self._start, release=self.idle.append)
 
     def _start(self) -> Any:
         actor = ray.remote(num_cpus=0, **ACTOR)(AttackWorker)
