@@ -138,7 +138,7 @@ def main(job: Callable[[Sequence[str]], None], interrupted: str = interrupts.CON
             raise
         _end("", PIPE_CLOSED)
     except Exception as error:
-        if interrupts.came():
+        if interrupts.was_interrupted():
             _end_interrupted(interrupted)
         said = sentence(error)
         if said is None or (TRACEBACK in os.environ and not isinstance(error, UserError)):
@@ -168,7 +168,7 @@ def _one_line(text: str) -> str:
 
 
 def _end_interrupted(interrupted: str) -> None:
-    interrupts.end_in_silence()
+    interrupts.exit_silently()
     _end(f"interrupted; {interrupted}", interrupts.CODE)
 
 

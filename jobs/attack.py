@@ -85,8 +85,8 @@ def job(arguments: Sequence[str]) -> None:
     draw = derive_seed(config.seed, "evaluation")
     examples = datasets.sample(getattr(dataset, split), config.evaluation.sample, draw)
     with cluster.connected(), Display(as_json=command.json) as display:
-        config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
-        display.say(said)
+        config, said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
+        display.log_line(said)
         planned = plan.attack(config, Folder(config.storage), folder, examples, dataset.fingerprint, attack.name, 0)
         run.run_attacks([run.AttackStage(f"{attack.name}, {split} texts", planned, examples)], config.attack, display)
     summary = asdict(after_attack(read_shards(Folder(planned.output))))

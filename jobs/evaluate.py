@@ -22,14 +22,14 @@ from flat_dist.config.schema import AttackConfig, Config, DataConfig, Evaluation
 from flat_dist.config.serialization import content_hash
 from flat_dist.config.validation import validate
 from flat_dist.data import datasets
-from flat_dist.data.hints import of_data
+from flat_dist.data.hints import dataset_hints
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline import evaluation, results, run_folder
 from flat_dist.resources import synonyms
 from flat_dist.runtime import cluster, hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import held
+from flat_dist.storage.lock import exclusive_lock
 from flat_dist.tracking import mlflow
 
 
@@ -98,7 +98,7 @@ def job(arguments: Sequence[str]) -> None:
         datasets.check_classes(dataset, classes, models[0].folder.uri)
         source, measured = results.source(config, dataset), {"data": dataset.fingerprint}
         length = checkpoints.describe(models[0].folder)["max_length"]
-        about = [*datasets.describe(dataset), *of_data(dataset, length, config.evaluation.split)]
+        about = [*datasets.describe(dataset), *dataset_hints(dataset, length, config.evaluation.split)]
         measured |= {"split": config.evaluation.split, "trained_on": command.trained_on}
     settings = evaluation.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"
@@ -106,13 +106,13 @@ def job(arguments: Sequence[str]) -> None:
     run_folder.check_folder(folder, settings)
     mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
-        config, said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
+        config, said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
         for line in (said, *about):
-            display.say(line)
+            display.log_line(line)
         run_folder.open_folder(folder, settings)
         with (
-            held(folder, "this run", say=display.say),
-            mlflow.tracked(config, name, settings, folder, display.say) as tracker,
+            exclusive_lock(folder, "this run", log_line=display.log_line),
+            mlflow.tracked(config, name, settings, folder, display.log_line) as tracker,
         ):
             if command.pairs_file:
                 found = evaluation.on_pairs(config, models, pairs, display)

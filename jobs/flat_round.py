@@ -22,7 +22,7 @@ from flat_dist.pipeline.adversarial_training import Run, check, hints, plan
 from flat_dist.runtime import cluster, hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import held
+from flat_dist.storage.lock import exclusive_lock
 from flat_dist.tracking import mlflow
 from flat_dist.training import memory
 
@@ -39,16 +39,16 @@ def job(arguments: Sequence[str]) -> None:
         return
     mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
-        config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
+        config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
         for line in (hardware_said, *datasets.describe(dataset), *hints(config, dataset)):
-            display.say(line)
+            display.log_line(line)
         settings = run_folder.identity(config, dataset.fingerprint)
         name = run_folder.run_name(config, settings)
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, settings)
         with (
-            held(folder, "this run", say=display.say),
-            mlflow.tracked(config, name, settings, folder, display.say) as tracker,
+            exclusive_lock(folder, "this run", log_line=display.log_line),
+            mlflow.tracked(config, name, settings, folder, display.log_line) as tracker,
         ):
             found = Run(config, Folder(config.storage), dataset, tracker, display).run()
             results.publish(folder, config, settings, results.source(config, dataset), found, tracker)

@@ -20,7 +20,7 @@ from flat_dist.config.errors import UserError
 from flat_dist.evaluation.result import Result
 from flat_dist.pipeline import results as run_results
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import held
+from flat_dist.storage.lock import exclusive_lock
 from flat_dist.sweep import results as sweep_results
 from flat_dist.tracking import address
 from flat_dist.tracking.client import MlflowTracker
@@ -96,7 +96,7 @@ def resend(folder: Folder, uri: str | None) -> None:
         address.check(uri)
     uri, artifacts = place(uri or where.uri)
     where = replace(where, uri=uri, artifacts=artifacts)
-    with held(folder, "this run"):
+    with exclusive_lock(folder, "this run"):
         if problem := Kept(MlflowTracker(where, print), where, folder, print).send():
             raise UserError(f"MLflow at {where.uri} does not take it: {problem}")
     print(f"{len(operations)} operations sent to {where.uri}")

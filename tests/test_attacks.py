@@ -94,7 +94,7 @@ def test_what_textattack_does_alone_has_the_examples_own_random_state_and_its_er
             drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
             raise KeyError("lost")
 
-    linguistics = recipes.Linguistics(session.assets, "counterfit", "cpu", cache_size=1024)
+    linguistics = recipes.LinguisticResources(session.assets, "counterfit", "cpu", cache_size=1024)
     attack = recipes.build("pwws", Raises(checkpoints.load(victim)), linguistics)
     for example_id in ("a", "b", "a"):
         record = attack_with_textattack(attack, Example(example_id, "a film", 1), 5, LIMITS)

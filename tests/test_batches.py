@@ -127,9 +127,11 @@ def test_swaps_of_word_pieces_stand_where_their_texts_have_them(tokenizer: BertT
     )
 
 
-@pytest.mark.parametrize("room", [4, 5])
-def test_a_swap_counts_only_where_all_its_words_are_read_in_both_texts(room: int, tokenizer: BertTokenizerFast) -> None:
-    encoder = Encoder(WordPieces.of(tokenizer), max_length=room + 2)
+@pytest.mark.parametrize("max_word_pieces", [4, 5])
+def test_a_swap_counts_only_where_all_its_words_are_read_in_both_texts(
+    max_word_pieces: int, tokenizer: BertTokenizerFast
+) -> None:
+    encoder = Encoder(WordPieces.of(tokenizer), max_length=max_word_pieces + 2)
     # Four pieces and six: of the longer text the last word is cut, whole, also where its first piece would fit.
     short, long = "a good bad film", "a goodness bad films"
     assert [len(encoder.encode(text)) for text in (short, long)] == [6, 6]

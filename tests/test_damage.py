@@ -36,7 +36,7 @@ from flat_dist.resources.assets import Assets
 from flat_dist.runtime.progress import Display
 from flat_dist.storage import arrow
 from flat_dist.storage import stage as stages
-from flat_dist.storage.checked import DamagedFileError, parse_json
+from flat_dist.storage.file_validation import DamagedFileError, parse_json
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep import results as sweep_results
 from flat_dist.sweep.trials import Records, RoundMetrics, Trial
@@ -225,12 +225,12 @@ def test_a_run_goes_on_over_a_damaged_stage_of_its_model(
 @pytest.fixture
 def quick_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
     """Makes runs that train at once, and here."""
-    monkeypatch.setattr(distributed, "places", lambda training, say: 1)
+    monkeypatch.setattr(distributed, "places", lambda training, log_line: 1)
     model = ModelConfig(embedding_dim=4, kernels=2, vectors=None)
 
     def make(data: Dataset, storage: Path, said: list[str], trained: list[str]) -> Run:
         class Said(Display):
-            def say(self, line: str, **facts: Any) -> None:
+            def log_line(self, line: str, **facts: Any) -> None:
                 said.append(line)
 
         def train(job: distributed.TrainingJob, name: str, kept: Folder, output: Folder, bar: Any) -> None:
@@ -428,7 +428,7 @@ def test_two_drivers_that_share_an_explanation_do_it_once(
         run(*arguments)
 
     class Said(Display):
-        def say(self, line: str, **facts: Any) -> None:
+        def log_line(self, line: str, **facts: Any) -> None:
             if "waiting for" in line:
                 lines.append(line)
                 waiting.set()
@@ -514,7 +514,7 @@ def test_what_ray_train_could_not_go_on_from_is_dropped(
     said: list[str] = []
 
     class Said(Display):
-        def say(self, line: str, **facts: Any) -> None:
+        def log_line(self, line: str, **facts: Any) -> None:
             said.append(line)
 
     storage, display = Folder(tmp_path), Said(quiet=True)

@@ -11,7 +11,7 @@ import pytest
 
 from flat_dist.config.errors import UserError
 from flat_dist.storage import durable
-from flat_dist.storage.checked import DamagedFileError
+from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 
 LEFTOVER = f".{'0' * 32}.tmp"
@@ -42,9 +42,8 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_write_
 def test_a_killed_writer_leaves_nothing_that_is_taken_for_data_and_nothing_for_ever(tmp_path: Path) -> None:
     Folder(tmp_path).write("a", b"old")
     code = "import os, sys, time; os.fsync = lambda file: (print(flush=True), time.sleep(60));"
-    code += (
-        f"from flat_dist import durable; from pathlib import Path; durable.write(Path({str(tmp_path / 'a')!r}), b'n')"
-    )
+    code += "from flat_dist.storage import durable; from pathlib import Path;"
+    code += f"durable.write(Path({str(tmp_path / 'a')!r}), b'n')"
     writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert writer.stdout is not None
     writer.stdout.readline()

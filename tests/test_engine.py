@@ -42,11 +42,11 @@ def attack(assets: Assets) -> Iterator[Any]:
     from flat_dist.attack import records
     from flat_dist.attack.engine.engine import Engine
     from flat_dist.attack.engine.profile import Profile
-    from flat_dist.attack.engine.search import Recipe
+    from flat_dist.attack.engine.search import SearchSettings
     from flat_dist.attack.engine.tokenized_text import Candidate
 
     def run(victim: Any, limits: Limits, texts: Sequence[str] = TEXTS, ranking: str = "delete") -> list[Record]:
-        recipe = Recipe(
+        recipe = SearchSettings(
             ranking=ranking,
             unknown="[UNK]",
             indices=lambda text: list(range(len(text.split()))),

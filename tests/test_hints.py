@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from flat_dist.data.datasets import Dataset, Example, table
-from flat_dist.data.hints import of_data
+from flat_dist.data.hints import dataset_hints
 from flat_dist.data.shards import Record, to_table, write_manifest, write_shard
 from flat_dist.evaluation.result import Test as ModelTest
 from flat_dist.pipeline import results
@@ -21,25 +21,25 @@ def dataset(**splits: list[tuple[str, int]]) -> Dataset:
 
 
 def test_there_is_nothing_to_say_of_real_sentences(sentences: Dataset) -> None:
-    assert of_data(sentences, 50) == []
+    assert dataset_hints(sentences, 50) == []
 
 
 def test_texts_that_are_cut() -> None:
     long = [("a b c d e", 0), ("a b c d f", 1)]
-    assert of_data(dataset(train=long), 4) == [
+    assert dataset_hints(dataset(train=long), 4) == [
         "hint: all 2 training texts are longer than --data.max_length 4, so that their ends are not read; the longest "
         "has 5 words"
     ]
-    assert of_data(dataset(train=long), 5) == []
+    assert dataset_hints(dataset(train=long), 5) == []
     many = [(f"a b c d {n}", n % 2) for n in range(19)]
-    assert "19 of 20 training texts" in of_data(dataset(train=[*many, ("a", 1)]), 4)[0]
-    assert of_data(dataset(train=[*many[:8], ("a", 1), ("b", 0)]), 4) == []  # the minority of a split
-    assert "all 2 test texts are longer" in of_data(dataset(test=long), 4, "test")[0]
+    assert "19 of 20 training texts" in dataset_hints(dataset(train=[*many, ("a", 1)]), 4)[0]
+    assert dataset_hints(dataset(train=[*many[:8], ("a", 1), ("b", 0)]), 4) == []  # the minority of a split
+    assert "all 2 test texts are longer" in dataset_hints(dataset(test=long), 4, "test")[0]
 
 
 def test_texts_that_are_training_texts() -> None:
     train = [("a", 0), ("b", 1), ("c", 1)]
-    found = of_data(dataset(train=train, dev=[("a", 0), ("d", 1)], test=[("c", 1), ("c", 1)]), 50)
+    found = dataset_hints(dataset(train=train, dev=[("a", 0), ("d", 1)], test=[("c", 1), ("c", 1)]), 50)
     assert [line.partition(", ")[0] for line in found] == [
         "hint: 1 of 2 dev texts are training texts",
         "hint: all 2 test texts are training texts",
@@ -48,14 +48,14 @@ def test_texts_that_are_training_texts() -> None:
 
 def test_texts_with_two_labels() -> None:
     train = [("a", 0), ("b", 1), ("a", 1), ("a", 0), ("c", 0), ("c", 0)]
-    assert of_data(dataset(train=train), 50) == [
+    assert dataset_hints(dataset(train=train), 50) == [
         "hint: 1 of 3 different training texts have two labels, such as 'a': negative and positive"
     ]
 
 
 def test_one_large_class() -> None:
     train = [(f"text {n}", int(n == 7)) for n in range(20)]
-    assert "hint: 19 of 20 training texts are of the class negative" in of_data(dataset(train=train), 50)[0]
+    assert "hint: 19 of 20 training texts are of the class negative" in dataset_hints(dataset(train=train), 50)[0]
 
 
 def shards(folder: Folder, scores: list[list[float]]) -> Folder:

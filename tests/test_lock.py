@@ -19,18 +19,18 @@ from obstore import exceptions
 from obstore.store import MemoryStore
 
 from flat_dist.config.errors import UserError
-from flat_dist.storage import conditional, lease, lock
+from flat_dist.storage import conditional_write, lease, lock
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.holder import HOLDER, Holder
 from flat_dist.storage.lease import FREE
-from flat_dist.storage.lock import held
+from flat_dist.storage.lock import exclusive_lock
+from flat_dist.storage.lock_holder import HOLDER, LockHolder
 from tests import object_store
 
 HOLDS = """
 import sys, time
-from flat_dist.data.storage import Folder
-from flat_dist.lock import held
-with held(Folder(sys.argv[1]), "a run"):
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.lock import exclusive_lock
+with exclusive_lock(Folder(sys.argv[1]), "a run"):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -38,8 +38,8 @@ with held(Folder(sys.argv[1]), "a run"):
 RACES = """
 import os, sys, time
 from pathlib import Path
-from flat_dist import lock
-from flat_dist.data.storage import Folder
+from flat_dist.storage import lock
+from flat_dist.storage.folder import Folder
 uri, witness, shift, times = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 wall = time.time
 time.time = lambda: wall() + shift
@@ -47,14 +47,14 @@ lock.LOOK_SECONDS = 0.001
 print("ready", flush=True)
 input()
 for _ in range(times):
-    with lock.held(Folder(uri), "a race", lambda line: None):
+    with lock.exclusive_lock(Folder(uri), "a race", lambda line: None):
         os.close(os.open(witness, os.O_CREAT | os.O_EXCL))  # fails if another is here
         Path(f"{witness}.log").open("a").write(f"{os.getpid()}\\n")
         witness.unlink()
     time.sleep(0.01)
 """
 
-ELSEWHERE = Holder("elsewhere", 1, 1.7e9, "theirs", "another machine", 1)
+ELSEWHERE = LockHolder("elsewhere", 1, 1.7e9, "theirs", "another machine", 1)
 
 
 class Clock:
@@ -86,14 +86,14 @@ class Bucket:
     def __init__(self) -> None:
         self.store, self.folder = MemoryStore(), Folder("s3://bucket/run?region=us-east-1")
 
-    def put(self, content: bytes | Holder) -> None:
+    def put(self, content: bytes | LockHolder) -> None:
         obstore.put(self.store, f"run/{HOLDER}", content if isinstance(content, bytes) else content.to_bytes())
 
     def get(self) -> bytes:
         return bytes(obstore.get(self.store, f"run/{HOLDER}").bytes())
 
-    def holder(self) -> Holder:
-        found = Holder.parse(self.get())
+    def holder(self) -> LockHolder:
+        found = LockHolder.parse(self.get())
         assert found is not None
         return found
 
@@ -101,8 +101,8 @@ class Bucket:
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
     found = Bucket()
-    monkeypatch.setattr(conditional, "_store", lambda _: found.store)
-    monkeypatch.setattr(conditional, "_known", {})
+    monkeypatch.setattr(conditional_write, "_store", lambda _: found.store)
+    monkeypatch.setattr(conditional_write, "_known", {})
     monkeypatch.setattr(lease, "RENEW_SECONDS", 3600)  # by itself: never
     return found
 
@@ -123,12 +123,12 @@ def test_a_second_driver_is_refused_until_the_first_is_killed(
     assert first.stdout.readline() == "held\n"
     with (
         pytest.raises(UserError, match=rf"a run: .* is in use by process {first.pid} on {socket.gethostname()}, since"),
-        held(Folder(uri), "a run"),
+        exclusive_lock(Folder(uri), "a run"),
     ):
         pass
     first.kill()  # not waited for: what is left of it is still in the table of processes
     os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
-    with held(Folder(uri), "a run"):
+    with exclusive_lock(Folder(uri), "a run"):
         pass
     first.wait()
 
@@ -136,14 +136,14 @@ def test_a_second_driver_is_refused_until_the_first_is_killed(
 def test_one_that_waits_goes_on_when_the_other_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "LOOK_SECONDS", 0.01)
     said: list[str] = []
-    first = held(Folder(tmp_path), "training")
+    first = exclusive_lock(Folder(tmp_path), "training")
     first.__enter__()
 
-    def say(line: str) -> None:
+    def log_line(line: str) -> None:
         said.append(line)
         first.__exit__(None, None, None)
 
-    with held(Folder(tmp_path), "training", say):
+    with exclusive_lock(Folder(tmp_path), "training", log_line):
         assert said[0].startswith(f"training: waiting for process {os.getpid()} on ")
     assert len(said) == 1
     assert not (tmp_path / HOLDER).exists()
@@ -169,13 +169,13 @@ DAMAGED = {
 def test_a_damaged_or_foreign_holder_is_nobody_in_particular(
     content: bytes, tmp_path: Path, bucket: Bucket, clock: Clock
 ) -> None:
-    assert Holder.parse(content) is None
+    assert LockHolder.parse(content) is None
     (tmp_path / HOLDER).write_bytes(content)
-    with held(Folder(tmp_path), "a run"):
-        assert Holder.parse((tmp_path / HOLDER).read_bytes()) is not None
+    with exclusive_lock(Folder(tmp_path), "a run"):
+        assert LockHolder.parse((tmp_path / HOLDER).read_bytes()) is not None
     bucket.put(content)
     said: list[str] = []
-    with held(bucket.folder, "a run", say=said.append):
+    with exclusive_lock(bucket.folder, "a run", log_line=said.append):
         assert clock.seconds == pytest.approx(1000 + lease.LEASE_SECONDS, abs=2 * lock.LOOK_SECONDS)
     assert said[0] == "a run: waiting for another driver, for 90 s at most, to see whether it still works"
 
@@ -183,14 +183,14 @@ def test_a_damaged_or_foreign_holder_is_nobody_in_particular(
 def test_a_lock_that_is_a_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / HOLDER).mkdir()
     for _ in range(2):  # the second would find it in use, were it not freed
-        with pytest.raises(UserError, match="cannot be written"), held(Folder(tmp_path), "a run"):
+        with pytest.raises(UserError, match="cannot be written"), exclusive_lock(Folder(tmp_path), "a run"):
             pass
 
 
 def test_a_lease_that_nobody_renews_is_taken(bucket: Bucket, clock: Clock) -> None:
     bucket.put(ELSEWHERE)
     said: list[str] = []
-    with held(bucket.folder, "a run", said.append):
+    with exclusive_lock(bucket.folder, "a run", said.append):
         assert lease.LEASE_SECONDS < clock.seconds - 1000 < lease.LEASE_SECONDS + 2 * lock.LOOK_SECONDS
         assert bucket.holder().pid == os.getpid()
     assert said[0].startswith("a run: waiting for process 1 on elsewhere, since 2023-11-14")
@@ -207,7 +207,7 @@ def test_a_live_driver_keeps_its_lease_whatever_its_clock_says(shift: float, buc
             bucket.put(replace(theirs, renewed=1))
 
     clock.meanwhile = renew
-    with pytest.raises(UserError, match="in use by process 1 on elsewhere"), held(bucket.folder, "a run"):
+    with pytest.raises(UserError, match="in use by process 1 on elsewhere"), exclusive_lock(bucket.folder, "a run"):
         pass
     assert bucket.holder() == replace(theirs, renewed=1)
 
@@ -223,9 +223,9 @@ def test_a_lease_that_is_renewed_just_as_it_is_taken_stays(
             bucket.put(replace(ELSEWHERE, renewed=1))
         return put(store, path, content, mode=mode)
 
-    monkeypatch.setattr(conditional.obstore, "put", late)
+    monkeypatch.setattr(conditional_write.obstore, "put", late)
     monkeypatch.setattr(bucket, "put", lambda content: put(bucket.store, f"run/{HOLDER}", content.to_bytes()))
-    with pytest.raises(UserError, match="in use by process 1 on elsewhere"), held(bucket.folder, "a run"):
+    with pytest.raises(UserError, match="in use by process 1 on elsewhere"), exclusive_lock(bucket.folder, "a run"):
         pass
     assert bucket.holder() == replace(ELSEWHERE, renewed=1)
 
@@ -233,47 +233,50 @@ def test_a_lease_that_is_renewed_just_as_it_is_taken_stays(
 def test_of_this_machine_it_is_seen_at_once_who_lives(bucket: Bucket, clock: Clock) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    here = Holder.of_this_process()
+    here = LockHolder.of_this_process()
     assert here.is_alive()
     for theirs in (replace(here, pid=gone.pid), replace(here, started=here.started - 1)):
         bucket.put(theirs)
-        with held(bucket.folder, "a run"):
+        with exclusive_lock(bucket.folder, "a run"):
             assert clock.seconds == 1000
     bucket.put(here)
-    with pytest.raises(UserError, match="in use"), held(bucket.folder, "a run"):
+    with pytest.raises(UserError, match="in use"), exclusive_lock(bucket.folder, "a run"):
         pass
     assert clock.seconds == 1000
 
 
 def test_of_a_machine_of_the_same_name_nothing_is_seen() -> None:
-    assert replace(Holder.of_this_process(), machine="another", pid=2**30).is_alive() is None
-    assert replace(Holder.of_this_process(), machine="").is_alive() is None
-    assert replace(Holder.of_this_process(), started=0).is_alive() is None
+    assert replace(LockHolder.of_this_process(), machine="another", pid=2**30).is_alive() is None
+    assert replace(LockHolder.of_this_process(), machine="").is_alive() is None
+    assert replace(LockHolder.of_this_process(), started=0).is_alive() is None
 
 
 def test_a_lease_is_renewed_and_freed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
-    with held(bucket.folder, "a run"):
+    with exclusive_lock(bucket.folder, "a run"):
         while bucket.holder().renewed < 3:
             time.sleep(0.01)
     assert bucket.get() == FREE
-    with held(bucket.folder, "a run"):
+    with exclusive_lock(bucket.folder, "a run"):
         assert bucket.holder().pid == os.getpid()
 
 
 def test_a_lease_that_another_takes_over_ends_the_run(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
-    with pytest.raises(UserError, match="was taken over by process 1 on elsewhere"), held(bucket.folder, "a run"):
+    with (
+        pytest.raises(UserError, match="was taken over by process 1 on elsewhere"),
+        exclusive_lock(bucket.folder, "a run"),
+    ):
         bucket.put(ELSEWHERE)
         time.sleep(30)  # interrupted
     assert bucket.holder() == ELSEWHERE
 
 
 def test_a_lease_that_somebody_removes_is_written_again(bucket: Bucket, clock: Clock) -> None:
-    with held(bucket.folder, "a run"):
+    with exclusive_lock(bucket.folder, "a run"):
         obstore.delete(bucket.store, f"run/{HOLDER}")
         clock.seconds += lease.SURE_SECONDS + 1
-        lease.storage.before_writing[-1]()
+        lease.folders.before_writing[-1]()
         assert bucket.holder().pid == os.getpid()
 
 
@@ -287,13 +290,16 @@ def test_nothing_is_written_while_a_lease_is_in_doubt(
     def away(*given: Any, **named: Any) -> Any:
         raise exceptions.GenericError("no answer")
 
-    with pytest.raises(UserError, match="was taken over by process 1 on elsewhere"), held(bucket.folder, "a run"):
+    with (
+        pytest.raises(UserError, match="was taken over by process 1 on elsewhere"),
+        exclusive_lock(bucket.folder, "a run"),
+    ):
         bucket.folder.write("a", b"1")
         clock.seconds += lease.SURE_SECONDS + 1
-        monkeypatch.setattr(conditional.obstore, "put", away)
+        monkeypatch.setattr(conditional_write.obstore, "put", away)
         with pytest.raises(UserError, match=r"the lock in s3://bucket/run.* cannot be written .no answer"):
             bucket.folder.write("a", b"2")
-        monkeypatch.setattr(conditional.obstore, "put", put)
+        monkeypatch.setattr(conditional_write.obstore, "put", put)
         bucket.folder.write("a", b"3")  # taken again
         clock.seconds += lease.SURE_SECONDS + 1
         bucket.put(ELSEWHERE)
@@ -317,10 +323,10 @@ def test_an_answer_that_is_lost_loses_no_lease(
             raise error("the answer was lost")
         return found
 
-    monkeypatch.setattr(conditional.obstore, "put", lossy)
+    monkeypatch.setattr(conditional_write.obstore, "put", lossy)
     claim = lease.Lease(bucket.folder, print)
     losing = error is not exceptions.GenericError
-    assert claim.take()
+    assert claim.acquire()
     for renewed in (1, 2):
         clock.seconds += lease.SURE_SECONDS + 1
         losing = True
@@ -331,7 +337,7 @@ def test_an_answer_that_is_lost_loses_no_lease(
         claim.confirm()
         assert bucket.holder().token == claim.mine.token
         assert bucket.holder().renewed >= renewed
-    claim.give_up()
+    claim.release()
     assert bucket.get() == FREE
 
 
@@ -340,8 +346,8 @@ def test_a_store_that_is_away_at_the_end_is_no_reason_to_fail(bucket: Bucket, mo
         raise exceptions.GenericError("no answer")
 
     said: list[str] = []
-    with held(bucket.folder, "a run", say=said.append):
-        monkeypatch.setattr(conditional.obstore, "put", away)
+    with exclusive_lock(bucket.folder, "a run", log_line=said.append):
+        monkeypatch.setattr(conditional_write.obstore, "put", away)
     assert len(said) == 1
     assert "no answer" in said[0]
     assert said[0].endswith("it expires by itself in 90 s")
@@ -349,7 +355,7 @@ def test_a_store_that_is_away_at_the_end_is_no_reason_to_fail(bucket: Bucket, mo
 
 def test_drivers_that_race_never_hold_a_folder_together(s3: str, tmp_path: Path) -> None:
     witness, times = tmp_path / "witness", 15
-    Folder(s3).write(HOLDER, replace(Holder.of_this_process(), started=1).to_bytes())  # of one that is gone
+    Folder(s3).write(HOLDER, replace(LockHolder.of_this_process(), started=1).to_bytes())  # of one that is gone
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACES, s3, str(witness), shift, str(times)],
@@ -377,16 +383,16 @@ def test_drivers_that_race_never_hold_a_folder_together(s3: str, tmp_path: Path)
 def test_a_store_without_conditional_writes_is_named_and_still_refuses(
     conditions: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conditional, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(conditional_write, "SETTLE_SECONDS", 0.01)
     with object_store.bucket(object_store.Server(conditions=conditions)) as uri:
         folder, said = Folder(uri) / conditions, list[str]()
-        with held(folder, "a run", say=said.append):
-            with pytest.raises(UserError, match=f"in use by process {os.getpid()}"), held(folder, "a run"):
+        with exclusive_lock(folder, "a run", log_line=said.append):
+            with pytest.raises(UserError, match=f"in use by process {os.getpid()}"), exclusive_lock(folder, "a run"):
                 pass
             assert folder.names() == []
-        with held(folder / "stage", "a stage", said.append):
+        with exclusive_lock(folder / "stage", "a stage", said.append):
             pass
-        file = conditional.open_file(folder, "other", said.append)
+        file = conditional_write.open_file(folder, "other", said.append)
         seen = file.write(b"mine", None)
         assert file.write(b"theirs", None) is None
         assert file.read() == seen
@@ -397,7 +403,7 @@ def test_a_store_without_conditional_writes_is_named_and_still_refuses(
 def test_a_store_that_lets_nobody_in_is_one_sentence(s3: str) -> None:
     folder = Folder(s3.replace("storage", "nobody", 1))
     with pytest.raises(UserError, match=r"the lock in s3://nobody/here\S* cannot be .*credentials") as error:
-        conditional.open_file(folder, HOLDER, print)
+        conditional_write.open_file(folder, HOLDER, print)
     assert "\n" not in str(error.value)
 
 
@@ -451,11 +457,11 @@ def test_leases_on_google_storage_are_written_by_generation(clock: Clock) -> Non
     try:
         folder = Folder(f"gs://anonymous@bucket/a run?endpoint_override=127.0.0.1:{server.server_port}&scheme=http")
         said: list[str] = []
-        with held(folder, "a run", say=said.append):
+        with exclusive_lock(folder, "a run", log_line=said.append):
             clock.seconds += lease.SURE_SECONDS + 1
-            for confirm in lease.storage.before_writing:
+            for confirm in lease.folders.before_writing:
                 confirm()
-            with pytest.raises(UserError, match=f"in use by process {os.getpid()}"), held(folder, "a run"):
+            with pytest.raises(UserError, match=f"in use by process {os.getpid()}"), exclusive_lock(folder, "a run"):
                 pass
         assert said == []
         assert [content for _, content in kind.files.values()] == [FREE]  # type: ignore[attr-defined]
@@ -472,17 +478,17 @@ def test_keys_of_a_profile_are_used_where_the_environment_has_none(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    assert conditional._profile() == {"access_key_id": "a", "secret_access_key": "b%c"}
+    assert conditional_write._profile() == {"access_key_id": "a", "secret_access_key": "b%c"}
     monkeypatch.setenv("AWS_PROFILE", "other")
-    assert conditional._profile() == {}
+    assert conditional_write._profile() == {}
     file.write_bytes(b"\xff[")
-    assert conditional._profile() == {}
+    assert conditional_write._profile() == {}
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "c")
-    assert conditional._profile() == {}
+    assert conditional_write._profile() == {}
 
 
 def test_who_holds_a_folder_survives_being_written_down() -> None:
-    here = Holder.of_this_process()
-    assert Holder.parse(here.to_bytes()) == here
+    here = LockHolder.of_this_process()
+    assert LockHolder.parse(here.to_bytes()) == here
     assert json.loads(here.to_bytes())["host"] == socket.gethostname()
-    assert Holder.parse(json.dumps(asdict(here) | {"new": "field"}).encode()) == here
+    assert LockHolder.parse(json.dumps(asdict(here) | {"new": "field"}).encode()) == here

@@ -34,7 +34,7 @@ def test_a_mask_depends_on_its_word_alone() -> None:
     mask = make_mask().eval()
     words = torch.randn(1, 84, 4)
     masks, _ = mask(words)
-    for start in range(1, 81):  # to the bit only in calls of one shape: `flat_dist.models.fixed_shape`
+    for start in range(1, 81):  # to the bit only in calls of one shape: `flat_dist.models.batch_invariance`
         torch.testing.assert_close(mask(words[:, start:])[0], masks[:, start:], rtol=1e-6, atol=0)
 
 

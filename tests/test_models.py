@@ -12,7 +12,7 @@ from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.models.classifier import TextClassifier
-from flat_dist.models.cnn import CNN, Largest
+from flat_dist.models.cnn import CNN, MaxPool
 from flat_dist.models.vectors import initial_vectors
 from flat_dist.storage.folder import Folder
 
@@ -197,7 +197,7 @@ def test_windows_that_are_equally_large_share_the_gradient_as_amax_has_it() -> N
     gradient_BSK = torch.randn(2, 4, 3, dtype=torch.double)
     ours, plain = (
         torch.autograd.grad(largest(sums_BNSK), sums_BNSK, gradient_BSK)[0]
-        for largest in (Largest.apply, lambda sums: sums.amax(1))
+        for largest in (MaxPool.apply, lambda sums: sums.amax(1))
     )
     torch.testing.assert_close(ours, plain)
 

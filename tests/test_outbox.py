@@ -195,7 +195,7 @@ def test_what_is_kept_for_the_file_beside_the_run_needs_no_name(
 def test_a_server_and_a_disk_that_take_nothing_hide_no_error_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flat_dist.tracking.mlflow.MlflowTracker", lambda where, say: Away())
+    monkeypatch.setattr("flat_dist.tracking.mlflow.MlflowTracker", lambda where, log_line: Away())
     folder, said = Folder(tmp_path / "run"), list[str]()
     config = Config(storage=str(tmp_path), tracking=TrackingConfig(uri="http://127.0.0.1:9"))
     with pytest.raises(ZeroDivisionError), tracked(config, "mine", {}, folder, said.append) as tracker:

@@ -33,7 +33,7 @@ def test_a_log_has_one_line_in_thirty_seconds_over_all_bars(clock: Clock, capsys
 
 def test_machines_get_an_object_a_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Display(as_json=True) as display:
-        display.say("hello, [world] " + "x" * 200)
+        display.log_line("hello, [world] " + "x" * 200)
         bar = display.bar("attack", 40, done=10)
         bar.start()
         clock.now += 5
@@ -68,7 +68,7 @@ def test_bars_show_what_users_name_things(monkeypatch: pytest.MonkeyPatch, capsy
         bar = display.bar("pwws on [/v2] [b]x[/b] :smile:", 10)
         bar.advance(5, note="[/x] {note}")
         display.bars.refresh()
-        display.say("[red] said")
+        display.log_line("[red] said")
         bar.finish()
     shown = capsys.readouterr().err
     for part in ("pwws on [/v2] [b]x[/b] :smile:", "[/x] {note}", "[red] said"):

@@ -84,7 +84,7 @@ def test_no_more_workers_are_hired_than_there_is_work_for(cluster: dict[str, flo
 def test_it_says_what_it_waits_for(cluster: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     waiting = pool(group(0.25, 0), group(0, 2))
-    monkeypatch.setattr(waiting.display, "say", said.append)
+    monkeypatch.setattr(waiting.display, "log_line", said.append)
     waiting._look()
     assert not said
     for _ in range(2):

@@ -77,9 +77,8 @@ def test_importing_the_rest_changes_no_handler() -> None:
 
 def test_a_user_without_a_home_can_give_commands() -> None:
     code = "import os, pwd\ndel os.environ['HOME']\ndef nobody(uid):\n    raise KeyError(uid)\npwd.getpwuid = nobody\n"
-    code += (
-        "import flat_dist.runtime.start\nimport ray.train\nfrom flat_dist import assets\nprint(assets.cache_folder())"
-    )
+    code += "import flat_dist.runtime.start\nimport ray.train\nfrom flat_dist.resources import assets\n"
+    code += "print(assets.cache_folder())"
     environment = {name: value for name, value in os.environ.items() if name != "FLAT_DIST_CACHE"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout == "/nonexistent/.cache/flat_dist\n", done.stderr

@@ -15,7 +15,7 @@ def refuse(*arguments, **options):
 
 socket.socket.connect = socket.getaddrinfo = refuse
 import numpy as np
-from flat_dist.assets import Assets
+from flat_dist.resources.assets import Assets
 from flat_dist.attack.resources import activate
 
 assets = Assets(Path(sys.argv[1]))
@@ -76,7 +76,7 @@ def test_activation_after_the_import_is_refused(assets: Assets, tmp_path: Path) 
     script = """
 import sys, types
 from pathlib import Path
-from flat_dist.assets import Assets
+from flat_dist.resources.assets import Assets
 from flat_dist.attack.resources import activate
 sys.modules["textattack"] = types.ModuleType("textattack")
 activate(Assets(Path(sys.argv[1])))

@@ -29,7 +29,7 @@ def test_a_change_of_one_word_is_textattacks(texts: Any, parts: list[tuple[str, 
     from textattack.shared import AttackedText
 
     stock = AttackedText("".join(word + gap for word, gap in parts))
-    text = texts.WordText.read(stock.text)
+    text = texts.TokenizedText.read(stock.text)
     candidate = texts.Candidate.read(written)
     assert list(text.words) == stock.words
     for index, word in enumerate(stock.words):
@@ -41,7 +41,7 @@ def test_a_change_of_one_word_is_textattacks(texts: Any, parts: list[tuple[str, 
             continue
         ours = text.swap(index, candidate)
         assert (ours.text, list(ours.words)) == (swapped.text, swapped.words)
-        assert ours == texts.WordText.read(swapped.text)
+        assert ours == texts.TokenizedText.read(swapped.text)
         for size in (3, 4, 15):
             now, (then,) = text.windows(index, size, [candidate])
             assert now == stock.text_window_around_index(index, size)
@@ -51,7 +51,7 @@ def test_a_change_of_one_word_is_textattacks(texts: Any, parts: list[tuple[str, 
 @pytest.mark.parametrize("text", ["a film 电影 here", "İstanbul is a city"])
 def test_texts_whose_words_hang_together_are_left_to_textattack(texts: Any, text: str) -> None:
     with pytest.raises(texts.UnusualTextError):
-        texts.WordText.read(text)
+        texts.TokenizedText.read(text)
 
 
 @pytest.mark.parametrize("written", ["two words", "", "...", "电影", "İ"])

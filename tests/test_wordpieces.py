@@ -131,12 +131,14 @@ def test_long_texts_are_cut_between_words(max_length: int, made: Made, sentences
     cut = 0
     for text in sentences.test["text"].to_pylist()[:50]:
         words = [tokenizer(before + word, add_special_tokens=False).input_ids for word in tokenize(clean(text))]
-        fitting, room = 0, max_length - 2
-        while fitting < len(words) and sum(map(len, words[: fitting + 1])) <= room:
+        fitting, max_word_pieces = 0, max_length - 2
+        while fitting < len(words) and sum(map(len, words[: fitting + 1])) <= max_word_pieces:
             fitting += 1
-        expected = [piece for word in words[:fitting] for piece in word] or words[0][:room]
+        expected = [piece for word in words[:fitting] for piece in word] or words[0][:max_word_pieces]
         assert list(encoder.encode(text)) == [tokenizer.cls_token_id, *expected, tokenizer.sep_token_id]
-        assert [end - start for start, end in encoder.spans(text)] == ([*map(len, words[:fitting])] or [room])
+        assert [end - start for start, end in encoder.spans(text)] == (
+            [*map(len, words[:fitting])] or [max_word_pieces]
+        )
         cut += fitting < len(words)
     assert cut > 10
 

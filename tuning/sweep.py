@@ -28,7 +28,7 @@ from flat_dist.pipeline.adversarial_training import check, hints
 from flat_dist.runtime import cluster, hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import held
+from flat_dist.storage.lock import exclusive_lock
 from flat_dist.sweep import results as sweep_results
 from flat_dist.sweep import search
 from flat_dist.sweep.search import CHOICES, Settings
@@ -121,16 +121,16 @@ def job(arguments: Sequence[str]) -> None:
     run_folder.check(config, identify(config, dataset, axes, settings))
     mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
-        config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.say))
+        config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
         for line in (hardware_said, *datasets.describe(dataset), *hints(config, dataset)):
-            display.say(line)
+            display.log_line(line)
         identity = identify(config, dataset, axes, settings)
         name = config.run_name or f"sweep-{run_folder.name_of(config, identity)}"
         folder = Folder(config.storage) / name
         run_folder.open_folder(folder, identity)
         with (
-            held(folder, "this sweep", say=display.say),
-            mlflow.tracked(config, name, identity, folder, display.say) as tracker,
+            exclusive_lock(folder, "this sweep", log_line=display.log_line),
+            mlflow.tracked(config, name, identity, folder, display.log_line) as tracker,
         ):
             base, trials = search.search(config, dataset, axes, settings, folder, tracker, display)
             found = sweep_results.select_best(base, trials, settings, chooses=not command.ablation)

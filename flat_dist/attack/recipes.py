@@ -24,7 +24,7 @@ BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 """Pieces that the sentence encoder takes at once: what stays in a processor's cache, or fills a GPU."""
 
 
-class Linguistics:
+class LinguisticResources:
     """Resources that the recipes draw on, loaded when first needed."""
 
     def __init__(self, assets: Assets, synonyms_source: str, device: str, cache_size: int):
@@ -42,7 +42,7 @@ class Linguistics:
         return SentenceEncoder(self.assets.sentence_encoder, self.device, tokens, cache_size=pieces)
 
 
-def textfooler(victim: ModelWrapper, linguistics: Linguistics) -> Attack:
+def textfooler(victim: ModelWrapper, linguistics: LinguisticResources) -> Attack:
     """TextFooler (Jin et al., AAAI 2020): counter-fitted neighbours, part of speech, sentence similarity.
 
     TextAttack's recipe in every setting. Its sentence encoder, USE 4 from a model hub, is the multilingual USE 3 here.
@@ -61,7 +61,7 @@ def textfooler(victim: ModelWrapper, linguistics: Linguistics) -> Attack:
     return attack
 
 
-def pwws(victim: ModelWrapper, linguistics: Linguistics) -> Attack:
+def pwws(victim: ModelWrapper, linguistics: LinguisticResources) -> Attack:
     """PWWS (Ren et al., ACL 2019): WordNet synonyms, words ordered by weighted saliency.
 
     TextAttack's recipe in every setting; like it, this neither swaps named entities nor checks similarity, both of
@@ -70,10 +70,10 @@ def pwws(victim: ModelWrapper, linguistics: Linguistics) -> Attack:
     return PWWSRen2019.build(victim)
 
 
-RECIPES: dict[str, Callable[[ModelWrapper, Linguistics], Attack]] = {"textfooler": textfooler, "pwws": pwws}
+RECIPES: dict[str, Callable[[ModelWrapper, LinguisticResources], Attack]] = {"textfooler": textfooler, "pwws": pwws}
 
 
-def build(name: str, victim: ModelWrapper, linguistics: Linguistics) -> Attack:
+def build(name: str, victim: ModelWrapper, linguistics: LinguisticResources) -> Attack:
     """The attack of that name on a victim.
 
     Raises:

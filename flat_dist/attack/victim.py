@@ -13,17 +13,17 @@ class Victim(ModelWrapper):
 
     Args:
         checkpoint: what is attacked.
-        answered: called after each answer.
+        on_answer: called after each answer.
     """
 
-    def __init__(self, checkpoint: Checkpoint, answered: Callable[[], None] = lambda: None):
-        self.checkpoint, self.answered = checkpoint, answered
+    def __init__(self, checkpoint: Checkpoint, on_answer: Callable[[], None] = lambda: None):
+        self.checkpoint, self.on_answer = checkpoint, on_answer
         self.model = checkpoint.model
 
     def __call__(self, text_input_list: Sequence[str], **_: object) -> torch.Tensor:
         """Class probabilities of texts."""
         probabilities_NC = self.checkpoint.probabilities(text_input_list)
-        self.answered()
+        self.on_answer()
         return probabilities_NC
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -33,5 +33,5 @@ class Victim(ModelWrapper):
     def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int) -> torch.Tensor:
         """Class probabilities of encoded texts."""
         probabilities_NC = self.checkpoint.predict(ids, batch_size)
-        self.answered()
+        self.on_answer()
         return probabilities_NC

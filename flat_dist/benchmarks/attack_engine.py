@@ -21,12 +21,12 @@ from textattack.attack_results import AttackResult, FailedAttackResult, SkippedA
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 
 from flat_dist.attack import recipes
-from flat_dist.attack.engine.from_textattack import accelerate
+from flat_dist.attack.engine.from_textattack import build_engine
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.limits import PER_UNIT, Limits
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool.session import AttackSession
-from flat_dist.attack.recipes import Linguistics
+from flat_dist.attack.recipes import LinguisticResources
 from flat_dist.attack.records import attack_examples
 from flat_dist.attack.victim import Victim
 from flat_dist.data.shards import Example, Record
@@ -76,7 +76,7 @@ def compare(
     recipe: str,
     checkpoint: Checkpoint,
     examples: Sequence[Example],
-    linguistics: Linguistics,
+    linguistics: LinguisticResources,
     limits: Limits,
     stock_encoder: str,
     display: Display,
@@ -102,7 +102,7 @@ def compare(
     stock = _stock(recipe, victim, linguistics, limits, stock_encoder)
     profile = Profile()
     attack = recipes.build(recipe, Victim(checkpoint), linguistics)
-    engine = accelerate(attack, limits, profile)
+    engine = build_engine(attack, limits, profile)
     for label in range(len(checkpoint.label_names)):  # resources are loaded when first needed
         stock.attack(WARM_UP, label)
         attack_examples(engine, attack, [Example("warm-up", WARM_UP, label)], seed=0)
@@ -135,7 +135,7 @@ def compare(
     }
 
 
-def _stock(recipe: str, victim: Victim, linguistics: Linguistics, limits: Limits, encoder: str) -> Attack:
+def _stock(recipe: str, victim: Victim, linguistics: LinguisticResources, limits: Limits, encoder: str) -> Attack:
     attack = recipes.build(recipe, victim, linguistics)
     attack.goal_function.query_budget = limits.max_queries or math.inf
 

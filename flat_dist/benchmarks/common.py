@@ -169,7 +169,7 @@ def attack(config: Config, folder: str | None, count: int, stock_encoder: str, d
         config.attack.name,
         checkpoint,
         [Example(row["example_id"], row["text"], row["label"]) for row in rows[:count]],
-        recipes.Linguistics(prepared, config.attack.synonyms, device, config.attack.cache_size),
+        recipes.LinguisticResources(prepared, config.attack.synonyms, device, config.attack.cache_size),
         limits.resolve(config.attack, isinstance(checkpoint.model, Transformer)),
         stock_encoder,
         display,

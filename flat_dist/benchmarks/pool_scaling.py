@@ -82,7 +82,7 @@ def measure(
         found = _workers(config, folder, common.distinct(dataset), count, display)
     drivers = []
     for number in in_flight:
-        display.say(f"driver: {planned} examples, {number} units in flight")
+        display.log_line(f"driver: {planned} examples, {number} units in flight")
         drivers.append(_driver(planned, number))
     return found | {"driver": drivers}
 

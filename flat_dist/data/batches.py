@@ -45,7 +45,7 @@ class Encoder:
         return tokenize(clean(text))[: len(self.spans(text))]
 
     @cached_property
-    def room(self) -> int:
+    def max_word_pieces(self) -> int:
         """Pieces of words that a text may have."""
         return self.max_length - len(self.vocabulary.prefix) - len(self.vocabulary.suffix)
 
@@ -60,14 +60,18 @@ class Encoder:
                 more, more_sizes = self._encode_part(part)
                 pieces += more
                 sizes += more_sizes
-                if len(pieces) >= self.room:
+                if len(pieces) >= self.max_word_pieces:
                     break
-        return self._cut(pieces, sizes) if len(pieces) > self.room else (pieces or [self.vocabulary.unknown], sizes)
+        return (
+            self._cut(pieces, sizes)
+            if len(pieces) > self.max_word_pieces
+            else (pieces or [self.vocabulary.unknown], sizes)
+        )
 
     def _cut(self, pieces: list[int], sizes: list[int]) -> tuple[list[int], list[int]]:
-        whole = bisect.bisect_right(list(itertools.accumulate(sizes)), self.room)
+        whole = bisect.bisect_right(list(itertools.accumulate(sizes)), self.max_word_pieces)
         if not whole:
-            return pieces[: self.room], [self.room]
+            return pieces[: self.max_word_pieces], [self.max_word_pieces]
         return pieces[: sum(sizes[:whole])], sizes[:whole]
 
     def _encode(self, text: str) -> tuple[list[int], list[int]]:

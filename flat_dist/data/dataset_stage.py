@@ -6,11 +6,11 @@ from flat_dist.data import datasets
 from flat_dist.data.datasets import SPLITS, Dataset
 from flat_dist.storage.arrow import read_table, write_table
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import held
+from flat_dist.storage.lock import exclusive_lock
 from flat_dist.storage.stage import DONE, Marker, begin, commit, folder, is_finished
 
 
-def dataset(storage: Folder, data: Dataset, say: Callable[[str], None] = lambda line: None) -> Folder:
+def dataset(storage: Folder, data: Dataset, log_line: Callable[[str], None] = lambda line: None) -> Folder:
     """The stage of a dataset's three splits, as Arrow tables that workers read; written if it is not there, or damaged.
 
     Args:
@@ -21,8 +21,8 @@ def dataset(storage: Folder, data: Dataset, say: Callable[[str], None] = lambda 
     target = folder(storage, "data", {"fingerprint": data.fingerprint})
     inputs = {"fingerprint": data.fingerprint, "label_names": data.label_names}
     if not is_finished(target, inputs):
-        with held(target, "write the dataset", say):
-            if begin(target, inputs, say):
+        with exclusive_lock(target, "write the dataset", log_line):
+            if begin(target, inputs, log_line):
                 for split in SPLITS:
                     write_table(target, split, getattr(data, split))
                 commit(target, inputs, [f"{split}.arrow" for split in SPLITS], source=data.source)

@@ -11,7 +11,7 @@ NEARLY_ALL = 0.9
 """Share of a split from which something counts as said of nearly all of it."""
 
 
-def of_data(dataset: Dataset, max_length: int, split: str = "train") -> list[str]:
+def dataset_hints(dataset: Dataset, max_length: int, split: str = "train") -> list[str]:
     """Hints about texts that are cut, that stand in two splits, or that have two labels, and about one large class.
 
     Args:

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from flat_dist.config.errors import UserError
-from flat_dist.storage.arrow import PART, from_bytes, sha256, whole_parts, write_part
-from flat_dist.storage.checked import DamagedFileError
+from flat_dist.storage.arrow import PART, from_bytes, sha256, valid_parts, write_part
+from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 
 FORMAT = "flat_dist.shard/1"
@@ -138,7 +138,7 @@ def finished_units(folder: Folder, ids: Callable[[int], Sequence[str]], count: i
     def belongs(unit: int, table: pa.Table) -> bool:
         return unit < count and table["example_id"].to_pylist() == ids(unit)
 
-    for part in whole_parts(folder, SCHEMA, belongs):
+    for part in valid_parts(folder, SCHEMA, belongs):
         yield part.number, ShardInfo(part.name, part.table.num_rows, part.sha256, count_statuses(part.table))
 
 
@@ -196,7 +196,7 @@ def read_manifest(folder: Folder) -> dict[str, Any] | None:
     return asdict(manifest) if manifest.fits() else None
 
 
-def whole(folder: Folder, manifest: Mapping[str, Any]) -> bool:
+def verify_shards(folder: Folder, manifest: Mapping[str, Any]) -> bool:
     """Whether every shard of a manifest is there, with the bytes that it had."""
     try:
         return all(True for _ in _read(folder, manifest))

@@ -28,9 +28,9 @@ from flat_dist.models.encoders import TRANSFORMERS
 from flat_dist.runtime import tasks
 from flat_dist.runtime.progress import Bar, Display
 from flat_dist.storage import stage as stages
-from flat_dist.storage.arrow import PART, Part, read_table, whole_parts, write_part, write_table
+from flat_dist.storage.arrow import PART, Part, read_table, valid_parts, write_part, write_table
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import held
+from flat_dist.storage.lock import exclusive_lock
 from flat_dist.training.loop import accuracy
 
 PAIRS = "pairs"
@@ -96,8 +96,8 @@ def interpretations(config: Config, storage: Folder, tests: Sequence[Test], disp
     with ExitStack() as locks:
         for stage in missing:  # in order of their names, so that no two drivers wait for each other
             what = f"explain pairs with {stage.method.name} of {stage.test.kind}, {stage.test.attack}"
-            locks.enter_context(held(stage.output, what, display.say))
-        todo = [stage for stage in missing if stages.begin(stage.output, stage.inputs, display.say)]
+            locks.enter_context(exclusive_lock(stage.output, what, display.log_line))
+        todo = [stage for stage in missing if stages.begin(stage.output, stage.inputs, display.log_line)]
         if todo:
             with display.stage("explain pairs", sum(stage.rows.num_rows for stage in todo)) as bar:
                 _run(todo, config, bar)
@@ -139,7 +139,7 @@ class _Stage:
             unit = self.units[number] if number < len(self.units) else []
             return bool(unit) and pairs["pair_id"].to_pylist() == [ids[row] for row in unit]
 
-        self.parts = {part.number: part for part in whole_parts(self.output, SCHEMA, belongs)}
+        self.parts = {part.number: part for part in valid_parts(self.output, SCHEMA, belongs)}
 
     def keep(self, number: int, pairs: pa.Table) -> None:
         """Write a unit."""

@@ -17,9 +17,8 @@ from flat_dist.data.batches import Batch, Encoder, to_batch
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.data.wordpieces import WordPieces
 from flat_dist.models import encoders
-from flat_dist.models.classifier import TextClassifier, WordClassifier
-from flat_dist.models.cnn import CNN
-from flat_dist.models.description import (
+from flat_dist.models.batch_invariance import MOST_PIECES, TRANSFORMER_ROWS, WORD_ROWS, InvariantBatchSize
+from flat_dist.models.checkpoint_format import (
     DESCRIPTION,
     FILES,
     FORMAT,
@@ -30,11 +29,12 @@ from flat_dist.models.description import (
     read_description,
     read_weights,
 )
-from flat_dist.models.fixed_shape import MOST_PIECES, TRANSFORMER_ROWS, WORD_ROWS, FixedBatches
+from flat_dist.models.classifier import TextClassifier, WordClassifier
+from flat_dist.models.cnn import CNN
 from flat_dist.models.lstm import LSTM
 from flat_dist.models.mask import WordMask
 from flat_dist.models.transformer import Transformer
-from flat_dist.storage.checked import DamagedFileError
+from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 
 LENGTHS = 8
@@ -67,7 +67,7 @@ class Checkpoint:
 
         Args:
             ids: pieces of each text.
-            batch_size: texts that a GPU is given at once. A CPU is given as many as `flat_dist.models.fixed_shape`
+            batch_size: texts that a GPU is given at once. A CPU is given as many as `flat_dist.models.batch_invariance`
                 says, so that no prediction depends on what else is asked.
         """
         self.model.eval()
@@ -93,8 +93,8 @@ class Checkpoint:
         return length if isinstance(self.model, Transformer) else -(-length // LENGTHS) * LENGTHS
 
     @cached_property
-    def _batches(self) -> FixedBatches:
-        return FixedBatches(self.model, TRANSFORMER_ROWS if isinstance(self.model, Transformer) else WORD_ROWS)
+    def _batches(self) -> InvariantBatchSize:
+        return InvariantBatchSize(self.model, TRANSFORMER_ROWS if isinstance(self.model, Transformer) else WORD_ROWS)
 
     def _by_length(
         self, ids: Sequence[Sequence[int]], order: list[int], size: int
@@ -155,8 +155,8 @@ def load(folder: Folder, device: str = "cpu") -> Checkpoint:
     model.load_state_dict(tensors)
     encoder = Encoder(vocabulary, described.max_length)
     longest = model.longest if isinstance(model, Transformer) else described.max_length
-    if encoder.room < 1 or described.max_length > longest:
-        least = described.max_length - encoder.room + 1
+    if encoder.max_word_pieces < 1 or described.max_length > longest:
+        least = described.max_length - encoder.max_word_pieces + 1
         raise damaged(folder, DESCRIPTION, f"max_length is {described.max_length}, not between {least} and {longest}")
     return Checkpoint(model.to(device).eval(), config, encoder, tuple(described.label_names))
 

@@ -51,15 +51,15 @@ class CNN(WordClassifier):
         """Largest activation of each kernel in each variant (B, S, K)."""
         (width,) = convolution.kernel_size
         missing = max(width - words_BTD.shape[1], 0)
-        shares_BTWK = _shares(convolution, F.pad(words_BTD, (0, 0, 0, missing)))
+        shares_BTWK = per_position_products(convolution, F.pad(words_BTD, (0, 0, 0, missing)))
         # Window n is places n, n + 1, ... of kernels 0, 1, ...: a diagonal of all windows by all places.
         windows_BNWK = shares_BTWK.unfold(1, width, 1).diagonal(0, 2, 4).transpose(2, 3)
         factors_BNSW = F.pad(factors_SBT, (0, missing)).unfold(2, width, 1).permute(1, 2, 0, 3)
         sums_BNSK = factors_BNSW @ windows_BNWK
-        outside_BN = _outside(width, lengths_B, sums_BNSK.shape[1])
+        outside_BN = padding_windows(width, lengths_B, sums_BNSK.shape[1])
         if outside_BN.any():
             sums_BNSK = sums_BNSK.masked_fill(outside_BN[:, :, None, None], -torch.inf)
-        return _activate(convolution, Largest.apply(sums_BNSK))
+        return _activate(convolution, MaxPool.apply(sums_BNSK))
 
     def classify_parts(self, embedded_TD: Tensor, parts: Sequence[Tensor]) -> Tensor:
         """Logits (S, C) of variants of one text: the words at some positions, in that order."""
@@ -75,7 +75,7 @@ class CNN(WordClassifier):
     def _pool_parts(convolution: nn.Conv1d, words_TD: Tensor, parts: Sequence[Tensor]) -> Tensor:
         """Largest activation of each kernel in each variant (S, K)."""
         (width,) = convolution.kernel_size
-        shares = _shares(convolution, words_TD).flatten(0, 1)
+        shares = per_position_products(convolution, words_TD).flatten(0, 1)
         places_W = torch.arange(width, device=words_TD.device)
         largest = []
         for positions_SM in parts:
@@ -89,12 +89,12 @@ class CNN(WordClassifier):
     def _pool(convolution: nn.Conv1d, words_BDT: Tensor, lengths_B: Tensor) -> Tensor:
         (width,) = convolution.kernel_size
         activations_BKN = convolution(F.pad(words_BDT, (0, max(width - words_BDT.shape[2], 0)))).relu()
-        outside_BN = _outside(width, lengths_B, activations_BKN.shape[2])
+        outside_BN = padding_windows(width, lengths_B, activations_BKN.shape[2])
         # ReLU leaves nothing below zero, so a zero never wins over a real window.
         return activations_BKN.masked_fill(outside_BN.unsqueeze(1), 0.0).amax(2)
 
 
-class Largest(torch.autograd.Function):
+class MaxPool(torch.autograd.Function):
     """The largest sum over the windows (B, S, K): `amax`, with a gradient that takes a quarter of its time.
 
     As there, windows that are equally large share the gradient.
@@ -116,7 +116,7 @@ class Largest(torch.autograd.Function):
         return found_BNSK.mul_((gradient_BSK / found_BNSK.sum(1)).unsqueeze(1))
 
 
-def _outside(width: int, lengths_B: Tensor, windows: int) -> Tensor:
+def padding_windows(width: int, lengths_B: Tensor, windows: int) -> Tensor:
     """True at windows that do not lie inside their text (B, N); the first one always does."""
     windows_B1 = (lengths_B - width + 1).clamp(min=1).unsqueeze(1)
     return torch.arange(windows, device=lengths_B.device) >= windows_B1
@@ -127,6 +127,6 @@ def _activate(convolution: nn.Conv1d, sums: Tensor) -> Tensor:
     return (sums if convolution.bias is None else sums + convolution.bias).relu()
 
 
-def _shares(convolution: nn.Conv1d, words: Tensor) -> Tensor:
+def per_position_products(convolution: nn.Conv1d, words: Tensor) -> Tensor:
     """What each place of the kernels makes of words (..., D) as (..., W, K)."""
     return torch.einsum("...d,kdw->...wk", words, convolution.weight).contiguous()

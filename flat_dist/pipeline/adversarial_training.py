@@ -19,7 +19,7 @@ from flat_dist.config.schema import Config
 from flat_dist.config.serialization import to_dict
 from flat_dist.data import dataset_stage
 from flat_dist.data.datasets import Dataset, sample
-from flat_dist.data.hints import of_data
+from flat_dist.data.hints import dataset_hints
 from flat_dist.data.shards import MANIFEST
 from flat_dist.evaluation import distributed as distributed_evaluation
 from flat_dist.evaluation.result import Result, Test
@@ -34,7 +34,7 @@ from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.storage import stage as stages
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import held
+from flat_dist.storage.lock import exclusive_lock
 from flat_dist.tracking import mlflow
 from flat_dist.tracking.tracker import Tracker
 from flat_dist.training import distributed, memory
@@ -56,7 +56,7 @@ def check(config: Config) -> None:
 
 def hints(config: Config, dataset: Dataset) -> list[str]:
     """What is allowed, but seldom meant, or would make the results mislead."""
-    return [*_rate_hints(config), *of_data(dataset, config.data.max_length)]
+    return [*_rate_hints(config), *dataset_hints(dataset, config.data.max_length)]
 
 
 def _rate_hints(config: Config) -> list[str]:
@@ -129,11 +129,11 @@ class Run:
     """As `run_folder.contents`; none: looked up, for which the user's files must be there."""
 
     def __post_init__(self) -> None:
-        self.places = distributed.places(self.config.training, self.display.say)
-        self.data = dataset_stage.dataset(self.storage, self.dataset, self.display.say)
+        self.places = distributed.places(self.config.training, self.display.log_line)
+        self.data = dataset_stage.dataset(self.storage, self.dataset, self.display.log_line)
         if self.config.training.device == "cuda":
             self.config, said = memory.fit(checkpoints.load(self._initial(masked=False)).model, self.config)
-            self.display.say(said)
+            self.display.log_line(said)
         self._base: Folder | None = None
         self._shards: dict[str, list[Folder]] = {kind: [] for kind in self.config.training.kinds}
 
@@ -227,10 +227,10 @@ class Run:
         }
         folder = self._stage("init", inputs)
         if not stages.is_finished(folder, inputs):
-            with held(folder, "make the initial weights", self.display.say):
-                if stages.begin(folder, inputs, self.display.say):
+            with exclusive_lock(folder, "make the initial weights", self.display.log_line):
+                if stages.begin(folder, inputs, self.display.log_line):
                     checkpoint, made_of = initial(self.config, self.dataset, masked)
-                    self.display.say(made_of)
+                    self.display.log_line(made_of)
                     checkpoints.save(checkpoint, folder)
                     stages.commit(folder, inputs, checkpoints.FILES, made_of=made_of)
         return folder
@@ -254,8 +254,8 @@ class Run:
         folder = self._stage(f"train-{job.name}", inputs)
         if not stages.is_finished(folder, inputs):
             title = f"train {kind}" if first else f"round {number}: train {kind}"
-            with held(folder, title, self.display.say):
-                if stages.begin(folder, inputs, self.display.say):  # or another run was at it while this one waited
+            with exclusive_lock(folder, title, self.display.log_line):
+                if stages.begin(folder, inputs, self.display.log_line):  # unless another run has made it
                     self._train_stage(job, folder, title, inputs)
         return folder
 

@@ -17,7 +17,7 @@ from flat_dist.config.serialization import content_hash, to_dict
 from flat_dist.data import dataset_stage, datasets, readers
 from flat_dist.data.alignment import find_swaps
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.shards import Record, read_manifest, to_table, whole, write_manifest, write_shard
+from flat_dist.data.shards import Record, read_manifest, to_table, verify_shards, write_manifest, write_shard
 from flat_dist.evaluation import distributed
 from flat_dist.evaluation.result import Result, Test
 from flat_dist.models import checkpoint as checkpoints
@@ -209,7 +209,7 @@ def on_dataset(
             planned.append((test, run.AttackStage(f"{recipe} on {model.name}, {split} texts", job, drawn)))
     run.run_attacks([stage for _, stage in planned], config.attack, display)
     tests = [test for test, _ in planned]
-    data = dataset_stage.dataset(storage, dataset, display.say)
+    data = dataset_stage.dataset(storage, dataset, display.log_line)
     accuracies = distributed.accuracies(tests, data, split, config)
     return _findings(config, models, tests, distributed.results(tests, accuracies, trained_on), display)
 
@@ -238,7 +238,7 @@ def _predict(config: Config, model: Model, pairs: Pairs) -> Folder:
     }
     folder = stages.folder(Folder(config.storage), PAIRS, identity)
     manifest = read_manifest(folder)
-    if manifest is not None and manifest["identity"] == identity and whole(folder, manifest):
+    if manifest is not None and manifest["identity"] == identity and verify_shards(folder, manifest):
         return folder
     checkpoint = checkpoints.load(model.folder, config.attack.device)
     rows = pairs.originals.to_pylist()

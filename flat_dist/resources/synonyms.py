@@ -92,7 +92,7 @@ def _origin(assets: Assets, config: Counterfit) -> dict[str, Any]:
 def _build(folder: Path, assets: Assets, config: Counterfit) -> None:
     with Display() as display:
         if (folder / MARKER).exists():
-            display.say(f"{folder} is damaged: it is made again")
+            display.log_line(f"{folder} is damaged: it is made again")
         with display.stage("Synonyms: reading WordNet", 3) as bar:
             wordnet = _wordnet(assets)
             candidates, glove_GD = assets.glove()

@@ -40,7 +40,7 @@ def lacking(wanted: Mapping[str, float]) -> bool:
 
 
 def wait_for_resources(
-    wanted: Mapping[str, float], purpose: str, say: Callable[[str], None], patience: float = PATIENCE_SECONDS
+    wanted: Mapping[str, float], purpose: str, log_line: Callable[[str], None], patience: float = PATIENCE_SECONDS
 ) -> None:
     """Wait until the cluster has the resources; a cluster that grows is asked for them meanwhile.
 
@@ -66,7 +66,7 @@ def wait_for_resources(
                 raise UserError(f"{missing}: add nodes, start Ray with more (ray start --num-cpus), or ask for less")
             if now - said >= SAY_SECONDS:
                 said = now
-                say(f"{missing}; waiting for nodes to join")
+                log_line(f"{missing}; waiting for nodes to join")
                 _request(wanted)
             time.sleep(LOOK_SECONDS)
     finally:

@@ -121,7 +121,7 @@ def _init(**options: Any) -> None:
     interrupts.raise_interrupt()  # Ray installs a handler of its own, so ours comes after it
 
 
-def machine(hardware: str = "auto", say: Callable[[str], None] = lambda line: None) -> "Machine":
+def machine(hardware: str = "auto", log_line: Callable[[str], None] = lambda line: None) -> "Machine":
     """The GPU of this cluster, looked for where Ray has one, or why there is none.
 
     Args:
@@ -134,7 +134,7 @@ def machine(hardware: str = "auto", say: Callable[[str], None] = lambda line: No
     from flat_dist.runtime.hardware import PROFILES, detect  # which imports what models are made of
 
     if capacity.joined() and hardware in PROFILES and PROFILES[hardware].device == "cuda":
-        capacity.wait_for_resources({"GPU": 1.0}, f"--hardware {hardware}", say)
+        capacity.wait_for_resources({"GPU": 1.0}, f"--hardware {hardware}", log_line)
     if not ray.cluster_resources().get("GPU"):
         return replace(detect(), gpu=None)
     found: Machine = ray.get(ray.remote(num_cpus=0, num_gpus=0.01)(detect).remote())

@@ -13,7 +13,7 @@ _came = False
 CONTINUES = "the same command continues where this one stopped"
 
 
-def end_at_once() -> None:
+def exit_on_signal() -> None:
     """From now on both end the process, which has nothing to put in order yet.
 
     A SIGINT that whoever started this process ignores stays ignored, here and below.
@@ -26,12 +26,12 @@ def raise_interrupt() -> None:
     _install(_interrupt, _interrupt)
 
 
-def came() -> bool:
+def was_interrupted() -> bool:
     """Whether KeyboardInterrupt was raised so: some libraries turn it into an error of their own."""
     return _came
 
 
-def end_in_silence() -> None:
+def exit_silently() -> None:
     """The command has said that it was interrupted; another signal ends it at once."""
     _install(_end, _end)
 

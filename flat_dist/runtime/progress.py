@@ -109,7 +109,7 @@ class Bar:
         self.display.last_line = time.monotonic()
         said = f"{self.title}: {self.done}/{self.total} in {_duration(self.seconds)}"
         described = self._described()
-        self.display.say(
+        self.display.log_line(
             f"{said}, {described}" if described else said,
             stage=self.title,
             done=self.done,
@@ -177,7 +177,7 @@ class Display:
         """Whether a log has had no line of progress for so long that it gets one."""
         return time.monotonic() - self.last_line > LOG_SECONDS
 
-    def say(self, line: str, **facts: Any) -> None:
+    def log_line(self, line: str, **facts: Any) -> None:
         """One line, now; as JSON with the facts of which it speaks."""
         now = time.strftime("%H:%M:%S")
         if self.as_json:

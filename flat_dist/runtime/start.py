@@ -12,7 +12,7 @@ from flat_dist.runtime import interrupts
 NO_HOME = "/nonexistent"
 """What systems give users who have no home."""
 
-interrupts.end_at_once()
+interrupts.exit_on_signal()
 try:
     Path.home()
 except RuntimeError:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from flat_dist.storage.checked import AGAIN, DamagedFileError
+from flat_dist.storage.file_validation import AGAIN, DamagedFileError
 from flat_dist.storage.folder import Folder
 
 PART = re.compile(r"(\d{6,9})-([0-9a-f]{16})\.arrow", re.ASCII)
@@ -84,7 +84,7 @@ def write_part(folder: Folder, number: int, table: pa.Table) -> Part:
     return part
 
 
-def whole_parts(folder: Folder, schema: pa.Schema, belongs: Callable[[int, pa.Table], bool]) -> Iterator[Part]:
+def valid_parts(folder: Folder, schema: pa.Schema, belongs: Callable[[int, pa.Table], bool]) -> Iterator[Part]:
     """Parts that an interrupted job left.
 
     A file whose bytes do not hash to its name, or that is no table of the schema or none of this job, is removed.

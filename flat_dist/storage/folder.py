@@ -17,7 +17,7 @@ from pyarrow import fs
 from flat_dist.config.errors import UserError
 from flat_dist.storage import durable
 from flat_dist.storage.bucket import first_line, open_bucket
-from flat_dist.storage.checked import AGAIN, DamagedFileError, parse_json
+from flat_dist.storage.file_validation import AGAIN, DamagedFileError, parse_json
 from flat_dist.storage.location import PATH_BYTES, Location, is_folder, parse
 
 READS_AT_ONCE = 16
@@ -63,7 +63,7 @@ class Folder:
             UserError: it cannot, or its store does not let us in.
         """
         if self.local is None:
-            with self._explained("read"):
+            with self._translate_error("read"):
                 self._filesystem.get_file_info(self._path)
             return
         if len(self._path.encode()) > PATH_BYTES - ROOM_BYTES:
@@ -106,13 +106,13 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
-        with self._explained("read"):
+        with self._translate_error("read"):
             return self._filesystem.get_file_info(self._inside(name)).type == fs.FileType.File
 
     def names(self) -> list[str]:
         """Names of the files in the folder, sorted; hidden (temporary) ones are left out."""
         selector = fs.FileSelector(self._path, allow_not_found=True)
-        with self._explained("read"):
+        with self._translate_error("read"):
             files = [info for info in self._filesystem.get_file_info(selector) if info.type == fs.FileType.File]
         return sorted(info.base_name for info in files if not info.base_name.startswith("."))
 
@@ -123,7 +123,7 @@ class Folder:
             FileNotFoundError: there is no such file.
         """
         path = self._inside(name)
-        with self._explained("read"), self._filesystem.open_input_stream(path, compression=None) as stream:
+        with self._translate_error("read"), self._filesystem.open_input_stream(path, compression=None) as stream:
             return stream.read()
 
     def read_many(self, names: Sequence[str]) -> Iterator[bytes]:
@@ -148,7 +148,7 @@ class Folder:
             FileNotFoundError: there is no such file.
         """
         path = self._inside(name)
-        with self._explained("read"):
+        with self._translate_error("read"):
             if self.local is not None:
                 return durable.sha256(Path(path))
             info = self._filesystem.get_file_info(path)
@@ -161,7 +161,7 @@ class Folder:
         it is there to stay before `write` returns, so that a marker written after it can be trusted.
         """
         path, local = self._inside(name), self.local
-        with self._explained("written"):
+        with self._translate_error("written"):
             if local is None:
                 self._put(path, data)
             else:
@@ -183,7 +183,7 @@ class Folder:
         return f"{self._path}/{name}"
 
     @contextlib.contextmanager
-    def _explained(self, done: str) -> Iterator[None]:
+    def _translate_error(self, done: str) -> Iterator[None]:
         """Say of an error of the file system where it was, and what to do."""
         if done == "written" and self.local is None:
             for confirm in tuple(before_writing):
@@ -200,7 +200,7 @@ class Folder:
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
-        with contextlib.suppress(FileNotFoundError), self._explained("written"):
+        with contextlib.suppress(FileNotFoundError), self._translate_error("written"):
             self._filesystem.delete_file(self._inside(name))
 
     def clear(self) -> None:
@@ -212,7 +212,7 @@ class Folder:
     def clear_leftovers(self) -> None:
         """Remove what killed processes left half written; only for who knows that nobody writes here now."""
         if self.local is not None and self.local.is_dir():
-            with self._explained("written"):
+            with self._translate_error("written"):
                 durable.clear(self.local, 0)
 
     def read_json(self, name: str, kind: Any = Any, remedy: str = AGAIN) -> Any:
@@ -240,7 +240,7 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a folder inside this one with all that it holds, if it is there."""
-        with contextlib.suppress(FileNotFoundError), self._explained("written"):
+        with contextlib.suppress(FileNotFoundError), self._translate_error("written"):
             self._filesystem.delete_dir(self._inside(name))
 
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 from flat_dist.config.errors import UserError
 from flat_dist.storage import folder as folders
-from flat_dist.storage.conditional import File, Seen, open_file
+from flat_dist.storage.conditional_write import File, Seen, open_file
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.holder import HOLDER, UNKNOWN, Holder
+from flat_dist.storage.lock_holder import HOLDER, UNKNOWN, LockHolder
 
 RENEW_SECONDS = 10.0
 LEASE_SECONDS = 90.0
@@ -31,10 +31,10 @@ FREE = b'{"free": true}\n'
 class Lease:
     """A file that says whose the folder is."""
 
-    def __init__(self, folder: Folder, say: Callable[[str], None]):
-        self.folder, self.say = folder, say
-        self.file: File = open_file(folder, HOLDER, say)
-        self.mine = Holder.of_this_process()
+    def __init__(self, folder: Folder, log_line: Callable[[str], None]):
+        self.folder, self.log_line = folder, log_line
+        self.file: File = open_file(folder, HOLDER, log_line)
+        self.mine = LockHolder.of_this_process()
         self.watch = Watch()
         self.left: Seen | None = None
         self.renewed, self.lost = 0.0, False
@@ -58,7 +58,7 @@ class Lease:
             return f"which is at the same (if it was killed, this goes on within {LEASE_SECONDS:.0f} s)"
         return f"for {LEASE_SECONDS:.0f} s at most, to see whether it still works"
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Whether the folder is ours now."""
         began = _now()
         seen = self.file.read()
@@ -68,7 +68,7 @@ class Lease:
         self.thread.start()
         return True
 
-    def give_up(self) -> None:
+    def release(self) -> None:
         """Free the folder.
 
         Raises:
@@ -80,7 +80,7 @@ class Lease:
         try:
             freed = not self.lost and self._replace(self.left, FREE)
         except UserError as error:
-            self.say(f"{error}; it expires by itself in {LEASE_SECONDS:.0f} s")
+            self.log_line(f"{error}; it expires by itself in {LEASE_SECONDS:.0f} s")
             return
         if not freed:
             raise self._taken_over()
@@ -97,7 +97,7 @@ class Lease:
     def _taken_over(self) -> UserError:
         with contextlib.suppress(UserError):
             seen = self.file.read()
-            self.watch.holder = Holder.parse(seen.content) if seen else None
+            self.watch.holder = LockHolder.parse(seen.content) if seen else None
         return UserError(f"{self.folder.uri} was taken over by {self.holder}: this run stops; its results are kept")
 
     def _write(self, over: Seen | None) -> bool:
@@ -119,7 +119,7 @@ class Lease:
         return None
 
     def _is_ours(self, seen: Seen) -> bool:
-        holder = Holder.parse(seen.content)
+        holder = LockHolder.parse(seen.content)
         return holder is not None and holder.token == self.mine.token
 
     def _renew(self) -> bool:
@@ -145,7 +145,7 @@ class Watch:
         self.since: float | None = None
         """When the lease was first seen as it is, on our clock; None: it was not looked at."""
         self.is_live = False
-        self.holder: Holder | None = None
+        self.holder: LockHolder | None = None
 
     def is_void(self, seen: Seen | None, began: float) -> bool:
         """Whether nobody holds the lease, as a look that began then saw it."""
@@ -155,7 +155,7 @@ class Watch:
         if seen is None or seen.content == FREE:
             self.is_live = False
             return True
-        self.holder = Holder.parse(seen.content)
+        self.holder = LockHolder.parse(seen.content)
         alive = self.holder.is_alive() if self.holder else None
         self.is_live = bool(alive) or (changed and not is_first)
         return alive is False or began - self.since > LEASE_SECONDS

@@ -13,8 +13,8 @@ import filelock
 
 from flat_dist.config.errors import UserError
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.holder import HOLDER, UNKNOWN, Holder
 from flat_dist.storage.lease import Lease
+from flat_dist.storage.lock_holder import HOLDER, UNKNOWN, LockHolder
 
 LOCK = ".lock"
 SAY_SECONDS = 30.0
@@ -23,8 +23,8 @@ LOOK_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def held(
-    folder: Folder, what: str, wait: Callable[[str], None] | None = None, say: Callable[[str], None] | None = None
+def exclusive_lock(
+    folder: Folder, what: str, wait: Callable[[str], None] | None = None, log_line: Callable[[str], None] | None = None
 ) -> Iterator[None]:
     """Hold a folder while the block runs.
 
@@ -37,23 +37,23 @@ def held(
     Raises:
         UserError: another driver holds the folder and `wait` is None, or the lease was lost in the meantime.
     """
-    say = wait or say or _to_standard_error
-    claim = Lease(folder, say) if folder.local is None else _Lock(folder)
+    log_line = wait or log_line or _print_to_stderr
+    claim = Lease(folder, log_line) if folder.local is None else _Lock(folder)
     said = float("-inf")
-    while not claim.take():
+    while not claim.acquire():
         if wait is None and claim.is_live:
             raise UserError(f"{what}: {folder.uri} is in use by {claim.holder}: wait until it ends, or end it")
         if time.monotonic() - said > SAY_SECONDS:
             said = time.monotonic()
-            say(f"{what}: waiting for {claim.holder}, {claim.why}")
+            log_line(f"{what}: waiting for {claim.holder}, {claim.why}")
         time.sleep(LOOK_SECONDS)
     try:
         yield
     finally:
-        claim.give_up()
+        claim.release()
 
 
-def _to_standard_error(line: str) -> None:
+def _print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -69,7 +69,7 @@ class _Lock:
         self.folder = folder
         self.lock = filelock.FileLock(folder.local / LOCK)
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Whether the folder is ours now."""
         assert self.folder.local is not None
         try:
@@ -80,7 +80,7 @@ class _Lock:
         except OSError as error:
             raise UserError(f"{self.folder.uri} cannot be written: {error}; name another --storage") from error
         try:
-            self.folder.write(HOLDER, Holder.of_this_process().to_bytes())
+            self.folder.write(HOLDER, LockHolder.of_this_process().to_bytes())
         except BaseException:
             self.lock.release()
             raise
@@ -90,11 +90,11 @@ class _Lock:
     def holder(self) -> str:
         """Who has the folder, in words."""
         try:
-            return str(Holder.parse(self.folder.read(HOLDER)) or UNKNOWN)
+            return str(LockHolder.parse(self.folder.read(HOLDER)) or UNKNOWN)
         except (FileNotFoundError, UserError):
             return UNKNOWN
 
-    def give_up(self) -> None:
+    def release(self) -> None:
         """Free the folder."""
         self.folder.delete(HOLDER)
         self.lock.release()

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flat_dist.config.serialization import content_hash
-from flat_dist.storage.checked import DamagedFileError
+from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 
 VERSION = 2
@@ -48,7 +48,7 @@ def is_finished(target: Folder, inputs: Mapping[str, Any]) -> bool:
         return False
 
 
-def begin(target: Folder, inputs: Mapping[str, Any], say: Callable[[str], None]) -> bool:
+def begin(target: Folder, inputs: Mapping[str, Any], log_line: Callable[[str], None]) -> bool:
     """Whether there is anything to do for a stage whose lock is held.
 
     If it was finished and is damaged, it is emptied first, and that is said. What an interrupted job left stays.
@@ -56,7 +56,7 @@ def begin(target: Folder, inputs: Mapping[str, Any], say: Callable[[str], None])
     if is_finished(target, inputs):
         return False
     if target.exists(DONE):
-        say(f"{target.uri} is damaged, or from an older version: it is made again")
+        log_line(f"{target.uri} is damaged, or from an older version: it is made again")
         target.clear()
     return True
 

@@ -93,4 +93,4 @@ class TrialCallback(tune.Callback):
     def _end(self, trial: Trial) -> None:
         self._keep(trial)
         self.tracker.end(trial.name, STATUSES[trial.status], {"trial": trial.status, "reason": trial.reason})
-        self.display.say(describe(trial))
+        self.display.log_line(describe(trial))

@@ -16,7 +16,7 @@ from flat_dist.evaluation.result import Result
 from flat_dist.pipeline.run_folder import IRRELEVANT
 from flat_dist.report import cards
 from flat_dist.runtime.progress import PlainConsole
-from flat_dist.storage.checked import AGAIN, DamagedFileError
+from flat_dist.storage.file_validation import AGAIN, DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep import report
 from flat_dist.sweep.report import SweepPage

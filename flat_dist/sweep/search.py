@@ -100,12 +100,12 @@ def search(
     """
     shared = replace(config, storage=Folder(config.storage).uri)
     workers, bundles = _share(shared, settings.samples)
-    capacity.wait_for_resources(_sum(bundles), "a trial", display.say)
+    capacity.wait_for_resources(_sum(bundles), "a trial", display.log_line)
     base = seen(shared, next(Run(shared, Folder(shared.storage), dataset, NoTracker(), display).rounds()).results)
     attack = replace(config.attack, workers=workers, cpu_workers=0)
     job = TrialJob(
         config=to_dict(replace(shared, attack=attack)),
-        data=dataset_stage.dataset(Folder(shared.storage), dataset, display.say).uri,
+        data=dataset_stage.dataset(Folder(shared.storage), dataset, display.log_line).uri,
         contents=run_folder.contents(config),
         records=(folder / TRIALS).uri,
         axes=axes,
@@ -131,7 +131,7 @@ def _drop_damaged(folder: Folder, records: Records, display: Display) -> None:
     """
     damaged = set(records.names()) - records.all().keys()
     if damaged:
-        display.say(f"damaged, and run again: {', '.join(sorted(damaged))}")
+        display.log_line(f"damaged, and run again: {', '.join(sorted(damaged))}")
         folder.remove(STATE)
         for name in damaged:
             records.folder.delete(f"{name}.json")

@@ -21,7 +21,7 @@ from flat_dist.evaluation.result import Result
 from flat_dist.pipeline.adversarial_training import Round, Run
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import held
+from flat_dist.storage.lock import exclusive_lock
 from flat_dist.sweep.trials import DIVERGED, ENDED, OBJECTIVES, Axes, Records, RoundMetrics, Trial, apply_point, score
 from flat_dist.tracking.tracker import NoTracker
 from flat_dist.training import distributed
@@ -74,7 +74,7 @@ def run_trial(indices: Mapping[str, int], job: TrialJob) -> None:
     """
     point = job.point(indices)
     name, records = Trial(point).name, Folder(job.records)
-    with held(records / name, name, lambda line: None):
+    with exclusive_lock(records / name, name, lambda line: None):
         known = Records(records).read(name)
         if known is not None and known.status in ENDED:
             for measured in known.rounds:

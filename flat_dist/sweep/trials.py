@@ -9,7 +9,7 @@ from typing import Any
 
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import content_hash, from_dict, to_dict
-from flat_dist.storage.checked import DamagedFileError
+from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 
 Axes = Mapping[str, Sequence[float]]

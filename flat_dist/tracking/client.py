@@ -99,13 +99,13 @@ class MlflowTracker(Tracker):
             with other parameters.
     """
 
-    def __init__(self, where: Destination, say: Callable[[str], None]):
+    def __init__(self, where: Destination, log_line: Callable[[str], None]):
         self.children: dict[str, str] = {}
         self.ended: set[str] = set()
         self.run_name = where.run_name
         with explained(where.uri):
             if (file := address.file_of(where.uri)) is not None:
-                databases.prepare(file, say)
+                databases.prepare(file, log_line)
             self.client = open_client(where.uri)
             self.experiment = self._open_experiment(where)
             self.parent = self._start(where.run_name, None, {"mlflow.user": "flat_dist"}, where.parameters)

@@ -42,7 +42,7 @@ OWN_TABLES = frozenset(("experiments", "runs", "alembic_version"))
 """Tables of which even a database that MLflow only began to create has one."""
 
 
-def prepare(path: Path, say: Callable[[str], None]) -> None:
+def prepare(path: Path, log_line: Callable[[str], None]) -> None:
     """Have a database that the installed MLflow can use: create it, upgrade it, or replace a damaged one.
 
     A damaged file, and the one from before an upgrade, is kept under another name.
@@ -64,7 +64,7 @@ def prepare(path: Path, say: Callable[[str], None]) -> None:
             state = look(path)  # again: another process may have created it while this one waited
             if state != CURRENT:
                 with _workshop(path) as new:
-                    _replace(path, state, new, say)
+                    _replace(path, state, new, log_line)
 
 
 def check_kind(path: Path) -> None:
@@ -133,8 +133,8 @@ def _compare(path: Path, versions: Sequence[str]) -> str:
     return OLDER
 
 
-def _replace(path: Path, state: str, new: Path, say: Callable[[str], None]) -> None:
-    if state == OLDER and _upgrade(path, new, say):
+def _replace(path: Path, state: str, new: Path, log_line: Callable[[str], None]) -> None:
+    if state == OLDER and _upgrade(path, new, log_line):
         return
     _migrate(new)
     if state == ABSENT:
@@ -144,12 +144,12 @@ def _replace(path: Path, state: str, new: Path, say: Callable[[str], None]) -> N
         kept = _free_name(path, "damaged")
         _move_journals(path, kept)
         path.rename(kept)
-        say(f"MLflow's database {path} was damaged or half made: it is kept as {kept.name}, and a new one is used")
+        log_line(f"MLflow's database {path} was damaged or half made: it is kept as {kept.name}, and a new one is used")
     with contextlib.suppress(FileExistsError):  # a program that takes no lock, such as `mlflow ui`, was faster
         _link(new, path)
 
 
-def _upgrade(path: Path, new: Path, say: Callable[[str], None]) -> bool:
+def _upgrade(path: Path, new: Path, log_line: Callable[[str], None]) -> bool:
     """Put an upgraded copy in the place of a database; False: it cannot be upgraded, and holds no runs."""
     import sqlalchemy
 
@@ -174,7 +174,7 @@ def _upgrade(path: Path, new: Path, say: Callable[[str], None]) -> bool:
         _link(path, kept)
         _move_journals(path, kept)
         new.replace(path)
-    say(f"MLflow's database {path} is upgraded to the installed MLflow; the old one is kept as {kept.name}")
+    log_line(f"MLflow's database {path} is upgraded to the installed MLflow; the old one is kept as {kept.name}")
     return True
 
 

@@ -94,7 +94,7 @@ def place(uri: str) -> tuple[str, str | None]:
 
 @contextmanager
 def tracked(
-    config: Config, run_name: str, parameters: Mapping[str, Any], folder: Folder, say: Callable[[str], None]
+    config: Config, run_name: str, parameters: Mapping[str, Any], folder: Folder, log_line: Callable[[str], None]
 ) -> Iterator[Tracker]:
     """A tracker that ends its runs with the status that the block ended with.
 
@@ -107,7 +107,7 @@ def tracked(
         yield NoTracker()
         return
     where = destination(config, run_name, parameters)
-    tracker = Kept(MlflowTracker(where, say), where, folder, say)
+    tracker = Kept(MlflowTracker(where, log_line), where, folder, log_line)
     status = "KILLED"
     try:
         yield tracker

@@ -38,8 +38,8 @@ class Kept(Tracker):
         say: says a line.
     """
 
-    def __init__(self, tracker: Tracker, where: Destination, folder: Folder, say: Callable[[str], None]):
-        self.tracker, self.where, self.folder, self.say = tracker, where, folder, say
+    def __init__(self, tracker: Tracker, where: Destination, folder: Folder, log_line: Callable[[str], None]):
+        self.tracker, self.where, self.folder, self.log_line = tracker, where, folder, log_line
         self.tried, self.told = float("-inf"), False
         try:
             self.pending = read_pending(folder)[1]
@@ -47,7 +47,7 @@ class Kept(Tracker):
             self.pending = []
             folder.write(DAMAGED, folder.read(PENDING))
             folder.delete(PENDING)
-            say(f"{error}; it is renamed to {DAMAGED}, and the run goes on without it")
+            log_line(f"{error}; it is renamed to {DAMAGED}, and the run goes on without it")
 
     def log(self, operation: Operation) -> None:
         """Carry out an operation, or keep it; never raises because of the server or the disk."""
@@ -57,7 +57,7 @@ class Kept(Tracker):
         else:
             self._write()
         if self.pending and operation.kind == "finish":
-            self.say(
+            self.log_line(
                 "MLflow is still away; when it is back, start the same command again, or: python jobs/report.py "
                 f"--run {shlex.quote(self.folder.uri)} --resend --tracking.uri {shlex.quote(self.where.uri)}"
             )
@@ -70,7 +70,7 @@ class Kept(Tracker):
                 self.tracker.log(self.pending[0])
                 self.pending.pop(0)
             except UnreadableError as error:
-                self.say(f"{error}, and is not logged to MLflow")
+                self.log_line(f"{error}, and is not logged to MLflow")
                 self.pending.pop(0)
             except Exception as error:  # Whatever happens to the log, the run goes on.
                 problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
@@ -89,18 +89,18 @@ class Kept(Tracker):
             where = f"in memory, and nowhere else if the run ends before that ({error})"
         if problem and not self.told:
             self.told = True
-            self.say(f"MLflow does not answer ({problem}): numbers are kept {where} until it does")
+            self.log_line(f"MLflow does not answer ({problem}): numbers are kept {where} until it does")
 
     def _forget(self) -> None:
         try:
             kept = self.folder.exists(PENDING)
             self.folder.delete(PENDING)
         except UserError as error:
-            self.say(f"{error}; what is kept there for MLflow was sent")
+            self.log_line(f"{error}; what is kept there for MLflow was sent")
             return
         if kept or self.told:
             self.told = False
-            self.say("MLflow has everything that was kept for it")
+            self.log_line("MLflow has everything that was kept for it")
 
 
 class PendingError(UserError):

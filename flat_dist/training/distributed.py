@@ -32,7 +32,7 @@ from flat_dist.runtime import capacity, tasks
 from flat_dist.runtime.progress import Bar
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.storage.arrow import read_table
-from flat_dist.storage.checked import DamagedFileError
+from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.training import memory
 from flat_dist.training.loop import History, Loop, TrainingData, read_saved
@@ -95,7 +95,7 @@ class TrainingJob:
     learning_rate: float
 
 
-def places(config: TrainingConfig, say: Callable[[str], None]) -> int:
+def places(config: TrainingConfig, log_line: Callable[[str], None]) -> int:
     """How many stages the cluster can train at once; one that grows is waited for until that is one.
 
     Raises:
@@ -105,7 +105,7 @@ def places(config: TrainingConfig, say: Callable[[str], None]) -> int:
     if config.device == "cuda":
         wanted["GPU"] = float(config.workers)
     purpose = f"training (--training.workers {config.workers}, --training.cpus_per_worker {config.cpus_per_worker})"
-    capacity.wait_for_resources(wanted, purpose, say)
+    capacity.wait_for_resources(wanted, purpose, log_line)
     total = ray.cluster_resources()
     return min(int(total[name] // amount) for name, amount in wanted.items())
 
@@ -206,7 +206,7 @@ def _drop_damaged_state(storage: Folder, run_name: str, bar: Bar) -> None:
     except FileNotFoundError:
         return
     except DamagedFileError as error:
-        bar.display.say(f"{bar.title} starts again from the beginning: {error}")
+        bar.display.log_line(f"{bar.title} starts again from the beginning: {error}")
         storage.remove(run_name)
 
 

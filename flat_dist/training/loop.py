@@ -20,7 +20,7 @@ from flat_dist.config.schema import Config, TrainingConfig
 from flat_dist.data.batches import Batch, Examples
 from flat_dist.models.classifier import TextClassifier
 from flat_dist.runtime.seeds import derive_seed
-from flat_dist.storage.checked import AGAIN, DamagedFileError
+from flat_dist.storage.file_validation import AGAIN, DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.training.objective import Objective
 

@@ -52,4 +52,4 @@ def linguistics(assets: Assets) -> Any:
     textattack_setup.activate(assets)
     from flat_dist.attack import recipes
 
-    return recipes.Linguistics(assets, "counterfit", "cpu", cache_size=4096)
+    return recipes.LinguisticResources(assets, "counterfit", "cpu", cache_size=4096)

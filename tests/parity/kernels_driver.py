@@ -39,7 +39,7 @@ def main(words: int, transformer: int, folders: list[str]) -> None:
     textattack_setup.activate(prepared)
     from flat_dist.attack import recipes
 
-    linguistics = recipes.Linguistics(prepared, "counterfit", "cpu", cache_size=4096)
+    linguistics = recipes.LinguisticResources(prepared, "counterfit", "cpu", cache_size=4096)
     rows = [(row["text"], row["label"]) for row in datasets.load(DataConfig()).test.to_pylist()]
     texts = [text for text, _ in rows[:33]]
     found: dict[str, Any] = {

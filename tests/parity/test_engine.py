@@ -55,12 +55,12 @@ def ours(
     recipe: str, victim: Checkpoint, linguistics: Any, rows: Sequence[tuple[str, int]], limits: Limits = LIMITS
 ) -> list[Record]:
     from flat_dist.attack import recipes, records
-    from flat_dist.attack.engine.from_textattack import accelerate
+    from flat_dist.attack.engine.from_textattack import build_engine
     from flat_dist.attack.engine.profile import Profile
     from flat_dist.attack.victim import Victim
 
     stock = recipes.build(recipe, Victim(victim), linguistics)
-    engine = accelerate(recipes.build(recipe, Victim(victim), linguistics), limits, Profile())
+    engine = build_engine(recipes.build(recipe, Victim(victim), linguistics), limits, Profile())
     examples = [Example(str(number), text, label) for number, (text, label) in enumerate(rows)]
     return records.attack_examples(engine, stock, examples, seed=3)
 

@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import held
+from flat_dist.storage.lock import exclusive_lock
 from flat_dist.tracking.mlflow import database
 from tests import object_store
 
@@ -199,7 +199,7 @@ def test_damaged_stages_are_made_again_and_the_results_are_the_same(
 
 def test_a_second_driver_on_the_same_folder_is_refused(undisturbed: tuple[Path, dict]) -> None:
     storage = undisturbed[0]
-    with held(Folder(storage / "small"), "the test"):
+    with exclusive_lock(Folder(storage / "small"), "the test"):
         job = start(storage)
         _, errors = job.communicate()
     assert job.returncode == 2

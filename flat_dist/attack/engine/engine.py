@@ -14,7 +14,7 @@ import torch
 from lru import LRU
 
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.search import Allowed, Asking, LimitError, Recipe, Score, Search, Swap
+from flat_dist.attack.engine.search import Allowed, LimitError, QueryGenerator, Score, Search, SearchSettings, Swap
 from flat_dist.attack.limits import Limits
 
 Filter = Callable[[Sequence[Swap], Sequence[list[Allowed]]], list[list[Allowed]]]
@@ -32,21 +32,21 @@ class Victim(Protocol):
 
 
 @dataclass
-class _Attack:
+class _ActiveSearch:
     """A search that has begun."""
 
     number: int
     search: Search
-    asking: Asking = field(init=False)
+    asking: QueryGenerator = field(init=False)
     question: Score | Swap | None = field(init=False)
     seconds: float = 0.0
     error: Exception | None = None
 
     def __post_init__(self) -> None:
         self.asking = self.search.run()
-        self.go_on(None)
+        self.resume(None)
 
-    def go_on(self, answer: Any) -> None:
+    def resume(self, answer: Any) -> None:
         """Send the answer, and get the next question; None when the search has ended."""
         self._step(self.asking.send, answer)
 
@@ -68,15 +68,17 @@ class Engine:
     """Greedy attacks on one victim.
 
     Args:
-        recipe: how to search.
+        settings: how to search.
         filters: the constraints on candidates.
         victim: what is attacked.
         limits: how much at once.
         profile: where the time is counted.
     """
 
-    def __init__(self, recipe: Recipe, filters: Sequence[Filter], victim: Victim, limits: Limits, profile: Profile):
-        self.recipe, self.filters, self.victim, self.limits, self.profile = recipe, filters, victim, limits, profile
+    def __init__(
+        self, settings: SearchSettings, filters: Sequence[Filter], victim: Victim, limits: Limits, profile: Profile
+    ):
+        self.settings, self.filters, self.victim, self.limits, self.profile = settings, filters, victim, limits, profile
         self._predictions: LRU = LRU(limits.cache_size)
 
     def attack(self, examples: Iterable[tuple[str, int]]) -> Iterator[tuple[int, Search | None, Exception | None]]:
@@ -86,15 +88,15 @@ class Engine:
             For each, as soon as it is done: its number, the search that has ended, and what went wrong with it.
         """
         waiting = enumerate(examples)
-        active: list[_Attack] = []
+        active: list[_ActiveSearch] = []
         while True:
             for number, (text, label) in waiting:
                 try:
-                    search = Search(self.recipe, text, label, self.limits.max_queries, self.profile)
+                    search = Search(self.settings, text, label, self.limits.max_queries, self.profile)
                 except Exception as error:  # One example's failure is no other's.
                     yield number, None, error
                     continue
-                active.append(_Attack(number, search))
+                active.append(_ActiveSearch(number, search))
                 if len(active) >= self.limits.concurrent:
                     break
             if not active:
@@ -104,7 +106,9 @@ class Engine:
             yield from ((one.number, one.search, one.error) for one in active if one.question is None)
             active = [one for one in active if one.question is not None]
 
-    def _answer(self, active: Sequence[_Attack], kind: type, answer: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
+    def _answer(
+        self, active: Sequence[_ActiveSearch], kind: type, answer: Callable[[Sequence[Any]], Sequence[Any]]
+    ) -> None:
         asking = [one for one in active if isinstance(one.question, kind)]
         if not asking:
             return
@@ -124,7 +128,7 @@ class Engine:
             if 0 < self.limits.max_seconds < one.seconds:
                 one.stop(LimitError())
             else:
-                one.go_on(reply)
+                one.resume(reply)
 
     def _allowed(self, swaps: Sequence[Swap]) -> list[list[Allowed]]:
         allowed = [[Allowed(candidate) for candidate in swap.candidates] for swap in swaps]

@@ -14,11 +14,11 @@ from textattack.transformations import WordSwapEmbedding, WordSwapWordNet
 from flat_dist.attack.engine.constraints import Candidates, SamePartOfSpeech, SimilarWindow
 from flat_dist.attack.engine.engine import Engine, Filter
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.search import Recipe
+from flat_dist.attack.engine.search import SearchSettings
 from flat_dist.attack.limits import Limits
 
 
-def accelerate(attack: Attack, limits: Limits, profile: Profile) -> Engine:
+def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
     """An engine that gives the results of a TextAttack attack on a `flat_dist.attack.victim.Victim`.
 
     Raises:
@@ -40,13 +40,13 @@ def accelerate(attack: Attack, limits: Limits, profile: Profile) -> Engine:
             distance = constraint
         else:
             filters.append(_filter(constraint, limits, profile))
-    recipe = Recipe(
+    settings = SearchSettings(
         ranking=search.wir_method,
         unknown=search.unk_token,
         indices=lambda text: attack.get_indices_to_order(AttackedText(text))[1],
         candidates=Candidates(attack.transformation, distance, limits.cache_size).of,
     )
-    return Engine(recipe, filters, attack.goal_function.model, limits, profile)
+    return Engine(settings, filters, attack.goal_function.model, limits, profile)
 
 
 def _compares_words(constraint: Constraint) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.tokenized_text import Candidate, WordText
+from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText
 
 TEXTS_AT_ONCE = 128
 """Texts of one question, at most: a long text has thousands, which must not all be in memory."""
@@ -30,8 +30,8 @@ class Score:
 class Swap:
     """Question: which candidates may stand in the place of a word? The answer is a list of `Allowed`."""
 
-    original: WordText
-    current: WordText
+    original: TokenizedText
+    current: TokenizedText
     index: int
     candidates: list[Candidate]
 
@@ -44,11 +44,11 @@ class Allowed:
     similarity: float | None = None
 
 
-Asking = Generator[Score | Swap, Any, Any]
+QueryGenerator = Generator[Score | Swap, Any, Any]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SearchSettings:
     """What a greedy search depends on, besides the victim."""
 
     ranking: str
@@ -69,17 +69,17 @@ class Search:
     """One text under attack.
 
     Args:
-        recipe: how to search.
+        settings: how to search.
         text: what to attack.
         label: its class.
         max_queries: texts the victim may be asked about; 0: no limit. A question is cut to what is left.
         profile: where to count the time.
     """
 
-    def __init__(self, recipe: Recipe, text: str, label: int, max_queries: int, profile: Profile):
-        self.recipe, self.label, self.max_queries, self.profile = recipe, label, max_queries, profile
+    def __init__(self, settings: SearchSettings, text: str, label: int, max_queries: int, profile: Profile):
+        self.settings, self.label, self.max_queries, self.profile = settings, label, max_queries, profile
         with profile.texts:
-            self.original = self.current = WordText.read(text)
+            self.original = self.current = TokenizedText.read(text)
         self.num_queries = 0
         self.status = "failed"
 
@@ -88,14 +88,14 @@ class Search:
         """Whether the victim may not be asked again."""
         return self.num_queries == self.max_queries != 0
 
-    def run(self) -> Asking:
+    def run(self) -> QueryGenerator:
         """Search; afterwards `current`, `status` and `num_queries` hold the result."""
         try:
             yield from self._run()
         except LimitError:
             self.status = "timeout"
 
-    def _run(self) -> Asking:
+    def _run(self) -> QueryGenerator:
         (score,), (wrong,) = yield from self._ask([self.original.text])
         if wrong:
             self.status = "skipped"
@@ -124,7 +124,7 @@ class Search:
         with self.profile.texts:
             self.current = self.current.swap(index, allowed.candidate)
 
-    def _ask(self, texts: Iterable[str]) -> Asking:
+    def _ask(self, texts: Iterable[str]) -> QueryGenerator:
         """Scores (N), which are high where the label's probability is low, and whether the class (N) is wrong."""
         left = self.max_queries - self.num_queries if self.max_queries else None
         stream, probabilities = itertools.islice(texts, left), []
@@ -140,21 +140,21 @@ class Search:
         probabilities_NC = np.concatenate(probabilities)
         return 1 - probabilities_NC[:, self.label], probabilities_NC.argmax(1) != self.label
 
-    def _order(self) -> Asking:
+    def _order(self) -> QueryGenerator:
         """Indices of words, the most important first."""
         with self.profile.texts:
-            indices = self.recipe.indices(self.original.text)
-        if self.recipe.ranking == "delete":
+            indices = self.settings.indices(self.original.text)
+        if self.settings.ranking == "delete":
             scores, _ = yield from self._ask(self.original.without(index) for index in indices)
         else:
-            unknown = self.recipe.unknown
+            unknown = self.settings.unknown
             scores, _ = yield from self._ask(self.original.with_written(index, unknown) for index in indices)
-        if self.recipe.ranking == "weighted-saliency":
+        if self.settings.ranking == "weighted-saliency":
             scores = _softmax(scores) * (yield from self._best_swaps(indices, len(scores)))
         # Not a stable sort: ties fall as they do in TextAttack.
         return np.array(indices, dtype=int)[(-scores).argsort()]
 
-    def _best_swaps(self, indices: Sequence[int], count: int) -> Asking:
+    def _best_swaps(self, indices: Sequence[int], count: int) -> QueryGenerator:
         """The largest score that a swap of each word reaches (Ren et al. 2019), 0 where there is none."""
         best: list[np.float32 | float] = []
         for index in indices:
@@ -165,11 +165,11 @@ class Search:
             best.append(scores.max() if len(scores) else 0.0)
         return np.array(best + [0.0] * (count - len(best)))
 
-    def _allowed(self, index: int) -> Asking:
+    def _allowed(self, index: int) -> QueryGenerator:
         """Candidates that pass all constraints, in the order of the texts they make."""
         word = self.current.words[index]
         with self.profile.candidates:
-            candidates = self.recipe.candidates(word)
+            candidates = self.settings.candidates(word)
         if not candidates:
             return []
         allowed = yield Swap(self.original, self.current, index, candidates)

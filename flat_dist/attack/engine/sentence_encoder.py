@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from flat_dist.config.errors import UserError
-from flat_dist.models.fixed_shape import Product
+from flat_dist.models.batch_invariance import InvariantLinear
 
 EMBEDDING_DIM = 512
 """Size of a text's encoding, and of a piece's embedding."""
@@ -42,7 +42,7 @@ HIDDEN_DIM = 256
 """Features of each branch."""
 JOINED_DIM = EMBEDDING_DIM + len(OFFSETS) * HIDDEN_DIM
 CONTEXT_ROWS, TEXT_ROWS = (192, 96, 48, 24, 1), (48, 24, 16, 1)
-"""Rows of one matrix product on a CPU, the preferred number first (`flat_dist.models.fixed_shape`)."""
+"""Rows of one matrix product on a CPU, the preferred number first (`flat_dist.models.batch_invariance`)."""
 TABLES = 17
 """Piece i is row i // 17 of table i % 17; each table has its own scale of quantisation."""
 
@@ -215,13 +215,13 @@ class _Weights:
     table: Tensor  # (pieces, 512) uint8
     scale: Tensor
     low: Tensor
-    projection: Product  # (512, 3 * 256): the branches beside one another, and normalised together
+    projection: InvariantLinear  # (512, 3 * 256): the branches beside one another, and normalised together
     projection_norm: tuple[Tensor, Tensor]
-    layers: list[list[tuple[Product, Tensor]]]  # of each branch, two of (256, K * 256) and bias (256)
-    pooled: Product  # (1280, 320 + 320): gain of the norm, output, and what the first dense block does with it
+    layers: list[list[tuple[InvariantLinear, Tensor]]]  # of each branch, two of (256, K * 256) and bias (256)
+    pooled: InvariantLinear  # (1280, 320 + 320): gain of the norm, output, and what the first dense block does with it
     pooled_bias: Tensor  # (640)
-    dense: list[Product]  # (320, 320), (320, 512), (512, 512)
-    skip: Product  # (320, 512)
+    dense: list[InvariantLinear]  # (320, 320), (320, 512), (512, 512)
+    skip: InvariantLinear  # (320, 512)
     eps: float
 
     def embed(self, pieces_R: Tensor) -> Tensor:
@@ -268,12 +268,12 @@ def _load_weights(path: Path, device: torch.device) -> _Weights:
     )
 
 
-def _of_contexts(weight: Tensor, bias: Tensor | None = None) -> Product:
-    return Product(weight, bias, CONTEXT_ROWS)
+def _of_contexts(weight: Tensor, bias: Tensor | None = None) -> InvariantLinear:
+    return InvariantLinear(weight, bias, CONTEXT_ROWS)
 
 
-def _of_texts(weight: Tensor) -> Product:
-    return Product(weight, None, TEXT_ROWS)
+def _of_texts(weight: Tensor) -> InvariantLinear:
+    return InvariantLinear(weight, None, TEXT_ROWS)
 
 
 def _beside(weight: Tensor, order: int) -> Tensor:

@@ -44,7 +44,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class WordText:
+class TokenizedText:
     """A text, its words, and where each of them starts."""
 
     text: str
@@ -52,7 +52,7 @@ class WordText:
     starts: tuple[int, ...]
 
     @classmethod
-    def read(cls, text: str) -> "WordText":
+    def read(cls, text: str) -> "TokenizedText":
         """Take a text apart.
 
         Raises:
@@ -85,10 +85,10 @@ class WordText:
                 before = before.removesuffix(" ")
         return before + after
 
-    def swap(self, index: int, candidate: Candidate) -> "WordText":
+    def swap(self, index: int, candidate: Candidate) -> "TokenizedText":
         """The text with a candidate in the place of a word."""
         shift = len(candidate.written) - len(self.words[index])
-        return WordText(
+        return TokenizedText(
             self.with_written(index, candidate.written),
             (*self.words[:index], candidate.word, *self.words[index + 1 :]),
             (

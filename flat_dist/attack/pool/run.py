@@ -14,7 +14,7 @@ from flat_dist.data.shards import MANIFEST, read_manifest
 from flat_dist.runtime import capacity
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import held
+from flat_dist.storage.lock import exclusive_lock
 
 
 def run_attacks(
@@ -41,21 +41,23 @@ def run_attacks(
     todo = [stage for stage in distinct.values() if stage.manifest() is None]
     with ExitStack() as locks:
         for stage in sorted(todo, key=lambda stage: stage.job.output):  # no two drivers then wait for each other
-            locks.enter_context(held(Folder(stage.job.output), stage.title, display.say))
+            locks.enter_context(exclusive_lock(Folder(stage.job.output), stage.title, display.log_line))
         groups = [group] if group else worker_groups(config, worker)
         todo = [stage for stage in todo if stage.manifest() is None]  # or another driver was at it meanwhile
         for stage in todo:
             if Folder(stage.job.output).exists(MANIFEST):
-                display.say(f"{stage.job.output} is damaged: what is not whole there is attacked again")
+                display.log_line(f"{stage.job.output} is damaged: what is not whole there is attacked again")
         _attack(todo, groups, config.max_failures, display)
     for stage in distinct.values():
         manifest = read_manifest(Folder(stage.job.output)) or {}
         errors = manifest.get("counts", {}).get("error", 0)
         if errors:
-            display.say(f"{stage.title}: {errors} of {manifest['rows']} examples could not be attacked (column error)")
+            display.log_line(
+                f"{stage.title}: {errors} of {manifest['rows']} examples could not be attacked (column error)"
+            )
         stage.check_failures(errors, config.max_failures)
         if config.profile:
-            display.say(f"{stage.title}: {profile.describe(manifest['timings']['profile'])}")
+            display.log_line(f"{stage.title}: {profile.describe(manifest['timings']['profile'])}")
 
 
 def _attack(todo: Sequence[AttackStage], groups: Sequence[WorkerGroup], max_failures: float, display: Display) -> None:
@@ -66,7 +68,7 @@ def _attack(todo: Sequence[AttackStage], groups: Sequence[WorkerGroup], max_fail
             bar.finish()
     if not waiting:
         return
-    capacity.wait_for_resources(groups[0].asks, "an attack worker", display.say)
+    capacity.wait_for_resources(groups[0].asks, "an attack worker", display.log_line)
     work = WorkQueue(waiting, [smallest_chunk(stage.job) for stage in todo])
     AttackScheduler(todo, bars, groups, work, display, max_failures).run()
 

@@ -172,7 +172,7 @@ class AttackScheduler:
             self._said = now
             asks = " or ".join(capacity.describe(group.asks) for group in self.worker_groups)
             total, free = capacity.describe(ray.cluster_resources()), capacity.describe(ray.available_resources())
-            self.display.say(
+            self.display.log_line(
                 f"attacks wait for a worker to start, which asks for {asks}; the cluster has {total}, and free: {free}"
             )
 
@@ -289,7 +289,7 @@ class AttackScheduler:
     def _set_aside(self, chunk: Chunk, cause: str) -> None:
         stage = self.stages[chunk.stage]
         (row,) = stage.rows(chunk).to_pylist()
-        self.display.say(f"{stage.title}: {row['example_id']} is set aside: {cause}")
+        self.display.log_line(f"{stage.title}: {row['example_id']} is set aside: {cause}")
         stage.set_aside += 1
         record = Record(row["example_id"], row["label"], row["text"], row["text"], "error", error=cause)
         self._keep_part(chunk, [record])

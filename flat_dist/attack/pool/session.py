@@ -29,7 +29,7 @@ class AttackSession:
         from flat_dist.attack import recipes, records
         from flat_dist.attack.engine import from_textattack
 
-        self._accelerate, self._recipes, self._records = from_textattack, recipes, records
+        self._from_textattack, self._recipes, self._records = from_textattack, recipes, records
         self._linguistics: dict[tuple[str, str, int], Any] = {}
         self.profile, self.watchdog = Profile(), Watchdog()
         self.job: AttackJob | None = None
@@ -71,10 +71,10 @@ class AttackSession:
         self.watchdog.seconds = job.stall_seconds
         key = job.synonyms, job.device, limits.cache_size
         if key not in self._linguistics:
-            self._linguistics[key] = self._recipes.Linguistics(self.assets, *key)
+            self._linguistics[key] = self._recipes.LinguisticResources(self.assets, *key)
             self.watchdog.ticked = time.monotonic()
         self.checkpoint = checkpoints.load(Folder(job.checkpoint), job.device)
         victim = Victim(self.checkpoint, self.watchdog.tick)
         self.stock = self._recipes.build(job.attack, victim, self._linguistics[key])
-        self.engine = self._accelerate.accelerate(self.stock, limits, self.profile)
+        self.engine = self._from_textattack.build_engine(self.stock, limits, self.profile)
         self.job = job

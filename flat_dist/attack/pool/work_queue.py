@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from flat_dist.attack.plan import AttackJob
 from flat_dist.config.errors import UserError
-from flat_dist.data.shards import Record, ShardInfo, finished_units, read_manifest, whole, write_manifest
+from flat_dist.data.shards import Record, ShardInfo, finished_units, read_manifest, verify_shards, write_manifest
 from flat_dist.storage.folder import Folder
 
 ATTEMPTS = 2
@@ -144,7 +144,7 @@ class AttackStage:
         folder = Folder(self.job.output)
         manifest = read_manifest(folder)
         identity = json.loads(json.dumps(self.job.identity))
-        if manifest is None or manifest["identity"] != identity or not whole(folder, manifest):
+        if manifest is None or manifest["identity"] != identity or not verify_shards(folder, manifest):
             return None
         return manifest
 

@@ -10,8 +10,8 @@ from flat_dist.config.schema import ModelConfig
 from flat_dist.data.batches import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.batch_invariance import InvariantBatchSize, InvariantLinear
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.models.fixed_shape import FixedBatches, Product
 
 TILE = 24
 
@@ -40,7 +40,7 @@ def tiled_model() -> Any:
 
 @pytest.mark.parametrize(("candidates", "chosen"), [((32, 48, 24), 48), ((25, 24), 24), ((16, 24), 16)])
 def test_a_number_of_texts_whose_places_differ_is_passed_over(candidates: tuple[int, ...], chosen: int) -> None:
-    assert FixedBatches(tiled_model(), candidates).rows(8) == chosen
+    assert InvariantBatchSize(tiled_model(), candidates).rows(8) == chosen
 
 
 def test_places_that_differ_in_a_layer_alone_are_found() -> None:
@@ -48,21 +48,21 @@ def test_places_that_differ_in_a_layer_alone_are_found() -> None:
     model.output = nn.Linear(model.output.in_features, 2)
     model.output.weight.data.zero_()  # so that the logits do not show it
     model.convolutions[1].register_forward_hook(lambda module, inputs, output: summed_otherwise(output))
-    assert FixedBatches(model, (32, 48)).rows(8) == 48
+    assert InvariantBatchSize(model, (32, 48)).rows(8) == 48
 
 
 def test_one_row_has_one_place_and_a_model_that_never_repeats_itself_is_refused() -> None:
     model = tiled_model()
     model.output.register_forward_hook(lambda module, inputs, output: summed_otherwise(output))
-    assert FixedBatches(model, (32, 25, 1)).rows(8) == 1
+    assert InvariantBatchSize(model, (32, 25, 1)).rows(8) == 1
     model.output.register_forward_hook(lambda module, inputs, output: output + torch.rand(()))
     with pytest.raises(ArithmeticError, match="no result could be repeated"):
-        FixedBatches(model, (32, 25, 1)).rows(8)
+        InvariantBatchSize(model, (32, 25, 1)).rows(8)
 
 
 def test_long_texts_are_few_at_once() -> None:
-    assert FixedBatches(tiled_model(), (24, 16, 1)).rows(2**10) == 16
-    assert FixedBatches(tiled_model(), (24, 16, 1)).rows(2**14 + 1) == 1
+    assert InvariantBatchSize(tiled_model(), (24, 16, 1)).rows(2**10) == 16
+    assert InvariantBatchSize(tiled_model(), (24, 16, 1)).rows(2**14 + 1) == 1
 
 
 def test_predictions_keep_their_bits_on_kernels_with_tiles() -> None:
@@ -80,7 +80,7 @@ def test_predictions_keep_their_bits_on_kernels_with_tiles() -> None:
 def test_a_product_is_the_product(count: int, biased: bool) -> None:
     generator = torch.Generator().manual_seed(count)
     x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((count, 20), (20, 7), (7,)))
-    product = Product(weight, bias if biased else None, (48, 1))
+    product = InvariantLinear(weight, bias if biased else None, (48, 1))
     torch.testing.assert_close(product(x), x @ weight + (bias if biased else 0.0))
     out = torch.empty(count, 7)
     assert product(x, out) is out
@@ -95,7 +95,7 @@ def test_a_product_uses_rows_whose_places_agree(monkeypatch: pytest.MonkeyPatch)
         return out.copy_(summed_otherwise(x @ weight))
 
     calls: list[int] = []
-    product = Product(torch.randn(20, 7), None, (32, 48, 1))
+    product = InvariantLinear(torch.randn(20, 7), None, (32, 48, 1))
     monkeypatch.setattr(torch, "mm", mm)
     product(torch.randn(3, 20))
     assert calls[-1] == 48

@@ -16,7 +16,7 @@ from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, ModelConfig
 from flat_dist.config.serialization import from_dict
 from flat_dist.config.validation import validate
-from flat_dist.storage.checked import DamagedFileError, parse_json
+from flat_dist.storage.file_validation import DamagedFileError, parse_json
 from flat_dist.storage.folder import Folder
 
 FORMAT = "flat_dist.checkpoint/1"

@@ -34,7 +34,7 @@ NUMBERS = 512
 """Random sums that a product is checked with, at least: two orders of one sum often agree by chance."""
 
 
-class FixedBatches:
+class InvariantBatchSize:
     """How many texts of a length a model may be given at once.
 
     Args:
@@ -91,7 +91,7 @@ def _compared(model: nn.Module, rows: int) -> Iterator[list[bool]]:
             hook.remove()
 
 
-class Product:
+class InvariantLinear:
     """`x @ weight + bias` for any number of rows, each of which gets the same bits in any company.
 
     Args:

@@ -54,7 +54,7 @@ class File(Protocol):
         """
 
 
-def open_file(folder: Folder, name: str, say: Callable[[str], None]) -> File:
+def open_file(folder: Folder, name: str, log_line: Callable[[str], None]) -> File:
     """The file, written by conditional writes if the store has them; `say` is told if it has not.
 
     Raises:
@@ -66,7 +66,7 @@ def open_file(folder: Folder, name: str, say: Callable[[str], None]) -> File:
     if place not in _known:
         _known[place] = _has_conditions(store, f"{path}-{secrets.token_hex(8)}", folder.uri)
         if not _known[place]:
-            say(
+            log_line(
                 f"{folder.uri}: this store has no conditional writes (If-None-Match, If-Match), so that of two drivers "
                 "that start within a second both may go on for a while: start one at a time"
             )
@@ -85,7 +85,7 @@ class _Conditional:
 
     def read(self) -> Seen | None:
         try:
-            with _explained(self.uri, "read", (FileNotFoundError,)):
+            with _translate_error(self.uri, "read", (FileNotFoundError,)):
                 found = obstore.get(self.store, self.path)
                 return Seen(bytes(found.bytes()), _version(found.meta))
         except FileNotFoundError:
@@ -94,7 +94,7 @@ class _Conditional:
     def write(self, content: bytes, over: Seen | None) -> Seen | None:
         mode: Any = "create" if over is None else dict(over.version)
         try:
-            with _explained(self.uri, "written", () if over is None else (FileNotFoundError,)):
+            with _translate_error(self.uri, "written", () if over is None else (FileNotFoundError,)):
                 return Seen(content, _version(obstore.put(self.store, self.path, content, mode=mode)))
         except GONE:
             return None
@@ -111,7 +111,7 @@ class _Settling:
     def read(self) -> Seen | None:
         try:
             with (
-                _explained(self.uri, "read", (FileNotFoundError,)),
+                _translate_error(self.uri, "read", (FileNotFoundError,)),
                 self.files.open_input_stream(self.path, compression=None) as stream,
             ):
                 content = stream.read()
@@ -122,7 +122,10 @@ class _Settling:
     def write(self, content: bytes, over: Seen | None) -> Seen | None:
         if self.read() != over:
             return None
-        with _explained(self.uri, "written"), self.files.open_output_stream(self.path, compression=None) as stream:
+        with (
+            _translate_error(self.uri, "written"),
+            self.files.open_output_stream(self.path, compression=None) as stream,
+        ):
             stream.write(content)
         time.sleep(SETTLE_SECONDS)
         found = self.read()
@@ -134,7 +137,7 @@ def _version(found: Any) -> tuple[tuple[str, str], ...]:
 
 
 @contextlib.contextmanager
-def _explained(uri: str, done: str, expected: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def _translate_error(uri: str, done: str, expected: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     try:
         yield
     except (*CONFLICTS, *expected):
@@ -148,7 +151,7 @@ def _explained(uri: str, done: str, expected: tuple[type[Exception], ...] = ()) 
 
 def _has_conditions(store: Any, probe: str, uri: str) -> bool:
     """Whether the store keeps to both conditions, tried on a file of its own."""
-    with _explained(uri, "written"):
+    with _translate_error(uri, "written"):
         try:
             return _try_conditions(store, probe)
         finally:

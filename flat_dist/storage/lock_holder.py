@@ -17,7 +17,7 @@ UNKNOWN = "another driver"
 
 
 @dataclass(frozen=True)
-class Holder:
+class LockHolder:
     """Who says that a folder is his."""
 
     host: str
@@ -33,13 +33,13 @@ class Holder:
     """How often."""
 
     @classmethod
-    def of_this_process(cls) -> "Holder":
+    def of_this_process(cls) -> "LockHolder":
         """This process, with a new token."""
         pid, token = os.getpid(), secrets.token_hex(8)
         return cls(socket.gethostname(), pid, time.time(), token, _machine(), _started(pid) or 0)
 
     @classmethod
-    def parse(cls, content: bytes) -> "Holder | None":
+    def parse(cls, content: bytes) -> "LockHolder | None":
         """Who wrote this; None if that cannot be told, as of a damaged file."""
         with contextlib.suppress(ValueError, TypeError, ArithmeticError, OSError, RecursionError):
             found = json.loads(content)
