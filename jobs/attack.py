@@ -14,7 +14,7 @@ from flat_dist import cli
 from flat_dist.attack import plan
 from flat_dist.attack.pool import run
 from flat_dist.config import options
-from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig
+from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig, Hardware, Split
 from flat_dist.config.validation import validate
 from flat_dist.data import datasets
 from flat_dist.data.shards import read_shards
@@ -31,7 +31,7 @@ from flat_dist.storage.folder import Folder
 class Texts:
     """What is attacked."""
 
-    split: str = "test"
+    split: Split = "test"
     """Split to attack: train, dev or test."""
     sample: int = 0
     """Texts to attack, drawn by the seed; 0: all of the split."""
@@ -45,7 +45,7 @@ class Command:
     """Folder of the victim."""
     storage: str = "runs"
     """Folder for the shards; an absolute path when run by `ray job submit`."""
-    hardware: str = "auto"
+    hardware: Hardware = "auto"
     """What it runs on: cpu, gtx1080, a100, h100, or auto: this cluster's GPUs, or its CPUs."""
     seed: int = 1111
     """Seed of the draw and of the attack."""

@@ -20,7 +20,15 @@ from flat_dist.benchmarks import attributions, common, pool_scaling
 from flat_dist.benchmarks import training as training_benchmark
 from flat_dist.config.errors import UserError, unknown
 from flat_dist.config.options import HELP, Line
-from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig, ModelConfig, TrainingConfig
+from flat_dist.config.schema import (
+    AttackConfig,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    Hardware,
+    ModelConfig,
+    TrainingConfig,
+)
 from flat_dist.config.validation import validate
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import vectors
@@ -39,7 +47,7 @@ class Shared:
     """Texts to attack, to explain, or to train on in an epoch."""
     checkpoint: str | None = None
     """Folder of a victim, instead of training one; the model is then its own."""
-    hardware: str = "auto"
+    hardware: Hardware = "auto"
     """What it runs on: cpu, gtx1080, a100, h100, or auto."""
     seed: int = 1111
     """Seed of the model and of the choice of texts."""
@@ -95,7 +103,7 @@ class Peak(Shared):
     """Peak GPU memory of training with texts of the greatest length, against the planner's estimate."""
 
     preset: str = "transformer"
-    hardware: str = "gtx1080"
+    hardware: Hardware = "gtx1080"
     length: int = 250
     """Pieces of each text (paper, Table 6: IMDB)."""
     limit_gib: float = 8.0

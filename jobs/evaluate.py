@@ -13,12 +13,12 @@ each, and the report go to <storage>/<run name>/, and to MLflow. The same comman
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import flat_dist.runtime.start  # noqa: F401, before the imports that take long
 from flat_dist import cli
 from flat_dist.config import options
-from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig, TrackingConfig
+from flat_dist.config.schema import Attack, AttackConfig, Config, DataConfig, EvaluationConfig, Hardware, TrackingConfig
 from flat_dist.config.serialization import content_hash
 from flat_dist.config.validation import validate
 from flat_dist.data import datasets
@@ -42,13 +42,13 @@ class Command:
     pairs_file: str | None = None
     """Original/adversarial pairs of your own, instead of a dataset and attacks; of the --data options,
     --data.drop-bad-rows alone has an effect on them."""
-    trained_on: Literal["textfooler", "pwws"] | None = None
+    trained_on: Attack | None = None
     """Attack that training saw: names the other one unseen, and finds the paper's numbers."""
     storage: str = "runs"
     """Folder for shards, explanations and results; an absolute path when run by `ray job submit`."""
     run_name: str | None = None
     """Name of the results' folder; default: from what they depend on."""
-    hardware: str = "auto"
+    hardware: Hardware = "auto"
     """What it runs on: cpu, gtx1080, a100, h100, or auto: this cluster's GPUs, or its CPUs."""
     seed: int = 1111
     """Seed of draws, attacks and LIME."""

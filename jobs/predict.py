@@ -15,7 +15,7 @@ import flat_dist.runtime.start  # noqa: F401, before the imports that take long
 from flat_dist import cli
 from flat_dist.config import options
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import Config, Hardware
 from flat_dist.config.validation import HIGHEST, validate
 from flat_dist.data.readers import UTF8_BOM
 from flat_dist.evaluation.predict import predict
@@ -32,7 +32,7 @@ class Command:
     """Folder of the checkpoint, such as runs/stages/train-flat-2-..."""
     batch_size: int = 64
     """Texts read at once."""
-    hardware: str = "auto"
+    hardware: Hardware = "auto"
     """What it runs on: cpu, gtx1080, a100, h100, or auto: this machine's GPU, or its CPU."""
 
 

@@ -1,14 +1,27 @@
+import dataclasses
+import typing
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from flat_dist import cli
+from flat_dist.config.choices import choices
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import AttackConfig, Config, DataConfig, ModelConfig
-from flat_dist.config.serialization import content_hash, from_dict, from_yaml, presets, to_dict
-from flat_dist.config.validation import CHOICES, LOWEST, POSITIVE, validate
+from flat_dist.config.schema import BY_CONTENT, NOT_IN_RESULT, PLAN, AttackConfig, Config, DataConfig, ModelConfig
+from flat_dist.config.serialization import (
+    content_hash,
+    from_dict,
+    from_yaml,
+    presets,
+    result_values,
+    stage_values,
+    to_dict,
+)
+from flat_dist.config.validation import BELOW_ONE, DISTINCT, FILLED, LOWEST, POSITIVE, validate
 from flat_dist.data.datasets import Dataset
 from flat_dist.pipeline import run_folder
 from flat_dist.pipeline.adversarial_training import hints
@@ -66,7 +79,7 @@ def test_presets_are_valid_and_the_papers_lengths_are_table_6s(name: str) -> Non
 
 
 def test_every_field_that_is_checked_exists() -> None:
-    for name in (*CHOICES, *LOWEST, *POSITIVE):
+    for name in (*LOWEST, *POSITIVE, *BELOW_ONE, *FILLED, *DISTINCT):
         value = Config()
         for part in name.split("."):
             value = getattr(value, part)
@@ -115,6 +128,12 @@ def test_bad_values_get_one_sentence(arguments: list[str], message: str) -> None
         ("run_name: true", "run_name must be str or nothing, not True: write it in quotes, as in 'True'"),
         ("training: {learning_rate: 1" + "0" * 400 + "}", "is too large for one"),
         ("seed: " + "9" * 5000, "is not valid YAML"),
+        ("model: {name: cnm}", "unknown value of model.name in x.yaml 'cnm': choose one of bert, cnn, deberta, "),
+        (
+            "training: {kinds: [flatt]}",
+            "unknown value of training.kinds in x.yaml 'flatt': choose one of adv, base, flat",
+        ),
+        ("training: {device: 1}", "x.yaml: training.device must be one of auto, cpu, cuda, not 1"),
         ("[" * 5000, "is not valid YAML"),
         ("a: !!python/object:os.system x", "is not valid YAML"),
         ("&a [*a]", "the file must hold fields"),
@@ -139,10 +158,10 @@ def test_a_run_folder_takes_one_config(tmp_path) -> None:
     folder = Folder(tmp_path) / "mine"
     for workers in (0, 1):  # changes no result
         same = replace(config, attack=replace(config.attack, workers=workers))
-        run_folder.open_folder(folder, run_folder.relevant(same))
+        run_folder.open_folder(folder, result_values(same))
     other = replace(config, objective=replace(config.objective, beta=0.2))
     with pytest.raises(UserError, match=r"another config \(objective.beta was 0.1, now 0.2\)"):
-        run_folder.open_folder(folder, run_folder.relevant(other))
+        run_folder.open_folder(folder, result_values(other))
     names = {
         run_folder.run_name(replace(one, run_name=None), run_folder.identity(one, data))
         for one in (config, other)
@@ -178,6 +197,90 @@ def test_the_users_files_are_part_of_a_run_by_their_content(tmp_path: Path) -> N
     words.write_text('{"good": ["nice"]}')
     assert run_folder.identity(config, "these") != known[2]
     assert run_folder.identity(Config(), "these")["model"] == to_dict(ModelConfig())  # built-in ones go by their names
+
+
+# ---- which fields a result depends on
+
+
+def fields_of(config: Any, prefix: str = "", metadata: Any = None) -> Iterator[tuple[str, Any, Any]]:
+    """Name, type hint and metadata of every field; fields of a section have the metadata of the section, if any."""
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        name, own = f"{prefix}{field.name}", metadata or field.metadata
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from fields_of(value, f"{name}.", own)
+        else:
+            yield name, hints[field.name], own
+
+
+def with_value(config: Config, name: str, value: Any) -> Config:
+    section, _, field = name.rpartition(".")
+    if not section:
+        return replace(config, **{field: value})
+    return replace(config, **{section: replace(getattr(config, section), **{field: value})})
+
+
+def value_of(config: Config, name: str) -> Any:
+    section, _, field = name.rpartition(".")
+    return getattr(getattr(config, section) if section else config, field)
+
+
+def other_value(name: str, hint: Any, value: Any) -> Any:
+    """Another valid value of a field."""
+    many = isinstance(value, tuple)
+    if allowed := choices(name):
+        other = next(one for one in allowed if one not in (value[:1] if many else (value,)))
+        return (other,) if many else other
+    if isinstance(value, bool):
+        return not value
+    if many:
+        return (*value, 7 if value and isinstance(value[0], int) else "seven")
+    if isinstance(value, int):
+        return value + 1
+    types = typing.get_args(hint) or (hint,)
+    return (value or 0.25) / 2 if float in types else f"{value or ''}x"
+
+
+ALL_FIELDS = list(fields_of(Config()))
+
+
+@pytest.mark.parametrize(("name", "hint", "metadata"), ALL_FIELDS, ids=[name for name, _, _ in ALL_FIELDS])
+def test_a_field_changes_the_identity_of_a_run_unless_it_is_marked(name: str, hint: Any, metadata: Any) -> None:
+    config = Config(data=DataConfig(folder="here"))
+    changed = with_value(config, name, other_value(name, hint, value_of(config, name)))
+    assert changed != config
+    validate(changed)
+    before, after = (run_folder.identity(one, "fingerprint") for one in (config, changed))
+    if name.startswith("data.") and metadata == BY_CONTENT:  # the dataset's name is shown: the content decides
+        before["data"].pop("name"), after["data"].pop("name")
+        assert after == before != run_folder.identity(changed, "another fingerprint")
+    else:
+        assert (after == before) == (metadata == NOT_IN_RESULT)
+
+
+def test_the_metadata_of_a_field_is_one_of_three() -> None:
+    assert all(metadata in ({}, NOT_IN_RESULT, PLAN, BY_CONTENT) for _, _, metadata in ALL_FIELDS)
+
+
+def test_stages_depend_on_all_fields_but_those_that_are_marked() -> None:
+    config = Config()
+    for section in ("data", "model", "objective", "training", "attack", "evaluation"):
+        values = stage_values(getattr(config, section))
+        unmarked = {name for name, _, metadata in ALL_FIELDS if name.startswith(f"{section}.") and not metadata}
+        assert {f"{section}.{name}" for name in values} == unmarked
+    assert {"device", "precision", "micro_batch", "batch_size"} <= stage_values(config.training).keys()
+    assert not {"kinds", "rounds", "checkpointing", "memory_gib"} & stage_values(config.training).keys()
+
+
+def test_a_run_that_the_hardware_completes_is_the_same_run(tmp_path: Path) -> None:
+    config = Config(storage=str(tmp_path), run_name="mine")
+    resolved = replace(config, training=replace(config.training, device="cuda", precision="bfloat16", memory_gib=78.0))
+    run_folder.open_folder(Folder(tmp_path) / "mine", run_folder.identity(resolved, "these"))
+    run_folder.check(config, run_folder.identity(config, "these"))
+    elsewhere = replace(resolved, training=replace(resolved.training, device="cpu"))
+    with pytest.raises(UserError, match=r"training.device was 'cuda', now 'cpu'"):
+        run_folder.check(config, run_folder.identity(elsewhere, "these"))
 
 
 def test_presets_are_put_together_and_the_later_one_wins(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import tyro
 
 import flat_dist.runtime.start  # noqa: F401, before the imports that take long
 from flat_dist import cli
-from flat_dist.config.errors import UserError, unknown
+from flat_dist.config.errors import UserError
 from flat_dist.config.options import Line
 from flat_dist.config.schema import Config
 from flat_dist.config.validation import HIGHEST, validate
@@ -31,7 +31,7 @@ from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.sweep import results as sweep_results
 from flat_dist.sweep import search
-from flat_dist.sweep.search import CHOICES, Settings
+from flat_dist.sweep.search import Settings
 from flat_dist.sweep.space import SearchSpace, ablation
 from flat_dist.sweep.trials import Axes, size
 from flat_dist.tracking import mlflow
@@ -91,9 +91,6 @@ def parse(arguments: Sequence[str]) -> tuple[Command, Axes]:
 def _check(command: Command) -> None:
     config, settings = command.config, command.search
     validate(config)
-    for name, choices in CHOICES.items():
-        if getattr(settings, name) not in choices:
-            raise unknown(f"value of --{name}", getattr(settings, name), choices)
     if not 1 <= settings.samples <= HIGHEST or not 0 <= settings.tolerance < 1:
         raise UserError("--samples must be at least 1, and --tolerance at least 0 and below 1")
     if len(config.training.kinds) != 1 or config.training.rounds < 1:

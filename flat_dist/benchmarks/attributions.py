@@ -16,7 +16,7 @@ from captum.attr import IntegratedGradients
 
 from flat_dist.benchmarks import common
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import Config, Interpretation
 from flat_dist.data import datasets
 from flat_dist.data.batches import to_batch
 from flat_dist.data.datasets import sample
@@ -33,7 +33,7 @@ from flat_dist.storage.folder import Folder
 TURNS = 2
 
 
-def compare(config: Config, folder: str | None, count: int, name: str, display: Display) -> dict[str, Any]:
+def compare(config: Config, folder: str | None, count: int, name: Interpretation, display: Display) -> dict[str, Any]:
     """Seconds of both, and the largest difference of an attribution.
 
     Args:

@@ -12,12 +12,12 @@ import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
+from flat_dist.config.choices import literals
 from flat_dist.config.errors import UserError, check_text, quoted, unknown
-from flat_dist.config.validation import CHOICES
 
 T = TypeVar("T")
 
@@ -55,25 +55,20 @@ def options(kind: type, prefix: str = "--") -> dict[str, Option]:
             found |= options(typing.cast(type, hint), f"{prefix}{name}." if name else prefix)
             continue
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        found[f"{prefix}{name}"] = _option(f"{prefix}{name}", hint, required)
+        found[f"{prefix}{name}"] = _option(hint, required)
     return found
 
 
-def _option(name: str, hint: Any, required: bool) -> Option:
+def _option(hint: Any, required: bool) -> Option:
     many = typing.get_origin(hint) is tuple
     if many:
         hint = typing.get_args(hint)[0]
     optional = types.NoneType in typing.get_args(hint)
     if optional:
         (hint,) = (one for one in typing.get_args(hint) if one is not types.NoneType)
-    choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+    choices = literals(hint)
     kind = str if choices else hint
-    commas = many and (kind in KINDS or bool(choices) or _field(name) in CHOICES)
-    return Option(kind, many, optional, required, choices, commas)
-
-
-def _field(name: str) -> str:
-    return name.removeprefix("--").replace("-", "_")
+    return Option(kind, many, optional, required, choices, commas=many and (kind in KINDS or bool(choices)))
 
 
 class Line(Generic[T]):
@@ -179,8 +174,6 @@ def _checked(name: str, option: Option, value: str) -> str:
     """The value as tyro reads it."""
     if option.optional and value.lower() == "none":
         return "None"
-    if option.choices and value not in option.choices:
-        raise unknown(f"value of {name}", value, option.choices)
     if option.kind in KINDS:
         try:
             option.kind(value)
@@ -188,6 +181,8 @@ def _checked(name: str, option: Option, value: str) -> str:
             raise UserError(f"{name} is {quoted(value)}, but must be {KINDS[option.kind]}") from None
         return value
     check_text(name, value)
+    if option.choices and value not in option.choices:
+        raise unknown(f"value of {name}", value, option.choices)
     return value
 
 

@@ -6,14 +6,15 @@ import json
 import re
 import reprlib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, TypeVar
 
 import yaml
 
+from flat_dist.config.choices import literals
 from flat_dist.config.errors import UserError, unknown
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import BY_CONTENT, NOT_IN_RESULT, PLAN, Config
 
 T = TypeVar("T")
 
@@ -107,6 +108,8 @@ def _coerce(hint: Any, value: Any, source: str, name: str, start: Any = None) ->
             raise UserError(f"{source}: {name} must be a list, not {reprlib.repr(value)}")
         element = typing.get_args(hint)[0]
         return tuple(_coerce(element, item, source, name) for item in value)
+    if choices := literals(hint):
+        return _choose(choices, hint, value, source, name)
     allowed = typing.get_args(hint) or (hint,)
     if bool in allowed and isinstance(value, str):
         value = _SWITCHES.get(value.lower(), value)
@@ -122,6 +125,16 @@ def _coerce(hint: Any, value: Any, source: str, name: str, start: Any = None) ->
     return value
 
 
+def _choose(choices: tuple[str, ...], hint: Any, value: Any, source: str, name: str) -> str | None:
+    if value is None and type(None) in typing.get_args(hint):
+        return None
+    if not isinstance(value, str):
+        raise UserError(f"{source}: {name} must be one of {', '.join(choices)}, not {reprlib.repr(value)}")
+    if value not in choices:
+        raise unknown(f"value of {name} in {source}", value, choices)
+    return value
+
+
 def _float(value: int | float, source: str, name: str) -> float:
     try:
         return float(value)
@@ -132,6 +145,27 @@ def _float(value: int | float, source: str, name: str) -> float:
 def to_dict(config: Any) -> dict[str, Any]:
     """A dataclass as nested plain values, ready for JSON or YAML."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def result_values(config: Any) -> dict[str, Any]:
+    """The fields of a config, or of one section of it, that are part of the result, as nested plain values."""
+    return _without(config, (NOT_IN_RESULT,))
+
+
+def stage_values(section: Any) -> dict[str, Any]:
+    """The fields of a section that are inputs of each of its stages, as plain values."""
+    return _without(section, (NOT_IN_RESULT, PLAN, BY_CONTENT))
+
+
+def _without(config: Any, left_out: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """The fields of a dataclass without those that have certain metadata."""
+    plain = to_dict(config)
+    values = {}
+    for field in dataclasses.fields(config):
+        if field.metadata not in left_out:
+            inner = getattr(config, field.name)
+            values[field.name] = _without(inner, left_out) if dataclasses.is_dataclass(inner) else plain[field.name]
+    return values
 
 
 def content_hash(value: Any) -> str:

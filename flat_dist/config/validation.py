@@ -5,35 +5,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from flat_dist.config.choices import choices
 from flat_dist.config.errors import UserError, check_text, unknown
 from flat_dist.config.schema import Config
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "model.name": ("cnn", "lstm", "bert", "deberta", "minilm", "encoder"),
-    "model.pooling": ("first", "mean"),
-    "objective.entropy": ("mean", "sum", "padded_mean"),
-    "objective.pairs": ("pairs", "union"),
-    "objective.weighting": ("balanced", "union"),
-    "objective.pieces": ("mean", "max"),
-    "training.kinds": ("base", "adv", "flat"),
-    "training.init": ("base", "scratch"),
-    "training.freeze_embeddings": ("base", "adv", "flat"),
-    "training.shards": ("accumulate", "replace"),
-    "training.keep": ("successful", "successful_and_failed", "all"),
-    "training.select": ("dev", "last"),
-    "training.optimizer": ("adam", "adamw"),
-    "training.schedule": ("constant", "linear"),
-    "training.device": ("auto", "cpu", "cuda"),
-    "training.precision": ("auto", "float32", "bfloat16"),
-    "attack.name": ("textfooler", "pwws"),
-    "attack.device": ("auto", "cpu", "cuda"),
-    "evaluation.split": ("train", "dev", "test"),
-    "evaluation.attacks": ("textfooler", "pwws"),
-    "evaluation.explain": ("ig", "lime"),
-    "evaluation.pairs": ("changed", "successful", "all"),
-    "hardware": ("auto", "cpu", "gtx1080", "a100", "h100"),
-}
-"""Fields whose value (or each of whose values) must be one of a few words."""
 
 LOWEST: dict[str, float] = {
     "data.max_length": 1,
@@ -105,6 +79,8 @@ BELOW_ONE = ("model.dropout", "model.encoder_dropout", "training.warmup", "attac
 def validate(config: Config) -> None:
     """Raise UserError for the first field whose value no run could use."""
     for name, value in _fields(config):
+        if (allowed := choices(name)) and value not in allowed:
+            raise unknown(f"value of --{name}", str(value), allowed)
         if isinstance(value, str):
             check_text(f"--{name}", value)
         elif isinstance(value, float) and not math.isfinite(value):
@@ -117,10 +93,6 @@ def validate(config: Config) -> None:
     for name in DISTINCT:
         if len(set(values := _values(config, name))) < len(values):
             raise UserError(f"--{name} holds a value twice ({', '.join(values)}): name each once")
-    for name, choices in CHOICES.items():
-        for value in _values(config, name):
-            if value not in choices:
-                raise unknown(f"value of --{name}", value, choices)
     for name, least in LOWEST.items():
         for value in _values(config, name):
             if value is not None and (not math.isfinite(value) or value < least):

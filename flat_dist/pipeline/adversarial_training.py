@@ -155,7 +155,7 @@ class Run:
     def rounds(self) -> Iterator[Round]:
         """Train, attack and measure every kind of training, round by round."""
         training, shards = self.config.training, self._shards
-        latest = {kind: self._start(kind) for kind in training.kinds}
+        latest: dict[str, Folder] = {kind: self._start(kind) for kind in training.kinds}
         for kind, folder in latest.items():
             self._log_history(kind, 0, folder)
         for number in range(training.rounds + 1):
@@ -197,7 +197,7 @@ class Run:
         return trained
 
     def _attacked(self, number: int) -> list[str]:
-        kinds = self.config.training.kinds if number < self.config.training.rounds else ()
+        kinds: tuple[str, ...] = self.config.training.kinds if number < self.config.training.rounds else ()
         return [kind for kind in kinds if kind != "base"]
 
     def _start(self, kind: str) -> Folder:

@@ -13,7 +13,7 @@ from flat_dist.attack import plan
 from flat_dist.attack.pool import run
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, DataConfig
-from flat_dist.config.serialization import content_hash, to_dict
+from flat_dist.config.serialization import content_hash, result_values, to_dict
 from flat_dist.data import dataset_stage, datasets, readers
 from flat_dist.data.alignment import find_swaps
 from flat_dist.data.datasets import Dataset
@@ -22,7 +22,7 @@ from flat_dist.evaluation import distributed
 from flat_dist.evaluation.result import Result, Test
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.results import Findings, Source
-from flat_dist.pipeline.run_folder import relevant, synonyms
+from flat_dist.pipeline.run_folder import synonyms
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.storage import stage as stages
@@ -177,7 +177,7 @@ def check_data_options(data: DataConfig) -> None:
 
 def settings(config: Config, models: Sequence[Model], measured: Mapping[str, Any]) -> dict[str, Any]:
     """What the results of an evaluation depend on; `measured` is the data."""
-    values = relevant(config)
+    values = result_values(config)
     values["attack"]["synonyms"] = synonyms(config)
     return {
         "checkpoints": {model.name: checkpoints.fingerprint(model.folder) for model in models},

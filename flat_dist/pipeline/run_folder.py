@@ -8,30 +8,12 @@ from typing import Any
 
 from flat_dist.config.errors import UserError, check_text, quoted
 from flat_dist.config.schema import Config
-from flat_dist.config.serialization import content_hash, to_dict
+from flat_dist.config.serialization import content_hash, result_values
 from flat_dist.models import encoders, vectors
 from flat_dist.storage.folder import Folder
 
 CONFIG = "config.json"
 AUTO = "auto"
-
-IRRELEVANT = (
-    ("storage",),
-    ("run_name",),
-    ("tracking",),
-    ("hardware",),
-    ("attack", "stall_seconds"),
-    ("attack", "max_failures"),
-    ("attack", "workers"),
-    ("attack", "cpu_workers"),
-    ("attack", "device"),
-    ("attack", "gpus_per_worker"),
-    ("training", "device"),
-    ("training", "memory_gib"),
-    ("training", "micro_batch"),
-    ("training", "checkpointing"),
-)
-"""Fields that may change between two calls of the same run: they change its results by rounding at most."""
 
 SHOWN = 5
 """Differences between two configs that a message names."""
@@ -65,17 +47,6 @@ def check_name(name: str | None, option: str = "--run-name", reserved: Sequence[
         raise UserError(f"{said}, but that is where the storage keeps what all runs share: give it another name")
 
 
-def relevant(config: Config) -> dict[str, Any]:
-    """What the results depend on."""
-    values = to_dict(config)
-    for *path, name in IRRELEVANT:
-        inner = values
-        for part in path:
-            inner = inner[part]
-        del inner[name]
-    return values
-
-
 def identity(config: Config, fingerprint: str) -> dict[str, Any]:
     """What a run is: what its results depend on, with the content of the user's files in the place of their paths.
 
@@ -83,7 +54,7 @@ def identity(config: Config, fingerprint: str) -> dict[str, Any]:
         config: of the run.
         fingerprint: of the dataset. Other data under the same paths are another run; the same data elsewhere are not.
     """
-    values = relevant(config)
+    values = result_values(config)
     data = config.data
     values["data"] = {
         "name": dataset_name(config),
@@ -93,6 +64,7 @@ def identity(config: Config, fingerprint: str) -> dict[str, Any]:
     }
     values["model"] |= contents(config)
     values["attack"]["synonyms"] = synonyms(config)
+    values["training"]["memory_gib"] = config.training.memory_gib or AUTO
     return values
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import Config, Device, Hardware, Precision
 
 GIB = 2**30
 
@@ -25,8 +25,8 @@ PASCAL_WHEELS = "https://download.pytorch.org/whl/cu126"
 class Profile:
     """How to use a kind of machine."""
 
-    device: str
-    precision: str
+    device: Device
+    precision: Precision
     """Arithmetic of training: bfloat16 from Ampere (sm_80); before, it is emulated or missing."""
     memory_gib: float = 0.0
     """GPU memory that this project may use."""
@@ -34,7 +34,7 @@ class Profile:
     """Attack workers that share a GPU."""
 
 
-PROFILES = {
+PROFILES: dict[Hardware, Profile] = {
     "cpu": Profile("cpu", "float32"),
     "gtx1080": Profile("cuda", "float32", 7.5, 2),
     "a100": Profile("cuda", "bfloat16", 39.0, 6),
@@ -130,12 +130,12 @@ def resolve(config: Config, machine: Machine, imagine: bool = False) -> tuple[Co
     return replace(config, hardware=name, training=training, attack=attack), said
 
 
-def _fitting(machine: Machine) -> tuple[str, Profile]:
+def _fitting(machine: Machine) -> tuple[Hardware, Profile]:
     """The profile for a card, with the card's own memory."""
     if machine.gpu is None:
         return "cpu", PROFILES["cpu"]
     major = machine.capability[0]
-    name = "gtx1080" if major < 8 else "a100" if major < 9 else "h100"
+    name: Hardware = "gtx1080" if major < 8 else "a100" if major < 9 else "h100"
     return name, replace(PROFILES[name], memory_gib=round(machine.memory_gib - 0.5, 1))
 
 

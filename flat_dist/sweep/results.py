@@ -13,7 +13,6 @@ from rich.table import Table
 from flat_dist import cli
 from flat_dist.config.schema import Config
 from flat_dist.evaluation.result import Result
-from flat_dist.pipeline.run_folder import IRRELEVANT
 from flat_dist.report import cards
 from flat_dist.runtime.progress import PlainConsole
 from flat_dist.storage.file_validation import AGAIN, DamagedFileError
@@ -148,7 +147,7 @@ def _preset_file(folder: Folder, config: Config, settings: Settings, chosen: Tri
         f"  python jobs/flat_round.py --preset {name} --evaluation.split test --evaluation.sample 0 \\",
         "    --training.kinds base adv flat",
     ]
-    values = preset(apply_point(config, chosen.point), IRRELEVANT)
+    values = preset(apply_point(config, chosen.point))
     return "".join(f"# {line}\n" for line in head) + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import optuna
 import ray
@@ -30,7 +31,7 @@ from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep.callback import STATUSES, TrialCallback
 from flat_dist.sweep.trial import TrialJob, run_trial, seen
-from flat_dist.sweep.trials import OBJECTIVES, Axes, Records, Trial, finished, size
+from flat_dist.sweep.trials import OBJECTIVES, Axes, Objective, Records, Trial, finished, size
 from flat_dist.tracking.tracker import NoTracker, Tracker
 
 ENVIRONMENT = {
@@ -60,22 +61,15 @@ class Settings:
 
     samples: int = 16
     """Trials; a grid has one for each of its points instead."""
-    searcher: str = "tpe"
+    searcher: Literal["grid", "random", "tpe", "pareto"] = "tpe"
     """grid, random, tpe (Optuna's tree-structured Parzen estimator), or pareto (the same for all three objectives at
     once)."""
-    scheduler: str = "asha"
+    scheduler: Literal["none", "asha"] = "asha"
     """asha: trials that are not among the best quarter after as many rounds of training end early; or none."""
-    objective: str = "after_attack_accuracy"
+    objective: Objective = "after_attack_accuracy"
     """What the best trial is best in: after_attack_accuracy, accuracy, or kendall_tau (interpretation consistency)."""
     tolerance: float = 0.01
     """Clean accuracy that the best trial may lack to the most accurate one, as a share."""
-
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "searcher": ("grid", "random", "tpe", "pareto"),
-    "scheduler": ("none", "asha"),
-    "objective": OBJECTIVES,
-}
 
 
 def search(

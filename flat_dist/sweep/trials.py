@@ -5,17 +5,19 @@ A trial's name is a hash of its point, so that whoever meets the same point agai
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
+from flat_dist.config.choices import literals
 from flat_dist.config.schema import Config
-from flat_dist.config.serialization import content_hash, from_dict, to_dict
+from flat_dist.config.serialization import content_hash, from_dict, result_values
 from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 
 Axes = Mapping[str, Sequence[float]]
 """The values that are searched, by field of the config, such as objective.beta."""
 
-OBJECTIVES = ("after_attack_accuracy", "accuracy", "kendall_tau")
+Objective = Literal["after_attack_accuracy", "accuracy", "kendall_tau"]
+OBJECTIVES = literals(Objective)
 """What a trial is judged by, more being better; all three make the Pareto front."""
 
 RUNNING, FINISHED, PRUNED, DIVERGED, FAILED = "running", "finished", "pruned", "diverged", "failed"
@@ -182,14 +184,9 @@ def short(field: str) -> str:
     return {"round_learning_rate": "lr", "round_clip": "clip"}.get(name := field.rpartition(".")[2], name)
 
 
-def preset(config: Config, irrelevant: Iterable[Sequence[str]]) -> dict[str, Any]:
-    """The fields of a config that are not as by default, as a preset file has them, without those at `irrelevant`."""
-    values = _changed(to_dict(config), to_dict(Config()))
-    for *path, name in irrelevant:
-        inner = values
-        for part in path:
-            inner = inner.get(part, {})
-        inner.pop(name, None)
+def preset(config: Config) -> dict[str, Any]:
+    """The fields of a config that are part of the result and differ from their defaults, as a preset file has them."""
+    values = _changed(result_values(config), result_values(Config()))
     return {name: value for name, value in values.items() if value != {}}
 
 
