@@ -20,7 +20,7 @@ from flat_dist.data import datasets
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation.accuracy import after_attack
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.resources import synonyms
+from flat_dist.resources import synonym_file
 from flat_dist.runtime import cluster, hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
@@ -77,7 +77,7 @@ def job(arguments: Sequence[str]) -> None:
     )
     validate(config)
     Folder(config.storage).check()
-    synonyms.check(attack.synonyms)
+    synonym_file.check(attack.synonyms)
     folder = Folder(command.checkpoint)
     label_names = checkpoints.load(folder).label_names
     dataset = datasets.load(config.data)

@@ -32,7 +32,7 @@ from flat_dist.config.schema import (
 from flat_dist.config.validation import validate
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import vectors
-from flat_dist.resources import synonyms
+from flat_dist.resources import synonym_file
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 
@@ -172,7 +172,7 @@ def _check(command: Shared) -> None:
         raise UserError("--length must be at least 1, and --limit-gib above 0")
     if isinstance(command, Interpret) and not command.evaluation.explain:
         raise UserError("--evaluation.explain is empty: name ig, lime or both")
-    synonyms.check(command.attack.synonyms)
+    synonym_file.check(command.attack.synonyms)
     if command.checkpoint:
         checkpoints.describe(Folder(command.checkpoint))
     else:

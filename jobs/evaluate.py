@@ -25,7 +25,7 @@ from flat_dist.data import datasets
 from flat_dist.data.hints import dataset_hints
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline import evaluation, results, run_folder
-from flat_dist.resources import synonyms
+from flat_dist.resources import synonym_file
 from flat_dist.runtime import cluster, hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
@@ -85,7 +85,7 @@ def job(arguments: Sequence[str]) -> None:
     validate(config)
     run_folder.check_name(config.run_name)
     Folder(config.storage).check()
-    synonyms.check(config.attack.synonyms)
+    synonym_file.check(config.attack.synonyms)
     mlflow.check(config)
     measured: dict[str, Any]
     about: list[str] = []

@@ -42,6 +42,7 @@ def test_which_cards_a_build_has_kernels_for(built_for: list[str], capability: t
 
 def pretend(monkeypatch: pytest.MonkeyPatch, name: str, capability: tuple[int, int], built_for: list[str]) -> None:
     properties = SimpleNamespace(name=name, major=capability[0], minor=capability[1], total_memory=8 * GIB)
+    monkeypatch.setattr(hardware, "has_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built_for)
@@ -70,6 +71,11 @@ def test_a_card_that_fails_at_its_first_kernel_is_not_used(monkeypatch: pytest.M
     pretend(monkeypatch, "NVIDIA Something", (8, 0), ["sm_80"])
     monkeypatch.setattr(torch, "zeros", fail)
     assert hardware.detect().problem.endswith("(CUDA error: no kernel image is available)")
+
+
+def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "DRIVER", "libnowhere.so.1")
+    assert hardware.detect() == Machine(problem="this machine has no NVIDIA driver (libnowhere.so.1 is missing)")
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,7 @@ from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.sweep import results as sweep_results
 from flat_dist.sweep import search
-from flat_dist.sweep.search import Settings
-from flat_dist.sweep.space import SearchSpace, ablation
+from flat_dist.sweep.space import SearchSpace, Settings, ablation
 from flat_dist.sweep.trials import Axes, size
 from flat_dist.tracking import mlflow
 

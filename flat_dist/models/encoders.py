@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from huggingface_hub.errors import HfHubHTTPError
 
 from flat_dist.config.errors import UserError
@@ -15,11 +14,12 @@ from flat_dist.config.schema import ModelConfig
 from flat_dist.config.serialization import content_hash
 from flat_dist.data.hub import check_reachable
 from flat_dist.data.wordpieces import WordPieces
-from flat_dist.models.transformer import Transformer
 from flat_dist.resources import assets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from flat_dist.models.transformer import Transformer
 
 HUB = {"bert": "bert-base-uncased", "deberta": "microsoft/deberta-base"}
 """Names on the hub (paper, Section 4: the base versions of both)."""
@@ -108,12 +108,14 @@ def settings(config: ModelConfig) -> Any:
     return _set_dropout(_load("AutoConfig", config), config.encoder_dropout)
 
 
-def pretrained(config: ModelConfig, classes: int) -> tuple[Transformer, WordPieces]:
+def pretrained(config: ModelConfig, classes: int) -> tuple["Transformer", WordPieces]:
     """A classifier on pretrained weights, with a fresh output layer, and its tokenizer.
 
     Raises:
         UserError: the encoder cannot be had, or not be masked.
     """
+    import torch  # a second, which names and settings of encoders do not need
+
     pieces = _pieces(config)
     options = {"config": settings(config), "dtype": torch.float32}
     backbone, loaded = _load("AutoModel", config, output_loading_info=True, **options)
@@ -151,7 +153,7 @@ def _check_sizes(config: ModelConfig, pieces: WordPieces, embeddings: int | None
         )
 
 
-def rebuild(config: ModelConfig, described: dict[str, Any], pieces: WordPieces, classes: int) -> Transformer:
+def rebuild(config: ModelConfig, described: dict[str, Any], pieces: WordPieces, classes: int) -> "Transformer":
     """A classifier of the same architecture, for the weights of a checkpoint. No code but the library's own is run.
 
     Raises:
@@ -167,7 +169,7 @@ def rebuild(config: ModelConfig, described: dict[str, Any], pieces: WordPieces, 
     return _classifier(config, _library().AutoModel.from_config(settings, trust_remote_code=False), pieces, classes)
 
 
-def describe(model: Transformer) -> dict[str, Any]:
+def describe(model: "Transformer") -> dict[str, Any]:
     """What `rebuild` needs, as plain values; the same wherever the weights were read from."""
     values = json.loads(model.backbone.config.to_json_string(use_diff=False))
     return {name: value for name, value in values.items() if not name.startswith("_") and name not in CODE}
@@ -184,7 +186,9 @@ def _library() -> Any:
     return importlib.import_module("transformers")
 
 
-def _classifier(config: ModelConfig, backbone: "PreTrainedModel", pieces: WordPieces, classes: int) -> Transformer:
+def _classifier(config: ModelConfig, backbone: "PreTrainedModel", pieces: WordPieces, classes: int) -> "Transformer":
+    from flat_dist.models.transformer import Transformer
+
     return Transformer(config, backbone, (len(pieces.prefix), len(pieces.suffix)), classes)
 
 
@@ -223,16 +227,18 @@ def _set_dropout(settings: Any, dropout: float | None) -> Any:
     return settings
 
 
-@torch.no_grad()
 def _check_embeddings(backbone: "PreTrainedModel", pieces: WordPieces, name: str) -> None:
-    """Some encoders make more of a piece than its embedding; masking that would be no mask on words."""
+    """Raise UserError if the encoder uses token information beyond the embedding: its words cannot be masked."""
+    import torch
+
     ids_BT = torch.tensor([[*pieces.prefix, *pieces.pieces("a"), *pieces.pieces("word"), *pieces.suffix]])
     mask_BT = torch.ones_like(ids_BT)
     backbone.eval()
     try:
-        expected = backbone(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
-        embedded_BTD = backbone.get_input_embeddings()(ids_BT)
-        found = backbone(inputs_embeds=embedded_BTD, attention_mask=mask_BT).last_hidden_state
+        with torch.no_grad():
+            expected = backbone(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+            embedded_BTD = backbone.get_input_embeddings()(ids_BT)
+            found = backbone(inputs_embeds=embedded_BTD, attention_mask=mask_BT).last_hidden_state
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
         raise UserError(
             f"{name} does not take word embeddings (inputs_embeds), so its words cannot be masked"

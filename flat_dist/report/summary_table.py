@@ -1,11 +1,13 @@
 """The table that a run ends with."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
-from flat_dist.evaluation.result import Result
+if TYPE_CHECKING:
+    from flat_dist.evaluation.result import Result
 
 BAR = "\\|"
 """A bar inside a cell of a Markdown table."""
@@ -14,11 +16,11 @@ METHODS = {"ig": "IG", "lime": "LIME"}
 """Methods of interpretation, and how they are written."""
 
 
-def _tau(method: str) -> Callable[[Result], str]:
+def _tau(method: str) -> Callable[["Result"], str]:
     return lambda row: _two(row.interpretations[method].kendall_tau) if method in row.interpretations else ""
 
 
-def _top_5(method: str) -> Callable[[Result], str]:
+def _top_5(method: str) -> Callable[["Result"], str]:
     return lambda row: _two(row.interpretations[method].top_5) if method in row.interpretations else ""
 
 
@@ -36,7 +38,7 @@ COLUMNS = {
 }
 
 
-def _by_attack(results: Sequence[Result]) -> list[Result]:
+def _by_attack(results: Sequence["Result"]) -> list["Result"]:
     return sorted(results, key=lambda row: (not row.trained_on, row.attack))
 
 
@@ -48,11 +50,11 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
 
 
-def _name(row: Result) -> str:
+def _name(row: "Result") -> str:
     return f"{row.attack} (unseen)" if row.trained_on is False else row.attack
 
 
-def table(results: Sequence[Result], title: str) -> Table:
+def table(results: Sequence["Result"], title: str) -> Table:
     """Results for a terminal."""
     printed = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     printed.add_column("attack", no_wrap=True)
@@ -64,7 +66,7 @@ def table(results: Sequence[Result], title: str) -> Table:
     return printed
 
 
-def markdown(results: Sequence[Result]) -> str:
+def markdown(results: Sequence["Result"]) -> str:
     """Results as a Markdown table."""
     head = ["attack", "training", *COLUMNS]
     lines = [head, ["---"] * 2 + ["---:"] * len(COLUMNS)]

@@ -1,5 +1,10 @@
 """Facts of English that stand in for NLTK data which no package carries."""
 
+import re
+
+ALPHABETIC = re.compile("[a-z]+")
+"""Words that may enter a table of neighbours: TextAttack 0.3.11 fails on candidates without letters."""
+
 STOPWORDS = """
 i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
 it its itself they them their theirs themselves who whom which what this that these those

@@ -8,7 +8,6 @@ import functools
 import hashlib
 import io
 import json
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -22,7 +21,8 @@ from flat_dist.config.errors import UserError
 from flat_dist.config.serialization import content_hash
 from flat_dist.resources.assets import Assets, plain_values
 from flat_dist.resources.counterfitting import Counterfit, counterfit, nearest, neighbour_pairs, unit
-from flat_dist.resources.wordnet import ALPHABETIC, codes, constraints, vocabulary
+from flat_dist.resources.synonym_file import check, read_table
+from flat_dist.resources.wordnet import codes, constraints, vocabulary
 from flat_dist.runtime.progress import Display
 from flat_dist.storage import durable
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Counterfit",
     "build",
+    "check",
     "constraints",
     "counterfit",
     "embedding",
@@ -51,8 +52,6 @@ MARKER = "synonyms.json"
 """Written last; sha256 of the folder's files, by name. A folder whose files have others is built again; each process
 looks once (65 MB, 0.1 s), and again when a file has changed."""
 FILES = ("neighbours.npy", "vectors.npy", "words.txt")
-
-log = logging.getLogger(__name__)
 
 
 def build(assets: Assets, config: Counterfit = Counterfit()) -> Path:  # noqa: B008
@@ -146,12 +145,6 @@ def _saved(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
-
-
-def check(source: str) -> None:
-    """Raise UserError if `source` is a table that cannot be used; what is built or downloaded is not looked at."""
-    if source not in ("counterfit", "original"):
-        read_table(Path(source))
 
 
 def embedding(source: str, assets: Assets) -> "AbstractWordEmbedding":
@@ -260,47 +253,6 @@ def read_original(folder: Path) -> "WordEmbedding":
     index = plain_values((folder / "wordlist.pickle").read_bytes())
     vectors_VD, neighbours_VK = np.load(folder / "paragram.npy"), np.load(folder / "nn.npy")
     return WordEmbedding(vectors_VD, index, {position: word for word, position in index.items()}, neighbours_VK)
-
-
-def read_table(path: Path) -> dict[str, list[str]]:
-    """The user's table: word to neighbours, best first, in lower case. Words not made of letters a to z are dropped.
-
-    Raises:
-        UserError: the file is missing, or is no JSON object of lists of strings, or has no usable word.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(
-            f"--attack.synonyms {str(path)!r} cannot be read ({error.strerror}): give counterfit, original, or the "
-            "path of a JSON file"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON in UTF-8: {error}") from error
-    _check_table(path, content)
-    raw = {word.lower(): [other.lower() for other in others] for word, others in content.items()}
-    table = {
-        word: [other for other in dict.fromkeys(others) if other != word and ALPHABETIC.fullmatch(other)]
-        for word, others in raw.items()
-        if ALPHABETIC.fullmatch(word)
-    }
-    names = {*raw, *(other for others in raw.values() for other in others)}
-    if dropped := sum(not ALPHABETIC.fullmatch(name) for name in names):
-        log.warning("%s: dropped %d words that are not made of the letters a to z", path, dropped)
-    if not any(table.values()):
-        raise UserError(f"{path} has no word made of the letters a to z that has such a neighbour")
-    return table
-
-
-def _check_table(path: Path, content: Any) -> None:
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold a JSON object, word to list of words, not {type(content).__name__}")
-    for word, others in content.items():
-        if not isinstance(others, list):
-            raise UserError(f"{path}: the entry of {word!r} must be a list of words, not {others!r}")
-        for other in others:
-            if not isinstance(other, str):
-                raise UserError(f"{path}: the entry of {word!r} holds {other!r}, which is not a word in quotes")
 
 
 def read_neighbours(folder: Path) -> dict[str, list[str]]:

@@ -5,7 +5,6 @@ Shape letters: V words, P attracted pairs, Q repelled pairs, S synsets, F featur
 
 import functools
 import itertools
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
 
 from flat_dist.resources.counterfitting import Counterfit, balanced, unit
-
-ALPHABETIC = re.compile("[a-z]+")
-"""Words that may enter a table of neighbours: TextAttack 0.3.11 fails on candidates without letters."""
+from flat_dist.resources.english import ALPHABETIC
 
 UNIVERSAL = {"n": "NOUN", "v": "VERB", "a": "ADJ", "s": "ADJ", "r": "ADV"}
 """Universal part of speech, by WordNet's letter."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import ray
@@ -19,9 +19,7 @@ from ray._private.worker import get_dashboard_url
 
 from flat_dist.config.errors import UserError
 from flat_dist.runtime import capacity, cluster_address, interrupts, ray_folder
-
-if TYPE_CHECKING:
-    from flat_dist.runtime.hardware import Machine
+from flat_dist.runtime.hardware import PROFILES, Machine, detect
 
 ENVIRONMENT = {
     # No news to Ray's authors, and no look-ups of their hosts.
@@ -121,7 +119,7 @@ def _init(**options: Any) -> None:
     interrupts.raise_interrupt()  # Ray installs a handler of its own, so ours comes after it
 
 
-def machine(hardware: str = "auto", log_line: Callable[[str], None] = lambda line: None) -> "Machine":
+def machine(hardware: str = "auto", log_line: Callable[[str], None] = lambda line: None) -> Machine:
     """The GPU of this cluster, looked for where Ray has one, or why there is none.
 
     Args:
@@ -131,8 +129,6 @@ def machine(hardware: str = "auto", log_line: Callable[[str], None] = lambda lin
     Raises:
         UserError: it did not grow.
     """
-    from flat_dist.runtime.hardware import PROFILES, detect  # which imports what models are made of
-
     if capacity.joined() and hardware in PROFILES and PROFILES[hardware].device == "cuda":
         capacity.wait_for_resources({"GPU": 1.0}, f"--hardware {hardware}", log_line)
     if not ray.cluster_resources().get("GPU"):

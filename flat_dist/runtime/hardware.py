@@ -4,10 +4,9 @@ Figures of the GTX 1080, the paper's own card, are reports of others: float32 6.
 3.6 TFLOPS, so that half precision saves memory there, and no time.
 """
 
+import ctypes
 import math
 from dataclasses import dataclass, replace
-
-import torch
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, Device, Hardware, Precision
@@ -16,6 +15,9 @@ GIB = 2**30
 
 ATTACK_GIB = 3.0
 """What one attack worker takes of a GPU: CUDA, sentence encoder, victim, and their batches."""
+
+DRIVER = "libcuda.so.1"
+"""The library of the NVIDIA driver."""
 
 PASCAL_WHEELS = "https://download.pytorch.org/whl/cu126"
 """The last builds of PyTorch with kernels for cards before Turing (sm_75)."""
@@ -56,20 +58,34 @@ class Machine:
 
 
 def detect() -> Machine:
-    """Look for a GPU, and run a kernel on it."""
+    """Look for a GPU, and run a kernel on it. PyTorch is imported only where there is an NVIDIA driver."""
+    if not has_driver():
+        return Machine(problem=f"this machine has no NVIDIA driver ({DRIVER} is missing)")
+    import torch
+
     if not torch.cuda.is_available():
         build = "" if torch.version.cuda else f" (this torch, {torch.__version__}, is built for CPUs)"
         return Machine(problem=f"torch finds no GPU{build}")
     properties = torch.cuda.get_device_properties(0)
     capability = (properties.major, properties.minor)
     if not has_kernels(torch.cuda.get_arch_list(), capability):
-        return Machine(problem=_without_kernels(properties.name, capability))
+        problem = _without_kernels(properties.name, capability, torch.__version__, torch.cuda.get_arch_list())
+        return Machine(problem=problem)
     try:
         (torch.zeros(1, device="cuda") + 1).item()
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         return Machine(problem=f"{properties.name} does not run with torch {torch.__version__} ({reason})")
     return Machine(properties.name, capability, properties.total_memory / GIB)
+
+
+def has_driver() -> bool:
+    """Whether the library of the NVIDIA driver can be loaded, which PyTorch needs to use a GPU."""
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError:
+        return False
+    return True
 
 
 def has_kernels(built_for: list[str], capability: tuple[int, int]) -> bool:
@@ -87,13 +103,12 @@ def has_kernels(built_for: list[str], capability: tuple[int, int]) -> bool:
     return False
 
 
-def _without_kernels(name: str, capability: tuple[int, int]) -> str:
-    version = torch.__version__.partition("+")[0]
+def _without_kernels(name: str, capability: tuple[int, int], version: str, built_for: list[str]) -> str:
     label = PASCAL_WHEELS.rsplit("/")[-1]  # without it, pip is satisfied with the build that is installed
     source = f"+{label} --index-url {PASCAL_WHEELS}" if capability < (7, 5) else " --upgrade"
     return (
-        f"{name} (sm_{capability[0]}{capability[1]}) has no kernels in this build of torch ({torch.__version__}, made "
-        f"for {', '.join(torch.cuda.get_arch_list())}): pip install torch=={version}{source}"
+        f"{name} (sm_{capability[0]}{capability[1]}) has no kernels in this build of torch ({version}, made "
+        f"for {', '.join(built_for)}): pip install torch=={version.partition('+')[0]}{source}"
     )
 
 

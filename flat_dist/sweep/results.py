@@ -19,7 +19,7 @@ from flat_dist.storage.file_validation import AGAIN, DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep import report
 from flat_dist.sweep.report import SweepPage
-from flat_dist.sweep.search import Settings
+from flat_dist.sweep.space import Settings
 from flat_dist.sweep.trials import Axes, Trial, apply_point, best, pareto_front, preset, short
 from flat_dist.tracking.tracker import Tracker
 

@@ -8,8 +8,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import optuna
 import ray
@@ -30,8 +29,9 @@ from flat_dist.runtime import capacity
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep.callback import STATUSES, TrialCallback
+from flat_dist.sweep.space import Settings
 from flat_dist.sweep.trial import TrialJob, run_trial, seen
-from flat_dist.sweep.trials import OBJECTIVES, Axes, Objective, Records, Trial, finished, size
+from flat_dist.sweep.trials import OBJECTIVES, Axes, Records, Trial, finished, size
 from flat_dist.tracking.tracker import NoTracker, Tracker
 
 ENVIRONMENT = {
@@ -53,23 +53,6 @@ WORKER_LOSSES = 2
 
 RANDOM_FIRST = 5
 """Points that TPE draws at random before it models what it has seen (Optuna: 10, more than half of a small search)."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the space is searched."""
-
-    samples: int = 16
-    """Trials; a grid has one for each of its points instead."""
-    searcher: Literal["grid", "random", "tpe", "pareto"] = "tpe"
-    """grid, random, tpe (Optuna's tree-structured Parzen estimator), or pareto (the same for all three objectives at
-    once)."""
-    scheduler: Literal["none", "asha"] = "asha"
-    """asha: trials that are not among the best quarter after as many rounds of training end early; or none."""
-    objective: Objective = "after_attack_accuracy"
-    """What the best trial is best in: after_attack_accuracy, accuracy, or kendall_tau (interpretation consistency)."""
-    tolerance: float = 0.01
-    """Clean accuracy that the best trial may lack to the most accurate one, as a share."""
 
 
 def search(

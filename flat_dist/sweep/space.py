@@ -1,11 +1,12 @@
 """What is searched: the space of the paper's Appendix E, and the four points of its Table 5."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.config.validation import validate
-from flat_dist.sweep.trials import Axes, apply_point
+from flat_dist.sweep.trials import Axes, Objective, apply_point
 
 FIELDS = {
     "learning_rate": "training.round_learning_rate",
@@ -15,6 +16,23 @@ FIELDS = {
 }
 """Fields of the config that the axes set. Learning rate and clipping are those after an attack: the base model, and the
 attack on it, stay the same for all trials."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the space is searched."""
+
+    samples: int = 16
+    """Trials; a grid has one for each of its points instead."""
+    searcher: Literal["grid", "random", "tpe", "pareto"] = "tpe"
+    """grid, random, tpe (Optuna's tree-structured Parzen estimator), or pareto (the same for all three objectives at
+    once)."""
+    scheduler: Literal["none", "asha"] = "asha"
+    """asha: trials that are not among the best quarter after as many rounds of training end early; or none."""
+    objective: Objective = "after_attack_accuracy"
+    """What the best trial is best in: after_attack_accuracy, accuracy, or kendall_tau (interpretation consistency)."""
+    tolerance: float = 0.01
+    """Clean accuracy that the best trial may lack to the most accurate one, as a share."""
 
 
 @dataclass(frozen=True)
