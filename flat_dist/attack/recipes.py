@@ -1,6 +1,6 @@
-"""Attacks by name. Each is TextAttack 0.3.11's own recipe, with the resources that a run names plugged in.
+"""Attacks by name: the recipes of TextAttack 0.3.11, with the resources that the config names.
 
-TextAttack must have been made ready by `flat_dist.resources.textattack_setup.activate` before this module is imported.
+Call `flat_dist.resources.textattack_setup.activate` before importing this module.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from flat_dist.config.errors import unknown
 from flat_dist.resources import synonyms
 from flat_dist.resources.assets import Assets
 
-PIECES_OF_A_WORD = 2
-"""That the sentence encoder remembers for each word that a cache may hold."""
+PIECES_PER_WORD = 2
+"""Word pieces that the sentence encoder caches for each word that the other caches may hold."""
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
-"""Pieces that the sentence encoder takes at once: what stays in a processor's cache, or fills a GPU."""
+"""Word pieces in a batch of the sentence encoder: fits a CPU's cache, or fills a GPU."""
 
 
 class LinguisticResources:
-    """Resources that the recipes draw on, loaded when first needed."""
+    """Resources of the attacks, loaded on first use."""
 
     def __init__(self, assets: Assets, synonyms_source: str, device: str, cache_size: int):
         self.assets, self.synonyms_source, self.device, self.cache_size = assets, synonyms_source, device, cache_size
@@ -38,34 +38,34 @@ class LinguisticResources:
     @cached_property
     def encoder(self) -> SentenceEncoder:
         """Universal Sentence Encoder."""
-        pieces, tokens = PIECES_OF_A_WORD * self.cache_size, BATCH_TOKENS[self.device]
+        pieces, tokens = PIECES_PER_WORD * self.cache_size, BATCH_TOKENS[self.device]
         return SentenceEncoder(self.assets.sentence_encoder, self.device, tokens, cache_size=pieces)
 
 
-def textfooler(victim: ModelWrapper, linguistics: LinguisticResources) -> Attack:
+def textfooler(victim: ModelWrapper, resources: LinguisticResources) -> Attack:
     """TextFooler (Jin et al., AAAI 2020): counter-fitted neighbours, part of speech, sentence similarity.
 
-    TextAttack's recipe in every setting. Its sentence encoder, USE 4 from a model hub, is the multilingual USE 3 here.
+    All settings are TextAttack's. Its sentence encoder, USE 4 from a model hub, is replaced by the multilingual USE 3.
     """
     key = "textattack_counterfitted_GLOVE_embedding"
     before = utils.GLOBAL_OBJECTS.get(key)
-    # The recipe takes this object, when it is there, instead of downloading it.
-    utils.GLOBAL_OBJECTS[key] = linguistics.embedding
+    # If this object exists, the recipe uses it and downloads nothing.
+    utils.GLOBAL_OBJECTS[key] = resources.embedding
     try:
         attack = TextFoolerJin2019.build(victim)
     finally:
         utils.GLOBAL_OBJECTS[key] = before
     for constraint in attack.constraints:
         if isinstance(constraint, UniversalSentenceEncoder):
-            constraint.model = linguistics.encoder.encode
+            constraint.model = resources.encoder.encode
     return attack
 
 
-def pwws(victim: ModelWrapper, linguistics: LinguisticResources) -> Attack:
+def pwws(victim: ModelWrapper, resources: LinguisticResources) -> Attack:
     """PWWS (Ren et al., ACL 2019): WordNet synonyms, words ordered by weighted saliency.
 
-    TextAttack's recipe in every setting; like it, this neither swaps named entities nor checks similarity, both of
-    which the paper's Appendix A mentions.
+    All settings are TextAttack's. Unlike the paper's Appendix A, TextAttack's recipe neither swaps named entities nor
+    checks similarity.
     """
     return PWWSRen2019.build(victim)
 
@@ -73,12 +73,12 @@ def pwws(victim: ModelWrapper, linguistics: LinguisticResources) -> Attack:
 RECIPES: dict[str, Callable[[ModelWrapper, LinguisticResources], Attack]] = {"textfooler": textfooler, "pwws": pwws}
 
 
-def build(name: str, victim: ModelWrapper, linguistics: LinguisticResources) -> Attack:
-    """The attack of that name on a victim.
+def build(attack: str, victim: ModelWrapper, resources: LinguisticResources) -> Attack:
+    """The named attack on a victim.
 
     Raises:
-        UserError: there is no such attack.
+        UserError: the attack is unknown.
     """
-    if name not in RECIPES:
-        raise unknown("attack", name, RECIPES)
-    return RECIPES[name](victim, linguistics)
+    if attack not in RECIPES:
+        raise unknown("attack", attack, RECIPES)
+    return RECIPES[attack](victim, resources)

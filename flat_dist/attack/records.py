@@ -1,4 +1,4 @@
-"""Attack examples, and make rows of a shard from the results. No Ray here."""
+"""Attacks examples and turns the results into rows of a shard, without Ray."""
 
 import math
 import random
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from textattack import Attack
-from textattack.attack_results import FailedAttackResult, SkippedAttackResult
+from textattack.attack_results import AttackResult, FailedAttackResult, SkippedAttackResult
 from textattack.shared import AttackedText
 
 from flat_dist.attack.engine.engine import Engine
@@ -25,9 +25,9 @@ from flat_dist.runtime.seeds import derive_seed
 
 
 def attack_examples(engine: Engine, stock: Attack, examples: Sequence[Example], seed: int) -> list[Record]:
-    """Attack examples; whatever goes wrong with one becomes a row with status error.
+    """Attack examples; an example that fails becomes a row with status error.
 
-    A text that the engine cannot take apart is left to `stock`, the TextAttack attack that the engine stands for.
+    Texts that the engine cannot split into words are attacked by `stock`, the same attack in TextAttack.
     """
     records = {}
     for number, search, error in engine.attack((example.text, example.label) for example in examples):
@@ -42,16 +42,16 @@ def attack_examples(engine: Engine, stock: Attack, examples: Sequence[Example], 
 
 
 def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: Limits) -> Record:
-    """Attack one example with TextAttack alone, within the limits.
+    """Attack one example with TextAttack itself, within the limits.
 
-    The random state depends on the run's seed and the example's id alone, not on what was attacked before.
+    The random state depends on the run's seed and the example's id only.
     """
     _seed_everything(derive_seed(seed, example.example_id))
     best = AttackedText(example.text)
     deadline = time.monotonic() + (limits.max_seconds or math.inf)
 
     def get_transformations(current: AttackedText, **settings: Any) -> list[AttackedText]:
-        # A greedy search asks what to make of the best text it has.
+        # A greedy search calls this with its best text so far.
         nonlocal best
         best = current
         if time.monotonic() > deadline:
@@ -64,10 +64,14 @@ def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: 
         result = attack.attack(example.text, example.label)
     except LimitError:
         return _record(example, "timeout", best.text, attack.goal_function.num_queries)
-    except Exception as error:  # A shard keeps a row for every example.
+    except Exception as error:  # a shard has a row for every example
         return _failure(example, error)
     finally:
         attack.clear_cache()
+    return _from_textattack(example, result, limits)
+
+
+def _from_textattack(example: Example, result: AttackResult, limits: Limits) -> Record:
     if isinstance(result, SkippedAttackResult):
         return _record(example, "skipped", example.text, result.num_queries)
     failed, exhausted = isinstance(result, FailedAttackResult), result.num_queries == limits.max_queries
@@ -92,23 +96,23 @@ def _seed_everything(seed: int) -> None:
 
 
 def to_rows(records: Sequence[Record], victim: Checkpoint, round_number: int, metadata: Mapping[str, Any]) -> pa.Table:
-    """A shard's table: texts predicted again, all in one batch, and success decided by that prediction.
+    """A shard's table: all texts are predicted again in one batch, and that prediction decides success.
 
-    On a GPU, one canonical batch makes the scores independent of how the attacks were batched. An attack's own claim of
-    success is not trusted. What could not be attacked is not predicted, and has no scores: the victim may be why.
+    The attack's own result is not trusted. On a GPU, one fixed batch makes the scores independent of the batches of the
+    attacks. Examples that could not be attacked have no scores: predicting them may fail again.
     """
-    answered = [number for number, record in enumerate(records) if record.status != "error"]
+    attacked = [number for number, record in enumerate(records) if record.status != "error"]
     scores: dict[str, list[list[float] | None]] = {}
     for name in ("original_text", "perturbed_text"):
-        texts = [getattr(records[number], name) for number in answered]
-        found = victim.probabilities(texts, batch_size=max(len(texts), 1)).tolist()
-        by_number = dict(zip(answered, found, strict=True))
+        texts = [getattr(records[number], name) for number in attacked]
+        probabilities = victim.probabilities(texts, batch_size=max(len(texts), 1)).tolist()
+        by_number = dict(zip(attacked, probabilities, strict=True))
         scores[name] = [by_number.get(number) for number in range(len(records))]
-    judged = [_judge(*pair) for pair in zip(records, scores["perturbed_text"], strict=True)]
-    return to_table(judged, scores["original_text"], scores["perturbed_text"], round_number, metadata)
+    decided = [_decide_success(*pair) for pair in zip(records, scores["perturbed_text"], strict=True)]
+    return to_table(decided, scores["original_text"], scores["perturbed_text"], round_number, metadata)
 
 
-def _judge(record: Record, perturbed_scores: Sequence[float] | None) -> Record:
+def _decide_success(record: Record, perturbed_scores: Sequence[float] | None) -> Record:
     if perturbed_scores is None or record.status == "skipped":
         return record
     if int(np.argmax(perturbed_scores)) != record.label:

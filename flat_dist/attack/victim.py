@@ -9,10 +9,10 @@ from flat_dist.models.checkpoint import Checkpoint
 
 
 class Victim(ModelWrapper):
-    """Probabilities (N, C) of texts, with dropout and mask sampling off (the released code attacks in train mode).
+    """Class probabilities (N, C) of texts, without dropout and mask sampling (the released code attacks in train mode).
 
     Args:
-        checkpoint: what is attacked.
+        checkpoint: the model under attack.
         on_answer: called after each answer.
     """
 
@@ -27,7 +27,7 @@ class Victim(ModelWrapper):
         return probabilities_NC
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """What the model sees of a text."""
+        """Input ids of a text."""
         return self.checkpoint.encoder.encode(text)
 
     def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int) -> torch.Tensor:

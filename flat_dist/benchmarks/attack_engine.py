@@ -115,7 +115,7 @@ def compare(
             chunk = examples[start : start + size]
             victim.asked.clear()
             theirs = _timed(spent, "stock", lambda: [stock.attack(one.text, one.label) for one in chunk])  # noqa: B023
-            with profile.whole:
+            with profile.total:
                 ours = _timed(spent, "engine", lambda: attack_examples(engine, attack, chunk, seed=0))  # noqa: B023
             _timed(spent, "floor", lambda: checkpoint.probabilities(victim.asked, FLOOR_BATCH))
             different += sum(_differs(*pair, checkpoint) for pair in zip(theirs, ours, strict=True))

@@ -1,4 +1,4 @@
-"""Where the resources of each attack came from; written into every shard."""
+"""Sources of the resources of each attack, as written into every shard."""
 
 from flat_dist.resources import synonyms
 from flat_dist.resources.assets import Assets
@@ -7,17 +7,17 @@ RESOURCES = {
     "textfooler": ("part_of_speech", "universal_tagset", "sentence_encoder"),
     "pwws": ("wordnet", "stopwords"),
 }
-"""What each attack draws on, by the names of `Assets.provenance`; TextFooler on synonyms too."""
+"""Resources of each attack, by the names of `Assets.provenance`; TextFooler also uses synonyms."""
 
 
-def provenance(recipe: str, synonyms_source: str, assets: Assets) -> dict[str, dict[str, str]]:
-    """Where each resource of an attack came from: original, stand-in or the user's own, with its sha256.
+def provenance(attack: str, synonyms_source: str, assets: Assets) -> dict[str, dict[str, str]]:
+    """Source of each resource of an attack (original, stand-in or user) and its sha256.
 
     Raises:
-        UserError: the synonyms cannot be had.
+        UserError: the synonyms are unavailable.
     """
     known = assets.provenance()
-    used = {name: known[name] for name in RESOURCES[recipe]}
-    if recipe == "textfooler":
+    used = {name: known[name] for name in RESOURCES[attack]}
+    if attack == "textfooler":
         used["synonyms"] = synonyms.provenance(synonyms_source, assets)
     return used

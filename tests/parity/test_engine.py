@@ -101,7 +101,7 @@ def test_results_are_stock_textattacks(
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_results_do_not_depend_on_what_is_done_at_once(
+def test_results_do_not_depend_on_batch_sizes(
     recipe: str, victims: dict[str, Checkpoint], linguistics: Any, sentences: Dataset
 ) -> None:
     rows = texts(sentences)[REAL - 30 :]

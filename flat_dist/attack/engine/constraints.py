@@ -1,6 +1,6 @@
-"""TextAttack's constraints on word swaps, asked about the candidates of many examples at once.
+"""TextAttack's constraints on word swaps, applied to the candidates of many examples at once.
 
-Each takes the settings of the TextAttack object (0.3.11) that it stands for and lets the same candidates through.
+Each takes its settings from a TextAttack object (0.3.11) and accepts the same candidates.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,31 +16,31 @@ from textattack.transformations import WordSwap
 
 from flat_dist.attack.engine.pos_tagger import shared_tagger
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.search import Allowed, Swap
+from flat_dist.attack.engine.search import Allowed, SwapQuery
 from flat_dist.attack.engine.tokenized_text import Candidate
 
 ROUNDING = 1e-4
-"""Cosines this near to their limit are computed as TextAttack computes them, because sums can round differently."""
+"""A cosine this close to its limit is computed again by TextAttack, whose sums may round differently."""
 
 
-class Candidates:
-    """What TextAttack's transformation puts in the place of a word, if it is close enough to it.
+class CandidateGenerator:
+    """Candidates of TextAttack's transformation whose word vector is close enough to the original word's.
 
-    The cosine depends on the two words alone, where no word is changed twice.
+    The cosine depends on the two words only, because no word is changed twice.
 
     Args:
-        transformation: a swap that depends on the word alone.
-        distance: the constraint on the cosine of word vectors, if there is one.
-        size: words remembered.
+        transformation: a swap that depends on the word only.
+        distance: constraint on the cosine of word vectors; None: no limit.
+        size: words in the cache.
     """
 
     def __init__(self, transformation: WordSwap, distance: WordEmbeddingDistance | None, size: int):
         self.transformation, self.distance = transformation, distance
-        self.of: Callable[[str], list[Candidate]] = lru_cache(size)(self._of)
+        self.candidates: Callable[[str], list[Candidate]] = lru_cache(size)(self._candidates)
 
-    def _of(self, word: str) -> list[Candidate]:
-        written = self.transformation._get_replacement_words(word)
-        candidates = [Candidate.read(other) for other in written if other != word]
+    def _candidates(self, word: str) -> list[Candidate]:
+        replacements = self.transformation._get_replacement_words(word)
+        candidates = [Candidate.parse(other) for other in replacements if other != word]
         if self.distance is None:
             return candidates
         close = _close(self.distance, word.lower(), [candidate.word.lower() for candidate in candidates])
@@ -73,7 +73,7 @@ def _index(embedding: AbstractWordEmbedding, word: str) -> int | None:
 def _cosines(embedding: AbstractWordEmbedding, index: int, others: Sequence[int | None]) -> list[float]:
     if type(embedding) is not WordEmbedding:
         return [embedding.get_cos_sim(index, other) for other in others]
-    # Not `get_cos_sim`, which remembers every pair for ever.
+    # Not `get_cos_sim`, whose cache of pairs has no limit.
     vector_D, others_ND = embedding.embedding_matrix[index], embedding.embedding_matrix[list(others)]
     return (others_ND @ vector_D / np.linalg.norm(others_ND, axis=1) / np.linalg.norm(vector_D)).tolist()
 
@@ -85,8 +85,8 @@ class SamePartOfSpeech:
         self.constraint, self.profile = constraint, profile
         self.tagger = shared_tagger(constraint.tagset, size)
 
-    def __call__(self, swaps: Sequence[Swap], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
-        """The candidates, of those allowed so far, that have the tag of the original word."""
+    def __call__(self, swaps: Sequence[SwapQuery], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
+        """Those of the allowed candidates that have the original word's tag."""
         with self.profile.tags:
             contexts: list[tuple[str, ...]] = []
             positions: list[int] = []
@@ -95,7 +95,7 @@ class SamePartOfSpeech:
                 before, after = words[max(index - 4, 0) : index], words[index + 1 : index + 4]
                 for word in (words[index], *(one.candidate.word for one in some)):
                     contexts.append((*before, word, *after))
-                    # As in TextAttack, the tag of the word's first occurrence.
+                    # As in TextAttack: the tag of the word's first occurrence.
                     positions.append(before.index(word) if word in before else len(before))
             tags = iter(self.tagger.tag(contexts, positions).tolist())
             passed = []
@@ -106,16 +106,16 @@ class SamePartOfSpeech:
 
 
 class SimilarWindow:
-    """`UniversalSentenceEncoder` on the words around the swap, encoding each distinct window once.
+    """`UniversalSentenceEncoder` on the words around a swap; each distinct window is encoded once.
 
-    Texts shorter than the window are as similar as can be, by TextAttack's rule: none of them is encoded.
+    Texts shorter than the window have similarity 1, as in TextAttack, and are not encoded.
     """
 
     def __init__(self, constraint: UniversalSentenceEncoder, profile: Profile):
         self.constraint, self.profile = constraint, profile
 
-    def __call__(self, swaps: Sequence[Swap], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
-        """The candidates, of those allowed so far, whose window is similar enough to the window now."""
+    def __call__(self, swaps: Sequence[SwapQuery], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
+        """Those of the allowed candidates whose window is similar enough to the current window."""
         size = self.constraint.window_size
         with self.profile.texts:
             windows = [
@@ -135,17 +135,17 @@ class SimilarWindow:
             passed.append([Allowed(candidate, similarity) for candidate, similarity, enough in measured if enough])
         return passed
 
-    def _is_short(self, swap: Swap) -> bool:
+    def _is_short(self, swap: SwapQuery) -> bool:
         return self.constraint.skip_text_shorter_than_window and len(swap.current.words) < self.constraint.window_size
 
     def _similarities(self, windows: Sequence[tuple[str, list[str]]]) -> list[tuple[float, bool]]:
-        """Similarity of each swapped window with its window now, and whether it is enough."""
-        pairs = [(now, then) for now, swapped in windows for then in swapped]
+        """Similarity of each swapped window with its current window, and whether it is high enough."""
+        pairs = [(current, swapped) for current, variants in windows for swapped in variants]
         if not pairs:
             return []
         row = {window: index for index, window in enumerate(dict.fromkeys(window for pair in pairs for window in pair))}
         encodings = self.constraint.model(list(row))
-        now_N, then_N = (torch.tensor([row[pair[side]] for pair in pairs]) for side in (0, 1))
-        similarity_N = self.constraint.sim_metric(encodings[now_N], encodings[then_N])
+        current_N, swapped_N = (torch.tensor([row[pair[side]] for pair in pairs]) for side in (0, 1))
+        similarity_N = self.constraint.sim_metric(encodings[current_N], encodings[swapped_N])
         enough_N = similarity_N >= self.constraint.threshold
         return list(zip(similarity_N.tolist(), enough_N.tolist(), strict=True))

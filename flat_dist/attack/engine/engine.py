@@ -1,7 +1,7 @@
-"""Advances many attacks together: TextAttack's results, with their questions put into large batches.
+"""Runs many attacks at once: the results are TextAttack's, the queries are answered in large batches.
 
-Each attack is a search that asks about texts and candidate words. The engine collects the questions of all searches it
-has begun, answers them batch by batch, and lets the searches go on. No answer depends on what shares its batch.
+Each attack is a search that yields queries about texts and candidate words. The engine collects the queries of all
+active searches, answers them in batches, and resumes the searches. No answer depends on the other queries of its batch.
 """
 
 import time
@@ -14,53 +14,61 @@ import torch
 from lru import LRU
 
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.search import Allowed, LimitError, QueryGenerator, Score, Search, SearchSettings, Swap
+from flat_dist.attack.engine.search import (
+    Allowed,
+    LimitError,
+    QueryGenerator,
+    ScoreQuery,
+    Search,
+    SearchSettings,
+    SwapQuery,
+)
 from flat_dist.attack.limits import Limits
 
-Filter = Callable[[Sequence[Swap], Sequence[list[Allowed]]], list[list[Allowed]]]
-"""A constraint: for each question, the candidates that pass, of those that other constraints let through."""
+Filter = Callable[[Sequence[SwapQuery], Sequence[list[Allowed]]], list[list[Allowed]]]
+"""A constraint: for each query, those of the allowed candidates that pass."""
 
 
 class Victim(Protocol):
-    """What an engine attacks."""
+    """The model under attack."""
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """What the model sees of a text."""
+        """Input ids of a text."""
 
     def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int) -> torch.Tensor:
-        """Class probabilities (N, C), on the CPU; none depends on what else is in the batch."""
+        """Class probabilities (N, C), on the CPU; no row depends on the other rows."""
 
 
 @dataclass
 class _ActiveSearch:
-    """A search that has begun."""
+    """A search, its pending query, and the seconds that its queries took."""
 
     number: int
     search: Search
-    asking: QueryGenerator = field(init=False)
-    question: Score | Swap | None = field(init=False)
+    generator: QueryGenerator = field(init=False)
+    query: ScoreQuery | SwapQuery | None = field(init=False)
     seconds: float = 0.0
     error: Exception | None = None
 
     def __post_init__(self) -> None:
-        self.asking = self.search.run()
+        self.generator = self.search.run()
         self.resume(None)
 
     def resume(self, answer: Any) -> None:
-        """Send the answer, and get the next question; None when the search has ended."""
-        self._step(self.asking.send, answer)
+        """Send an answer and take the next query, which is None when the search has ended."""
+        self._step(self.generator.send, answer)
 
-    def stop(self, error: Exception) -> None:
-        """Raise an error where the search waits for its answer."""
-        self._step(self.asking.throw, error)
+    def fail(self, error: Exception) -> None:
+        """Raise an error in the search."""
+        self._step(self.generator.throw, error)
 
-    def _step(self, step: Callable[[Any], Score | Swap], value: Any) -> None:
-        self.question = None
+    def _step(self, step: Callable[[Any], ScoreQuery | SwapQuery], value: Any) -> None:
+        self.query = None
         try:
-            self.question = step(value)
+            self.query = step(value)
         except StopIteration:
             pass
-        except Exception as error:  # One example's failure is no other's.
+        except Exception as error:  # must not fail other examples
             self.error = error
 
 
@@ -68,11 +76,11 @@ class Engine:
     """Greedy attacks on one victim.
 
     Args:
-        settings: how to search.
-        filters: the constraints on candidates.
-        victim: what is attacked.
-        limits: how much at once.
-        profile: where the time is counted.
+        settings: of the search.
+        filters: constraints on candidates.
+        victim: the model under attack.
+        limits: batch sizes, and limits per example.
+        profile: counts the time of each component.
     """
 
     def __init__(
@@ -85,7 +93,7 @@ class Engine:
         """Attack texts with labels.
 
         Returns:
-            For each, as soon as it is done: its number, the search that has ended, and what went wrong with it.
+            For each text, in the order in which they finish: its number, its finished search, and its error, if any.
         """
         waiting = enumerate(examples)
         active: list[_ActiveSearch] = []
@@ -93,7 +101,7 @@ class Engine:
             for number, (text, label) in waiting:
                 try:
                     search = Search(self.settings, text, label, self.limits.max_queries, self.profile)
-                except Exception as error:  # One example's failure is no other's.
+                except Exception as error:  # must not fail other examples
                     yield number, None, error
                     continue
                 active.append(_ActiveSearch(number, search))
@@ -101,56 +109,56 @@ class Engine:
                     break
             if not active:
                 return
-            self._answer(active, Swap, self._allowed)
-            self._answer(active, Score, self._scores)
-            yield from ((one.number, one.search, one.error) for one in active if one.question is None)
-            active = [one for one in active if one.question is not None]
+            self._answer(active, SwapQuery, self._allowed)
+            self._answer(active, ScoreQuery, self._scores)
+            yield from ((one.number, one.search, one.error) for one in active if one.query is None)
+            active = [one for one in active if one.query is not None]
 
     def _answer(
         self, active: Sequence[_ActiveSearch], kind: type, answer: Callable[[Sequence[Any]], Sequence[Any]]
     ) -> None:
-        asking = [one for one in active if isinstance(one.question, kind)]
-        if not asking:
+        pending = [one for one in active if isinstance(one.query, kind)]
+        if not pending:
             return
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
-            answers = answer([one.question for one in asking])
-        except Exception as error:  # One by one, to find out whose question it was.
-            if len(asking) > 1:
-                for one in asking:
+            answers = answer([one.query for one in pending])
+        except Exception as error:  # answer one by one, to find the query that fails
+            if len(pending) > 1:
+                for one in pending:
                     self._answer([one], kind, answer)
             else:
-                asking[0].stop(error)
+                pending[0].fail(error)
             return
-        each = (time.perf_counter() - began) / sum(_size(one.question) for one in asking)
-        for one, reply in zip(asking, answers, strict=True):
-            one.seconds += each * _size(one.question)
+        each = (time.perf_counter() - start) / sum(_size(one.query) for one in pending)
+        for one, reply in zip(pending, answers, strict=True):
+            one.seconds += each * _size(one.query)
             if 0 < self.limits.max_seconds < one.seconds:
-                one.stop(LimitError())
+                one.fail(LimitError())
             else:
                 one.resume(reply)
 
-    def _allowed(self, swaps: Sequence[Swap]) -> list[list[Allowed]]:
+    def _allowed(self, swaps: Sequence[SwapQuery]) -> list[list[Allowed]]:
         allowed = [[Allowed(candidate) for candidate in swap.candidates] for swap in swaps]
         for passes in self.filters:
             allowed = passes(swaps, allowed)
         return allowed
 
-    def _scores(self, questions: Sequence[Score]) -> list[np.ndarray]:
+    def _scores(self, queries: Sequence[ScoreQuery]) -> list[np.ndarray]:
         with self.profile.victim:
-            seen = [[self.victim.encode(text) for text in question.texts] for question in questions]
+            ids_of_texts = [[self.victim.encode(text) for text in query.texts] for query in queries]
             known: dict[tuple[int, ...], np.ndarray] = {}
             new: dict[tuple[int, ...], None] = {}
-            for ids in (ids for texts in seen for ids in texts):
+            for ids in (ids for texts in ids_of_texts for ids in texts):
                 if ids in self._predictions:
                     known[ids] = self._predictions[ids]
                 else:
                     new[ids] = None
             rows = self.victim.predict(list(new), self.limits.batch_size).numpy()
             for ids, row in zip(new, rows, strict=True):
-                known[ids] = self._predictions[ids] = row.copy()  # a view would keep the whole batch alive
-            return [np.stack([known[ids] for ids in texts]) for texts in seen]
+                known[ids] = self._predictions[ids] = row.copy()  # a view would keep the whole batch in memory
+            return [np.stack([known[ids] for ids in texts]) for texts in ids_of_texts]
 
 
-def _size(question: Score | Swap | None) -> int:
-    return len(question.candidates if isinstance(question, Swap) else question.texts) if question else 0
+def _size(query: ScoreQuery | SwapQuery | None) -> int:
+    return len(query.candidates if isinstance(query, SwapQuery) else query.texts) if query else 0

@@ -1,4 +1,4 @@
-"""Reads a stock TextAttack attack and plans the same for the engine."""
+"""Builds an engine that runs the same attack as a TextAttack attack object."""
 
 from textattack import Attack
 from textattack.constraints import Constraint
@@ -11,7 +11,7 @@ from textattack.search_methods import GreedyWordSwapWIR
 from textattack.shared import AttackedText
 from textattack.transformations import WordSwapEmbedding, WordSwapWordNet
 
-from flat_dist.attack.engine.constraints import Candidates, SamePartOfSpeech, SimilarWindow
+from flat_dist.attack.engine.constraints import CandidateGenerator, SamePartOfSpeech, SimilarWindow
 from flat_dist.attack.engine.engine import Engine, Filter
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.search import SearchSettings
@@ -19,21 +19,13 @@ from flat_dist.attack.limits import Limits
 
 
 def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
-    """An engine that gives the results of a TextAttack attack on a `flat_dist.attack.victim.Victim`.
+    """The engine of a TextAttack attack on a `flat_dist.attack.victim.Victim`; its results are the same.
 
     Raises:
-        NotImplementedError: a part of the attack is none that the engine knows.
+        NotImplementedError: the engine does not support a part of the attack.
     """
-    _require(
-        type(attack.goal_function) is UntargetedClassification and not attack.goal_function.target_max_score,
-        attack.goal_function,
-    )
+    _check(attack)
     search = attack.search_method
-    known = type(search) is GreedyWordSwapWIR and search.wir_method in ("delete", "unk", "weighted-saliency")
-    _require(known and search.truncate_words_to is None, search)
-    _require(type(attack.transformation) in (WordSwapEmbedding, WordSwapWordNet), attack.transformation)
-    once = any(type(constraint) is RepeatModification for constraint in attack.pre_transformation_constraints)
-    _require(once, "an attack that may change a word twice")
     distance, filters = None, []
     for constraint in attack.constraints:
         if _compares_words(constraint) and distance is None:
@@ -44,9 +36,23 @@ def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
         ranking=search.wir_method,
         unknown=search.unk_token,
         indices=lambda text: attack.get_indices_to_order(AttackedText(text))[1],
-        candidates=Candidates(attack.transformation, distance, limits.cache_size).of,
+        candidates=CandidateGenerator(attack.transformation, distance, limits.cache_size).candidates,
     )
     return Engine(settings, filters, attack.goal_function.model, limits, profile)
+
+
+def _check(attack: Attack) -> None:
+    """Raise NotImplementedError if the engine does not support the goal, search or transformation."""
+    _require(
+        type(attack.goal_function) is UntargetedClassification and not attack.goal_function.target_max_score,
+        attack.goal_function,
+    )
+    search = attack.search_method
+    known = type(search) is GreedyWordSwapWIR and search.wir_method in ("delete", "unk", "weighted-saliency")
+    _require(known and search.truncate_words_to is None, search)
+    _require(type(attack.transformation) in (WordSwapEmbedding, WordSwapWordNet), attack.transformation)
+    once = any(type(constraint) is RepeatModification for constraint in attack.pre_transformation_constraints)
+    _require(once, "an attack that may change a word twice")
 
 
 def _compares_words(constraint: Constraint) -> bool:
@@ -66,9 +72,9 @@ def _filter(constraint: Constraint, limits: Limits, profile: Profile) -> Filter:
     if type(constraint) is UniversalSentenceEncoder:
         _require(constraint.window_size < float("inf") and not constraint.compare_against_original, constraint)
         return SimilarWindow(constraint, profile)
-    raise NotImplementedError(f"the attack engine does not know {constraint}")
+    raise NotImplementedError(f"the attack engine does not support {constraint}")
 
 
 def _require(holds: bool, part: object) -> None:
     if not holds:
-        raise NotImplementedError(f"the attack engine does not know {part}")
+        raise NotImplementedError(f"the attack engine does not support {part}")

@@ -1,7 +1,6 @@
 """NLTK's averaged perceptron tagger on arrays: the same tags, for many contexts at once.
 
-Scores are sums of the same weights in the same order as NLTK's, in double precision, so that they are equal to the
-last bit.
+Scores are sums of the same weights in the same order as NLTK's, in double precision: equal to the last bit.
 
 Shape letters: N contexts, W words of a context, F features, C classes.
 """
@@ -14,27 +13,27 @@ from nltk.tag.mapping import map_tag
 from nltk.tag.perceptron import PerceptronTagger
 
 SUFFIX, PREFIX, WORD, BEFORE, BEFORE_SUFFIX, BEFORE2, AFTER, AFTER_SUFFIX, AFTER2, KNOWN, PAIRS = range(11)
-"""Columns of what is known of a word; from PAIRS on, its feature after each tag."""
+"""Columns of a word's row; from PAIRS on, its feature after each tag."""
 
 
 @lru_cache(1)
 def shared_tagger(tagset: str, size: int) -> "Tagger":
-    """One tagger for all attacks of a process: reading its weights takes longer than attacking some examples."""
+    """The tagger of this process: reading its weights takes longer than attacking some examples."""
     return Tagger(tagset, size)
 
 
 class Tagger:
-    """Part-of-speech tags of single words in their contexts.
+    """Part-of-speech tags of single words in context.
 
     Args:
-        tagset: NLTK's name of the tags to answer with (`universal`).
-        size: words remembered.
+        tagset: NLTK's name of the set of tags (`universal`).
+        size: words in the cache.
     """
 
     def __init__(self, tagset: str, size: int):
         tagger = PerceptronTagger()
         self._normalize, self._known = tagger.normalize, tagger.tagdict
-        # The last of equally good classes wins in NLTK: the first here.
+        # Of equally good classes NLTK takes the last; here it is the first.
         self._classes = sorted(tagger.classes, reverse=True)
         self._tags = [*self._classes, *tagger.START]
         self._start, self._end = tagger.START, tagger.END
@@ -46,10 +45,10 @@ class Tagger:
         self._after_tag2 = self._features("i-2 tag", tags)
         self._after_tags = np.array([self._features(f"i tag+i-2 tag {tag}", tags) for tag in tags])
         self._size = size
-        self._forget(size)
+        self._clear(size)
 
     def _arrange(self, weights: dict[str, dict[str, float]]) -> tuple[np.ndarray, dict[str, int]]:
-        # Row 0 is a feature that the model does not know.
+        # Row 0 is for features that the model does not have.
         position = {tag: index for index, tag in enumerate(self._classes)}
         weights_FC = np.zeros((len(weights) + 1, len(position)))
         for row, by_class in enumerate(weights.values(), 1):
@@ -60,7 +59,7 @@ class Tagger:
         return np.array([self._feature.get(f"{name} {value}", 0) for value in values])
 
     def _words_after_tags(self) -> dict[str, list[tuple[int, int]]]:
-        # Of each word, the tags that it has a feature for when it follows them, and that feature.
+        # For each word: the tags for which "word after tag" is a feature, and the feature.
         position = {tag: index for index, tag in enumerate(self._tags)}
         after: dict[str, list[tuple[int, int]]] = {}
         for name, feature in self._feature.items():
@@ -69,7 +68,7 @@ class Tagger:
                 after.setdefault(word, []).append((position[tag], feature))
         return after
 
-    def _forget(self, size: int) -> None:
+    def _clear(self, size: int) -> None:
         self._rows: dict[str, int] = {}
         self._words = np.full((size, PAIRS + len(self._tags)), 0, dtype=np.int32)
 
@@ -102,7 +101,7 @@ class Tagger:
             return np.empty(0, dtype=self._universal.dtype)
         words = {*self._start, *self._end}.union(*contexts)
         if len(self._rows) + len(words.difference(self._rows)) > len(self._words):
-            self._forget(max(self._size, len(words)))
+            self._clear(max(self._size, len(words)))
         longest = max(map(len, contexts))
         padding = [self._row(word) for word in (*self._start, *self._end)]
         rows_NW = np.full((len(contexts), longest + 4), padding[3])

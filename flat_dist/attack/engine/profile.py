@@ -1,4 +1,4 @@
-"""Where the time of an attack goes."""
+"""How an attack's time is spent."""
 
 import time
 from collections.abc import Mapping
@@ -12,22 +12,21 @@ class Span:
         self.seconds = 0.0
 
     def __enter__(self) -> None:
-        self._began = time.perf_counter()
+        self._start = time.perf_counter()
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.seconds += time.perf_counter() - self._began
+        self.seconds += time.perf_counter() - self._start
 
 
 COMPONENTS = ("victim", "encoder", "tags", "candidates", "text objects")
-"""What an attack spends its time on: the model attacked, the sentence encoder, part-of-speech tags, the words that may
-stand in a word's place, and building texts."""
+"""Components of an attack: the victim, the sentence encoder, part-of-speech tags, candidate words, building texts."""
 
 
 class Profile:
-    """Seconds by component; what is in none of them is the rest."""
+    """Seconds by component; the rest is what no component counts."""
 
     def __init__(self) -> None:
-        self.whole = Span()
+        self.total = Span()
         self.victim, self.encoder, self.tags, self.candidates, self.texts = self._spans = tuple(
             Span() for _ in COMPONENTS
         )
@@ -35,11 +34,11 @@ class Profile:
     def seconds(self) -> dict[str, float]:
         """Seconds of each component, and the rest."""
         spent = {name: span.seconds for name, span in zip(COMPONENTS, self._spans, strict=True)}
-        return spent | {"rest": max(self.whole.seconds - sum(spent.values()), 0.0)}
+        return spent | {"rest": max(self.total.seconds - sum(spent.values()), 0.0)}
 
 
 def describe(seconds: Mapping[str, float]) -> str:
-    """Seconds and shares of the whole, the largest first."""
-    whole = sum(seconds.values()) or 1.0
+    """Seconds and shares of the total, largest first."""
+    total = sum(seconds.values()) or 1.0
     ranked = sorted(seconds.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} {spent:.1f} s ({spent / whole:.0%})" for name, spent in ranked)
+    return ", ".join(f"{name} {spent:.1f} s ({spent / total:.0%})" for name, spent in ranked)

@@ -1,7 +1,7 @@
-"""A text as TextAttack reads it: words, and what stands between them, without its text objects.
+"""A text split into words as TextAttack splits it, without its text objects.
 
-The rules are those of `textattack.shared.AttackedText` (0.3.11) for a change of one word. Importing this imports
-TextAttack: call `flat_dist.resources.textattack_setup.activate` before.
+The rules are those of `textattack.shared.AttackedText` (0.3.11) for a change of one word. This module imports
+TextAttack: call `flat_dist.resources.textattack_setup.activate` first.
 """
 
 import math
@@ -14,50 +14,50 @@ _CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 class UnusualTextError(Exception):
-    """Words that depend on more than themselves: TextAttack's own text objects must take the text apart."""
+    """A text whose words depend on their context: only TextAttack's own text objects can split it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What may stand in the place of a word."""
+    """A replacement for a word."""
 
-    written: str
-    """As it is put into the text."""
+    replacement: str
+    """The characters that are put into the text."""
     word: str
-    """The one word that TextAttack then reads there: `Mr` where `Mr.` is written."""
+    """The one word that TextAttack finds in them: `Mr` in `Mr.`."""
     offset: int
-    """Where in `written` the word begins."""
+    """Where the word begins in `replacement`."""
 
     @classmethod
-    def read(cls, written: str) -> "Candidate":
-        """The candidate that is written so.
+    def parse(cls, replacement: str) -> "Candidate":
+        """The candidate with these characters.
 
         Raises:
-            UnusualTextError: it is not one word, or its words depend on what surrounds it.
+            UnusualTextError: they are not one word, or their words depend on the context.
         """
-        if written.isascii() and written.isalnum():
-            return cls(written, written, 0)
-        words = words_from_text(written)
-        if len(words) != 1 or _CHINESE.search(written) or len(written.lower()) != len(written):
-            raise UnusualTextError(written)
-        return cls(written, words[0], written.index(words[0]))
+        if replacement.isascii() and replacement.isalnum():
+            return cls(replacement, replacement, 0)
+        words = words_from_text(replacement)
+        if len(words) != 1 or _CHINESE.search(replacement) or len(replacement.lower()) != len(replacement):
+            raise UnusualTextError(replacement)
+        return cls(replacement, words[0], replacement.index(words[0]))
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizedText:
-    """A text, its words, and where each of them starts."""
+    """A text, its words, and the position where each of them starts."""
 
     text: str
     words: tuple[str, ...]
     starts: tuple[int, ...]
 
     @classmethod
-    def read(cls, text: str) -> "TokenizedText":
-        """Take a text apart.
+    def parse(cls, text: str) -> "TokenizedText":
+        """Split a text into words.
 
         Raises:
-            UnusualTextError: it holds Chinese characters, whose words TextAttack guesses from the whole text, or
-                letters that change their number in lower case, which shifts the windows of its sentence encoder.
+            UnusualTextError: it has Chinese characters, which TextAttack splits by the whole text, or letters whose
+                lower case has another length, which shifts the windows of TextAttack's sentence encoder.
         """
         if _CHINESE.search(text):
             raise UnusualTextError(text)
@@ -68,15 +68,15 @@ class TokenizedText:
         return cls(text, words, starts)
 
     def end(self, index: int) -> int:
-        """Where a word ends."""
+        """Position where a word ends."""
         return self.starts[index] + len(self.words[index])
 
-    def with_written(self, index: int, written: str) -> str:
-        """The text with something else in the place of a word."""
-        return self.text[: self.starts[index]] + written + self.text[self.end(index) :]
+    def with_replacement(self, index: int, replacement: str) -> str:
+        """The text with a word replaced."""
+        return self.text[: self.starts[index]] + replacement + self.text[self.end(index) :]
 
     def without(self, index: int) -> str:
-        """The text without a word, and without the space before it (after it, where it is the first)."""
+        """The text without a word and without the space before it (after it, for the first word)."""
         before, after = self.text[: self.starts[index]], self.text[self.end(index) :]
         if after:
             if index == 0:
@@ -86,10 +86,10 @@ class TokenizedText:
         return before + after
 
     def swap(self, index: int, candidate: Candidate) -> "TokenizedText":
-        """The text with a candidate in the place of a word."""
-        shift = len(candidate.written) - len(self.words[index])
+        """The text with a word replaced by a candidate."""
+        shift = len(candidate.replacement) - len(self.words[index])
         return TokenizedText(
-            self.with_written(index, candidate.written),
+            self.with_replacement(index, candidate.replacement),
             (*self.words[:index], candidate.word, *self.words[index + 1 :]),
             (
                 *self.starts[:index],
@@ -99,19 +99,19 @@ class TokenizedText:
         )
 
     def windows(self, index: int, size: int, candidates: list[Candidate]) -> tuple[str, list[str]]:
-        """The `size` words around a word: as they stand, and with each candidate in its place."""
+        """The `size` words around a word, and the same window with each candidate in its place."""
         first, last = self._window(index, size)
         start, end = self.starts[first], self.end(last)
         before = self.text[start : self.starts[index]]
         after = self.text[self.end(index) : end]
         swapped = []
         for candidate in candidates:
-            written = candidate.written
+            replacement = candidate.replacement
             if last == index:
-                written = written[: candidate.offset + len(candidate.word)]
+                replacement = replacement[: candidate.offset + len(candidate.word)]
             if first == index:
-                written = written[candidate.offset :]
-            swapped.append(before + written + after)
+                replacement = replacement[candidate.offset :]
+            swapped.append(before + replacement + after)
         return self.text[start:end], swapped
 
     def _window(self, index: int, size: int) -> tuple[int, int]:

@@ -46,13 +46,13 @@ class AttackSession:
     def attack(self, job: AttackJob, examples: Sequence[Example]) -> list[Record]:
         """Attack examples."""
         self._turn_to(job)
-        with self.profile.whole, self.watchdog:
+        with self.profile.total, self.watchdog:
             return self._records.attack_examples(self.engine, self.stock, examples, job.seed)
 
     def write(self, job: AttackJob, number: int, records: Sequence[Record]) -> ShardInfo:
         """Predict all texts again and write the shard."""
         self._turn_to(job)
-        with self.profile.whole, self.watchdog:
+        with self.profile.total, self.watchdog:
             table = self._records.to_rows(records, self.checkpoint, job.round_number, job.identity)
         return write_shard(Folder(job.output), number, table)
 
