@@ -9,19 +9,13 @@ left, such as runs/stages/train-base-0-...
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
-from flat_dist.attack import plan
-from flat_dist.attack.pool import run
 from flat_dist.config import options
 from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig, Hardware, Split
 from flat_dist.config.validation import validate
-from flat_dist.data import datasets
-from flat_dist.data.shards import read_shards
-from flat_dist.evaluation.accuracy import after_attack
-from flat_dist.models import checkpoint as checkpoints
 from flat_dist.resources import synonym_file
-from flat_dist.runtime import cluster, hardware
+from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.storage.folder import Folder
@@ -66,6 +60,14 @@ RENAMED = {
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, attack."""
     command = options.read(Command, arguments, __doc__, RENAMED)
+    from flat_dist.attack import plan
+    from flat_dist.attack.pool import run
+    from flat_dist.data import datasets
+    from flat_dist.data.shards import read_shards
+    from flat_dist.evaluation.accuracy import after_attack
+    from flat_dist.models import checkpoint as checkpoints
+    from flat_dist.runtime import cluster
+
     attack, split = command.attack, command.evaluation.split
     config = Config(
         data=command.data,

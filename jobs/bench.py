@@ -14,10 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
-from flat_dist.benchmarks import attributions, common, pool_scaling
-from flat_dist.benchmarks import training as training_benchmark
 from flat_dist.config.errors import UserError, unknown
 from flat_dist.config.options import HELP, Line
 from flat_dist.config.schema import (
@@ -30,8 +28,6 @@ from flat_dist.config.schema import (
     TrainingConfig,
 )
 from flat_dist.config.validation import validate
-from flat_dist.models import checkpoint as checkpoints
-from flat_dist.models import vectors
 from flat_dist.resources import synonym_file
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
@@ -172,6 +168,9 @@ def _check(command: Shared) -> None:
         raise UserError("--length must be at least 1, and --limit-gib above 0")
     if isinstance(command, Interpret) and not command.evaluation.explain:
         raise UserError("--evaluation.explain is empty: name ig, lime or both")
+    from flat_dist.models import checkpoint as checkpoints
+    from flat_dist.models import vectors
+
     synonym_file.check(command.attack.synonyms)
     if command.checkpoint:
         checkpoints.describe(Folder(command.checkpoint))
@@ -192,6 +191,9 @@ def job(arguments: Sequence[str]) -> None:
 
 def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[str, Any]]:
     """The measurements that were asked for."""
+    from flat_dist.benchmarks import attributions, common, pool_scaling
+    from flat_dist.benchmarks import training as training_benchmark
+
     if isinstance(command, Scale):
         yield pool_scaling.measure(
             config, command.checkpoint, command.examples, command.planned, command.in_flight, display

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config import options
 from flat_dist.config.schema import Attack, AttackConfig, Config, DataConfig, EvaluationConfig, Hardware, TrackingConfig
@@ -23,10 +23,9 @@ from flat_dist.config.serialization import content_hash
 from flat_dist.config.validation import validate
 from flat_dist.data import datasets
 from flat_dist.data.hints import dataset_hints
-from flat_dist.models import checkpoint as checkpoints
-from flat_dist.pipeline import evaluation, results, run_folder
+from flat_dist.pipeline import run_folder
 from flat_dist.resources import synonym_file
-from flat_dist.runtime import cluster, hardware
+from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
@@ -69,6 +68,10 @@ RENAMED = {
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, measure."""
     command = options.read(Command, arguments, __doc__, RENAMED)
+    from flat_dist.models import checkpoint as checkpoints
+    from flat_dist.pipeline import evaluation, results
+    from flat_dist.runtime import cluster
+
     models = evaluation.models(command.checkpoint)
     classes = evaluation.label_names(models)
     config = Config(

@@ -11,34 +11,42 @@ an interrupted run, and repeats nothing that is finished.
 import json
 from collections.abc import Sequence
 
-import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import to_dict
 from flat_dist.data import datasets
-from flat_dist.models.factory import initial
-from flat_dist.pipeline import results, run_folder
-from flat_dist.pipeline.adversarial_training import Run, check, hints, plan
-from flat_dist.runtime import cluster, hardware
+from flat_dist.pipeline import run_folder
+from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.tracking import mlflow
-from flat_dist.training import memory
 
 
 def job(arguments: Sequence[str]) -> None:
-    """Parse, build, run."""
+    """Parse, check, and run or show the plan."""
     command = cli.parse(arguments, str(__doc__))
+    from flat_dist.pipeline.adversarial_training import check
+
     config = command.config
     check(config)
     dataset = datasets.load(config.data)
     run_folder.check(config, run_folder.identity(config, dataset.fingerprint))
     if command.dry_run:
         show_plan(config, dataset, command.json)
-        return
+    else:
+        run(config, dataset, command.json)
+
+
+def run(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
+    """Train, attack and evaluate on Ray, and show the results."""
+    from flat_dist.pipeline import results
+    from flat_dist.pipeline.adversarial_training import Run, hints
+    from flat_dist.runtime import cluster
+
     mlflow.reach(config)
-    with cluster.connected(), Display(as_json=command.json) as display:
+    with cluster.connected(), Display(as_json=as_json) as display:
         config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
         for line in (hardware_said, *datasets.describe(dataset), *hints(config, dataset)):
             display.log_line(line)
@@ -52,14 +60,19 @@ def job(arguments: Sequence[str]) -> None:
         ):
             found = Run(config, Folder(config.storage), dataset, tracker, display).run()
             results.publish(folder, config, settings, results.source(config, dataset), found, tracker)
-    results.show(found, folder, config, f"{dataset.source}, {config.model.name}", command.json)
+    results.show(found, folder, config, f"{dataset.source}, {config.model.name}", as_json)
 
 
 def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
-    """What would run, on what."""
+    """Print the config and the steps of the run, as it would run on this machine."""
+    from flat_dist.pipeline.adversarial_training import hints, plan
+
     config, hardware_said = hardware.resolve(config, hardware.detect(), imagine=True)
     steps = [hardware_said, *datasets.describe(dataset), *hints(config, dataset), *plan(config, dataset)]
     if config.training.device == "cuda":
+        from flat_dist.models.factory import initial
+        from flat_dist.training import memory
+
         config, memory_said = memory.fit(initial(config, dataset, masked=False)[0].model, config)
         steps.insert(1, memory_said)
     if as_json:

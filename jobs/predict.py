@@ -11,15 +11,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config import options
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, Hardware
 from flat_dist.config.validation import HIGHEST, validate
 from flat_dist.data.readers import UTF8_BOM
-from flat_dist.evaluation.predict import predict
-from flat_dist.models import checkpoint as checkpoints
 from flat_dist.runtime import hardware
 from flat_dist.storage.folder import Folder
 
@@ -39,6 +37,9 @@ class Command:
 def job(arguments: Sequence[str]) -> None:
     """Parse, load, predict."""
     command = options.read(Command, arguments, __doc__)
+    from flat_dist.evaluation.predict import predict
+    from flat_dist.models import checkpoint as checkpoints
+
     validate(Config(hardware=command.hardware))
     if not 1 <= command.batch_size <= HIGHEST:
         raise UserError(f"--batch-size is {command.batch_size}, but must be at least 1, and at most {HIGHEST}")

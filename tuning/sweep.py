@@ -16,21 +16,18 @@ from typing import Annotated, Any
 
 import tyro
 
-import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config.errors import UserError
 from flat_dist.config.options import Line
 from flat_dist.config.schema import Config
 from flat_dist.config.validation import HIGHEST, validate
 from flat_dist.data import datasets
-from flat_dist.pipeline import results, run_folder
-from flat_dist.pipeline.adversarial_training import check, hints
-from flat_dist.runtime import cluster, hardware
+from flat_dist.pipeline import run_folder
+from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
-from flat_dist.sweep import results as sweep_results
-from flat_dist.sweep import search
 from flat_dist.sweep.space import SearchSpace, Settings, ablation
 from flat_dist.sweep.trials import Axes, size
 from flat_dist.tracking import mlflow
@@ -107,13 +104,26 @@ def _check(command: Command) -> None:
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, search."""
     command, axes = parse(arguments)
+    from flat_dist.pipeline.adversarial_training import check
+
     config = command.config
     settings = replace(command.search, searcher="grid") if command.ablation else command.search
     check(config)
     dataset = datasets.load(config.data)
     if command.dry_run:
         show_plan(command, dataset, axes, settings)
-        return
+    else:
+        run(config, dataset, axes, settings, command)
+
+
+def run(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Settings, command: Command) -> None:
+    """Search on Ray, and show the trials."""
+    from flat_dist.pipeline import results
+    from flat_dist.pipeline.adversarial_training import hints
+    from flat_dist.runtime import cluster
+    from flat_dist.sweep import results as sweep_results
+    from flat_dist.sweep import search
+
     run_folder.check(config, identify(config, dataset, axes, settings))
     mlflow.reach(config)
     with cluster.connected(), Display(as_json=command.json) as display:
@@ -146,7 +156,9 @@ def identify(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Se
 
 
 def show_plan(command: Command, dataset: datasets.Dataset, axes: Axes, settings: Settings) -> None:
-    """What would be searched, with what."""
+    """Print the space and what a trial is."""
+    from flat_dist.pipeline.adversarial_training import hints
+
     config = command.config
     trials = size(axes) if settings.searcher == "grid" else settings.samples
     if command.json:
