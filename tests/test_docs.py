@@ -1,0 +1,400 @@
+"""README, CONTRIBUTING and docs/: commands run, and options, links, files and names in the code exist.
+
+Commands of this project run in this process, up to the moment at which they would start Ray, in a folder that holds what
+the pages name: `a.csv`, `FOLDER` and so on. Those of Ray are read by Ray's own command line, make's by `make -n`.
+"""
+
+import ast
+import dataclasses
+import importlib.util
+import itertools
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+import ray
+import torch
+import yaml
+from ray.scripts import scripts as ray_scripts
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from flat_dist.config.options import options
+from flat_dist.config.schema import Config, ModelConfig
+from flat_dist.config.serialization import to_dict
+from flat_dist.data import hub
+from flat_dist.data.batches import Encoder
+from flat_dist.data.datasets import LABEL_NAMES
+from flat_dist.data.preprocessing import Vocabulary
+from flat_dist.data.readers import Row, Rows
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.pipeline.results import RESULTS
+from flat_dist.storage.folder import Folder
+from tests.markdown import ROOT, Command, Page, pages
+from tests.pages import results
+
+PAGES = pages()
+COMMANDS = [command for page in PAGES for command in page.commands()]
+
+NOT_RUN = {
+    ".venv/bin/pip install torch==2.13.0+cu126": "downloads a build of torch",
+    "pre-commit install": "pre-commit is not in the environment; the hooks' commands are compared with `make lint`",
+    "export RAY_AUTH_MODE=token": "sets a variable",
+    "umask 077": "part of the shell",
+}
+"""Beginnings of commands that are not run, and why."""
+
+LONG_RUNNING = {"jobs/flat_round.py": "--dry-run", "tuning/sweep.py": "--dry-run"}
+"""Commands that can say what they would do."""
+
+SPLITS = ("train", "dev", "test")
+STORAGES = ("s3://bucket/runs", "/absolute/path/runs")
+
+
+class StartedError(BaseException):
+    """A command has read all that it was given, and would now start Ray."""
+
+
+@cache
+def script(path: str) -> ModuleType:
+    name = f"docs_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def sentences(classes: int) -> list[tuple[str, int]]:
+    words = ("good", "bad", "fine", "dull", "long", "short")
+    return [(f"a {words[label]} film number {number}", label) for number in range(3) for label in range(classes)]
+
+
+@pytest.fixture(scope="module")
+def files(tokenizer: BertTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages' commands name."""
+    folder = tmp_path_factory.mktemp("named")
+    write_texts(folder)
+    write_models(folder, tokenizer)
+    run = folder / "runs" / "NAME"
+    run.mkdir(parents=True)
+    (run / RESULTS).write_text(json.dumps([to_dict(result) for result in results()]))
+    return folder
+
+
+def write_texts(folder: Path) -> None:
+    csv = "text,label\n" + "".join(f"{text},{label}\n" for text, label in sentences(2))
+    sst2 = folder / "path" / "to" / "sst2"
+    sst2.mkdir(parents=True)
+    for own, split in zip(("a.csv", "b.csv", "c.csv"), SPLITS, strict=True):
+        (folder / own).write_text(csv)
+        (sst2 / f"{split}.csv").write_text(csv)
+    (folder / "table.json").write_text(json.dumps({"good": ["fine", "great"]}))
+    (folder / "pairs.csv").write_text("original,adversarial,label\na good film,a fine film,positive\n")
+    (folder / "mine.yaml").write_text("seed: 3\n")
+
+
+def write_models(folder: Path, tokenizer: BertTokenizerFast) -> None:
+    vector = np.ones(300, "<f4").tobytes()
+    (folder / "vectors.bin").write_bytes(b"2 300\n" + b"good " + vector + b"bad " + vector)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    for encoder in ("bert-base-uncased", "microsoft/deberta-base", "roberta-base"):
+        BertModel(config).save_pretrained(folder / encoder)
+        tokenizer.save_pretrained(folder / encoder)
+    words = Encoder(Vocabulary.build([["a", "good", "film"]]), 20)
+    small = ModelConfig(kernels=4)
+    torch.manual_seed(0)
+    checkpoint = Checkpoint(checkpoints.build(small, len(words.vocabulary), 2), small, words, LABEL_NAMES["sst2"])
+    for name in ("FOLDER", *named_checkpoints()):
+        checkpoints.save(checkpoint, Folder(folder / name))
+
+
+def named_checkpoints() -> set[str]:
+    return {
+        word for command in COMMANDS for word in command.words if re.fullmatch(r"runs/stages/train-\S+-\.\.\.", word)
+    }
+
+
+@pytest.fixture
+def run(
+    files: Path, assets: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs one of this project's commands, and returns what it prints."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def started(*_: Any, **__: Any) -> None:
+        raise StartedError
+
+    def named(name: str) -> list[Rows]:
+        rows = [Row(text, label, f"row {text}") for text, label in sentences(len(LABEL_NAMES[name]))]
+        return [Rows(split, rows) for split in SPLITS]
+
+    monkeypatch.setattr(ray, "init", started)
+    monkeypatch.setattr(hub, "load_named", named)
+
+    def call(path: str, arguments: Sequence[str], stdin: str = "") -> str:
+        given = ["runs" if argument in STORAGES else argument for argument in arguments]
+        monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(stdin.encode())))
+        module = script(path)
+        if path == "jobs/bench.py" and "--help" not in given:
+            module.parse(given)
+        elif path in ("jobs/evaluate.py", "jobs/attack.py"):
+            off = ["--tracking.no-enabled"] if path == "jobs/evaluate.py" else []
+            with pytest.raises(StartedError):
+                module.job([*given, *off])
+        else:
+            module.job([*given, *({LONG_RUNNING[path]} - set(given) if path in LONG_RUNNING else ())])
+        return capsys.readouterr().out
+
+    return call
+
+
+def ids(command: Command) -> str:
+    return f"{command.page}: {command.line}"
+
+
+def ours(command: Command) -> bool:
+    return command.words[0] == "python" or tuple(command.words[:3]) == ("ray", "job", "submit")
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if ours(command)], ids=ids)
+def test_a_command_of_this_project_takes_its_arguments(command: Command, run: Callable[..., str]) -> None:
+    words = list(command.words)
+    if words[0] == "ray":
+        words = words[words.index("--") + 1 :]
+    assert words[0] == "python"
+    if "--help" in words:
+        with pytest.raises(SystemExit) as ended:
+            run(words[1], words[2:])
+        assert ended.value.code == 0
+        return
+    said = run(words[1], words[2:], command.stdin)
+    if words[1] in LONG_RUNNING:
+        assert "1. " in said or "trials" in said or "points" in said
+    if command.stdin:
+        assert json.loads(said)["label"] in LABEL_NAMES["sst2"]
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.words[0] == "ray"], ids=ids)
+def test_ray_knows_its_commands(command: Command) -> None:
+    words, group = list(command.words[1:]), ray_scripts.cli
+    while isinstance(group, click.Group):
+        group = group.commands[words.pop(0)]
+    group.make_context(group.name, words, resilient_parsing=False)
+    if group.name == "up":
+        assert (ROOT / words[0]).exists()
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.words[0] == "make"], ids=ids)
+def test_make_has_the_target(command: Command, run: Callable[..., str]) -> None:
+    words = [command.words[0], "-n", *command.words[1:]]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        program, *arguments = shlex.split(line) if line.startswith(".venv/bin/python jobs/") else [""]
+        if program and arguments[0] != "jobs/prepare.py":
+            run(arguments[0], arguments[1:])
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "pytest" in command.words], ids=ids)
+def test_pytest_finds_the_files_and_knows_the_marks(command: Command) -> None:
+    arguments = command.words[command.words.index("pytest") + 1 :]
+    marks = (ROOT / "pyproject.toml").read_text().split("markers = [")[1]
+    for before, argument in itertools.pairwise(("", *arguments)):
+        if before == "-m":
+            assert f'"{argument.split()[-1]}:' in marks
+        else:
+            assert argument == "-m" or (ROOT / argument).exists()
+
+
+def test_every_command_is_checked_or_listed() -> None:
+    others = [
+        " ".join(command.words)
+        for command in COMMANDS
+        if not ours(command) and command.words[0] not in ("ray", "make") and "pytest" not in command.words
+    ]
+    unlisted = [line for line in others if not any(line.startswith(start) for start in NOT_RUN)]
+    assert not unlisted
+    assert all(any(line.startswith(start) for line in others) for start in NOT_RUN), "a row that no page needs"
+    assert sum(map(ours, COMMANDS)) >= 20
+
+
+@cache
+def known_options() -> frozenset[str]:
+    """Options of all commands of this project, and of the commands of Ray that the pages show."""
+    kinds: list[type] = []
+    for path in [*ROOT.glob("jobs/*.py"), ROOT / "tuning" / "sweep.py"]:
+        module = script(path.relative_to(ROOT).as_posix())
+        kinds += getattr(module, "VERBS", {"": getattr(module, "Command", None) or module.cli.Command}).values()
+    known = {"--help", "-m"}
+    for kind in kinds:
+        for name, option in options(kind).items():
+            head, dot, last = name.removeprefix("--").rpartition(".")
+            known |= {name, f"--{head}{dot}no-{last}"} if option.kind is bool else {name}
+    for name in ("start", "job"):
+        group = ray_scripts.cli.commands[name]
+        for command in group.commands.values() if isinstance(group, click.Group) else [group]:
+            known |= {spelled for parameter in command.params for spelled in parameter.opts}
+    return frozenset(known)
+
+
+FOREIGN_OPTIONS = {"--check"}
+"""Options of other programs: ruff."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_in_the_text_exist(page: Page) -> None:
+    known = known_options() | FOREIGN_OPTIONS
+    for span in page.spans:
+        for name in re.findall(r"(?<!\S)--[a-z][\w.\-]*", span):
+            is_group = name.endswith(".") and any(one.startswith(name) for one in known)
+            assert is_group or name.replace("_", "-") in known, f"{page.name}: {name}"
+
+
+FIELD = re.compile(r"(data|model|objective|training|attack|evaluation|tracking)\.([a-z_]+)(?: ([a-z_]+))?")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_fields_in_the_text_exist(page: Page) -> None:
+    fields = {
+        field.name: field.default_factory() for field in dataclasses.fields(Config) if field.name in dir_of(Config)
+    }
+    for span in page.spans:
+        if (found := FIELD.fullmatch(span)) and not span.endswith((".py", ".md")):
+            section, name, value = found.groups()
+            assert hasattr(fields[section], name), f"{page.name}: {span}"
+            if value:
+                script("jobs/flat_round.py").cli.parse([f"--{section}.{name}", value], "")
+
+
+def dir_of(kind: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind) if field.default_factory is not dataclasses.MISSING}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Page) -> None:
+    for link in page.links:
+        if link.startswith("https://"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = page.path.parent / file if file else page.path
+        assert target.exists(), f"{page.name}: {link}"
+        assert not anchor or anchor in Page(target.resolve()).anchors, f"{page.name}: {link}"
+
+
+@cache
+def exists_in_the_package(dotted: str) -> bool:
+    """Whether `flat_dist.x.y.Z` is a package, a module, or a name that a module defines. Nothing is imported."""
+    path, *names = ROOT, *dotted.split(".")
+    while names:
+        name = names.pop(0)
+        if (path / name).is_dir():
+            path /= name
+        elif (path / f"{name}.py").is_file():
+            return defines(ast.parse((path / f"{name}.py").read_text()), names)
+        else:
+            return False
+    return True
+
+
+def defines(tree: Any, names: Sequence[str]) -> bool:
+    """Whether a module or a class defines a name, and what it names the next, and so on."""
+    if not names:
+        return True
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+        if names[0] in {getattr(target, "id", getattr(target, "name", None)) for target in targets}:
+            return len(names) == 1 or (isinstance(node, ast.ClassDef) and defines(node, names[1:]))
+    return False
+
+
+def test_names_are_found_where_they_are() -> None:
+    assert exists_in_the_package("flat_dist.config.schema.AttackConfig.name")
+    assert exists_in_the_package("flat_dist.data")
+    assert not exists_in_the_package("flat_dist.config.schema.AttackConfig.nothing")
+    assert not exists_in_the_package("flat_dist.nowhere")
+
+
+FOLDERS = ("flat_dist", "jobs", "tuning", "tests", "docs", ".ci")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_modules_in_the_text_exist(page: Page) -> None:
+    for span in page.spans:
+        for word in span.split():
+            if re.fullmatch(r"flat_dist(\.\w+)+", word):
+                assert exists_in_the_package(word), f"{page.name}: {word}"
+            elif word.startswith(tuple(f"{folder}/" for folder in FOLDERS)) and "<" not in word:
+                assert (ROOT / word).exists(), f"{page.name}: {word}"
+
+
+def test_the_file_tree_of_the_readme_is_complete() -> None:
+    text = (ROOT / "README.md").read_text()
+    tree = text.split("## Where things are")[1].split("```")[1]
+    packages = {path.parent.name for path in ROOT.glob("flat_dist/*/__init__.py")}
+    assert packages == set(re.findall(r"(\w+)/", tree.split("flat_dist/\n")[1].split("cli.py")[0])) - {"engine", "pool"}
+    for script_name in [*ROOT.glob("jobs/*.py"), *ROOT.glob("tuning/*.py")]:
+        assert script_name.name in tree
+
+
+def test_the_readme_is_short_and_names_every_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    assert all(f"](docs/{path.name})" in text for path in ROOT.glob("docs/*.md"))
+    shown = "".join(page.text for page in PAGES)
+    assert all(path.name in shown for path in ROOT.glob("docs/*.png"))
+
+
+def test_the_changelog_names_modules_that_exist() -> None:
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    rows = [row for row in rows if "flat_dist" in row[1]]
+    assert len(rows) >= 10
+    for _, now in rows:
+        package = ""
+        for span in re.findall(r"`([^`]+)`", now):
+            dotted = span if span.startswith("flat_dist") else f"{package}{span}"
+            package = dotted.rpartition(".")[0] if span.startswith("flat_dist") else package
+            assert exists_in_the_package(dotted), span
+
+
+def test_the_citation_is_complete() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors", "version", "license"} <= set(cited)
+    assert cited["version"] in (ROOT / "pyproject.toml").read_text()
+    paper = cited["preferred-citation"]
+    assert {"type", "title", "authors", "year", "conference"} <= set(paper)
+    assert [author["family-names"] for author in paper["authors"]] == ["Chen", "Ji"]
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+    assert cited["license"] == "Apache-2.0" and 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_hooks_run_what_make_lint_runs() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repository["repo"] for repository in hooks] == ["local"]
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe is not None
+    commands = [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe[1].splitlines()]
+    assert [hook["entry"] for hook in hooks[0]["hooks"]] == commands
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
+    assert "make test" in [" ".join(command.words) for command in COMMANDS if command.page == "README.md"]
