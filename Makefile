@@ -67,7 +67,7 @@ bench: install  ## compare the attack engine with stock TextAttack; ARGS="--mode
 ui: install  ## start the MLflow UI on loopback; HOST=0.0.0.0 opens it to everyone on the network
 	@mkdir -p runs
 	@test $(HOST) = 127.0.0.1 || echo "warning: everyone who can reach $(HOST):5000 can read and change all runs" >&2
-	uri="$$($(BIN)/python -m flat_dist.tracking.database runs/mlflow.db)" && \
+	uri="$$($(BIN)/python jobs/prepare.py --mlflow-database runs/mlflow.db)" && \
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
 		--backend-store-uri "$$uri" --host $(HOST) --port 5000 --workers 1
 

@@ -107,7 +107,7 @@ def job(arguments: Sequence[str]) -> None:
     name = config.run_name or f"evaluate-{content_hash(settings)}"
     folder = Folder(config.storage) / name
     run_folder.check_folder(folder, settings)
-    mlflow.reach(config)
+    mlflow.check_server(config)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
         for line in (said, *about):

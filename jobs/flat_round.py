@@ -45,7 +45,7 @@ def run(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     from flat_dist.pipeline.adversarial_training import Run, hints
     from flat_dist.runtime import cluster
 
-    mlflow.reach(config)
+    mlflow.check_server(config)
     with cluster.connected(), Display(as_json=as_json) as display:
         config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
         for line in (hardware_said, *datasets.describe(dataset), *hints(config, dataset)):

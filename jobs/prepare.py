@@ -1,25 +1,36 @@
-"""Fetch and build the offline resources, so that no later command waits for them; a second call does nothing.
+"""Download and build the offline resources, so that no later command waits for them. A second call does nothing.
 
-They are kept in ~/.cache/flat_dist, or where FLAT_DIST_CACHE says.
+They are kept in ~/.cache/flat_dist, or in the folder of the environment variable FLAT_DIST_CACHE.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import flat_dist.runtime.start  # noqa: F401, before the imports that take long
 from flat_dist import cli
 from flat_dist.config import options
 from flat_dist.resources import assets, synonyms
+from flat_dist.tracking import address, database
 
 
 @dataclass(frozen=True)
 class Command:
-    """Nothing but --help."""
+    """What to prepare."""
+
+    mlflow_database: str | None = None
+    """Only create or upgrade this MLflow database (an SQLite file), and print its address for `mlflow ui`."""
 
 
 def job(arguments: Sequence[str]) -> None:
-    """Parse, prepare everything."""
-    options.read(Command, arguments, __doc__)
+    """Parse, prepare."""
+    command = options.read(Command, arguments, __doc__)
+    if command.mlflow_database is not None:
+        path = Path(command.mlflow_database).absolute()
+        database.prepare(path, lambda line: print(line, file=sys.stderr))
+        print(address.uri_of(path))
+        return
     synonyms.build(assets.prepare())
     print(f"offline resources: {assets.cache_folder()}")
 

@@ -1,7 +1,7 @@
-"""Show what a run or a sweep came to, and send to MLflow what it was not there to take.
+"""Show the results of a run or a sweep, and send kept operations to MLflow.
 
-A run whose tracking server goes away goes on, and keeps in its folder what the server is to have. The run's own command
-sends that when it is started again; `--resend` does nothing else.
+If the tracking server becomes unavailable, the run continues and keeps in its folder what it could not send. The same
+command sends it when it runs again; `--resend` only sends it.
 
   python jobs/report.py --run runs/NAME
   python jobs/report.py --run runs/NAME --resend
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config import options
 from flat_dist.config.errors import UserError
@@ -23,22 +23,22 @@ from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.sweep import results as sweep_results
 from flat_dist.tracking import address
-from flat_dist.tracking.client import MlflowTracker
-from flat_dist.tracking.mlflow import database, place
-from flat_dist.tracking.outbox import PENDING, Kept, PendingError, read_pending
+from flat_dist.tracking.mlflow import absolute_address, database
+from flat_dist.tracking.mlflow_tracker import MlflowTracker
+from flat_dist.tracking.outbox import FILE, BufferedTracker, Outbox, OutboxError, read_outbox
 from flat_dist.tracking.outbox_file import storage_of
 
 
 @dataclass(frozen=True)
 class Command:
-    """Which run, and what to do."""
+    """The run, and what to do."""
 
     run: str
     """Folder of the run, such as runs/sst2-cnn-textfooler-..."""
     resend: bool = False
-    """Send to MLflow what is kept for it."""
+    """Send to MLflow what the run could not send."""
     tracking_uri: Annotated[str | None, tyro.conf.arg(name="tracking.uri")] = None
-    """Tracking server to send to, which is asked for unless it is the file beside the run."""
+    """Tracking server for --resend; required unless it is the file beside the run."""
     json: bool = False
     """Print one JSON object as the last line of standard output."""
 
@@ -47,24 +47,24 @@ RENAMED = {"--tracking-uri": "--tracking.uri"}
 
 
 def job(arguments: Sequence[str]) -> None:
-    """Parse, send, show."""
+    """Parse, send, print."""
     command = options.read(Command, arguments, __doc__, RENAMED)
     folder = Folder(command.run)
     if not folder.names():
         raise UserError(f"{folder.uri} holds no files: name the folder of a run or sweep")
     if command.tracking_uri and not command.resend:
-        raise UserError("--tracking.uri says where --resend sends: give both")
+        raise UserError("--tracking.uri has an effect only with --resend: give both")
     if command.resend:
         resend(folder, command.tracking_uri)
     if not show(folder, command.json) and not command.resend:
         raise UserError(
-            f"{folder.uri} has neither {run_results.RESULTS} nor {sweep_results.RESULTS}: it is no folder of a run or "
-            "sweep, or that has not finished"
+            f"{folder.uri} has neither {run_results.RESULTS} nor {sweep_results.RESULTS}: it is not the folder of a "
+            "run or sweep, or the run has not finished"
         )
 
 
 def show(folder: Folder, as_json: bool) -> bool:
-    """Print what a run or a sweep came to; whether there is any."""
+    """Print the results of a run or a sweep; False if there are none."""
     if folder.exists(run_results.RESULTS):
         results = folder.read_json(run_results.RESULTS, list[Result])
         run_results.print_table(results, folder, folder.name)
@@ -78,28 +78,32 @@ def show(folder: Folder, as_json: bool) -> bool:
 
 
 def resend(folder: Folder, uri: str | None) -> None:
-    """Send what is kept for a server, or raise UserError.
+    """Send the operations of a run's outbox.
 
-    A run's folder may come from somebody else: only the user names a server, and only the run's own files are sent.
+    The folder may come from another person: only the user names a server, and only the run's own files are sent.
+
+    Raises:
+        UserError: no server is named, or it does not take them.
     """
     try:
-        where, operations = read_pending(folder)
-    except PendingError as error:
-        raise UserError(f"{error}; without that file, the run's command logs again what it measured") from error
-    if where is None:
-        print(f"nothing in {folder.uri} is kept for MLflow: it has everything")
+        destination, operations = read_outbox(folder)
+    except OutboxError as error:
+        raise UserError(f"{error}; delete that file, and the run's command logs its numbers again") from error
+    if destination is None:
+        print(f"nothing to send from {folder.uri}: MLflow has everything")
         return
-    if uri is None and where.uri != database(storage_of(folder).uri):
-        named = "a server" if address.secrets_in(where.uri) else repr(where.uri)
-        raise UserError(f"{folder.uri}/{PENDING} is kept for {named}: say where to send it with --tracking.uri")
+    if uri is None and destination.uri != database(storage_of(folder).uri):
+        named = "a server" if address.holds_secret(destination.uri) else repr(destination.uri)
+        raise UserError(f"{folder.uri}/{FILE} is kept for {named}: name the server to send it to with --tracking.uri")
     if uri is not None:
         address.check(uri)
-    uri, artifacts = place(uri or where.uri)
-    where = replace(where, uri=uri, artifacts=artifacts)
+    uri, artifacts = absolute_address(uri or destination.uri)
+    destination = replace(destination, uri=uri, artifacts=artifacts)
     with exclusive_lock(folder, "this run"):
-        if problem := Kept(MlflowTracker(where, print), where, folder, print).send():
-            raise UserError(f"MLflow at {where.uri} does not take it: {problem}")
-    print(f"{len(operations)} operations sent to {where.uri}")
+        outbox = Outbox.open(folder, destination, print)
+        if problem := BufferedTracker(MlflowTracker.start(destination, print), outbox, print).send():
+            raise UserError(f"MLflow at {destination.uri} does not take the operations: {problem}")
+    print(f"{len(operations)} operations sent to {destination.uri}")
 
 
 if __name__ == "__main__":

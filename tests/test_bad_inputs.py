@@ -32,7 +32,7 @@ from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.storage.folder import Folder
-from flat_dist.tracking.client import MlflowTracker
+from flat_dist.tracking.mlflow_tracker import MlflowTracker
 from flat_dist.training import distributed
 
 ROOT = Path(__file__).parent.parent
@@ -91,7 +91,7 @@ OPTIONS = [
     ("flat_round", "--data.folder IN/good --storage /proc/x", "takes no files"),
     ("evaluate", f"{VICTIM} --data.folder IN/good --storage /proc/x", "takes no files"),
     ("flat_round", "--data.folder IN/good --tracking.uri sqlite:////proc/x/mlflow.db", "takes no files"),
-    ("flat_round", "--data.folder IN/good --tracking.uri sqlite:///IN/good/train.csv", "is no SQLite database"),
+    ("flat_round", "--data.folder IN/good --tracking.uri sqlite:///IN/good/train.csv", "is not an SQLite database"),
     ("report", "IN/good", "belongs to no option"),
     ("report", "--run IN/good --tracking.url x", "did you mean --tracking.uri?"),
     ("report", "--run IN/good --resend=yes", "--resend takes no value"),
@@ -368,15 +368,15 @@ PLACES = [
     ("sweep", f"{DATA} --storage nowhere://x", "nowhere://x"),
     ("sweep", f"{DATA} --storage ''", "--storage is empty"),
     ("flat_round", "--tracking.uri ''", "--tracking.uri is empty"),
-    ("flat_round", "--tracking.uri http://user:secret@127.0.0.1:5000", "--tracking.uri holds a password"),
+    ("flat_round", "--tracking.uri http://user:secret@127.0.0.1:5000", "--tracking.uri contains a password"),
     ("flat_round", f"{DATA} --tracking.uri nonsense://x", "nonsense"),
-    ("flat_round", f"{DATA} --tracking.uri 'mysql://u:p@h/db'", "--tracking.uri holds a password"),
+    ("flat_round", f"{DATA} --tracking.uri 'mysql://u:p@h/db'", "--tracking.uri contains a password"),
     ("flat_round", f"{DATA} --tracking.uri 'http://['", "--tracking.uri"),
     ("flat_round", "--tracking.experiment ''", "--tracking.experiment is empty"),
     ("flat_round", "--tracking.experiment 'a\0b'", "control character"),
-    ("evaluate", f"{VICTIM} --tracking.uri http://user:secret@127.0.0.1:5000", "--tracking.uri holds a password"),
+    ("evaluate", f"{VICTIM} --tracking.uri http://user:secret@127.0.0.1:5000", "--tracking.uri contains a password"),
     ("evaluate", f"{BOTH} --tracking.uri nonsense://x", "nonsense"),
-    ("sweep", f"{DATA} --tracking.uri http://user:secret@127.0.0.1:5000", "--tracking.uri holds a password"),
+    ("sweep", f"{DATA} --tracking.uri http://user:secret@127.0.0.1:5000", "--tracking.uri contains a password"),
     ("report", "--run IN/pending --resend --tracking.uri http://user:secret@127.0.0.1:5000", "password"),
     ("report", "--run IN/pending --resend --tracking-uri ''", "--tracking.uri is empty"),
     ("report", "--run ''", "--run is empty"),
@@ -939,7 +939,7 @@ def forbidden(what: str) -> Callable[..., None]:
 def guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is work fails the test."""
     monkeypatch.setattr(ray, "init", forbidden("Ray"))
-    monkeypatch.setattr(MlflowTracker, "__init__", forbidden("MLflow"))
+    monkeypatch.setattr(MlflowTracker, "start", forbidden("MLflow"))
     monkeypatch.setattr(pool, "generate", forbidden("an attack"))
     monkeypatch.setattr(distributed, "train", forbidden("training"))
     monkeypatch.setattr(common, "victim", forbidden("training"))

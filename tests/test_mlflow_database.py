@@ -1,6 +1,7 @@
 """MLflow's database file: interrupted, shared, damaged, old, new, foreign, locked, or on a full disk."""
 
 import contextlib
+import importlib
 import resource
 import shutil
 import sqlite3
@@ -14,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.store.db import utils as stores
 
 from flat_dist.config.errors import UserError
-from flat_dist.tracking import database
+from flat_dist.tracking import database, database_file
 from flat_dist.tracking.address import uri_of
 
 LATEST = stores._get_latest_schema_revision()
@@ -24,7 +25,7 @@ import os, signal, sys
 from pathlib import Path
 import sqlalchemy
 from flat_dist.tracking import database, quiet
-quiet.settle()
+quiet.configure()
 import mlflow.db
 path, moments = Path(sys.argv[1]), [int(argument) for argument in sys.argv[2:]]
 statements = 0
@@ -120,6 +121,19 @@ def test_a_damaged_one_is_kept_under_another_name(
 
 
 @pytest.mark.usefixtures("copied")
+def test_the_prepare_job_creates_the_database_of_make_ui(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(__file__).parents[1]
+    assert "jobs/prepare.py --mlflow-database runs/mlflow.db" in (root / "Makefile").read_text()
+    monkeypatch.syspath_prepend(root / "jobs")
+    monkeypatch.chdir(tmp_path)
+    importlib.import_module("prepare").job(["--mlflow-database", "runs/mlflow.db"])
+    assert capsys.readouterr().out == f"sqlite:///{tmp_path}/runs/mlflow.db\n"
+    assert version(tmp_path / "runs" / "mlflow.db") == [LATEST]
+
+
+@pytest.mark.usefixtures("copied")
 def test_journals_go_with_their_database(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     path.write_text("no database\n" * 999)
@@ -196,13 +210,13 @@ def test_what_cannot_be_used_is_refused_and_left_alone(
 def test_a_locked_one_and_a_folder_are_one_sentence(
     tmp_path: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database_file, "BUSY_SECONDS", 0.05)
     path = tmp_path / "mlflow.db"
     shutil.copyfile(mlflow_database, path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         for lock in ("IMMEDIATE", "EXCLUSIVE"):
             other.execute(f"BEGIN {lock}")
-            with pytest.raises(UserError, match=r"locked.*end the program that holds it"):
+            with pytest.raises(UserError, match=r"locked.*end the program that locks it"):
                 database.prepare(path, print)
             other.execute("ROLLBACK")
     database.prepare(path, print)
@@ -226,7 +240,7 @@ def full_disk(limit: int) -> Iterator[None]:
 @pytest.mark.parametrize("limit", [10_000, 300_000])
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(limit: int, tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
-    with full_disk(limit), pytest.raises(UserError, match=r"cannot be used .*make room") as error:
+    with full_disk(limit), pytest.raises(UserError, match=r"cannot be used .*free disk space") as error:
         database.prepare(path, print)
     assert "\n" not in str(error.value)
     assert [file.name for file in tmp_path.iterdir()] == [".mlflow.db.lock"]

@@ -1,4 +1,4 @@
-"""What is kept for a server: damaged files, files from elsewhere, and what happens at the end of a run."""
+"""Operations kept for a server: damaged files, files from other people, and the end of a run."""
 
 import importlib
 import json
@@ -15,7 +15,15 @@ from flat_dist.config.schema import Config, TrackingConfig
 from flat_dist.storage.folder import Folder
 from flat_dist.tracking.address import uri_of
 from flat_dist.tracking.mlflow import database, tracked
-from flat_dist.tracking.outbox import DAMAGED, PENDING, Kept, PendingError, UnreadableError, read_pending
+from flat_dist.tracking.outbox import (
+    DAMAGED_FILE,
+    FILE,
+    BufferedTracker,
+    Outbox,
+    OutboxError,
+    UnreadableError,
+    read_outbox,
+)
 from flat_dist.tracking.outbox_file import check_places, storage_of
 from flat_dist.tracking.tracker import Destination, Operation, Tracker
 
@@ -90,14 +98,14 @@ WRONG = [
 @pytest.mark.parametrize("text", [*NOT_JSON, *map(json.dumps, WRONG)])
 def test_a_damaged_file_is_set_aside_and_the_run_goes_on(text: str, tmp_path: Path) -> None:
     folder, said, server = Folder(tmp_path / "run"), list[str](), Taking()
-    folder.write(PENDING, text.encode())
-    with pytest.raises(PendingError, match=f"{PENDING} is damaged") as error:
-        read_pending(folder)
+    folder.write(FILE, text.encode())
+    with pytest.raises(OutboxError, match=f"{FILE} is damaged") as error:
+        read_outbox(folder)
     assert "\n" not in str(error.value)
-    kept = Kept(server, WHERE, folder, said.append)
-    assert folder.read(DAMAGED).decode() == text and not folder.exists(PENDING)
-    assert len(said) == 1 and DAMAGED in said[0]
-    kept.metrics("flat", {"loss": 1.0})
+    tracker = BufferedTracker(server, Outbox.open(folder, WHERE, said.append), said.append)
+    assert folder.read(DAMAGED_FILE).decode() == text and not folder.exists(FILE)
+    assert len(said) == 1 and DAMAGED_FILE in said[0]
+    tracker.metrics("flat", {"loss": 1.0})
     assert [operation.kind for operation in server.taken] == ["metrics"]
 
 
@@ -134,12 +142,12 @@ def test_only_files_of_the_run_and_of_its_storages_stages_are_sent(tmp_path: Pat
         {"kind": "table", "child": None, "arguments": {"rows": [], "path": "../x.json"}},
     ]
     folder = Folder(run)
-    folder.write_json(PENDING, content(storage, *good))
-    assert len(read_pending(folder)[1]) == len(good)
+    folder.write_json(FILE, content(storage, *good))
+    assert len(read_outbox(folder)[1]) == len(good)
     for operation in bad:
-        folder.write_json(PENDING, content(storage, *good, operation))
-        with pytest.raises(PendingError, match=r"cannot be sent: ") as error:
-            read_pending(folder)
+        folder.write_json(FILE, content(storage, *good, operation))
+        with pytest.raises(OutboxError, match=r"cannot be sent: ") as error:
+            read_outbox(folder)
         assert "\n" not in str(error.value)
 
 
@@ -149,7 +157,7 @@ def test_an_object_stores_run_sends_only_its_own_objects() -> None:
     assert storage_of(run).uri == Folder("s3://bucket/runs?region=us-east-1").uri
     check_places([artifact(uri.format("mine/cards")), artifacts(uri.format("stages/attack-1"))], run)
     for other in (uri.format("other"), uri.format("mine2"), "/etc"):
-        with pytest.raises(UserError, match="outside of the run's folder"):
+        with pytest.raises(UserError, match="outside the run's folder"):
             check_places([artifacts(other)], run)
 
 
@@ -166,13 +174,13 @@ def test_only_the_user_names_another_server_than_the_file_beside_the_run(
     folder = Folder(storage / "mine")
     shutil.copyfile(mlflow_database, tmp_path / "named.db")
     for uri in ("http://127.0.0.1:9", "http://me:hush@127.0.0.1:9", uri_of(tmp_path / "other.db"), "./mlruns"):
-        folder.write_json(PENDING, content(storage, METRICS, uri=uri, artifacts=f"file://{tmp_path}/home"))
-        with pytest.raises(UserError, match=r"say where to send it with --tracking.uri") as error:
+        folder.write_json(FILE, content(storage, METRICS, uri=uri, artifacts=f"file://{tmp_path}/home"))
+        with pytest.raises(UserError, match=r"name the server to send it to with --tracking.uri") as error:
             resend(folder, None)
         assert "hush" not in str(error.value)
     assert not (tmp_path / "other.db").exists()
     resend(folder, uri_of(tmp_path / "named.db"))
-    assert not folder.exists(PENDING)
+    assert not folder.exists(FILE)
     client = MlflowClient(uri_of(tmp_path / "named.db"))
     experiment = client.get_experiment_by_name("flat_dist")
     assert experiment is not None and experiment.artifact_location == f"file://{tmp_path}/mlartifacts"
@@ -184,10 +192,10 @@ def test_what_is_kept_for_the_file_beside_the_run_needs_no_name(
 ) -> None:
     shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
     folder = Folder(tmp_path / "mine")
-    folder.write_json(PENDING, content(tmp_path, METRICS))
+    folder.write_json(FILE, content(tmp_path, METRICS))
     resend(folder, None)
     assert len(MlflowClient(database(str(tmp_path))).search_runs(["1"])) == 2
-    folder.write_json(PENDING, content(tmp_path, {**METRICS, "kind": "__init__"}))
+    folder.write_json(FILE, content(tmp_path, {**METRICS, "kind": "__init__"}))
     with pytest.raises(UserError, match="unknown kind '__init__'"):
         resend(folder, None)
 
@@ -195,7 +203,7 @@ def test_what_is_kept_for_the_file_beside_the_run_needs_no_name(
 def test_a_server_and_a_disk_that_take_nothing_hide_no_error_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flat_dist.tracking.mlflow.MlflowTracker", lambda where, log_line: Away())
+    monkeypatch.setattr("flat_dist.tracking.mlflow.MlflowTracker.start", lambda where, log_line: Away())
     folder, said = Folder(tmp_path / "run"), list[str]()
     config = Config(storage=str(tmp_path), tracking=TrackingConfig(uri="http://127.0.0.1:9"))
     with pytest.raises(ZeroDivisionError), tracked(config, "mine", {}, folder, said.append) as tracker:
@@ -208,19 +216,19 @@ def test_a_server_and_a_disk_that_take_nothing_hide_no_error_of_the_run(
         tracker.metrics("flat", {"loss": 0.5})
     assert len(said) == 4
     assert said[0] == said[2] and "ConnectionError: it is away" in said[0] and "in memory" in said[0]
-    assert "start the same command again" in said[1]
+    assert "run the same command again" in said[1]
 
 
 def test_a_file_that_is_gone_does_not_hold_up_what_comes_after_it(tmp_path: Path) -> None:
     class Missing(Taking):
         def log(self, operation: Operation) -> None:
             if operation.kind == "artifact":
-                raise UnreadableError("stages/attack-1/manifest.json is no text file any more")
+                raise UnreadableError("stages/attack-1/manifest.json is not a text file any more")
             super().log(operation)
 
     folder, said, server = Folder(tmp_path / "run"), list[str](), Missing()
-    folder.write_json(PENDING, content(tmp_path, artifact(tmp_path / "stages" / "attack-1"), METRICS))
-    Kept(server, WHERE, folder, said.append).finish("FINISHED")
+    folder.write_json(FILE, content(tmp_path, artifact(tmp_path / "stages" / "attack-1"), METRICS))
+    BufferedTracker(server, Outbox.open(folder, WHERE, said.append), said.append).finish("FINISHED")
     assert [operation.kind for operation in server.taken] == ["metrics", "finish"]
-    assert "manifest.json is no text file any more, and is not logged" in said[0]
-    assert not folder.exists(PENDING)
+    assert "manifest.json is not a text file any more; it is not logged" in said[0]
+    assert not folder.exists(FILE)

@@ -26,9 +26,9 @@ from flat_dist.evaluation.consistency import Consistency
 from flat_dist.evaluation.result import Result
 from flat_dist.report.summary_table import markdown
 from flat_dist.storage.folder import Folder
-from flat_dist.tracking.client import MlflowTracker
-from flat_dist.tracking.mlflow import check, database, destination, reach, tracked
-from flat_dist.tracking.outbox import PENDING, read_pending
+from flat_dist.tracking.mlflow import check, check_server, database, destination, tracked
+from flat_dist.tracking.mlflow_tracker import MlflowTracker
+from flat_dist.tracking.outbox import FILE, read_outbox
 from flat_dist.tracking.tracker import Tracker
 
 IG = Consistency(0.53, dict(zip(range(1, 11), [0.5, 0.55, 0.6, 0.62, 0.654, 0.7, 0.8, 0.9, 1, 1], strict=True)), 100, 3)
@@ -47,7 +47,7 @@ def test_runs_are_nested_and_hold_config_metrics_and_artifacts(tmp_path: Path) -
     folder = Folder(tmp_path / "stage")
     folder.write("manifest.json", b"{}")
     for call in range(2):  # the second call goes on with the same runs
-        tracker = MlflowTracker(destination(config, "mine", to_dict(config)), print)
+        tracker = MlflowTracker.start(destination(config, "mine", to_dict(config)), print)
         tracker.metrics("flat", {"test/accuracy": 0.5 + call, "absent": None}, step=call)
         tracker.metrics(None, {"seconds": 1.0})
         tracker.artifacts("flat", folder, "shards/round-1")
@@ -73,7 +73,7 @@ def test_runs_are_nested_and_hold_config_metrics_and_artifacts(tmp_path: Path) -
 def test_a_server_that_is_away_is_one_sentence(tmp_path: Path) -> None:
     config = Config(storage=str(tmp_path), tracking=TrackingConfig(uri="http://127.0.0.1:9"))
     with pytest.raises(UserError, match=r"MLflow cannot be reached at http://127.0.0.1:9 .*--tracking.uri") as error:
-        MlflowTracker(destination(config, "mine", to_dict(config)), print)
+        MlflowTracker.start(destination(config, "mine", to_dict(config)), print)
     assert "\n" not in str(error.value)
 
 
@@ -97,7 +97,7 @@ def test_metrics_of_a_result_are_named_by_attack_and_method() -> None:
 def test_a_child_run_that_has_ended_keeps_its_status(storage: str) -> None:
     config = Config(storage=storage)
     for _ in range(2):  # again, as after a crash between the sending and the forgetting
-        tracker = MlflowTracker(destination(config, "mine", {}), print)
+        tracker = MlflowTracker.start(destination(config, "mine", {}), print)
         tracker.parameters("trial-1", {"objective.beta": 0.1})
         tracker.metrics("trial-1", {"score": 0.5}, step=1, timestamp=1000)
         tracker.end("trial-1", "FAILED", {"reason": "loss is nan"})
@@ -119,7 +119,7 @@ def test_a_table_is_logged_once(storage: str) -> None:
     config = Config(storage=storage)
     rows = [{"pair": "a", "tau": 0.5}, {"pair": "b", "tau": None}]
     for _ in range(2):
-        tracker = MlflowTracker(destination(config, "mine", to_dict(config)), print)
+        tracker = MlflowTracker.start(destination(config, "mine", to_dict(config)), print)
         tracker.table("flat", rows, "pairs/textfooler-ig.json")
         tracker.finish("FINISHED")
     client = MlflowClient(database(config.storage))
@@ -152,7 +152,7 @@ def test_a_run_is_found_again_by_any_name_and_is_not_taken_for_another(storage: 
 
 
 def _tracker(storage: str, name: str, **parameters: Any) -> MlflowTracker:
-    return MlflowTracker(destination(Config(storage=storage), name, parameters), print)
+    return MlflowTracker.start(destination(Config(storage=storage), name, parameters), print)
 
 
 def test_a_child_is_not_taken_for_a_run_of_its_name(storage: str) -> None:
@@ -189,23 +189,23 @@ def test_a_deleted_experiment_is_one_sentence_before_any_work(storage: str) -> N
     client.delete_experiment("1")
     sentence = f"the experiment flat_dist is deleted at {database(storage)}: restore it, or .*--tracking.experiment"
     with pytest.raises(UserError, match=sentence):
-        reach(Config(storage=storage))
+        check_server(Config(storage=storage))
     with pytest.raises(UserError, match=sentence):
         _tracker(storage, "mine")
     client.restore_experiment("1")
-    reach(Config(storage=storage))
+    check_server(Config(storage=storage))
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "\x1b[31m", "x" * 501])
 def test_experiments_need_a_name(name: str) -> None:
-    with pytest.raises(UserError, match=r"--tracking.experiment .* is no name of an experiment"):
+    with pytest.raises(UserError, match=r"--tracking.experiment .* is not a valid name"):
         check(Config(tracking=TrackingConfig(experiment=name)))
 
 
 @pytest.mark.parametrize("name", ["bob's", 'a "b" % \\', "é", "7", "a/b", "x" * 500])
 def test_odd_experiments_are_used_as_they_are(name: str, storage: str) -> None:
     config = Config(storage=storage, tracking=TrackingConfig(experiment=name))
-    first, second = (MlflowTracker(destination(config, "mine", {}), print) for _ in range(2))
+    first, second = (MlflowTracker.start(destination(config, "mine", {}), print) for _ in range(2))
     assert first.parent == second.parent
     experiment = MlflowClient(database(storage)).get_experiment(first.experiment)
     assert experiment.name == name
@@ -224,8 +224,8 @@ def test_two_runs_create_an_experiment_at_once(storage: str, monkeypatch: pytest
 
 
 def test_nothing_is_made_before_work_begins(tmp_path: Path) -> None:
-    reach(Config(storage=str(tmp_path / "runs")))
-    reach(Config(storage="s3://bucket/x?region=us-east-1", tracking=TrackingConfig(enabled=False)))
+    check_server(Config(storage=str(tmp_path / "runs")))
+    check_server(Config(storage="s3://bucket/x?region=us-east-1", tracking=TrackingConfig(enabled=False)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -237,7 +237,7 @@ def test_a_file_that_the_user_names_has_its_artifacts_beside_it(
     where = destination(config, "mine", {})
     assert where.uri == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.chdir("/")  # which changes nothing any more
-    MlflowTracker(where, print).table(None, [{"a": 1}], "x.json")
+    MlflowTracker.start(where, print).table(None, [{"a": 1}], "x.json")
     assert [path.name for path in (tmp_path / "mlartifacts").rglob("*.json")] == ["x.json"]
 
 
@@ -252,7 +252,7 @@ def test_what_fails_in_the_middle_is_kept_without_a_traceback(
         content = file.read_bytes()
         file.write_bytes(b"no database" * 9999)
         tracker.metrics("flat", {"loss": 0.25}, step=2)
-    assert [operation.kind for operation in read_pending(folder)[1]] == ["metrics", "finish"]
+    assert [operation.kind for operation in read_outbox(folder)[1]] == ["metrics", "finish"]
     assert "numbers are kept" in said[0] and all("\n" not in line for line in said)
     file.write_bytes(content)
     with tracked(config, "mine", {}, folder, said.append) as tracker:
@@ -260,7 +260,7 @@ def test_what_fails_in_the_middle_is_kept_without_a_traceback(
     runs = {run.info.run_name: run for run in MlflowClient(database(storage)).search_runs(["1"])}
     history = MlflowClient(database(storage)).get_metric_history(runs["flat-mine"].info.run_id, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(1, 0.5), (2, 0.25), (3, 0.125)]
-    assert not folder.exists(PENDING)
+    assert not folder.exists(FILE)
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
@@ -296,8 +296,8 @@ ANSWERS: list[tuple[dict[str, tuple[int, str, str] | None], str]] = [
     ({"": (500, HTML, "oops")}, "cannot be reached"),
     ({"": (404, HTML, "<h1>\nnope</h1>")}, "cannot be used .*404"),
     ({"": (302, HTML, "")}, "cannot be used .*302"),
-    ({"": (401, HTML, "You are not authenticated")}, "asks for a login.*MLFLOW_TRACKING_USERNAME"),
-    ({"": (403, JSON, '{"error_code": "PERMISSION_DENIED", "message": "no"}')}, "does not permit it"),
+    ({"": (401, HTML, "You are not authenticated")}, "needs a login.*MLFLOW_TRACKING_USERNAME"),
+    ({"": (403, JSON, '{"error_code": "PERMISSION_DENIED", "message": "no"}')}, "denies permission"),
     ({"": None}, "cannot be reached"),  # it hangs
 ]
 """What a server answers to requests whose path contains a text, the last that fits, and what is said."""
@@ -335,7 +335,7 @@ def test_a_server_that_answers_nonsense_is_one_sentence(
         )
         try:
             with pytest.raises(UserError, match=sentence) as error:
-                MlflowTracker(destination(config, "mine", {"a": 1}), print)
+                MlflowTracker.start(destination(config, "mine", {"a": 1}), print)
         finally:
             ended.set()
             server.shutdown()
@@ -415,16 +415,16 @@ def test_what_a_server_is_away_for_is_kept_and_sent_when_it_is_back(
         server.stop()
         log(tracker, "flat", 4)
         server.start()
-        tracker.tried = float("-inf")  # type: ignore[attr-defined]  # as if it had been a while
+        tracker.last_attempt = float("-inf")  # type: ignore[attr-defined]  # as if it had been a while
         log(tracker, "flat", 5)
-        assert not folder.exists(PENDING)
+        assert not folder.exists(FILE)
 
     try:
         server.start()
         run(ends_without)
-        assert "numbers" in said[0] or PENDING in said[0]
+        assert "numbers" in said[0] or FILE in said[0]
         assert f"python jobs/report.py --run {folder.uri} --resend" in said[-1]
-        assert [operation.kind for operation in read_pending(folder)[1]] == [
+        assert [operation.kind for operation in read_outbox(folder)[1]] == [
             "metrics", "metrics", "table", "artifact", "finish"
         ]  # fmt: skip
         with pytest.raises(UserError, match="MLflow cannot be reached at"):
@@ -434,7 +434,7 @@ def test_what_a_server_is_away_for_is_kept_and_sent_when_it_is_back(
         sent = subprocess.run(command, capture_output=True, text=True)
         assert f"5 operations sent to {server.uri}" in sent.stdout, sent.stderr
         report.resend(folder, None)
-        assert "it has everything" in capsys.readouterr().out
+        assert "MLflow has everything" in capsys.readouterr().out
         with pytest.raises(KeyboardInterrupt):
             run(is_killed)
         server.start()

@@ -125,7 +125,7 @@ def run(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Setting
     from flat_dist.sweep import search
 
     run_folder.check(config, identify(config, dataset, axes, settings))
-    mlflow.reach(config)
+    mlflow.check_server(config)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
         for line in (hardware_said, *datasets.describe(dataset), *hints(config, dataset)):

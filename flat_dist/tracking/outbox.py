@@ -1,7 +1,7 @@
-"""What is logged, as plain operations, and those of them that a server was not there to take.
+"""Operations that the server did not take yet, and a tracker that keeps and sends them.
 
-Operations that could not be sent are kept in order in the run's folder, and sent before any later one. Each may be sent
-twice without harm, so that a crash between the sending and the forgetting does none.
+The outbox keeps operations in order, in a file of the run's folder. They are sent before any later operation. Sending
+an operation twice changes nothing, so a crash between sending it and deleting it does no harm.
 """
 
 import json
@@ -15,114 +15,150 @@ from flat_dist.storage.folder import Folder
 from flat_dist.tracking import outbox_file
 from flat_dist.tracking.tracker import Destination, Operation, Tracker
 
-PENDING = "tracking-pending.json"
-"""In the run's folder: where it is logged, and the operations that were not sent."""
-DAMAGED = "tracking-pending.damaged.json"
-"""What such a file is renamed to if it cannot be used."""
+FILE = "tracking-pending.json"
+"""File in the run's folder: the destination, and the operations that were not sent."""
+DAMAGED_FILE = "tracking-pending.damaged.json"
+"""New name of an outbox file that cannot be used."""
 
 RETRY_SECONDS = 30.0
-"""A server that was away is tried again this often at most."""
+"""Shortest time between two attempts to reach an unavailable server."""
 
 
 class UnreadableError(Exception):
-    """A file that was to be logged cannot be read any more, so that no server can ever take it."""
+    """A file to log cannot be read any more, so it can never be sent."""
 
 
-class Kept(Tracker):
-    """Logs to a tracker, and keeps what that cannot send.
+class OutboxError(UserError):
+    """An outbox file is damaged, or holds operations that are not allowed."""
+
+
+class Outbox:
+    """Operations that were not sent, in order, and their file in the run's folder."""
+
+    def __init__(self, folder: Folder, destination: Destination, operations: list[Operation] | None = None):
+        self.folder, self.destination = folder, destination
+        self.operations = operations or []
+
+    @classmethod
+    def open(cls, folder: Folder, destination: Destination, log_line: Callable[[str], None]) -> "Outbox":
+        """The outbox of a run. A file that cannot be used is renamed, and the outbox starts empty."""
+        try:
+            return cls(folder, destination, read_outbox(folder)[1])
+        except OutboxError as error:
+            folder.write(DAMAGED_FILE, folder.read(FILE))
+            folder.delete(FILE)
+            log_line(f"{error}; the file is renamed to {DAMAGED_FILE}, and the run continues without it")
+            return cls(folder, destination)
+
+    @property
+    def uri(self) -> str:
+        """The file."""
+        return f"{self.folder.uri}/{FILE}"
+
+    def save(self) -> None:
+        """Write the file.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
+        operations = [asdict(operation) for operation in self.operations]
+        self.folder.write_json(FILE, {"destination": asdict(self.destination), "operations": operations})
+
+    def delete(self) -> bool:
+        """Delete the file; False if there was none.
+
+        Raises:
+            UserError: it cannot be deleted.
+        """
+        existed = self.folder.exists(FILE)
+        self.folder.delete(FILE)
+        return existed
+
+
+class BufferedTracker(Tracker):
+    """Logs to a tracker, and keeps in an outbox what cannot be sent.
 
     Args:
-        tracker: what logs.
-        where: where it logs.
-        folder: the run's; operations that it keeps are sent first.
-        say: says a line.
+        tracker: sends the operations.
+        outbox: its operations are sent first.
+        log_line: prints a line.
     """
 
-    def __init__(self, tracker: Tracker, where: Destination, folder: Folder, log_line: Callable[[str], None]):
-        self.tracker, self.where, self.folder, self.log_line = tracker, where, folder, log_line
-        self.tried, self.told = float("-inf"), False
-        try:
-            self.pending = read_pending(folder)[1]
-        except PendingError as error:
-            self.pending = []
-            folder.write(DAMAGED, folder.read(PENDING))
-            folder.delete(PENDING)
-            log_line(f"{error}; it is renamed to {DAMAGED}, and the run goes on without it")
+    def __init__(self, tracker: Tracker, outbox: Outbox, log_line: Callable[[str], None]):
+        self.tracker, self.outbox, self.log_line = tracker, outbox, log_line
+        self.last_attempt, self.warned = float("-inf"), False
 
     def log(self, operation: Operation) -> None:
-        """Carry out an operation, or keep it; never raises because of the server or the disk."""
-        self.pending.append(operation)
-        if len(self.pending) == 1 or time.monotonic() - self.tried >= RETRY_SECONDS or operation.kind == "finish":
+        """Send an operation, or keep it. Errors of the server and of the disk are printed, not raised."""
+        waiting = self.outbox.operations
+        waiting.append(operation)
+        is_last = operation.kind == "finish"
+        if len(waiting) == 1 or time.monotonic() - self.last_attempt >= RETRY_SECONDS or is_last:
             self.send()
         else:
-            self._write()
-        if self.pending and operation.kind == "finish":
+            self._save()
+        if waiting and is_last:
+            folder, uri = self.outbox.folder.uri, self.outbox.destination.uri
             self.log_line(
-                "MLflow is still away; when it is back, start the same command again, or: python jobs/report.py "
-                f"--run {shlex.quote(self.folder.uri)} --resend --tracking.uri {shlex.quote(self.where.uri)}"
+                "MLflow is still unavailable. When it is back, run the same command again, or: python jobs/report.py "
+                f"--run {shlex.quote(folder)} --resend --tracking.uri {shlex.quote(uri)}"
             )
 
     def send(self) -> str:
-        """Send what is pending, in order; why not all of it could be, or nothing."""
-        self.tried, problem = time.monotonic(), ""
-        while self.pending and not problem:
+        """Send the operations of the outbox, in order. Returns the reason if one cannot be sent, else ""."""
+        self.last_attempt, problem, waiting = time.monotonic(), "", self.outbox.operations
+        while waiting and not problem:
             try:
-                self.tracker.log(self.pending[0])
-                self.pending.pop(0)
+                self.tracker.log(waiting[0])
+                waiting.pop(0)
             except UnreadableError as error:
-                self.log_line(f"{error}, and is not logged to MLflow")
-                self.pending.pop(0)
-            except Exception as error:  # Whatever happens to the log, the run goes on.
+                self.log_line(f"{error}; it is not logged to MLflow")
+                waiting.pop(0)
+            except Exception as error:  # a failed log must not end the run
                 problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         if problem:
-            self._write(problem)
+            self._save(problem)
         else:
-            self._forget()
+            self._delete()
         return problem
 
-    def _write(self, problem: str = "") -> None:
-        operations = [asdict(operation) for operation in self.pending]
-        where = f"in {self.folder.uri}/{PENDING}"
+    def _save(self, problem: str = "") -> None:
+        place = f"in {self.outbox.uri}"
         try:
-            self.folder.write_json(PENDING, {"destination": asdict(self.where), "operations": operations})
-        except UserError as error:  # such as a full disk, on which MLflow's file may be, too
-            where = f"in memory, and nowhere else if the run ends before that ({error})"
-        if problem and not self.told:
-            self.told = True
-            self.log_line(f"MLflow does not answer ({problem}): numbers are kept {where} until it does")
+            self.outbox.save()
+        except UserError as error:  # such as a full disk, which may be the reason why MLflow failed
+            place = f"in memory only, and are lost if the run ends first ({error})"
+        if problem and not self.warned:
+            self.warned = True
+            self.log_line(f"MLflow does not answer ({problem}): until it does, numbers are kept {place}")
 
-    def _forget(self) -> None:
+    def _delete(self) -> None:
         try:
-            kept = self.folder.exists(PENDING)
-            self.folder.delete(PENDING)
+            existed = self.outbox.delete()
         except UserError as error:
-            self.log_line(f"{error}; what is kept there for MLflow was sent")
+            self.log_line(f"{error}; its operations were sent to MLflow")
             return
-        if kept or self.told:
-            self.told = False
-            self.log_line("MLflow has everything that was kept for it")
+        if existed or self.warned:
+            self.warned = False
+            self.log_line("all kept numbers were sent to MLflow")
 
 
-class PendingError(UserError):
-    """A file of kept operations is damaged, or asks for what it must not."""
-
-
-def read_pending(folder: Folder) -> tuple[Destination | None, list[Operation]]:
-    """Where a run is logged, and the operations that were not sent; None and nothing if all were.
+def read_outbox(folder: Folder) -> tuple[Destination | None, list[Operation]]:
+    """Destination and operations of the outbox in a run's folder; None and nothing if it has no outbox.
 
     Raises:
-        PendingError: the file is damaged, or would send files that are not the run's.
+        OutboxError: the file is damaged, or would send files that do not belong to the run.
     """
     try:
-        content = folder.read(PENDING)
+        content = folder.read(FILE)
     except FileNotFoundError:
         return None, []
     try:
-        kept = json.loads(content)
-        outbox_file.check_form(kept)
-        outbox_file.check_places(kept["operations"], folder)
+        values = json.loads(content)
+        outbox_file.check_form(values)
+        outbox_file.check_places(values["operations"], folder)
     except (ValueError, RecursionError) as error:
-        raise PendingError(f"{folder.uri}/{PENDING} is damaged ({error})") from error
+        raise OutboxError(f"{folder.uri}/{FILE} is damaged ({error})") from error
     except (UserError, OSError, RuntimeError) as error:
-        raise PendingError(f"{folder.uri}/{PENDING} cannot be sent: {error}") from error
-    return Destination(**kept["destination"]), [Operation(**operation) for operation in kept["operations"]]
+        raise OutboxError(f"{folder.uri}/{FILE} cannot be sent: {error}") from error
+    return Destination(**values["destination"]), [Operation(**operation) for operation in values["operations"]]

@@ -1,4 +1,4 @@
-"""What a file of kept operations may hold: it may be damaged, or come with a run's folder from somebody else."""
+"""Checks of an outbox file. It may be damaged, or come from another person together with a run's folder."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -33,45 +33,45 @@ ARGUMENTS: dict[str, dict[str, type]] = {
 STATUSES = ("FINISHED", "FAILED", "KILLED")
 
 
-def check_form(kept: Any) -> None:
-    """Raise ValueError if a file's content is not a destination and operations on it."""
-    _fit(kept, {"destination": dict, "operations": list}, "the file")
-    _fit(kept["destination"], DESTINATION, "destination")
-    for number, operation in enumerate(kept["operations"], 1):
+def check_form(values: Any) -> None:
+    """Raise ValueError unless the content of a file is a destination and a list of operations."""
+    _check_fields(values, {"destination": dict, "operations": list}, "the file")
+    _check_fields(values["destination"], DESTINATION, "destination")
+    for number, operation in enumerate(values["operations"], 1):
         _check_operation(operation, f"operation {number}")
 
 
 def _check_operation(operation: Any, where: str) -> None:
-    _fit(operation, OPERATION, where)
+    _check_fields(operation, OPERATION, where)
     kind, arguments = operation["kind"], operation["arguments"]
     if kind not in ARGUMENTS:
-        raise ValueError(f"{where} is of the unknown kind {kind!r}")
-    _fit(arguments, ARGUMENTS[kind], where)
+        raise ValueError(f"{where} has the unknown kind {kind!r}")
+    _check_fields(arguments, ARGUMENTS[kind], where)
     numbers = list(arguments["values"].values()) if kind == "metrics" else []
     rows = arguments.get("rows", [])
     if not all(isinstance(number, (int, float)) for number in numbers):
-        raise ValueError(f"{where} has a metric that is no number")
+        raise ValueError(f"{where} has a metric that is not a number")
     if not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):
-        raise ValueError(f"{where} has rows that are not alike")
+        raise ValueError(f"{where} has rows with different columns")
     if arguments.get("status", STATUSES[0]) not in STATUSES:
         raise ValueError(f"{where} has the unknown status {arguments['status']!r}")
 
 
-def _fit(value: Any, fields: Mapping[str, Any], where: str) -> None:
+def _check_fields(value: Any, fields: Mapping[str, Any], where: str) -> None:
     if not isinstance(value, dict) or value.keys() != fields.keys():
-        raise ValueError(f"{where} should have {', '.join(fields)}")
+        raise ValueError(f"{where} must have the fields {', '.join(fields)}")
     for name, kind in fields.items():
         if not isinstance(value[name], kind) or isinstance(value[name], bool):
             raise ValueError(f"{name} of {where} has the wrong type")
 
 
 def check_places(operations: Sequence[Mapping[str, Any]], folder: Folder) -> None:
-    """Raise UserError if an operation would send a file from outside of a run's folder and its storage's stages."""
+    """Raise UserError if an operation would send a file from outside the run's folder and the stages of its storage."""
     places = (folder, storage_of(folder) / "stages")
     for arguments in (operation["arguments"] for operation in operations):
         path = PurePosixPath(arguments.get("path", ""))
         if path.is_absolute() or ".." in path.parts:
-            raise UserError(f"it would log under {str(path)!r}, outside of its run in MLflow")
+            raise UserError(f"it would log under {str(path)!r}, outside its run in MLflow")
         if "folder" in arguments:
             _check_place(Folder(arguments["folder"]), arguments.get("name"), places)
 
@@ -81,15 +81,15 @@ def _check_place(folder: Folder, name: str | None, places: Sequence[Folder]) -> 
     is_plain = name is None or (name not in ("", "..") and name == PurePosixPath(name).name)
     if place is None or not is_plain:
         raise UserError(
-            f"it would send {f'{folder.uri}/{name}' if name else folder.uri!r}, which is outside of the run's folder "
-            "and its storage's stages: delete the file, unless you know where it comes from"
+            f"it would send {f'{folder.uri}/{name}' if name else folder.uri!r}, which is outside the run's folder "
+            "and the stages of its storage: delete the outbox file, unless you know where it comes from"
         )
     if folder.local is None or place.local is None:
         return
     root = place.local.resolve()
     for file in folder.local.rglob("*") if name is None else (folder.local / name,):
         if not file.resolve().is_relative_to(root):
-            raise UserError(f"it would send {file}, a link to a place outside of {place.uri}: remove the link")
+            raise UserError(f"it would send {file}, a link that leads outside {place.uri}: remove the link")
 
 
 def _is_inside(folder: Folder, place: Folder) -> bool:
@@ -106,7 +106,7 @@ def _is_inside(folder: Folder, place: Folder) -> bool:
 
 
 def storage_of(folder: Folder) -> Folder:
-    """The storage that a run's folder is in."""
+    """The storage that contains a run's folder."""
     if "://" not in folder.uri:
         return Folder(folder.uri.rpartition("/")[0] or "/")
     parts = urlsplit(folder.uri)

@@ -1,6 +1,6 @@
-"""How MLflow behaves in this process: no telemetry, no tracebacks in the log, and no long wait for a server.
+"""MLflow's settings in this process: no telemetry, no tracebacks in the log, short waits for a server.
 
-What the user sets in the environment wins.
+Environment variables that the user sets take precedence.
 """
 
 import logging
@@ -9,17 +9,17 @@ import os
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # say soon that a server is away, instead of trying for minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # fail soon: by default, MLflow tries for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds
 }
 
-LOUD = ("mlflow.store.db.utils", "mlflow.utils.databricks_utils")
-"""Loggers that print with a traceback what they raise as well."""
+NOISY_LOGGERS = ("mlflow.store.db.utils", "mlflow.utils.databricks_utils")
+"""Loggers that print a traceback of an error that they also raise."""
 
 
-def settle() -> None:
-    """Set up the environment; called before MLflow is imported."""
+def configure() -> None:
+    """Apply the settings. Call it before MLflow is imported."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    for name in LOUD:
+    for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
