@@ -67,7 +67,8 @@ def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     """Print the config and the steps of the run, as it would run on this machine."""
     from flat_dist.pipeline.adversarial_training import hints, plan
 
-    config, hardware_said = hardware.resolve(config, hardware.detect(), imagine=True)
+    machine = hardware.detect() if config.hardware == "auto" else hardware.Machine()
+    config, hardware_said = hardware.resolve(config, machine, imagine=True)
     steps = [hardware_said, *datasets.describe(dataset), *hints(config, dataset), *plan(config, dataset)]
     if config.training.device == "cuda":
         from flat_dist.models.factory import initial

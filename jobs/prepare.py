@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import flat_dist.runtime.start  # noqa: F401, before the imports that take long
+import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config import options
-from flat_dist.resources import assets, synonyms
-from flat_dist.tracking import address, database
 
 
 @dataclass(frozen=True)
@@ -27,10 +25,14 @@ def job(arguments: Sequence[str]) -> None:
     """Parse, prepare."""
     command = options.read(Command, arguments, __doc__)
     if command.mlflow_database is not None:
+        from flat_dist.tracking import address, database
+
         path = Path(command.mlflow_database).absolute()
         database.prepare(path, lambda line: print(line, file=sys.stderr))
         print(address.uri_of(path))
         return
+    from flat_dist.resources import assets, synonyms
+
     synonyms.build(assets.prepare())
     print(f"offline resources: {assets.cache_folder()}")
 

@@ -17,11 +17,8 @@ import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config import options
 from flat_dist.config.errors import UserError
-from flat_dist.evaluation.result import Result
-from flat_dist.pipeline import results as run_results
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
-from flat_dist.sweep import results as sweep_results
 from flat_dist.tracking import address
 from flat_dist.tracking.mlflow import absolute_address, database
 from flat_dist.tracking.mlflow_tracker import MlflowTracker
@@ -56,15 +53,19 @@ def job(arguments: Sequence[str]) -> None:
         raise UserError("--tracking.uri has an effect only with --resend: give both")
     if command.resend:
         resend(folder, command.tracking_uri)
-    if not show(folder, command.json) and not command.resend:
-        raise UserError(
-            f"{folder.uri} has neither {run_results.RESULTS} nor {sweep_results.RESULTS}: it is not the folder of a "
-            "run or sweep, or the run has not finished"
-        )
+    show(folder, command.json, required=not command.resend)
 
 
-def show(folder: Folder, as_json: bool) -> bool:
-    """Print the results of a run or a sweep; False if there are none."""
+def show(folder: Folder, as_json: bool, required: bool) -> None:
+    """Print the results of a run or a sweep.
+
+    Raises:
+        UserError: there are none, and they are required.
+    """
+    from flat_dist.evaluation.result import Result
+    from flat_dist.pipeline import results as run_results
+    from flat_dist.sweep import results as sweep_results
+
     if folder.exists(run_results.RESULTS):
         results = folder.read_json(run_results.RESULTS, list[Result])
         run_results.print_table(results, folder, folder.name)
@@ -72,9 +73,11 @@ def show(folder: Folder, as_json: bool) -> bool:
             run_results.print_results(results, folder)
     elif folder.exists(sweep_results.RESULTS):
         sweep_results.show(folder, sweep_results.read(folder), as_json)
-    else:
-        return False
-    return True
+    elif required:
+        raise UserError(
+            f"{folder.uri} has neither {run_results.RESULTS} nor {sweep_results.RESULTS}: it is not the folder of a "
+            "run or sweep, or the run has not finished"
+        )
 
 
 def resend(folder: Folder, uri: str | None) -> None:

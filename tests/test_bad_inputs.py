@@ -940,7 +940,7 @@ def guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is work fails the test."""
     monkeypatch.setattr(ray, "init", forbidden("Ray"))
     monkeypatch.setattr(MlflowTracker, "start", forbidden("MLflow"))
-    monkeypatch.setattr(pool, "generate", forbidden("an attack"))
+    monkeypatch.setattr(pool, "run_attacks", forbidden("an attack"))
     monkeypatch.setattr(distributed, "train", forbidden("training"))
     monkeypatch.setattr(common, "victim", forbidden("training"))
     for name in ("RAY_ADDRESS", cli.TRACEBACK):
