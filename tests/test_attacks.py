@@ -122,7 +122,7 @@ def test_swaps_are_the_words_that_differ(session: AttackSession) -> None:
 
 def test_an_unknown_attack_is_refused(session: AttackSession, victim: Folder) -> None:
     with pytest.raises(UserError, match=r"did you mean .textfooler."):
-        session.attack(make_job("textfoler", victim), [Example("a", "a film", 1)])
+        session.process(make_job("textfoler", victim), [Example("a", "a film", 1)])
 
 
 def test_textfooler_uses_the_users_own_table(
@@ -133,6 +133,6 @@ def test_textfooler_uses_the_users_own_table(
     table.write_text(shards.json.dumps({word: ["film", "movie"] for word in words}))
     job = AttackJob("textfooler", victim.uri, str(table), "nowhere", 1, 3, "cpu", {"cpu": LIMITS}, 256, {})
     rows = [Example(row["example_id"], row["text"], row["label"]) for row in examples.to_pylist()]
-    swaps = [swap for record in session.attack(job, rows) for swap in record.swaps]
+    swaps = [swap for record in session.process(job, rows) for swap in record.swaps]
     assert swaps
     assert {swap.substitute for swap in swaps} <= {"film", "movie"}

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from transformers import BertTokenizerFast
 
 from flat_dist.attack.plan import AttackJob
-from flat_dist.attack.pool.work_queue import AttackStage
+from flat_dist.attack.pool.stage import AttackStage
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, EvaluationConfig, ModelConfig
 from flat_dist.data import dataset_stage, datasets, shards
@@ -291,10 +291,10 @@ def test_what_is_not_whole_of_an_attack_is_attacked_again(
         shards.read_shards(Folder(tmp_path))
     one_sentence(error, str(tmp_path), "started again")
     missing = stage.open(0)
-    assert [piece.unit for piece in missing] == ([1] if name == "a shard" else [])
-    assert stage.shards == {unit: info for unit, info in enumerate(infos) if unit == 0 or name != "a shard"}
+    assert [chunk.unit for chunk in missing] == ([1] if name == "a shard" else [])
+    assert stage.written == {unit: info for unit, info in enumerate(infos) if unit == 0 or name != "a shard"}
     if not missing:
-        assert stage.commit_if_whole() and stage.manifest() is not None
+        assert stage.finish_if_complete() and stage.manifest() is not None
 
 
 MANIFESTS: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -322,7 +322,7 @@ def test_a_foreign_manifest_is_not_trusted(change: Callable[[dict[str, Any]], No
     change(manifest)
     folder.write_json(shards.MANIFEST, manifest)
     assert stage.manifest() is None
-    assert stage.open(0) == [] and len(stage.shards) == len(infos)
+    assert stage.open(0) == [] and len(stage.written) == len(infos)
     assert precious.read_bytes() == b"mine"
 
 
@@ -336,7 +336,7 @@ def test_a_shard_of_another_schema_is_attacked_again(tmp_path: Path) -> None:
     assert stage.manifest() is None
     with pytest.raises(DamagedFileError, match="another schema"):
         shards.read_shards(folder)
-    assert [piece.unit for piece in stage.open(0)] == [1]
+    assert [chunk.unit for chunk in stage.open(0)] == [1]
     assert folder.names() == [infos[0].name, shards.MANIFEST]
 
 

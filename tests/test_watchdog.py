@@ -3,7 +3,7 @@ import sys
 
 HANGS = """
 import time
-from flat_dist.attack.pool.watchdog import Watchdog
+from flat_dist.scheduling.watchdog import Watchdog
 watchdog = Watchdog()
 watchdog.seconds = {seconds}
 with watchdog:
@@ -22,13 +22,13 @@ def run(seconds: float, ticks: int, then: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_a_process_that_hangs_ends_and_says_where() -> None:
+def test_a_process_that_hangs_ends_and_writes_its_stack() -> None:
     for hang in ("time.sleep(60)", "__import__('re').match('(a*)*b', 'a' * 60)"):  # the second keeps Python's lock
         code, out, err = run(1.0, 1, hang)
         assert (code, out) == (1, "")
         assert 'File "<string>", line' in err
 
 
-def test_progress_keeps_it_alive_and_after_the_work_nothing_ends_it() -> None:
+def test_progress_and_the_end_of_the_work_stop_the_timer() -> None:
     assert run(1.0, 30, "pass")[:2] == (0, "alive\n")
     assert run(0.0, 1, "time.sleep(1.5)")[:2] == (0, "alive\n")

@@ -1,10 +1,11 @@
-"""How many workers there may be; no Ray is started."""
+"""How many workers a group may have. No Ray is started."""
 
 import pytest
 
-from flat_dist.attack.pool.worker_group import WorkerGroup, worker_groups
+from flat_dist.attack.pool.run import worker_groups
 from flat_dist.config.schema import AttackConfig
 from flat_dist.runtime.capacity import describe
+from flat_dist.scheduling.worker_group import WorkerGroup
 
 TWO_GPUS = {"CPU": 16.0, "GPU": 2.0}
 
@@ -26,33 +27,33 @@ def group(gpus: float = 0.0, wanted: int = 0) -> WorkerGroup:
         (0, {"CPU": 0.5}, 0),
     ],
 )
-def test_room_on_a_cluster(gpus: float, total: dict[str, float], capacity: int) -> None:
+def test_capacity_of_a_cluster(gpus: float, total: dict[str, float], capacity: int) -> None:
     assert group(gpus).capacity(total) == capacity
 
 
 def test_a_fixed_cluster_is_not_asked_for_more_than_it_has() -> None:
-    assert group(wanted=5).limit(TWO_GPUS, grows=False, there=0) == 5
-    assert group(wanted=50).limit(TWO_GPUS, grows=False, there=16) == 16
-    assert group().limit(TWO_GPUS, grows=True, there=16) == 16
+    assert group(wanted=5).limit(TWO_GPUS, grows=False, started=0) == 5
+    assert group(wanted=50).limit(TWO_GPUS, grows=False, started=16) == 16
+    assert group().limit(TWO_GPUS, grows=True, started=16) == 16
 
 
-def test_a_cluster_that_grows_is_asked_step_by_step_until_there_are_enough() -> None:
-    total, there, asked = {"CPU": 0.0}, 0, []
-    while there < 100:  # it gives at once what it is asked for
-        asked.append(group(wanted=100).limit(total, grows=True, there=there))
-        there = asked[-1]
-        total = {"CPU": float(there)}
+def test_an_autoscaling_cluster_is_asked_in_steps_until_there_are_enough_workers() -> None:
+    total, started, asked = {"CPU": 0.0}, 0, []
+    while started < 100:  # this cluster adds at once what it is asked for
+        asked.append(group(wanted=100).limit(total, grows=True, started=started))
+        started = asked[-1]
+        total = {"CPU": float(started)}
     assert asked == [4, 8, 16, 32, 64, 100]
 
 
-def test_cpu_workers_beside_those_on_gpus() -> None:
+def test_cpu_workers_in_addition_to_gpu_workers() -> None:
     config = AttackConfig(device="cuda", gpus_per_worker=0.5, workers=4, cpu_workers=3)
     on_gpus, on_cpus = worker_groups(config)
-    assert (on_gpus.device, on_gpus.asks, on_gpus.wanted) == ("cuda", {"CPU": 1.0, "GPU": 0.5}, 4)
-    assert (on_cpus.device, on_cpus.asks, on_cpus.wanted) == ("cpu", {"CPU": 1.0}, 3)
+    assert (on_gpus.device, on_gpus.resources, on_gpus.wanted) == ("cuda", {"CPU": 1.0, "GPU": 0.5}, 4)
+    assert (on_cpus.device, on_cpus.resources, on_cpus.wanted) == ("cpu", {"CPU": 1.0}, 3)
     assert len(worker_groups(AttackConfig(device="cpu", cpu_workers=3))) == 1
 
 
-def test_resources_in_words() -> None:
+def test_resources_as_text() -> None:
     assert describe({"CPU": 1.0, "GPU": 0.5, "memory": 7.0}) == "1 CPU and 0.5 GPU"
     assert describe({}) == "none"

@@ -1,4 +1,4 @@
-"""Measures how attacks scale: one worker against two, how evenly they end, and what the pool costs its driver."""
+"""Measures how attacks scale: one worker against two, how evenly they finish, and what scheduling costs the driver."""
 
 import itertools
 import json
@@ -16,46 +16,48 @@ import pyarrow as pa
 import ray
 
 from flat_dist.attack import plan
-from flat_dist.attack.pool.actor import ACTOR, AttackWorker
-from flat_dist.attack.pool.run import smallest_chunk
-from flat_dist.attack.pool.scheduler import AttackScheduler
-from flat_dist.attack.pool.work_queue import AttackStage, WorkQueue
-from flat_dist.attack.pool.worker_group import WorkerGroup
+from flat_dist.attack.pool.actor import AttackWorker
+from flat_dist.attack.pool.stage import AttackStage
 from flat_dist.benchmarks import common
 from flat_dist.config.schema import Config
 from flat_dist.data import datasets
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.runtime import cluster, hardware
 from flat_dist.runtime.progress import Bar, Display
+from flat_dist.scheduling.scheduler import Scheduler
+from flat_dist.scheduling.work_queue import WorkQueue
+from flat_dist.scheduling.worker import OPTIONS
+from flat_dist.scheduling.worker_group import WorkerGroup
+from flat_dist.scheduling.worker_pool import WorkerPool
 from flat_dist.storage.folder import Folder
 
 TURNS = ((1, 2), (2, 1))
-"""Numbers of workers in the order in which they are measured, so that neither finds warmer caches than the other."""
+"""Numbers of workers, in the order in which they are measured; both go first once, because of warm caches."""
 WARM_UP = 64
 """Texts that each worker attacks before anything is measured."""
 TAIL = 0.05
-"""The share of the work that is done last."""
+"""Share of the work that counts as its tail."""
 
 
-class _Times(Bar):
-    """Notes when how much was done."""
+class _TimedBar(Bar):
+    """Records when how much was done."""
 
     def __init__(self, display: Display, total: int):
         super().__init__(display, "attack", total)
         self.times = [(time.perf_counter(), 0)]
 
     def advance(self, amount: int, note: str = "", **facts: Any) -> None:
-        """Take the time."""
+        """Record the time."""
         super().advance(amount, note, **facts)
         if amount:
             self.times.append((time.perf_counter(), self.done))
 
     def took(self) -> float:
-        """From the start of the first chunk to the end of the last."""
+        """Seconds from the start of the first chunk to the end of the last."""
         return self.times[-1][0] - self.times[0][0]
 
     def tail(self) -> float:
-        """Seconds that the last of the work took, as a multiple of its share of them all."""
+        """Seconds that the tail of the work took, as a multiple of its share of all seconds."""
         moments, done = zip(*self.times, strict=True)
         began = float(np.interp((1 - TAIL) * self.total, done, moments))
         return (moments[-1] - began) / (TAIL * self.took())
@@ -64,15 +66,15 @@ class _Times(Bar):
 def measure(
     config: Config, given: str | None, count: int, planned: int, in_flight: Sequence[int], display: Display
 ) -> dict[str, Any]:
-    """Attack `count` texts with one worker and with two, in turns, and `planned` no texts at all.
+    """Attack `count` texts with one worker and with two, in turns; then schedule `planned` examples without attacking.
 
     Args:
         config: victim and attack.
-        given: folder of a victim; None: one is trained.
+        given: folder of a victim; None: train one.
         count: texts of a turn.
-        planned: examples that are given to workers that do nothing.
-        in_flight: how many such workers there are, one measurement for each number.
-        display: shows how far it is.
+        planned: examples that are handed to workers that do nothing.
+        in_flight: numbers of such workers; one measurement for each.
+        display: shows the progress.
     """
     dataset = datasets.load(config.data)
     with cluster.connected(), tempfile.TemporaryDirectory() as scratch, common.with_weights(config) as (config, _):
@@ -89,10 +91,10 @@ def measure(
 
 def _workers(config: Config, folder: Folder, texts: Iterator[Any], count: int, display: Display) -> dict[str, Any]:
     stage = _stages(config, folder, texts)
-    start = ray.remote(num_cpus=1, **ACTOR)(AttackWorker).remote
+    start = ray.remote(num_cpus=1, **OPTIONS)(AttackWorker).remote
     actors = [start() for _ in range(2)]
     warm = stage(WARM_UP)
-    ray.get([actor.attack.remote(warm.job, warm.examples) for actor in actors])
+    ray.get([actor.process.remote(warm.job, warm.examples) for actor in actors])
     rates: dict[int, list[float]] = {1: [], 2: []}
     tails: list[float] = []
     for turns in TURNS:
@@ -116,22 +118,22 @@ def _workers(config: Config, folder: Folder, texts: Iterator[Any], count: int, d
 
 
 def _ceiling(actors: Sequence[Any], work: AttackStage) -> float:
-    """The efficiency of workers that share nothing but the machine, each with the same work: no pool, no shards.
+    """Efficiency without scheduling and shards: each worker attacks the same texts in one call.
 
-    Cores share caches and memory, so that each is slower beside another.
+    It is below 1 because cores share caches and memory.
     """
 
     def seconds(*workers: Any) -> float:
         began = time.perf_counter()
-        ray.get([worker.attack.remote(work.job, work.examples) for worker in workers])
+        ray.get([worker.process.remote(work.job, work.examples) for worker in workers])
         return time.perf_counter() - began
 
-    seconds(*actors)  # what follows then asks for nothing new of either
+    seconds(*actors)  # fills the caches of both
     return sum(map(seconds, actors)) / (len(actors) * seconds(*actors))
 
 
 def _stages(config: Config, folder: Folder, texts: Iterator[Any]) -> Callable[[int], AttackStage]:
-    """Makes stages of the next texts."""
+    """Returns a function that makes a stage of the next texts."""
 
     def stage(count: int) -> AttackStage:
         rows = list(itertools.islice(texts, count))
@@ -143,14 +145,14 @@ def _stages(config: Config, folder: Folder, texts: Iterator[Any]) -> Callable[[i
     return stage
 
 
-def _run(stage: AttackStage, actors: Sequence[Any], output: Folder, display: Display) -> _Times:
-    """Attack a stage with workers that are there already, and go on to be."""
+def _run(stage: AttackStage, actors: Sequence[Any], output: Folder, display: Display) -> _TimedBar:
+    """Attack a stage with workers that are already running and are kept."""
     turn = AttackStage(stage.title, replace(stage.job, output=output.uri), stage.examples)
     idle = list(actors)
     group = WorkerGroup("cpu", 0.0, len(actors), idle.pop, lambda _: None, idle.append)
-    work = WorkQueue(turn.open(0), [smallest_chunk(turn.job)])
-    bar = _Times(display, turn.examples.num_rows)
-    AttackScheduler([turn], [bar], [group], work, display).run()
+    queue = WorkQueue(turn.open(0), [turn.smallest_chunk])
+    bar = _TimedBar(display, turn.examples.num_rows)
+    Scheduler([turn], [bar], queue, WorkerPool([group], display)).run()
     return bar
 
 

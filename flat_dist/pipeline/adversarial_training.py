@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from flat_dist.attack import plan as attack_plan
 from flat_dist.attack.pool import run as pool
-from flat_dist.attack.pool.worker_group import WorkerGroup
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import to_dict
 from flat_dist.data import dataset_stage
@@ -32,6 +31,7 @@ from flat_dist.report.summary_table import METHODS
 from flat_dist.resources import synonyms
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
+from flat_dist.scheduling.worker_group import WorkerGroup
 from flat_dist.storage import stage as stages
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock

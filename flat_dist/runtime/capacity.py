@@ -1,6 +1,7 @@
-"""Room on a Ray cluster: whether it can grow, and waiting for nodes that a piece of work needs."""
+"""The capacity of a Ray cluster: what it has, whether it can grow, and waiting for nodes that some work needs."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import ray
@@ -9,49 +10,62 @@ from ray.autoscaler.sdk import request_resources
 from flat_dist.config.errors import UserError
 
 PATIENCE_SECONDS = 900.0
-"""How long a cluster may take to grow: a cloud's machine takes minutes to come and to install what it runs."""
+"""How long a cluster may take to grow: a cloud machine takes minutes to start and to install its software."""
 SAY_SECONDS = 30.0
+"""How often a process that waits says so."""
 LOOK_SECONDS = 1.0
+"""How often it looks."""
 
 _joined = False
 
 
 def join(joined: bool) -> None:
-    """Note whether this process joined a cluster, or started a Ray of its own, which no node can join."""
+    """Record whether this process joined a cluster, or started its own Ray, which no node can join."""
     global _joined
     _joined = joined
 
 
 def joined() -> bool:
-    """Whether nodes may join the Ray that this process works on."""
+    """Whether nodes may join the Ray that this process uses."""
     return _joined
 
 
+def total() -> dict[str, float]:
+    """Resources that this process may use: those of its placement group, or else of the whole cluster."""
+    group = ray.util.get_current_placement_group()
+    if group is None:
+        return dict(ray.cluster_resources())
+    found = Counter[str]()
+    for bundle in group.bundle_specs:
+        found.update(bundle)
+    return dict(found)
+
+
 def describe(resources: Mapping[str, float]) -> str:
-    """CPUs and GPUs in words."""
+    """CPUs and GPUs as text."""
     found = [f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if resources.get(name)]
     return " and ".join(found) or "none"
 
 
 def lacking(wanted: Mapping[str, float]) -> bool:
-    """Whether the cluster's nodes together have too little of something."""
-    total = ray.cluster_resources()
-    return any(total.get(name, 0.0) < amount for name, amount in wanted.items())
+    """Whether all nodes together have less than wanted of any resource."""
+    available = ray.cluster_resources()
+    return any(available.get(name, 0.0) < amount for name, amount in wanted.items())
 
 
 def wait_for_resources(
     wanted: Mapping[str, float], purpose: str, log_line: Callable[[str], None], patience: float = PATIENCE_SECONDS
 ) -> None:
-    """Wait until the cluster has the resources; a cluster that grows is asked for them meanwhile.
+    """Wait until the cluster has the resources. An autoscaling cluster is asked to add them.
 
     Args:
         wanted: amounts by name, such as CPU and GPU.
-        purpose: what they are for, in a few words.
-        say: says a line.
+        purpose: what needs them, in a few words.
+        say: prints a line.
         patience: seconds to wait.
 
     Raises:
-        UserError: they did not come, or cannot, because this process started its own Ray.
+        UserError: the resources did not arrive in time, or cannot, because this process started its own Ray.
     """
     said, until = float("-inf"), time.monotonic() + (patience if joined() else 0.0)
     if not lacking(wanted):

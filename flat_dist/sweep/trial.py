@@ -12,7 +12,7 @@ from typing import Any
 
 from ray import tune
 
-from flat_dist.attack.pool.worker_group import WarmWorkers
+from flat_dist.attack.pool.actor import AttackWorker
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import from_dict
 from flat_dist.data import dataset_stage
@@ -20,6 +20,7 @@ from flat_dist.evaluation import distributed as distributed_evaluation
 from flat_dist.evaluation.result import Result
 from flat_dist.pipeline.adversarial_training import Round, Run
 from flat_dist.runtime.progress import Display
+from flat_dist.scheduling.worker_group import WarmWorkers
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.sweep.trials import DIVERGED, ENDED, OBJECTIVES, Axes, Records, RoundMetrics, Trial, apply_point, score
@@ -27,7 +28,7 @@ from flat_dist.tracking.tracker import NoTracker
 from flat_dist.training import distributed
 from flat_dist.training.loop import DivergenceError
 
-WARM_WORKERS = WarmWorkers()
+WARM_WORKERS = WarmWorkers(AttackWorker)
 """Attack workers of the trials that this process runs, one after another."""
 
 
@@ -100,7 +101,7 @@ def _rounds(config: Config, job: TrialJob) -> Iterator[RoundMetrics]:
     storage, display = Folder(config.storage), Display(quiet=True)
     dataset = dataset_stage.read_dataset(Folder(job.data))
     # A worker on a GPU would keep its share of it from training.
-    group = WARM_WORKERS.group(config.attack) if config.attack.device == "cpu" else None
+    group = WARM_WORKERS.group(config.attack.workers) if config.attack.device == "cpu" else None
     run = Run(config, storage, dataset, NoTracker(), display, distributed.train_alone, group, job.contents)
     for found in run.rounds():
         if found.number:

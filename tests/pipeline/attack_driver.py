@@ -10,34 +10,34 @@ import pyarrow.parquet as pq
 from flat_dist.attack.limits import resolve
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool import run
+from flat_dist.attack.pool.actor import AttackWorker
+from flat_dist.attack.pool.stage import AttackStage
 from flat_dist.config.schema import AttackConfig
 from flat_dist.data.shards import Example, Record
 from flat_dist.runtime import cluster
 from flat_dist.runtime.progress import Display
 
 
-def stage(
-    victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.0, unit_size: int = 4
-) -> run.AttackStage:
+def stage(victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.0, unit_size: int = 4) -> AttackStage:
     """The stage that the tests run."""
     identity = {"recipe": "pwws", "seed": 3}
     limits = {"cpu": resolve(AttackConfig(device="cpu"), transformer=False)}
     job = AttackJob("pwws", victim, "counterfit", output, 1, 3, "cpu", limits, unit_size, identity, stall_seconds)
-    return run.AttackStage("attack", job, examples)
+    return AttackStage("attack", job, examples)
 
 
-class SlowWorker(run.AttackWorker):
+class SlowWorker(AttackWorker):
     """Takes a while for each example, so that its driver can be killed before it is done."""
 
     def __init__(self) -> None:
         super().__init__()
-        attack = self.session.attack
+        attack = self.session.process
 
         def attack_slowly(job: AttackJob, examples: Sequence[Example]) -> list[Record]:
             time.sleep(0.3 * len(examples))
             return attack(job, examples)
 
-        self.session.attack = attack_slowly
+        self.session.process = attack_slowly
 
 
 if __name__ == "__main__":

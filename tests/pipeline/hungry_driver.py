@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool import run
+from flat_dist.attack.pool.actor import AttackWorker
 from flat_dist.config.schema import AttackConfig
 from flat_dist.data.shards import Example, Record
 from flat_dist.runtime import cluster
@@ -22,13 +23,13 @@ ROOM = 8 * 2**30
 memory: less would let another test's processes take it."""
 
 
-def hungry(text: str) -> type[run.AttackWorker]:
+def hungry(text: str) -> type[AttackWorker]:
     """Workers that take memory until they are ended, given a text."""
 
-    class Hungry(run.AttackWorker):
+    class Hungry(AttackWorker):
         def __init__(self) -> None:
             super().__init__()
-            attack = self.session.attack
+            attack = self.session.process
 
             def attack_hungrily(job: AttackJob, examples: Sequence[Example]) -> list[Record]:
                 kept = []
@@ -37,7 +38,7 @@ def hungry(text: str) -> type[run.AttackWorker]:
                     time.sleep(0.02)
                 return attack(job, examples)
 
-            self.session.attack = attack_hungrily
+            self.session.process = attack_hungrily
 
     return Hungry
 

@@ -16,6 +16,7 @@ import pytest
 
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool import run
+from flat_dist.attack.pool.actor import AttackWorker
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import AttackConfig
 from flat_dist.data import shards
@@ -32,12 +33,12 @@ def hashes(folder: Path) -> dict[str, str]:
     return {shard["name"]: shard["sha256"] for shard in manifest["shards"]}
 
 
-def generate(
+def run_attack(
     victim: Folder,
     output: Path,
     examples: pa.Table,
     workers: int,
-    worker: type = run.AttackWorker,
+    worker: type = AttackWorker,
     stall_seconds: float = 0.0,
     max_failures: float = 0.0,
 ) -> dict[str, str]:
@@ -48,10 +49,10 @@ def generate(
     return hashes(output)
 
 
-class Mortal(run.AttackWorker):
-    """Its victim looks at each text before it answers, and may end the process."""
+class CrashingWorker(AttackWorker):
+    """Its victim may end the process before it answers, depending on the text."""
 
-    def perhaps_die(self, text: str) -> None:
+    def crash_on(self, text: str) -> None:
         raise NotImplementedError
 
     def __init__(self) -> None:
@@ -60,11 +61,11 @@ class Mortal(run.AttackWorker):
 
         encode = Victim.encode
 
-        def encode_or_die(victim: Victim, text: str) -> tuple[int, ...]:
-            self.perhaps_die(text)
+        def encode_or_crash(victim: Victim, text: str) -> tuple[int, ...]:
+            self.crash_on(text)
             return encode(victim, text)
 
-        Victim.encode = encode_or_die
+        Victim.encode = encode_or_crash
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +73,10 @@ def undisturbed(
     victim: Folder, examples: pa.Table, local_ray: None, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, str]]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    return folder, generate(victim, folder, examples, workers=2)
+    return folder, run_attack(victim, folder, examples, workers=2)
 
 
-def test_every_example_is_attacked_and_judged_by_a_new_prediction(
+def test_every_example_is_attacked_and_its_status_follows_from_a_new_prediction(
     undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table
 ) -> None:
     from flat_dist.models import checkpoint as checkpoints
@@ -100,7 +101,7 @@ def test_every_example_is_attacked_and_judged_by_a_new_prediction(
 def test_one_worker_writes_the_same_shards_as_two(
     undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
-    assert generate(victim, tmp_path, examples, workers=1) == undisturbed[1]
+    assert run_attack(victim, tmp_path, examples, workers=1) == undisturbed[1]
 
 
 def test_a_finished_stage_is_not_run_again(
@@ -108,7 +109,7 @@ def test_a_finished_stage_is_not_run_again(
 ) -> None:
     folder, before = undisturbed
     times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert generate(victim, folder, examples, workers=2) == before
+    assert run_attack(victim, folder, examples, workers=2) == before
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
 
 
@@ -117,7 +118,7 @@ def hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_a_driver_that_is_interrupted_and_killed_goes_on_where_it_stopped(
+def test_a_driver_that_is_interrupted_and_killed_continues_where_it_stopped(
     undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
     pq.write_table(examples, tmp_path / "examples.parquet")
@@ -137,39 +138,39 @@ def test_a_driver_that_is_interrupted_and_killed_goes_on_where_it_stopped(
         driver.wait()
         assert shards.read_manifest(Folder(output)) is None
         kept |= {path.name: path.stat().st_mtime_ns for path in written}
-    assert generate(victim, output, examples, workers=2) == undisturbed[1]
+    assert run_attack(victim, output, examples, workers=2) == undisturbed[1]
     assert {name: (output / name).stat().st_mtime_ns for name in kept} == kept
 
 
-def test_a_worker_killed_in_mid_shard_is_replaced(
+def test_a_worker_that_is_killed_is_replaced(
     undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
     flag = tmp_path / "killed"
 
-    class KilledOnce(Mortal):
-        def perhaps_die(self, text: str) -> None:
+    class KilledOnce(CrashingWorker):
+        def crash_on(self, text: str) -> None:
             if not flag.exists():
                 flag.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    assert generate(victim, tmp_path / "stage", examples, 1, worker=KilledOnce) == undisturbed[1]
+    assert run_attack(victim, tmp_path / "stage", examples, 1, worker=KilledOnce) == undisturbed[1]
     manifest = shards.read_manifest(Folder(tmp_path / "stage"))
     assert manifest is not None
     assert manifest["timings"]["restarts"] == 1
 
 
-def test_a_worker_that_is_stopped_is_replaced_though_it_cannot_say_so(
+def test_a_worker_whose_process_is_stopped_is_replaced(
     undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
     flag = tmp_path / "stopped"
 
-    class StoppedOnce(Mortal):
-        def perhaps_die(self, text: str) -> None:
+    class StoppedOnce(CrashingWorker):
+        def crash_on(self, text: str) -> None:
             if not flag.exists():
                 flag.write_text(str(os.getpid()))
                 os.kill(os.getpid(), signal.SIGSTOP)
 
-    assert generate(victim, tmp_path / "stage", examples, 1, worker=StoppedOnce, stall_seconds=3.0) == undisturbed[1]
+    assert run_attack(victim, tmp_path / "stage", examples, 1, worker=StoppedOnce, stall_seconds=3.0) == undisturbed[1]
     manifest = shards.read_manifest(Folder(tmp_path / "stage"))
     assert manifest is not None
     assert manifest["timings"]["restarts"] == 1
@@ -177,7 +178,7 @@ def test_a_worker_that_is_stopped_is_replaced_though_it_cannot_say_so(
     assert stopped is None or stopped.wait(20) is None  # its memory is free again
 
 
-def test_examples_that_end_or_hang_every_worker_are_set_aside(
+def test_examples_that_crash_or_hang_every_worker_are_recorded_as_errors(
     undisturbed: tuple[Path, dict[str, str]],
     victim: Folder,
     examples: pa.Table,
@@ -187,35 +188,35 @@ def test_examples_that_end_or_hang_every_worker_are_set_aside(
     ids, texts = (examples[name].to_pylist() for name in ("example_id", "text"))
     ends, hangs = ids[5], ids[6]  # of one unit
 
-    class DiesOfPoison(Mortal):
-        def perhaps_die(self, text: str) -> None:
+    class CrashesOnTwo(CrashingWorker):
+        def crash_on(self, text: str) -> None:
             if text == texts[5]:
                 os._exit(1)
             if text == texts[6]:
                 time.sleep(600)
 
-    generate(victim, tmp_path, examples, 2, worker=DiesOfPoison, stall_seconds=3.0, max_failures=0.1)
+    run_attack(victim, tmp_path, examples, 2, worker=CrashesOnTwo, stall_seconds=3.0, max_failures=0.1)
     rows = {row["example_id"]: row for row in shards.read_shards(Folder(tmp_path)).to_pylist()}
-    for poison, cause in ((ends, "ended its worker process"), (hangs, "made no progress for 3 s")):
-        assert rows[poison]["status"] == "error"
-        assert cause in rows[poison]["error"] and "2 times alone" in rows[poison]["error"]
-        assert rows[poison]["original_scores"] is rows[poison]["perturbed_scores"] is None
+    for failing, cause in ((ends, "ended its worker process"), (hangs, "made no progress for 3 s")):
+        assert rows[failing]["status"] == "error"
+        assert cause in rows[failing]["error"] and "2 times alone" in rows[failing]["error"]
+        assert rows[failing]["original_scores"] is rows[failing]["perturbed_scores"] is None
     for row in shards.read_shards(Folder(undisturbed[0])).to_pylist():
         if row["example_id"] not in (ends, hangs):
             assert rows[row["example_id"]] == row
     assert "attack: 2 of 22 examples could not be attacked" in capsys.readouterr().err
 
 
-def test_more_errors_than_allowed_end_the_run_and_lose_nothing(
+def test_more_errors_than_allowed_end_the_run_and_finished_shards_are_kept(
     local_ray: None, victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
     few = examples.slice(0, 8)
     first = few["example_id"][0].as_py()
 
-    class Unable(run.AttackWorker):
+    class Unable(AttackWorker):
         def __init__(self) -> None:
             super().__init__()
-            attack = self.session.attack
+            attack = self.session.process
 
             def attack_or_fail(job: AttackJob, examples: Sequence[shards.Example]) -> list[shards.Record]:
                 return [
@@ -223,13 +224,13 @@ def test_more_errors_than_allowed_end_the_run_and_lose_nothing(
                     for record in attack(job, examples)
                 ]
 
-            self.session.attack = attack_or_fail
+            self.session.process = attack_or_fail
 
     with pytest.raises(UserError, match=r"1 of 8 examples could not be attacked.*--attack.max_failures 0.1 allows"):
-        generate(victim, tmp_path, few, 1, worker=Unable, max_failures=0.1)
+        run_attack(victim, tmp_path, few, 1, worker=Unable, max_failures=0.1)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.arrow")}
     assert written
-    found = generate(victim, tmp_path, few, 1, worker=run.AttackWorker, max_failures=0.125)
+    found = run_attack(victim, tmp_path, few, 1, worker=AttackWorker, max_failures=0.125)
     assert {path.name for path in written} <= found.keys()
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
@@ -249,7 +250,7 @@ def lose_shard(folder: Path, first: Path, second: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [shorten, lose_manifest, lose_shard])
-def test_what_is_damaged_is_made_again_and_nothing_else(
+def test_only_damaged_shards_are_made_again(
     damage: Callable[[Path, Path, Path], None],
     undisturbed: tuple[Path, dict[str, str]],
     victim: Folder,
@@ -261,7 +262,7 @@ def test_what_is_damaged_is_made_again_and_nothing_else(
     paths = sorted(output.glob("*.arrow"))
     damage(output, paths[1], paths[3])
     before = {path: path.stat().st_mtime_ns for path in paths if path.exists()}
-    assert generate(victim, output, examples, workers=1) == undisturbed[1]
+    assert run_attack(victim, output, examples, workers=1) == undisturbed[1]
     again = {path for path in paths if path.stat().st_mtime_ns != before.get(path)}
     assert again == {shorten: {paths[1], paths[3]}, lose_manifest: set(), lose_shard: {paths[3]}}[damage]
     assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths} == undisturbed[1]
@@ -279,35 +280,33 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_sentence_and_with_room_it_goes_on(
+def test_a_full_disk_is_reported_in_one_sentence_and_the_attack_can_continue(
     undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, small_disk: Path
 ) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"0" * (2**20 - 4 * 4096))  # leaves room for a shard, and not for two
     with pytest.raises(UserError, match=r"cannot be written .*No space left.*the same command then continues"):
-        generate(victim, small_disk / "stage", examples, workers=1)
+        run_attack(victim, small_disk / "stage", examples, workers=1)
     assert not list(small_disk.glob("stage/.0*"))
     ballast.unlink()
-    assert generate(victim, small_disk / "stage", examples, workers=1) == undisturbed[1]
+    assert run_attack(victim, small_disk / "stage", examples, workers=1) == undisturbed[1]
 
 
-class Broken(run.AttackWorker):
+class Broken(AttackWorker):
     def __init__(self) -> None:
         raise OSError("no resources")
 
 
-def test_a_worker_that_cannot_start_is_an_error_and_not_a_wait(
+def test_a_worker_that_cannot_start_is_an_error(
     local_ray: None, victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
     with pytest.raises(RuntimeError, match=r"could not start[\s\S]*no resources"):
-        generate(victim, tmp_path, examples, workers=1, worker=Broken)
+        run_attack(victim, tmp_path, examples, workers=1, worker=Broken)
 
 
-def test_a_victim_that_is_not_there_is_an_error_and_not_a_shard(
-    local_ray: None, examples: pa.Table, tmp_path: Path
-) -> None:
+def test_a_missing_victim_is_an_error(local_ray: None, examples: pa.Table, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no checkpoint"):
-        generate(Folder(tmp_path / "nothing"), tmp_path / "stage", examples, workers=1)
+        run_attack(Folder(tmp_path / "nothing"), tmp_path / "stage", examples, workers=1)
     assert not list(tmp_path.glob("stage/*.arrow"))
 
 
@@ -320,7 +319,7 @@ def test_a_gpu_that_the_cluster_does_not_have_is_refused(
 
 
 def drive(driver: str, victim: Folder, output: Path, examples: pa.Table) -> str:
-    """What a driver said that attacked on a Ray of its own."""
+    """Standard error of a driver that attacks on a Ray of its own."""
     file = output.with_suffix(".parquet")
     pq.write_table(examples, file)
     command = [sys.executable, "-m", f"tests.pipeline.{driver}", victim.uri, str(output), str(file)]
@@ -329,14 +328,14 @@ def drive(driver: str, victim: Folder, output: Path, examples: pa.Table) -> str:
     return done.stderr
 
 
-def test_a_node_that_is_removed_costs_nothing(
+def test_a_removed_node_does_not_change_the_shards(
     undisturbed: tuple[Path, dict[str, str]], victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
     drive("cluster_driver", victim, tmp_path / "stage", examples)
     assert hashes(tmp_path / "stage") == undisturbed[1]
 
 
-def test_an_example_that_takes_all_memory_is_set_aside(
+def test_an_example_that_takes_all_memory_is_recorded_as_an_error(
     private_token: None, victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
     said = drive("hungry_driver", victim, tmp_path / "stage", examples.slice(0, 2))

@@ -1,0 +1,55 @@
+"""What a worker process holds between calls: the model and the resources of its current job. No Ray here."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from flat_dist.runtime.malloc import give_back_freed_memory
+from flat_dist.scheduling.stage import Job
+from flat_dist.scheduling.watchdog import Watchdog
+
+
+class Session(ABC):
+    """Processes examples of one job at a time. Consecutive calls for the same job load its model once."""
+
+    def __init__(self) -> None:
+        self.watchdog = Watchdog()
+        self.job: Any = None
+        """The job that is loaded."""
+        self.loading = False
+
+    @abstractmethod
+    def load(self, job: Any) -> None:
+        """Load the model and the resources of a job; called while the watchdog is off."""
+
+    @abstractmethod
+    def process(self, job: Any, examples: Sequence[Any]) -> list[Any]:
+        """Results of examples, one each."""
+
+    @abstractmethod
+    def write(self, job: Any, number: int, results: Sequence[Any]) -> Any:
+        """Write the results of a whole unit.
+
+        Returns:
+            What the stage needs to know of the written unit.
+        """
+
+    def run(self, job: Any, number: int, examples: Sequence[Any]) -> Any:
+        """Process and write a whole unit. The file does not depend on earlier calls."""
+        info = self.write(job, number, self.process(job, examples))
+        give_back_freed_memory()
+        return info
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds spent so far, by component."""
+        return {}
+
+    def switch_to(self, job: Job) -> None:
+        """Load a job unless it is already loaded."""
+        self.watchdog.last_tick = time.monotonic()
+        if job != self.job:
+            self.loading = True
+            self.watchdog.seconds = job.stall_seconds
+            self.load(job)
+            self.job, self.loading = job, False

@@ -1,0 +1,77 @@
+"""The Ray actor that processes chunks. Its session imports the large packages, so that the driver does not."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from flat_dist.config.errors import UserError
+from flat_dist.scheduling.liveness import Heartbeat
+from flat_dist.scheduling.session import Session
+
+Seconds = dict[str, float]
+"""Seconds spent, by component."""
+
+OPTIONS: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"heartbeat": 1}}
+"""How Ray runs a worker: one call after another, while a second thread answers `Worker.heartbeat`. Ray restarts and
+retries nothing: the driver decides what happens after a crash."""
+
+
+class Worker(ABC):
+    """Processes chunks of any job of its kind, and keeps what the last job needed."""
+
+    def __init__(self) -> None:
+        self.error: UserError | None = None
+        try:
+            self.session = self.make_session()
+        except UserError as error:  # if it were raised here, Ray would wrap it in a traceback
+            self.error = error
+
+    @abstractmethod
+    def make_session(self) -> Session:
+        """Make the session of this process."""
+
+    def read(self, examples: pa.Table) -> Sequence[Any]:
+        """Examples as the session takes them."""
+        rows: list[dict[str, Any]] = examples.to_pylist()
+        return rows
+
+    def ready(self) -> str:
+        """Id of the worker's node, once it has started.
+
+        Raises:
+            UserError: the worker cannot work, for a reason that the user can correct.
+        """
+        if self.error:
+            raise self.error
+        node: str = ray.get_runtime_context().get_node_id()
+        return node
+
+    @ray.method(concurrency_group="heartbeat")
+    def heartbeat(self) -> Heartbeat:
+        """Time since the last progress. A stopped process does not answer."""
+        return Heartbeat(time.monotonic() - self.session.watchdog.last_tick, self.session.loading)
+
+    def run(self, job: Any, number: int, examples: pa.Table) -> tuple[Any, Seconds]:
+        """Process a whole unit and write it."""
+        before = self.session.seconds()
+        info = self.session.run(job, number, self.read(examples))
+        return info, self._since(before)
+
+    def process(self, job: Any, examples: pa.Table) -> tuple[list[Any], Seconds]:
+        """Process a part of a unit."""
+        before = self.session.seconds()
+        results = self.session.process(job, self.read(examples))
+        return results, self._since(before)
+
+    def write(self, job: Any, number: int, results: Sequence[Any]) -> tuple[Any, Seconds]:
+        """Write a unit that was processed in several chunks."""
+        before = self.session.seconds()
+        info = self.session.write(job, number, results)
+        return info, self._since(before)
+
+    def _since(self, before: Seconds) -> Seconds:
+        return {name: seconds - before.get(name, 0.0) for name, seconds in self.session.seconds().items()}
