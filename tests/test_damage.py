@@ -19,13 +19,15 @@ from transformers import BertTokenizerFast
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool.stage import AttackStage
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import Config, EvaluationConfig, ModelConfig
+from flat_dist.config.schema import Config, EvaluationConfig, ModelConfig, TrainingConfig
 from flat_dist.data import dataset_stage, datasets, shards
 from flat_dist.data.batches import Encoder
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.preprocessing import Vocabulary
-from flat_dist.evaluation import attributions
+from flat_dist.evaluation import attribution_stage, attributions
 from flat_dist.evaluation import distributed as distributed_evaluation
+from flat_dist.evaluation.attribution_session import AttributionSession
+from flat_dist.evaluation.attribution_stage import AttributionStage
 from flat_dist.evaluation.result import Result
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
@@ -352,28 +354,23 @@ def tests_of_one(word_model: Folder, tmp_path: Path) -> list[distributed_evaluat
     ]  # of one stage
 
 
-CONFIG = Config(evaluation=EvaluationConfig(explain=("ig",), ig_steps=2))
+CONFIG = Config(evaluation=EvaluationConfig(explain=("ig",), ig_steps=2), training=TrainingConfig(device="cpu"))
 
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Stages that were explained; here, not by tasks of Ray's."""
+    """Stages that were explained; in this process, without Ray."""
     found: list[str] = []
 
-    def run(todo: list[Any], device: str, bar: Any) -> None:
+    def explain(todo: list[AttributionStage], *_: Any) -> None:
+        session = AttributionSession()
         for stage in todo:
-            stage.open()
-            for number, unit in enumerate(stage.units):
-                if number not in stage.parts:
-                    rows = stage.rows.take(unit).to_pylist()
-                    stage.keep(
-                        number, attributions.explain(checkpoints.load(stage.test.checkpoint), rows, stage.method)
-                    )
-            stage.finish()
-            found.append(stage.output.name)
+            for unit in stage.open(0):
+                stage.keep_unit(unit.unit, session.run(stage.job, unit.unit, stage.rows(unit).to_pylist()))
+            found.append(stage.folder.name)
 
-    monkeypatch.setattr(distributed_evaluation, "_run", run)
-    monkeypatch.setattr(distributed_evaluation, "UNIT", 1)
+    monkeypatch.setattr(distributed_evaluation, "_explain", explain)
+    monkeypatch.setattr(attribution_stage, "UNIT", 1)
     return found
 
 
@@ -399,33 +396,36 @@ def test_pairs_are_explained_again(
 
 
 @damaged
-def test_a_part_that_is_not_whole_is_explained_again(
+def test_a_damaged_unit_is_explained_again(
     damage: Callable[[bytes], bytes], tests_of_one: list[distributed_evaluation.Test], ran: list[str], tmp_path: Path
 ) -> None:
     (method,) = attributions.methods(CONFIG.evaluation, CONFIG.seed)
-    stage = distributed_evaluation._plan(CONFIG, Folder(tmp_path), tests_of_one[0], method, 0)
-    stage.open()
-    rows = stage.rows.to_pylist()
-    explained = attributions.explain(checkpoints.load(stage.test.checkpoint), rows, stage.method)
-    for number in (0, 1):
-        stage.keep(number, explained.slice(number, 1))
-    stage.output.write("part-000002.arrow", arrow.to_bytes(explained.slice(2, 1)))  # as older versions called them
-    stage.keep(3, explained.slice(0, 1))  # of other pairs
-    names = [stage.parts[number].name for number in (0, 1)]
-    damage_file(tmp_path / "stages" / stage.output.name / names[1], damage)
-    stage.open()
-    assert list(stage.parts) == [0]
-    assert stage.output.names() == [names[0]]
+    plan = distributed_evaluation._plan(CONFIG, Folder(tmp_path), tests_of_one[0], method, 0)
+    stage, session = distributed_evaluation._stage(plan, CONFIG), AttributionSession()
+    units = stage.open(0)
+    assert [unit.unit for unit in units] == [0, 1, 2, 3]
+    names = []
+    for unit in units[:2]:
+        stage.keep_unit(unit.unit, session.run(stage.job, unit.unit, stage.rows(unit).to_pylist()))
+        (name,) = set(stage.folder.names()) - set(names)
+        names.append(name)
+    first = stage.written[0].table
+    stage.folder.write("part-000002.arrow", arrow.to_bytes(first))  # the name that older versions used
+    session.write(stage.job, 3, first.to_pylist())  # of another unit
+    damage_file(tmp_path / "stages" / stage.folder.name / names[1], damage)
+    assert [unit.unit for unit in stage.open(0)] == [1, 2, 3]
+    assert list(stage.written) == [0]
+    assert stage.folder.names() == [names[0]]
 
 
 def test_two_drivers_that_share_an_explanation_do_it_once(
     tests_of_one: list[distributed_evaluation.Test], ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, waiting = distributed_evaluation._run, threading.Event()
+    explain, waiting = distributed_evaluation._explain, threading.Event()
 
     def slowly(*arguments: Any) -> None:
         assert waiting.wait(60)  # until the other driver is at the lock
-        run(*arguments)
+        explain(*arguments)
 
     class Said(Display):
         def log_line(self, line: str, **facts: Any) -> None:
@@ -434,7 +434,7 @@ def test_two_drivers_that_share_an_explanation_do_it_once(
                 waiting.set()
 
     lines: list[str] = []
-    monkeypatch.setattr(distributed_evaluation, "_run", slowly)
+    monkeypatch.setattr(distributed_evaluation, "_explain", slowly)
     found: list[Any] = []
 
     def drive() -> None:

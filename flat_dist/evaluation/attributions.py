@@ -36,10 +36,14 @@ SCHEMA = pa.schema(
         ("kendall_tau", pa.list_(pa.float32())),
         ("top_k", BY_WORD),
         ("completeness_error", pa.float32()),
+        ("error", pa.string()),
     ]
 )
 """One explained pair: the words that the model reads, class probabilities, attributions, which words count as the same,
-and the pair's agreement by class: null where it is not defined, empty where no words are aligned."""
+and the pair's agreement by class: null where it is not defined, empty where no words are aligned.
+
+The column error is null, unless explaining the pair crashed its worker: then it gives the reason, and the results are
+null."""
 
 PAIRS = {
     "changed": lambda table: pc.greater(pc.list_value_length(table["swaps"]), 0),
@@ -91,6 +95,13 @@ def choose(attacked: pa.Table, which: str, count: int, seed: int) -> pa.Table:
 
 
 def explain(checkpoint: Checkpoint, rows: Sequence[Mapping[str, Any]], method: AttributionMethod) -> pa.Table:
+    """As `explain_rows`, as a table."""
+    return pa.Table.from_pylist(explain_rows(checkpoint, rows, method), schema=SCHEMA)
+
+
+def explain_rows(
+    checkpoint: Checkpoint, rows: Sequence[Mapping[str, Any]], method: AttributionMethod
+) -> list[dict[str, Any]]:
     """Explain pairs: rows of `flat_dist.data.shards.SCHEMA` to rows of `SCHEMA`.
 
     Args:
@@ -126,11 +137,12 @@ def explain(checkpoint: Checkpoint, rows: Sequence[Mapping[str, Any]], method: A
         else:
             pair["kendall_tau"], pair["top_k"] = [], []
         explained.append(pair)
-    return pa.Table.from_pylist(explained, schema=SCHEMA)
+    return explained
 
 
 def summarise(explained: pa.Table) -> Consistency:
-    """Consistency over explained pairs."""
+    """Consistency over explained pairs, without pairs that could not be explained."""
+    explained = explained.filter(pc.is_null(explained["error"]))
     rows = explained.select(["kendall_tau", "top_k", "completeness_error"]).to_pylist()
     aligned = [row for row in rows if row["kendall_tau"]]
     taus = [np.array(row["kendall_tau"], dtype=np.float64) for row in aligned]

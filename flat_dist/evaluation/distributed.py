@@ -1,12 +1,8 @@
-"""Measures checkpoints on Ray: accuracy, what attacks left of it, and how consistent interpretations are.
-
-Explaining pairs is a stage, which one driver at a time works on: units of similar pairs are spread over the cluster,
-each is written as it comes, and a stage that was interrupted goes on after the last of them.
-"""
+"""Measures models on Ray: accuracy, results of attacks, and consistency of interpretations."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from typing import Any
@@ -20,31 +16,38 @@ from flat_dist.config.serialization import content_hash
 from flat_dist.data.batches import encode_clean
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation.accuracy import after_attack
-from flat_dist.evaluation.attributions import SCHEMA, AttributionMethod, choose, explain, methods, summarise
+from flat_dist.evaluation.attribution_stage import (
+    PAIRS,
+    AttributionJob,
+    AttributionStage,
+    attribution_stage,
+    count_errors,
+    read_pairs,
+    without_errors,
+)
+from flat_dist.evaluation.attribution_worker import AttributionWorker
+from flat_dist.evaluation.attributions import AttributionMethod, choose, methods, summarise
 from flat_dist.evaluation.result import Explained, Result, Test
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.models.encoders import TRANSFORMERS
 from flat_dist.runtime import tasks
-from flat_dist.runtime.progress import Bar, Display
+from flat_dist.runtime.progress import Display
+from flat_dist.scheduling.scheduler import run_stages
+from flat_dist.scheduling.stage import check_failures
+from flat_dist.scheduling.worker_group import WorkerGroup, ray_group
 from flat_dist.storage import stage as stages
-from flat_dist.storage.arrow import PART, Part, read_table, valid_parts, write_part, write_table
+from flat_dist.storage.arrow import read_table
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.training.loop import accuracy
-
-PAIRS = "pairs"
-"""The table of a finished explanation."""
-
-UNIT, TRANSFORMER_UNIT = 32, 2
-"""Pairs of a unit, which is what is lost when a worker dies; a transformer's take a hundred times as long."""
 
 
 def accuracies(tests: Sequence[Test], data: Folder, split: str, config: Config) -> dict[str, float]:
     """Accuracy of each checkpoint on a split of the dataset in a folder, by the checkpoint's URI."""
     device = config.training.device
     uris = dict.fromkeys(test.checkpoint.uri for test in tests)
-    calls = {uri: partial(_on(device, _accuracy).remote, uri, data.uri, split, device) for uri in uris}
+    task = _accuracy.options(num_gpus=1 if device == "cuda" else 0)  # on a GPU one at a time
+    calls = {uri: partial(task.remote, uri, data.uri, split, device) for uri in uris}
     found = dict(tasks.results("accuracy", calls, config.attack.stall_seconds))
     return {uri: found[uri] for uri in uris}
 
@@ -84,30 +87,40 @@ def with_consistency(results: Sequence[Result], explained: Sequence[Explained]) 
     return [replace(result, interpretations=found.get((result.training, result.attack), {})) for result in results]
 
 
-def interpretations(config: Config, storage: Folder, tests: Sequence[Test], display: Display) -> list[Explained]:
-    """Explain pairs of each test with each method that the config asks for; what is finished is not done again."""
+def interpretations(
+    config: Config, storage: Folder, tests: Sequence[Test], display: Display, group: WorkerGroup | None = None
+) -> list[Explained]:
+    """Explain pairs of each test with each method that the config asks for. Complete stages are not run again.
+
+    Args:
+        config: methods, number of pairs, device, and the share of pairs that may fail.
+        storage: folder of the run's stages.
+        tests: models under attacks.
+        display: shows a bar for each stage.
+        group: workers to use instead of new ones that end with the work.
+
+    Raises:
+        UserError: the cluster has no room for a worker, or too many pairs could not be explained.
+        RuntimeError: a worker could not be started.
+    """
     planned = [
         _plan(config, storage, test, method, count)
         for test in tests
         for method, count in methods(config.evaluation, config.seed).items()
     ]
-    distinct = {stage.output.uri: stage for stage in planned}  # two tests may be of one model under one attack
-    missing = [stage for _, stage in sorted(distinct.items()) if not stages.is_finished(stage.output, stage.inputs)]
+    distinct = {plan.output.uri: plan for plan in planned}  # two tests may be of one model under one attack
+    missing = [plan for _, plan in sorted(distinct.items()) if not stages.is_finished(plan.output, plan.inputs)]
     with ExitStack() as locks:
-        for stage in missing:  # in order of their names, so that no two drivers wait for each other
-            what = f"explain pairs with {stage.method.name} of {stage.test.kind}, {stage.test.attack}"
-            locks.enter_context(exclusive_lock(stage.output, what, display.log_line))
-        todo = [stage for stage in missing if stages.begin(stage.output, stage.inputs, display.log_line)]
-        if todo:
-            with display.stage("explain pairs", sum(stage.rows.num_rows for stage in todo)) as bar:
-                _run(todo, config, bar)
-    return [
-        Explained(stage.test, stage.method, read_table(stage.output, PAIRS, SCHEMA), stage.output) for stage in planned
-    ]
+        for plan in missing:  # in the same order in all drivers, so that they cannot deadlock
+            locks.enter_context(exclusive_lock(plan.output, plan.title, display.log_line))
+        todo = [plan for plan in missing if stages.begin(plan.output, plan.inputs, display.log_line)]
+        _explain([_stage(plan, config) for plan in todo], config, display, group)
+    tables = {uri: _read(plan, config, display) for uri, plan in distinct.items()}
+    return [Explained(plan.test, plan.method, tables[plan.output.uri], plan.output) for plan in planned]
 
 
 @dataclass
-class _Stage:
+class _Plan:
     """Pairs of a test to explain by one method."""
 
     test: Test
@@ -116,50 +129,14 @@ class _Stage:
     """Rows of the attack's shards."""
     output: Folder
     inputs: Mapping[str, Any]
-    units: list[list[int]] = field(default_factory=list)
-    """Numbers of the rows of each unit, once it is open."""
-    parts: dict[int, Part] = field(default_factory=dict)
-    """Units that are there."""
 
     @property
-    def whole(self) -> bool:
-        """Whether no unit is missing."""
-        return len(self.parts) == len(self.units)
-
-    def open(self) -> None:
-        """Make units of rows of similar length, whose explanations share most of their work, and find finished ones."""
-        words = [text.count(" ") for text in self.rows["original_text"].to_pylist()]
-        order = sorted(range(len(words)), key=lambda row: -words[row])
-        transformer = checkpoints.describe(self.test.checkpoint)["model"]["name"] in TRANSFORMERS
-        size = TRANSFORMER_UNIT if transformer else UNIT
-        self.units = [order[start : start + size] for start in range(0, len(order), size)]
-        ids = self.rows["example_id"].to_pylist()
-
-        def belongs(number: int, pairs: pa.Table) -> bool:
-            unit = self.units[number] if number < len(self.units) else []
-            return bool(unit) and pairs["pair_id"].to_pylist() == [ids[row] for row in unit]
-
-        self.parts = {part.number: part for part in valid_parts(self.output, SCHEMA, belongs)}
-
-    def keep(self, number: int, pairs: pa.Table) -> None:
-        """Write a unit."""
-        self.parts[number] = write_part(self.output, number, pairs)
-
-    def finish(self) -> None:
-        """Put the units together in the order of the rows."""
-        parts = [self.parts[number].table for number in range(len(self.units))]
-        places = [row for unit in self.units for row in unit]
-        pairs = pa.concat_tables([SCHEMA.empty_table(), *parts])
-        write_table(
-            self.output, PAIRS, pairs.take(pa.array(sorted(range(len(places)), key=places.__getitem__), pa.int64()))
-        )
-        stages.commit(self.output, self.inputs, [f"{PAIRS}.arrow"])
-        for name in self.output.names():
-            if PART.fullmatch(name):
-                self.output.delete(name)
+    def title(self) -> str:
+        """What is done, for messages."""
+        return f"explain pairs with {self.method.name} of {self.test.kind}, {self.test.attack}"
 
 
-def _plan(config: Config, storage: Folder, test: Test, method: AttributionMethod, count: int) -> _Stage:
+def _plan(config: Config, storage: Folder, test: Test, method: AttributionMethod, count: int) -> _Plan:
     rows = choose(read_shards(test.shards), config.evaluation.pairs, count, config.seed)
     inputs = {
         "checkpoint": checkpoints.fingerprint(test.checkpoint),
@@ -168,50 +145,50 @@ def _plan(config: Config, storage: Folder, test: Test, method: AttributionMethod
         "method": method.settings(),
         "versions": {name: metadata.version(name) for name in ("captum", "lime", "scikit-learn", "torch")},
     }
-    return _Stage(test, method, rows, stages.folder(storage, f"explain-{method.name}", inputs), inputs)
+    return _Plan(test, method, rows, stages.folder(storage, f"explain-{method.name}", inputs), inputs)
 
 
-def _run(todo: Sequence[_Stage], config: Config, bar: Bar) -> None:
+def _stage(plan: _Plan, config: Config) -> AttributionStage:
+    job = AttributionJob(
+        checkpoint=plan.test.checkpoint.uri,
+        method=plan.method,
+        output=plan.output.uri,
+        device=config.training.device,
+        stall_seconds=config.attack.stall_seconds,
+    )
+    transformer = checkpoints.describe(plan.test.checkpoint)["model"]["name"] in TRANSFORMERS
+    commit = partial(stages.commit, plan.output, plan.inputs, [f"{PAIRS}.arrow"])
+    return attribution_stage(plan.title, job, plan.rows, transformer, commit)
+
+
+def _explain(
+    todo: Sequence[AttributionStage], config: Config, display: Display, group: WorkerGroup | None = None
+) -> None:
+    """Explain all pairs that are missing; on GPUs, each worker has one for itself."""
     device = config.training.device
-    calls = {}
-    for place, stage in enumerate(todo):
-        stage.open()
-        for number, unit in enumerate(stage.units):
-            if number in stage.parts:
-                bar.advance(len(unit))
-                continue
-            arguments = stage.test.checkpoint.uri, stage.rows.take(unit), stage.method, device
-            calls[place, number] = partial(_on(device, _explain).remote, *arguments)
-        if stage.whole:
-            stage.finish()
-    for (place, number), pairs in tasks.results("explain pairs", calls, config.attack.stall_seconds):
-        stage = todo[place]
-        stage.keep(number, pairs)
-        bar.advance(len(stage.units[number]), f"{stage.method.name} of {stage.test.kind}, {stage.test.attack}")
-        if stage.whole:
-            stage.finish()
+    group = group or ray_group(AttributionWorker, device, 1.0 if device == "cuda" else 0.0)
+    run_stages(todo, [group], "explanation worker", config.attack.max_failures, display)
 
 
-def _on(device: str, function: Any) -> Any:
-    """A measurement on the device of training; on a GPU one at a time."""
-    return function.options(num_gpus=1 if device == "cuda" else 0)
+def _read(plan: _Plan, config: Config, display: Display) -> pa.Table:
+    """The explained pairs of a complete stage. Prints how many pairs could not be explained.
+
+    Raises:
+        UserError: too many pairs could not be explained.
+    """
+    pairs = read_pairs(plan.output)
+    errors = count_errors(pairs)
+    if errors:
+        display.log_line(f"{plan.title}: {errors} of {pairs.num_rows} {AttributionStage.FAILED} (column error)")
+    counts = errors, pairs.num_rows
+    check_failures(plan.title, AttributionStage.FAILED, plan.output.uri, counts, config.attack.max_failures)
+    return without_errors(pairs)
 
 
 @ray.remote(num_cpus=1, max_retries=2)
 def _accuracy(checkpoint: str, data: str, split: str, device: str, name: str) -> float:
-    loaded = _load(checkpoint, device, name)
-    return accuracy(loaded.model, encode_clean(read_table(Folder(data), split), loaded.encoder))
-
-
-@ray.remote(num_cpus=1, max_retries=2)
-def _explain(checkpoint: str, rows: pa.Table, method: AttributionMethod, device: str, name: str) -> pa.Table:
-    return explain(_load(checkpoint, device, name), rows.to_pylist(), method)
-
-
-def _load(checkpoint: str, device: str, name: str) -> Checkpoint:
-    """A checkpoint whose answers are the progress of a task of that name."""
     torch.set_num_threads(1)
-    beat = tasks.Beat(name)
+    progress = tasks.ProgressReporter(name)
     loaded = checkpoints.load(Folder(checkpoint), device)
-    beat.follow(loaded.model.output)
-    return loaded
+    progress.follow(loaded.model.output)
+    return accuracy(loaded.model, encode_clean(read_table(Folder(data), split), loaded.encoder))

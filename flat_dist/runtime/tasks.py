@@ -1,7 +1,8 @@
-"""Runs tasks on Ray, and gives those again that hang: their processes are stopped, or wait for what never comes.
+"""Runs Ray tasks that return one result each, and restarts tasks that hang.
 
-A task tells Ray's key-value store that it gets on. It cannot be asked, as an attack worker can, and Ray itself notices
-only processes that end.
+A hanging task's process is stopped, or waits for something that never happens. Ray only notices processes that end. So
+a task reports its progress in Ray's key-value store. (A worker of `flat_dist.scheduling` is an actor, which the driver
+can ask instead.)
 """
 
 import time
@@ -20,75 +21,79 @@ from flat_dist.config.errors import UserError
 K = TypeVar("K")
 
 ATTEMPTS = 3
-"""Times that a task may hang."""
-BEAT_SECONDS = 1.0
-"""How often a task tells that it gets on."""
+"""How often a task may hang."""
+REPORT_SECONDS = 1.0
+"""Minimum time between two progress reports of a task."""
 LOOK_SECONDS, LOOKS = 2.0, 20
-"""How often the driver looks when no result comes, and how often while a task hangs, at most."""
+"""The driver looks for hanging tasks at most this often, and about so many times while a task hangs."""
 GRACE_SECONDS = 5.0
-"""What a task is given beside, to begin."""
+"""Extra seconds for a task before it counts as hanging."""
 
 
-class Beat:
-    """Tells the driver that a task gets on: it has begun, and now its model answers."""
+class ProgressReporter:
+    """Reports that a task makes progress: that it has begun, and later that its model answers.
+
+    Args:
+        name: the name that the driver gave to the task.
+    """
 
     def __init__(self, name: str):
-        self._name, self._count, self._told = name, 0, float("-inf")
+        self._name, self._count, self._reported = name, 0, float("-inf")
         self()
 
     def __call__(self, *_: object) -> None:
-        """There is progress."""
-        if time.monotonic() - self._told > BEAT_SECONDS:
-            self._count, self._told = self._count + 1, time.monotonic()
+        """Report progress, unless the last report is recent."""
+        if time.monotonic() - self._reported > REPORT_SECONDS:
+            self._count, self._reported = self._count + 1, time.monotonic()
             _internal_kv_put(self._name, str(self._count))
 
     def follow(self, layer: torch.nn.Module) -> None:
-        """Each answer of a layer is progress: a model's last, through which all ways lead that it is asked."""
+        """Report progress at each output of a layer: the model's last layer, which all its callers use."""
         layer.register_forward_hook(self)
 
 
 @dataclass(eq=False)
 class _Task:
-    """A task that was given to Ray."""
+    """A task that Ray runs."""
 
     key: Any
     name: str
-    """Under which it tells that it gets on."""
+    """Key of its progress reports."""
     attempt: int = 1
-    heard: bytes | None = None
-    """What it told last; None before it has begun, for which it may have to wait for a processor."""
+    report: bytes | None = None
+    """Its last progress report; None before it has begun: it may have to wait for a CPU."""
     since: float = 0.0
-    """When the driver found that new."""
+    """When the driver first saw that report."""
 
-    def hangs(self, stall_seconds: float) -> bool:
-        """Whether it has begun, and tells nothing new for so long."""
-        heard = _internal_kv_get(self.name)
-        if heard != self.heard:
-            self.heard, self.since = heard, time.monotonic()
-        return heard is not None and time.monotonic() - self.since > stall_seconds + GRACE_SECONDS
+    def is_hanging(self, stall_seconds: float) -> bool:
+        """Whether the task has begun, and has reported nothing new for `stall_seconds`."""
+        report = _internal_kv_get(self.name)
+        if report != self.report:
+            self.report, self.since = report, time.monotonic()
+        return report is not None and time.monotonic() - self.since > stall_seconds + GRACE_SECONDS
 
 
 def results(
     what: str, calls: Mapping[K, Callable[[str], ray.ObjectRef]], stall_seconds: float
 ) -> Iterator[tuple[K, Any]]:
-    """What tasks came to, as they end.
+    """Results of tasks, in the order in which the tasks end.
 
     Args:
-        what: what they do, for a sentence about it.
-        calls: by some key, gives a task to Ray; takes the name for the task's `Beat`.
-        stall_seconds: seconds without progress after which a task hangs; 0: never.
+        what: what the tasks do, for messages.
+        calls: functions that start a task in Ray, by key; each takes the name for the task's `ProgressReporter`.
+        stall_seconds: seconds without progress after which a task is restarted; 0: never.
 
     Raises:
-        UserError: a task raised it, or hangs again and again.
+        UserError: a task raised it, or was restarted too often.
     """
     prefix = f"flat_dist:{uuid.uuid4().hex}"
     pending: dict[ray.ObjectRef, _Task] = {}
 
-    def give(task: _Task) -> None:
+    def start(task: _Task) -> None:
         pending[calls[task.key](task.name)] = task
 
     for number, key in enumerate(calls):
-        give(_Task(key, f"{prefix}:{number}:1"))
+        start(_Task(key, f"{prefix}:{number}:1"))
     try:
         while pending:
             done, _ = ray.wait(list(pending), num_returns=1, timeout=max(LOOK_SECONDS, stall_seconds / LOOKS))
@@ -97,28 +102,28 @@ def results(
             if done or not stall_seconds:
                 continue
             for reference, task in list(pending.items()):
-                if task.hangs(stall_seconds):
+                if task.is_hanging(stall_seconds):
                     ray.cancel(reference, force=True)
                     del pending[reference]
-                    give(_again(task, what, stall_seconds))
+                    start(_next_attempt(task, what, stall_seconds))
     finally:
-        if ray.is_initialized():  # what asks for the results may be left after Ray, which ends its tasks itself
+        if ray.is_initialized():  # the caller may still hold this iterator after Ray has ended, and its tasks with it
             for reference in pending:
                 ray.cancel(reference, force=True)
             _internal_kv_del(prefix, del_by_prefix=True)
 
 
-def _again(task: _Task, what: str, stall_seconds: float) -> _Task:
+def _next_attempt(task: _Task, what: str, stall_seconds: float) -> _Task:
     if task.attempt == ATTEMPTS:
         raise UserError(
-            f"{what}: {ATTEMPTS} processes in turn made no progress for {stall_seconds:g} s (--attack.stall_seconds): "
-            "look after the machine and its file systems, and give the command again, which keeps what was done"
+            f"{what}: {ATTEMPTS} processes in a row made no progress for {stall_seconds:g} s (--attack.stall_seconds): "
+            "check the machine and its file systems, then run the same command again, which keeps finished work"
         )
     return _Task(task.key, f"{task.name.rpartition(':')[0]}:{task.attempt + 1}", task.attempt + 1)
 
 
 def _result(reference: ray.ObjectRef) -> Any:
-    """What a task came to; a UserError that it raised, without Ray's traceback around it."""
+    """The result of a task. If the task raised a UserError, it is raised without Ray's traceback."""
     try:
         return ray.get(reference)
     except RayTaskError as error:

@@ -237,13 +237,13 @@ def train_alone(job: TrainingJob, run_name: str, storage: Folder, output: Folder
 
 @ray.remote(max_retries=WORKER_LOSSES)
 def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str, name: str) -> None:
-    beat = tasks.Beat(name)
+    progress = tasks.ProgressReporter(name)
     output, kept = Folder(output_uri), Folder(kept_uri)
     config = from_dict(Config, job.config, job.name)
     torch.set_num_threads(config.training.cpus_per_worker)
     checkpoint = start(job, config)
     checkpoint.model.to(config.training.device)
-    beat.follow(checkpoint.model.output)
+    progress.follow(checkpoint.model.output)
     loop = Loop(checkpoint.model, load_data(job, config, checkpoint.encoder), config, job.name, job.learning_rate)
     _go_on(loop, kept)
 

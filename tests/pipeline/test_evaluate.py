@@ -125,14 +125,15 @@ def test_killed_and_started_again_it_explains_what_was_left(
 def test_a_finished_explanation_is_not_made_again(
     local_ray: None, victim: Folder, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config(tmp_path)
+    settings, ran = config(tmp_path), []  # type: Config, list[int]
     pairs = evaluation.read_pairs(pairs_file, ("negative", "positive"))
     few = evaluation.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
     tests = evaluation.tests_on_pairs(settings, [evaluation.Model("victim", 0, victim)], few)
     with Display(quiet=True) as display:
         first = distributed.interpretations(settings, Folder(tmp_path), tests, display)
-        monkeypatch.setattr(distributed, "_run", None)
+        monkeypatch.setattr(distributed, "run_stages", lambda stages, *rest: ran.append(len(stages)))
         again = distributed.interpretations(settings, Folder(tmp_path), tests, display)
+    assert ran == [0]  # no stage is left to run
     assert [one.pairs.num_rows for one in first] == [40, 40]
     assert [one.pairs.equals(other.pairs) for one, other in zip(first, again, strict=True)] == [True, True]
 
