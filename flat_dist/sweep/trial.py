@@ -17,6 +17,7 @@ from flat_dist.config.schema import Config
 from flat_dist.config.serialization import from_dict
 from flat_dist.data import dataset_stage
 from flat_dist.evaluation import distributed as distributed_evaluation
+from flat_dist.evaluation.attribution_worker import AttributionWorker
 from flat_dist.evaluation.result import Result
 from flat_dist.pipeline.adversarial_training import Round, Run
 from flat_dist.runtime.progress import Display
@@ -28,8 +29,8 @@ from flat_dist.tracking.tracker import NoTracker
 from flat_dist.training import distributed
 from flat_dist.training.loop import DivergenceError
 
-WARM_WORKERS = WarmWorkers(AttackWorker)
-"""Attack workers of the trials that this process runs, one after another."""
+ATTACK_WORKERS, EXPLANATION_WORKERS = WarmWorkers(AttackWorker), WarmWorkers(AttributionWorker)
+"""Workers of the trials that this process runs, one after another."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,13 @@ def _worst(number: int) -> RoundMetrics:
 def _rounds(config: Config, job: TrialJob) -> Iterator[RoundMetrics]:
     storage, display = Folder(config.storage), Display(quiet=True)
     dataset = dataset_stage.read_dataset(Folder(job.data))
-    # A worker on a GPU would keep its share of it from training.
-    group = WARM_WORKERS.group(config.attack.workers) if config.attack.device == "cpu" else None
+    # Idle workers on a GPU would keep training from it.
+    group = ATTACK_WORKERS.group(config.attack.workers) if config.attack.device == "cpu" else None
+    explainers = EXPLANATION_WORKERS.group(config.attack.workers) if config.training.device == "cpu" else None
     run = Run(config, storage, dataset, NoTracker(), display, distributed.train_alone, group, job.contents)
     for found in run.rounds():
         if found.number:
-            explained = distributed_evaluation.interpretations(config, storage, found.tests, display)
+            explained = distributed_evaluation.interpretations(config, storage, found.tests, display, explainers)
             yield _measured(
                 config, replace(found, results=distributed_evaluation.with_consistency(found.results, explained))
             )

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from flat_dist.config.errors import UserError
 from flat_dist.runtime import capacity, cluster
@@ -63,7 +64,7 @@ def test_it_wants_its_token(local_ray: None, mine: bool) -> None:
 
 
 def test_another_job_on_the_machine_has_a_ray_of_its_own(local_ray: None) -> None:
-    code = "from flat_dist import cluster, room\nimport ray\nwith cluster.connected(1):\n    print(room.joined())"
+    code = "from flat_dist.runtime import capacity, cluster\nwith cluster.connected(1):\n    print(capacity.joined())"
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
@@ -92,3 +93,12 @@ def test_a_cluster_that_may_grow_is_waited_for_with_a_line(local_ray: None, monk
         capacity.wait_for_resources({"GPU": 1.0}, "--hardware a100", said.append, patience=1.5)
     assert said == ["--hardware a100 needs 1 GPU, but this Ray cluster has 2 CPU; waiting for nodes to join"]
     assert ray.get(work.remote())  # what was asked for keeps nobody from working
+
+
+def test_a_task_in_a_placement_group_may_use_only_its_resources(local_ray: None) -> None:
+    group = ray.util.placement_group([{"CPU": 1.0}])
+    strategy = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+    task = ray.remote(num_cpus=0)(capacity.total)
+    assert ray.get(task.options(scheduling_strategy=strategy).remote()) == {"CPU": 1.0}
+    ray.util.remove_placement_group(group)
+    assert capacity.total()["CPU"] == ray.get(task.remote())["CPU"] == 2.0

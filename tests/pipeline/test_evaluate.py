@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -17,10 +19,13 @@ from flat_dist.config.schema import Config, EvaluationConfig
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation import distributed
-from flat_dist.evaluation.attributions import explain, methods
+from flat_dist.evaluation.attribution_stage import AttributionJob, read_pairs
+from flat_dist.evaluation.attribution_worker import AttributionWorker
+from flat_dist.evaluation.attributions import explain, methods, summarise
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline import evaluation
 from flat_dist.runtime.progress import Display
+from flat_dist.scheduling.worker_group import ray_group
 from flat_dist.storage.folder import Folder
 
 pytestmark = pytest.mark.ray
@@ -136,6 +141,62 @@ def test_a_finished_explanation_is_not_made_again(
     assert ran == [0]  # no stage is left to run
     assert [one.pairs.num_rows for one in first] == [40, 40]
     assert [one.pairs.equals(other.pairs) for one, other in zip(first, again, strict=True)] == [True, True]
+
+
+def test_a_pair_that_kills_or_hangs_its_workers_is_recorded_and_left_out(
+    local_ray: None, victim: Folder, pairs_file: Path, expected: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    plain = config(tmp_path)
+    settings = replace(
+        plain,
+        attack=replace(plain.attack, max_failures=0.05, stall_seconds=3.0),
+        evaluation=replace(plain.evaluation, explain=("ig",)),
+    )
+    pairs = evaluation.read_pairs(pairs_file, ("negative", "positive"))
+    few = evaluation.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
+    (test,) = evaluation.tests_on_pairs(settings, [evaluation.Model("victim", 0, victim)], few)
+    ids = few.originals["example_id"].to_pylist()
+    kills, hangs = ids[7], ids[8]
+
+    class CrashingWorker(AttributionWorker):
+        def __init__(self) -> None:
+            super().__init__()
+            process = self.session.process
+
+            def process_or_crash(job: AttributionJob, examples: Sequence[Mapping[str, Any]]) -> list[Any]:
+                found = {row["example_id"] for row in examples}
+                self.session.switch_to(job)
+                if kills in found:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if hangs in found:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                return process(job, examples)
+
+            self.session.process = process_or_crash  # type: ignore[method-assign]
+
+    lines: list[str] = []
+    with Display(quiet=True) as display:
+        display.log_line = lambda line, **facts: lines.append(line)  # type: ignore[method-assign]
+        group = ray_group(CrashingWorker, "cpu")
+        (found,) = distributed.interpretations(settings, Folder(tmp_path), [test], display, group)
+    said = "explain pairs with ig of victim, pairs: 2 of 40 pairs could not be explained (column error)"
+    assert said in lines
+    rows = {row["pair_id"]: row for row in read_pairs(found.folder).to_pylist()}
+    assert list(rows) == ids
+    assert "ended its worker process, 2 times alone" in rows[kills]["error"]
+    assert "made no progress for 3 s" in rows[hangs]["error"]
+    assert rows[kills]["kendall_tau"] is rows[hangs]["original_words"] is None
+    left = [name for name in ids if name not in (kills, hangs)]
+    assert found.pairs["pair_id"].to_pylist() == left
+    assert found.folder.names() == ["pairs.arrow", "stage.json"]
+    places = [ids.index(name) for name in left]
+    assert_alike({"ig": found.pairs}, {"ig": expected["ig"].take(places)})
+    assert summarise(found.pairs).kendall_tau == pytest.approx(
+        summarise(expected["ig"].take(places)).kendall_tau, abs=1e-4
+    )
+    strict = replace(settings, attack=replace(settings.attack, max_failures=0.0))
+    with pytest.raises(UserError, match=r"2 of 40 pairs could not be explained.*--attack.max_failures 0 allows"):
+        distributed.interpretations(strict, Folder(tmp_path), [test], display)
 
 
 @pytest.mark.parametrize(
