@@ -140,7 +140,7 @@ def test_another_users_cluster_is_not_joined_unasked(
 
 
 def test_where_a_token_is_wanted_and_there_is_none_it_is_one_sentence(tmp_path: Path) -> None:
-    code = "from flat_dist import cluster_address as places\nplaces.PATIENCE_SECONDS = 0\n"
+    code = "from flat_dist.runtime import cluster_address as places\nplaces.PATIENCE_SECONDS = 0\n"
     code += "try:\n    places.reachable(places.find())\nexcept places.UserError as error:\n    print(error)"
     known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     known |= {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path), "RAY_ADDRESS": "127.0.0.1:1"}

@@ -102,7 +102,7 @@ def test_where_no_place_serves_one_sentence_names_each(unfit: tuple[Path, str]) 
 
 DIE = """
 import os, signal
-from flat_dist import ray_folder
+from flat_dist.runtime import ray_folder
 with ray_folder.private() as folder:
     (folder / "ray").mkdir()
     print(folder, flush=True)

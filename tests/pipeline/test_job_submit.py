@@ -139,10 +139,11 @@ def test_who_has_no_token_is_turned_away(running: Running) -> None:
 
 
 JOIN = """
-from flat_dist import cli, cluster, room
+from flat_dist import cli
+from flat_dist.runtime import capacity, cluster
 def job(arguments):
     with cluster.connected():
-        print(room.joined())
+        print(capacity.joined())
 cli.main(job)
 """
 

@@ -150,7 +150,7 @@ def test_one_cpu_runs_trials_one_by_one(sentences: Dataset, tmp_path: Path, priv
         "import sys\n"
         "from pathlib import Path\n"
         f"sys.path[:0] = [{str(ROOT / 'tuning')!r}, {str(ROOT)!r}]\n"
-        "from flat_dist import cluster\n"
+        "from flat_dist.runtime import cluster\n"
         "connected = cluster.connected\n"
         "cluster.connected = lambda: connected(cpus=1)\n"
         "import sweep\n"
