@@ -39,11 +39,11 @@ def tiled_model() -> Any:
 
 
 @pytest.mark.parametrize(("candidates", "chosen"), [((32, 48, 24), 48), ((25, 24), 24), ((16, 24), 16)])
-def test_a_number_of_texts_whose_places_differ_is_passed_over(candidates: tuple[int, ...], chosen: int) -> None:
+def test_a_batch_size_that_fails_the_check_is_skipped(candidates: tuple[int, ...], chosen: int) -> None:
     assert InvariantBatchSize(tiled_model(), candidates).rows(8) == chosen
 
 
-def test_places_that_differ_in_a_layer_alone_are_found() -> None:
+def test_the_check_compares_every_layer() -> None:
     model = tiled_model()
     model.output = nn.Linear(model.output.in_features, 2)
     model.output.weight.data.zero_()  # so that the logits do not show it
@@ -51,21 +51,21 @@ def test_places_that_differ_in_a_layer_alone_are_found() -> None:
     assert InvariantBatchSize(model, (32, 48)).rows(8) == 48
 
 
-def test_one_row_has_one_place_and_a_model_that_never_repeats_itself_is_refused() -> None:
+def test_batch_size_1_always_passes_unless_results_are_not_reproducible() -> None:
     model = tiled_model()
     model.output.register_forward_hook(lambda module, inputs, output: summed_otherwise(output))
     assert InvariantBatchSize(model, (32, 25, 1)).rows(8) == 1
     model.output.register_forward_hook(lambda module, inputs, output: output + torch.rand(()))
-    with pytest.raises(ArithmeticError, match="no result could be repeated"):
+    with pytest.raises(ArithmeticError, match="results are not reproducible"):
         InvariantBatchSize(model, (32, 25, 1)).rows(8)
 
 
-def test_long_texts_are_few_at_once() -> None:
+def test_long_texts_get_small_batches() -> None:
     assert InvariantBatchSize(tiled_model(), (24, 16, 1)).rows(2**10) == 16
     assert InvariantBatchSize(tiled_model(), (24, 16, 1)).rows(2**14 + 1) == 1
 
 
-def test_predictions_keep_their_bits_on_kernels_with_tiles() -> None:
+def test_predictions_do_not_depend_on_the_batch_with_tiled_kernels() -> None:
     vocabulary = Vocabulary.build([[f"w{number}" for number in range(28)]])
     checkpoint = Checkpoint(tiled_model(), ModelConfig(), Encoder(vocabulary, 50), ("x", "y"))
     texts = [" ".join(f"w{n * 7 % 31}" for n in range(start, start + 1 + start % 20)) for start in range(61)]
@@ -77,7 +77,7 @@ def test_predictions_keep_their_bits_on_kernels_with_tiles() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 47, 48, 49, 120])
 @pytest.mark.parametrize("biased", [False, True])
-def test_a_product_is_the_product(count: int, biased: bool) -> None:
+def test_the_linear_layer_equals_a_matrix_product(count: int, biased: bool) -> None:
     generator = torch.Generator().manual_seed(count)
     x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((count, 20), (20, 7), (7,)))
     product = InvariantLinear(weight, bias if biased else None, (48, 1))
@@ -89,7 +89,7 @@ def test_a_product_is_the_product(count: int, biased: bool) -> None:
         assert torch.equal(product(x[row : row + 1])[0], out[row])
 
 
-def test_a_product_uses_rows_whose_places_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_linear_layer_skips_row_counts_that_fail_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     def mm(x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
         calls.append(len(x))
         return out.copy_(summed_otherwise(x @ weight))

@@ -125,7 +125,7 @@ def test_a_table_is_whole_and_of_its_schema_or_refused(damage: Callable[[bytes],
     if damage is not flip:  # which a table by itself need not show: hashes do
         with pytest.raises(DamagedFileError) as error:
             arrow.read_table(folder, "a", table.schema)
-        one_sentence(error, str(tmp_path / "a.arrow"), arrow.AGAIN)
+        one_sentence(error, str(tmp_path / "a.arrow"), arrow.DEFAULT_REMEDY)
 
 
 # ---- stages
@@ -291,7 +291,7 @@ def test_what_is_not_whole_of_an_attack_is_attacked_again(
     assert stage.manifest() is None
     with pytest.raises(DamagedFileError) as error:
         shards.read_shards(Folder(tmp_path))
-    one_sentence(error, str(tmp_path), "started again")
+    one_sentence(error, str(tmp_path), "run again the command")
     missing = stage.open(0)
     assert [chunk.unit for chunk in missing] == ([1] if name == "a shard" else [])
     assert stage.written == {unit: info for unit, info in enumerate(infos) if unit == 0 or name != "a shard"}
@@ -471,7 +471,7 @@ def test_a_training_does_not_go_on_from_a_damaged_state(
     before = {key: value.clone() for key, value in fresh.model.state_dict().items()}
     with pytest.raises(DamagedFileError) as error:
         fresh.restore(kept)
-    one_sentence(error, "epoch-1", "anew")
+    one_sentence(error, "epoch-1", "run again the command")
     distributed._go_on(fresh, Folder(tmp_path))
     assert fresh.state.epoch == 0
     assert all(torch.equal(value, before[key]) for key, value in fresh.model.state_dict().items())
@@ -576,7 +576,7 @@ def test_damaged_results_of_a_run_are_one_sentence(
     damage_file(tmp_path / results.RESULTS, lambda data: b'[{"n": []}]' if damage(data) == b"[]" else damage(data))
     with pytest.raises(DamagedFileError) as error:
         report(["--run", str(tmp_path)])
-    one_sentence(error, str(tmp_path / results.RESULTS), "started again")
+    one_sentence(error, str(tmp_path / results.RESULTS), "run again the command")
 
 
 TRIAL = Trial(
@@ -592,7 +592,7 @@ def test_damaged_results_of_a_sweep_are_one_sentence(damage: Callable[[bytes], b
     damage_file(tmp_path / sweep_results.RESULTS, damage)
     with pytest.raises(DamagedFileError) as error:
         sweep_results.read(folder)
-    one_sentence(error, str(tmp_path / sweep_results.RESULTS), "started again")
+    one_sentence(error, str(tmp_path / sweep_results.RESULTS), "run again the command")
     folder.write_json(sweep_results.RESULTS, {**sweep_results.to_json(found), "front": ["trial-7"]})
     with pytest.raises(DamagedFileError, match="lacks the trial 'trial-7'"):
         sweep_results.read(folder)
@@ -695,7 +695,7 @@ def test_a_damaged_checkpoint_is_one_sentence(
         damage_file(tmp_path / name, damage)
     with pytest.raises(UserError) as error:
         checkpoints.load(folder)
-    one_sentence(error, str(tmp_path / name), "take a whole copy of the checkpoint, or train it again")
+    one_sentence(error, str(tmp_path / name), "copy the complete checkpoint again, or train it again")
 
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], object]
@@ -704,7 +704,7 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     "three names for two outputs": (
         "word_model",
         lambda described, tensors: described["label_names"].append("maybe"),
-        "by checkpoint.json it is 3",
+        "checkpoint.json requires 3",
     ),
     "a name twice": (
         "word_model",
@@ -742,18 +742,18 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     "a mask too many": (
         "word_model",
         lambda described, tensors: described.update(masked=False),
-        "of which checkpoint.json says nothing",
+        "which checkpoint.json does not describe",
     ),
     "masked of another type": ("word_model", lambda described, tensors: described.update(masked="no"), "masked: "),
     "a tensor too many": (
         "word_model",
         lambda described, tensors: tensors.update(more=torch.ones(1)),
-        "it holds more, of which",
+        "it holds more, which",
     ),
     "a word too many": (
         "word_model",
         lambda described, tensors: described["vocabulary"].append("dull"),
-        "embedding.weight is 7 x 6, but by checkpoint.json it is 8 x 6",
+        "embedding.weight is 7 x 6, but checkpoint.json requires 8 x 6",
     ),
     "a word twice": (
         "word_model",
@@ -765,17 +765,17 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     "a weight that is not a number": (
         "word_model",
         lambda described, tensors: tensors["output.weight"].view(-1)[3:4].fill_(float("nan")),
-        "output.weight has weights that are no finite numbers",
+        "output.weight has weights that are not finite",
     ),
     "an infinite weight": (
         "word_model",
         lambda described, tensors: tensors["embedding.weight"].view(-1)[-1:].fill_(float("-inf")),
-        "embedding.weight has weights that are no finite numbers",
+        "embedding.weight has weights that are not finite",
     ),
     "weights of another type": (
         "word_model",
         lambda described, tensors: tensors.update({"output.bias": torch.zeros(2, dtype=torch.int64)}),
-        "output.bias is of the type torch.int64",
+        "output.bias has the type torch.int64",
     ),
     "transposed weights": (
         "word_model",
@@ -785,15 +785,15 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     "an unknown encoder": (
         "transformer",
         lambda described, tensors: described["encoder"].update(model_type="evil"),
-        "its encoder is of the type 'evil', which transformers does not have",
+        "its encoder has the type 'evil', which transformers does not know",
     ),
     "no type of encoder": ("transformer", lambda described, tensors: described["encoder"].pop("model_type"), "None"),
-    "code of its own": (
+    "its own code": (
         "transformer",
         lambda described, tensors: described["encoder"].update(auto_map={"AutoModel": "evil/repository--code.Model"}),
-        "its encoder asks for code of its own (auto_map), which is never run",
+        "its encoder needs its own code (auto_map), which is never run",
     ),
-    "code of its own, of an unknown type": (
+    "its own code, of an unknown type": (
         "transformer",
         lambda described, tensors: described["encoder"].update(model_type="evil", auto_map={"AutoConfig": "code.Mine"}),
         "auto_map",
@@ -811,7 +811,7 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     "an encoder of another size": (
         "transformer",
         lambda described, tensors: described["encoder"].update(hidden_size=18, num_attention_heads=2),
-        "by checkpoint.json it is",
+        "checkpoint.json requires",
     ),
     "an encoder of nonsense": (
         "transformer",

@@ -17,7 +17,7 @@ from flat_dist.storage.folder import Folder
 LEFTOVER = f".{'0' * 32}.tmp"
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_write_returns(
+def test_write_syncs_content_then_renames_then_syncs_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[tuple[str, str]] = []
@@ -39,7 +39,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_write_
     assert order == [*new, ("sync", "temporary"), ("rename", "a"), ("sync", "new")]
 
 
-def test_a_killed_writer_leaves_nothing_that_is_taken_for_data_and_nothing_for_ever(tmp_path: Path) -> None:
+def test_files_of_a_killed_writer_are_ignored_and_later_removed(tmp_path: Path) -> None:
     Folder(tmp_path).write("a", b"old")
     code = "import os, sys, time; os.fsync = lambda file: (print(flush=True), time.sleep(60));"
     code += "from flat_dist.storage import durable; from pathlib import Path;"
@@ -61,7 +61,7 @@ def test_a_killed_writer_leaves_nothing_that_is_taken_for_data_and_nothing_for_e
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_who_is_alone_in_a_folder_clears_it_at_once(tmp_path: Path) -> None:
+def test_clear_removes_leftovers_at_once(tmp_path: Path) -> None:
     (tmp_path / LEFTOVER).touch()
     (tmp_path / ".other").touch()
     Folder(tmp_path).clear_leftovers()
@@ -87,7 +87,7 @@ def test_a_planted_temporary_file_is_not_written_to(
     assert not (folder / "a").exists()
 
 
-def test_nothing_is_written_through_links_that_have_the_files_name(tmp_path: Path) -> None:
+def test_nothing_is_written_through_links(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     folder = Folder(tmp_path / "folder")
@@ -103,7 +103,7 @@ def test_nothing_is_written_through_links_that_have_the_files_name(tmp_path: Pat
 
 
 @pytest.mark.parametrize("umask, modes", [(0o077, (0o600, 0o700)), (0o027, (0o640, 0o750)), (0o002, (0o664, 0o775))])
-def test_files_and_folders_are_as_private_as_the_umask_asks(umask: int, modes: tuple[int, int], tmp_path: Path) -> None:
+def test_permissions_follow_the_umask(umask: int, modes: tuple[int, int], tmp_path: Path) -> None:
     before = os.umask(umask)
     try:
         Folder(tmp_path / "a" / "b").write("c", b"1")
@@ -116,7 +116,7 @@ def test_files_and_folders_are_as_private_as_the_umask_asks(umask: int, modes: t
     ]
 
 
-def test_a_digest_is_that_of_the_content_as_it_is_now(tmp_path: Path) -> None:
+def test_the_digest_changes_with_the_content(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"one")
     first, times = durable.sha256(path), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
@@ -129,7 +129,7 @@ def test_a_digest_is_that_of_the_content_as_it_is_now(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../outside", "..", ".", "", "inner/../../outside", "/etc/passwd", "a\0b", "inner/a"])
-def test_a_name_from_a_foreign_file_reaches_nothing_outside_its_folder(name: str, tmp_path: Path) -> None:
+def test_a_file_name_cannot_leave_its_folder(name: str, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("precious")
     folder = Folder(tmp_path / "folder")

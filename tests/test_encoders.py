@@ -77,7 +77,7 @@ def test_code_in_a_folder_is_never_run(
     if kind == "bert":  # the library's own class does
         encoders.check(model)
     else:
-        with pytest.raises(UserError, match=r"needs code of its own .* which is never run"):
+        with pytest.raises(UserError, match=r"needs its own code .* which is never run"):
             encoders.check(model)
     assert not (tmp_path / "ran").exists()
 

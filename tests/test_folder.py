@@ -12,7 +12,8 @@ import pytest
 
 from flat_dist.config.errors import UserError
 from flat_dist.storage import bucket
-from flat_dist.storage.folder import READS_AT_ONCE, Folder
+from flat_dist.storage.files import PARALLEL_READS
+from flat_dist.storage.folder import Folder
 from tests import object_store
 
 
@@ -28,7 +29,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     return Folder(tmp_path) if request.param == "local" else Folder(request.getfixturevalue("s3")) / tmp_path.name
 
 
-def test_files_are_written_whole_and_read_back(folder: Folder) -> None:
+def test_files_are_written_and_read_back(folder: Folder) -> None:
     inner = folder / "inner"
     assert inner.names() == []
     assert inner.write("a.bin", b"one") == hashlib.sha256(b"one").hexdigest()
@@ -47,7 +48,7 @@ def test_files_are_written_whole_and_read_back(folder: Folder) -> None:
 
 
 def test_many_files_are_read_in_order(folder: Folder) -> None:
-    names = [f"{number:03d}" for number in range(3 * READS_AT_ONCE + 1)]
+    names = [f"{number:03d}" for number in range(3 * PARALLEL_READS + 1)]
     for name in names:
         folder.write(name, name.encode())
     assert list(folder.read_many(names[::-1])) == [name.encode() for name in names[::-1]]
@@ -58,7 +59,7 @@ def test_many_files_are_read_in_order(folder: Folder) -> None:
         list(read)
 
 
-def test_deleting_and_removing_what_is_not_there_does_nothing(folder: Folder) -> None:
+def test_deleting_missing_files_and_folders_does_nothing(folder: Folder) -> None:
     folder.write("a", b"")
     (folder / "inner").write("b", b"")
     folder.delete("a")
@@ -79,7 +80,7 @@ def test_a_folder_as_a_directory(folder: Folder) -> None:
         assert (directory / "inner" / "b").read_bytes() == b"2"
 
 
-def test_temporary_files_are_gone_and_hidden_ones_are_no_names(tmp_path: Path) -> None:
+def test_no_temporary_files_remain_and_hidden_files_are_not_listed(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.write("a", b"1")
     (tmp_path / ".hidden").touch()
@@ -103,7 +104,7 @@ def test_a_small_file_is_one_request(s3: str) -> None:
     assert seen == ["PUT /storage/here/requests/a HTTP/1.1"]
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Folder(tmp_path)
     folder.write("a", b"old")
 
@@ -117,7 +118,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, mon
     assert folder.read("a") == b"old"
 
 
-def test_a_bucket_that_is_not_there_is_one_sentence(s3: str) -> None:
+def test_a_missing_bucket_is_a_user_error(s3: str) -> None:
     folder = Folder(s3.replace("storage", "nobody", 1))
     with pytest.raises(UserError, match=r"s3://nobody/here\S* cannot be written .*name another --storage"):
         folder.write("a", b"1")
@@ -142,8 +143,8 @@ def test_folders_of_a_uri_with_parameters(s3: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/x?region=a&foo=1", "gs://bucket/x?foo=1"])
-def test_a_parameter_that_is_unknown_is_one_sentence(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket, "_reach", lambda parameters: None)
+def test_an_unknown_parameter_is_a_user_error(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucket, "_check_reachable", lambda parameters: None)
     with pytest.raises(
         UserError, match=r"cannot use '(s3|gs)://bucket' as a folder: Unexpected query parameter.*'foo'$"
     ):
@@ -152,7 +153,7 @@ def test_a_parameter_that_is_unknown_is_one_sentence(uri: str, monkeypatch: pyte
 
 @pytest.fixture(params=["refuses", "never answers"])
 def away(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server that does not serve."""
+    """A server that does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         host, port = server.getsockname()
         if request.param == "refuses":
@@ -160,13 +161,15 @@ def away(request: pytest.FixtureRequest) -> Iterator[str]:
         yield f"endpoint_override={host}:{port}&scheme=http"
 
 
-def test_google_storage_that_is_away_is_given_up(away: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket, "REACH_SECONDS", 0.2)
-    with pytest.raises(UserError, match=r"127.0.0.1:\d+, where gs:// is, cannot be reached \(.*: check the network"):
+def test_unreachable_google_storage_is_a_user_error(away: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bucket, "CONNECT_SECONDS", 0.2)
+    with pytest.raises(
+        UserError, match=r"127.0.0.1:\d+, the server of gs://, cannot be reached \(.*: check the network"
+    ):
         Folder(f"gs://bucket/x?{away}")
 
 
-def test_an_s3_server_that_is_away_is_one_sentence() -> None:
+def test_an_unreachable_s3_server_is_a_user_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     folder = Folder(f"s3://bucket/x?endpoint_override=127.0.0.1:{port}&scheme=http&region=a")
@@ -174,7 +177,7 @@ def test_an_s3_server_that_is_away_is_one_sentence() -> None:
         folder.check()
 
 
-def test_a_storage_that_can_be_made_is_checked_and_not_made(tmp_path: Path) -> None:
+def test_check_accepts_a_new_folder_and_does_not_create_it(tmp_path: Path) -> None:
     Folder(tmp_path / "a" / "b").check()
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "target").mkdir()
@@ -206,14 +209,14 @@ def _through_a_dangling(place: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [_file, _through_a_file, _dangling, _through_a_dangling, _circle])
-def test_a_storage_that_cannot_be_made_is_one_sentence(make: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_check_refuses_a_folder_that_cannot_be_created(make: Callable[[Path], Path], tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"--storage \S+ cannot be used: \S+ is (no folder|a link that leads to no folder); name"
+        UserError, match=r"--storage \S+ cannot be used: \S+ is (not a folder|a link that leads to no folder); name"
     ):
         Folder(make(tmp_path)).check()
 
 
-def test_a_storage_of_somebody_else_is_one_sentence() -> None:
+def test_check_refuses_another_users_folder() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as theirs:  # pytest's own folder is closed to others
         Path(theirs).chmod(0o755 if os.getuid() == 0 else 0o555)
         child = os.fork()
@@ -223,19 +226,19 @@ def test_a_storage_of_somebody_else_is_one_sentence() -> None:
                     os.setuid(65534)
                 Folder(f"{theirs}/runs").check("--place")
             except UserError as error:
-                os._exit(7 if str(error).endswith(f"{theirs} may not be written; name another --place") else 1)
+                os._exit(7 if str(error).endswith(f"{theirs} is not writable; name another --place") else 1)
             finally:
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-def test_a_storage_too_long_for_what_a_run_makes_in_it_is_one_sentence() -> None:
+def test_check_refuses_a_path_too_long_for_a_run() -> None:
     with pytest.raises(UserError, match="is too long: no path may have over 4095 bytes"):
         Folder("/" + "/".join(["a" * 199] * 20)).check()
 
 
 @pytest.mark.parametrize("name", ["a?b#c%20d", "a b", "[b] <c>", "'\"", "a=b&c", "%", "a\\b", "ä" * 100, "~", "$HOME"])
-def test_odd_names_stay_as_they_are(name: str, folder: Folder) -> None:
+def test_unusual_names_are_not_changed(name: str, folder: Folder) -> None:
     inner = folder / name
     inner.write("a", b"1")
     assert (inner.name, inner.names()) == (name, ["a"])

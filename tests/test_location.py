@@ -50,7 +50,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("b" * 250 + "/" + "c" * 250, "b" * 250 + "/" + "c" * 250),
     ],
 )
-def test_folders_from_here(written: str, path: str, here: Path) -> None:
+def test_relative_paths(written: str, path: str, here: Path) -> None:
     found = parse(written)
     assert found.path == str(here / path)
     assert found.is_local
@@ -65,7 +65,7 @@ def test_absolute_paths(written: str) -> None:
     assert parse(found.uri) == found
 
 
-def test_a_path_object_is_a_path_as_it_stands(here: Path) -> None:
+def test_a_path_object_is_a_literal_path(here: Path) -> None:
     for name in ("s3:", "~", "$HOME", "C:\\x", "file:x"):
         assert parse(Path(name)).path == parse(str(here / name)).path == str(here / name)
 
@@ -104,12 +104,12 @@ def test_folders_in_a_bucket(written: str, scheme: str, bucket: str, path: str, 
         ("file:///a%00b", "control characters"),
         ("s3://bucket/a%0Ab", "control characters"),
         ("a\udcffb", "not UTF-8"),
-        ("file:///a%ff", "stand for no UTF-8"),
+        ("file:///a%ff", "codes are not UTF-8"),
         ("file:", "names no folder"),
         ("file://", "names no folder"),
         ("file:///a?b", "%3F"),
         ("file:///a#b", "%23"),
-        ("~nobody-of-this-name/runs", "no such user"),
+        ("~nobody-of-this-name/runs", "does not exist"),
         ("$NOWHERE/runs", "NOWHERE is not set"),
         ("s3:", "names no bucket"),
         ("s3:/bucket", "write s3://bucket"),
@@ -121,7 +121,7 @@ def test_folders_in_a_bucket(written: str, scheme: str, bucket: str, path: str, 
         ("s3://bucket/../x", "cannot be called"),
         ("s3://bucket/./x", "cannot be called"),
         ("s3://minio:9000/runs", "endpoint_override"),
-        ("s3://[b]/runs", "cannot be a bucket's name"),
+        ("s3://[b]/runs", "is not a valid bucket name"),
         ("s3://b?endpoint_override", "write it as name=value"),
         ("hdfs://host/x", "hdfs:// is unknown"),
         ("az://host/x", "az:// is unknown"),
@@ -129,16 +129,16 @@ def test_folders_in_a_bucket(written: str, scheme: str, bucket: str, path: str, 
         ("http://host/x", "http:// is unknown"),
         ("https:/host", "https:// is unknown"),
         ("nowhere://x", "nowhere:// is unknown"),
-        ("C:\\runs", "path of Windows"),
-        ("d:/runs", "path of Windows"),
-        ("\\\\host\\runs", "path of Windows"),
+        ("C:\\runs", "Windows path"),
+        ("d:/runs", "Windows path"),
+        ("\\\\host\\runs", "Windows path"),
         ("a" * 260, "too long"),
         ("ä" * 130, "too long"),
         ("a/" * 2500, "too long"),
         ("s3://bucket/" + "a" * 1025, "too long"),
     ],
 )
-def test_what_means_nothing_is_refused_in_a_sentence(written: str, said: str) -> None:
+def test_invalid_locations_are_refused(written: str, said: str) -> None:
     with pytest.raises(UserError) as error:
         parse(written)
     assert said in str(error.value)
@@ -176,7 +176,7 @@ def test_what_means_nothing_is_refused_in_a_sentence(written: str, said: str) ->
         "file:///a?token=hush",
     ],
 )
-def test_credentials_are_refused_and_not_repeated(uri: str) -> None:
+def test_credentials_are_refused_and_not_printed(uri: str) -> None:
     assert carries_credentials(uri)
     with pytest.raises(UserError, match=r"carries credentials.*AWS_SECRET_ACCESS_KEY") as error:
         parse(uri)
@@ -219,12 +219,12 @@ def test_an_inner_folder_keeps_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/../b", "a//b", "/etc", "a/", "a\0", "b" * 256])
-def test_an_inner_folder_is_inside(name: str) -> None:
+def test_an_inner_folder_cannot_leave_its_parent(name: str) -> None:
     with pytest.raises(UserError):
         Location("", "", "/runs").inner(name)
 
 
-def test_no_current_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_current_folder_is_a_user_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()

@@ -43,7 +43,7 @@ from flat_dist.storage.folder import Folder
 uri, witness, shift, times = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 wall = time.time
 time.time = lambda: wall() + shift
-lock.LOOK_SECONDS = 0.001
+lock.RETRY_SECONDS = 0.001
 print("ready", flush=True)
 input()
 for _ in range(times):
@@ -101,8 +101,8 @@ class Bucket:
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
     found = Bucket()
-    monkeypatch.setattr(conditional_write, "_store", lambda _: found.store)
-    monkeypatch.setattr(conditional_write, "_known", {})
+    monkeypatch.setattr(conditional_write, "_open_store", lambda _: found.store)
+    monkeypatch.setattr(conditional_write, "_supports_conditions", {})
     monkeypatch.setattr(lease, "RENEW_SECONDS", 3600)  # by itself: never
     return found
 
@@ -133,8 +133,8 @@ def test_a_second_driver_is_refused_until_the_first_is_killed(
     first.wait()
 
 
-def test_one_that_waits_goes_on_when_the_other_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "LOOK_SECONDS", 0.01)
+def test_a_waiting_driver_continues_when_the_other_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "RETRY_SECONDS", 0.01)
     said: list[str] = []
     first = exclusive_lock(Folder(tmp_path), "training")
     first.__enter__()
@@ -166,7 +166,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED.keys())
-def test_a_damaged_or_foreign_holder_is_nobody_in_particular(
+def test_a_damaged_holder_file_does_not_block_the_lock(
     content: bytes, tmp_path: Path, bucket: Bucket, clock: Clock
 ) -> None:
     assert LockHolder.parse(content) is None
@@ -176,34 +176,34 @@ def test_a_damaged_or_foreign_holder_is_nobody_in_particular(
     bucket.put(content)
     said: list[str] = []
     with exclusive_lock(bucket.folder, "a run", log_line=said.append):
-        assert clock.seconds == pytest.approx(1000 + lease.LEASE_SECONDS, abs=2 * lock.LOOK_SECONDS)
-    assert said[0] == "a run: waiting for another driver, for 90 s at most, to see whether it still works"
+        assert clock.seconds == pytest.approx(1000 + lease.LEASE_SECONDS, abs=2 * lock.RETRY_SECONDS)
+    assert said[0] == "a run: waiting for another driver, for at most 90 s, to see whether it still runs"
 
 
-def test_a_lock_that_is_a_folder_is_one_sentence(tmp_path: Path) -> None:
+def test_a_lock_file_that_is_a_folder_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / HOLDER).mkdir()
     for _ in range(2):  # the second would find it in use, were it not freed
         with pytest.raises(UserError, match="cannot be written"), exclusive_lock(Folder(tmp_path), "a run"):
             pass
 
 
-def test_a_lease_that_nobody_renews_is_taken(bucket: Bucket, clock: Clock) -> None:
+def test_an_expired_lease_is_taken_over(bucket: Bucket, clock: Clock) -> None:
     bucket.put(ELSEWHERE)
     said: list[str] = []
     with exclusive_lock(bucket.folder, "a run", said.append):
-        assert lease.LEASE_SECONDS < clock.seconds - 1000 < lease.LEASE_SECONDS + 2 * lock.LOOK_SECONDS
+        assert lease.LEASE_SECONDS < clock.seconds - 1000 < lease.LEASE_SECONDS + 2 * lock.RETRY_SECONDS
         assert bucket.holder().pid == os.getpid()
     assert said[0].startswith("a run: waiting for process 1 on elsewhere, since 2023-11-14")
     assert bucket.get() == FREE
 
 
 @pytest.mark.parametrize("shift", [-1e8, -100, 100, 1e8])
-def test_a_live_driver_keeps_its_lease_whatever_its_clock_says(shift: float, bucket: Bucket, clock: Clock) -> None:
+def test_a_running_driver_keeps_its_lease_whatever_its_clock(shift: float, bucket: Bucket, clock: Clock) -> None:
     theirs = replace(ELSEWHERE, since=time.time() + shift)
     bucket.put(theirs)
 
     def renew() -> None:
-        if clock.seconds > 1000 + lease.LEASE_SECONDS - lock.LOOK_SECONDS:  # at the last moment
+        if clock.seconds > 1000 + lease.LEASE_SECONDS - lock.RETRY_SECONDS:  # at the last moment
             bucket.put(replace(theirs, renewed=1))
 
     clock.meanwhile = renew
@@ -212,7 +212,7 @@ def test_a_live_driver_keeps_its_lease_whatever_its_clock_says(shift: float, buc
     assert bucket.holder() == replace(theirs, renewed=1)
 
 
-def test_a_lease_that_is_renewed_just_as_it_is_taken_stays(
+def test_a_lease_renewed_at_the_last_moment_is_kept(
     bucket: Bucket, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put(ELSEWHERE)
@@ -230,7 +230,7 @@ def test_a_lease_that_is_renewed_just_as_it_is_taken_stays(
     assert bucket.holder() == replace(ELSEWHERE, renewed=1)
 
 
-def test_of_this_machine_it_is_seen_at_once_who_lives(bucket: Bucket, clock: Clock) -> None:
+def test_a_dead_holder_on_this_machine_is_detected_at_once(bucket: Bucket, clock: Clock) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     here = LockHolder.of_this_process()
@@ -245,13 +245,13 @@ def test_of_this_machine_it_is_seen_at_once_who_lives(bucket: Bucket, clock: Clo
     assert clock.seconds == 1000
 
 
-def test_of_a_machine_of_the_same_name_nothing_is_seen() -> None:
+def test_a_holder_on_another_machine_of_the_same_name_is_unknown() -> None:
     assert replace(LockHolder.of_this_process(), machine="another", pid=2**30).is_alive() is None
     assert replace(LockHolder.of_this_process(), machine="").is_alive() is None
     assert replace(LockHolder.of_this_process(), started=0).is_alive() is None
 
 
-def test_a_lease_is_renewed_and_freed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_is_renewed_and_released(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
     with exclusive_lock(bucket.folder, "a run"):
         while bucket.holder().renewed < 3:
@@ -261,7 +261,7 @@ def test_a_lease_is_renewed_and_freed(bucket: Bucket, monkeypatch: pytest.Monkey
         assert bucket.holder().pid == os.getpid()
 
 
-def test_a_lease_that_another_takes_over_ends_the_run(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_ends_when_its_lease_is_taken_over(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
     with (
         pytest.raises(UserError, match="was taken over by process 1 on elsewhere"),
@@ -272,15 +272,15 @@ def test_a_lease_that_another_takes_over_ends_the_run(bucket: Bucket, monkeypatc
     assert bucket.holder() == ELSEWHERE
 
 
-def test_a_lease_that_somebody_removes_is_written_again(bucket: Bucket, clock: Clock) -> None:
+def test_a_removed_lease_is_written_again(bucket: Bucket, clock: Clock) -> None:
     with exclusive_lock(bucket.folder, "a run"):
         obstore.delete(bucket.store, f"run/{HOLDER}")
-        clock.seconds += lease.SURE_SECONDS + 1
-        lease.folders.before_writing[-1]()
+        clock.seconds += lease.TRUST_SECONDS + 1
+        lease.files.before_writing[-1]()
         assert bucket.holder().pid == os.getpid()
 
 
-def test_nothing_is_written_while_a_lease_is_in_doubt(
+def test_nothing_is_written_before_an_old_lease_is_renewed(
     bucket: Bucket, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[bytes] = []
@@ -295,13 +295,13 @@ def test_nothing_is_written_while_a_lease_is_in_doubt(
         exclusive_lock(bucket.folder, "a run"),
     ):
         bucket.folder.write("a", b"1")
-        clock.seconds += lease.SURE_SECONDS + 1
+        clock.seconds += lease.TRUST_SECONDS + 1
         monkeypatch.setattr(conditional_write.obstore, "put", away)
         with pytest.raises(UserError, match=r"the lock in s3://bucket/run.* cannot be written .no answer"):
             bucket.folder.write("a", b"2")
         monkeypatch.setattr(conditional_write.obstore, "put", put)
         bucket.folder.write("a", b"3")  # taken again
-        clock.seconds += lease.SURE_SECONDS + 1
+        clock.seconds += lease.TRUST_SECONDS + 1
         bucket.put(ELSEWHERE)
         bucket.folder.write("a", b"4")
     assert written == [b"1", b"3"]
@@ -312,7 +312,7 @@ def test_nothing_is_written_while_a_lease_is_in_doubt(
 @pytest.mark.parametrize(
     "error", [exceptions.GenericError, exceptions.PreconditionError, exceptions.AlreadyExistsError]
 )
-def test_an_answer_that_is_lost_loses_no_lease(
+def test_a_lost_answer_does_not_lose_the_lease(
     error: type[Exception], bucket: Bucket, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put, losing = obstore.put, False
@@ -328,7 +328,7 @@ def test_an_answer_that_is_lost_loses_no_lease(
     losing = error is not exceptions.GenericError
     assert claim.acquire()
     for renewed in (1, 2):
-        clock.seconds += lease.SURE_SECONDS + 1
+        clock.seconds += lease.TRUST_SECONDS + 1
         losing = True
         if error is exceptions.GenericError:
             with pytest.raises(UserError):
@@ -341,7 +341,7 @@ def test_an_answer_that_is_lost_loses_no_lease(
     assert bucket.get() == FREE
 
 
-def test_a_store_that_is_away_at_the_end_is_no_reason_to_fail(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_store_at_the_end_does_not_fail_the_run(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*given: Any, **named: Any) -> Any:
         raise exceptions.GenericError("no answer")
 
@@ -353,7 +353,7 @@ def test_a_store_that_is_away_at_the_end_is_no_reason_to_fail(bucket: Bucket, mo
     assert said[0].endswith("it expires by itself in 90 s")
 
 
-def test_drivers_that_race_never_hold_a_folder_together(s3: str, tmp_path: Path) -> None:
+def test_racing_drivers_never_hold_a_lock_together(s3: str, tmp_path: Path) -> None:
     witness, times = tmp_path / "witness", 15
     Folder(s3).write(HOLDER, replace(LockHolder.of_this_process(), started=1).to_bytes())  # of one that is gone
     racers = [
@@ -380,7 +380,7 @@ def test_drivers_that_race_never_hold_a_folder_together(s3: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("conditions", ["ignored", "refused"])
-def test_a_store_without_conditional_writes_is_named_and_still_refuses(
+def test_without_conditional_writes_a_warning_is_logged_and_a_second_driver_refused(
     conditions: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conditional_write, "SETTLE_SECONDS", 0.01)
@@ -400,7 +400,7 @@ def test_a_store_without_conditional_writes_is_named_and_still_refuses(
     assert "this store has no conditional writes (If-None-Match, If-Match)" in said[0]
 
 
-def test_a_store_that_lets_nobody_in_is_one_sentence(s3: str) -> None:
+def test_denied_access_is_a_user_error(s3: str) -> None:
     folder = Folder(s3.replace("storage", "nobody", 1))
     with pytest.raises(UserError, match=r"the lock in s3://nobody/here\S* cannot be .*credentials") as error:
         conditional_write.open_file(folder, HOLDER, print)
@@ -458,8 +458,8 @@ def test_leases_on_google_storage_are_written_by_generation(clock: Clock) -> Non
         folder = Folder(f"gs://anonymous@bucket/a run?endpoint_override=127.0.0.1:{server.server_port}&scheme=http")
         said: list[str] = []
         with exclusive_lock(folder, "a run", log_line=said.append):
-            clock.seconds += lease.SURE_SECONDS + 1
-            for confirm in lease.folders.before_writing:
+            clock.seconds += lease.TRUST_SECONDS + 1
+            for confirm in lease.files.before_writing:
                 confirm()
             with pytest.raises(UserError, match=f"in use by process {os.getpid()}"), exclusive_lock(folder, "a run"):
                 pass
@@ -470,9 +470,7 @@ def test_leases_on_google_storage_are_written_by_generation(clock: Clock) -> Non
         server.server_close()
 
 
-def test_keys_of_a_profile_are_used_where_the_environment_has_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_profile_keys_are_used_if_the_environment_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "credentials"
     file.write_text("[default]\naws_access_key_id = a\naws_secret_access_key = b%c\n[other]\nrole_arn = r\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
@@ -487,7 +485,7 @@ def test_keys_of_a_profile_are_used_where_the_environment_has_none(
     assert conditional_write._profile() == {}
 
 
-def test_who_holds_a_folder_survives_being_written_down() -> None:
+def test_a_holder_is_written_and_parsed_back() -> None:
     here = LockHolder.of_this_process()
     assert LockHolder.parse(here.to_bytes()) == here
     assert json.loads(here.to_bytes())["host"] == socket.gethostname()

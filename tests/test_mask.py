@@ -21,7 +21,7 @@ def test_importance_is_the_second_of_two_softmax_outputs() -> None:
 
 
 @pytest.mark.parametrize(("training", "sample"), [(False, True), (False, False), (True, False)])
-def test_masks_are_the_importance_at_inference_and_where_none_are_sampled(training: bool, sample: bool) -> None:
+def test_masks_equal_the_importance_at_inference_and_without_sampling(training: bool, sample: bool) -> None:
     mask = make_mask(sample).train(training)
     words = torch.randn(2, 3, 4)
     masks, log_odds = mask(words)
@@ -30,7 +30,7 @@ def test_masks_are_the_importance_at_inference_and_where_none_are_sampled(traini
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_mask_depends_on_its_word_alone() -> None:
+def test_a_mask_depends_only_on_its_word() -> None:
     mask = make_mask().eval()
     words = torch.randn(1, 84, 4)
     masks, _ = mask(words)
@@ -38,7 +38,7 @@ def test_a_mask_depends_on_its_word_alone() -> None:
         torch.testing.assert_close(mask(words[:, start:])[0], masks[:, start:], rtol=1e-6, atol=0)
 
 
-def test_training_keeps_or_drops_whole_words_as_often_as_their_importance_says() -> None:
+def test_in_training_words_are_selected_with_probability_importance() -> None:
     mask = make_mask().train()
     words = torch.randn(1, 5, 4)
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_sampled_masks_have_a_gradient() -> None:
     assert all(parameter.grad.abs().sum() > 0 for parameter in mask.parameters())
 
 
-def test_masks_are_computed_in_float32_whatever_autocast_says() -> None:
+def test_masks_are_computed_in_float32_under_autocast() -> None:
     mask = make_mask().eval()
     words = torch.randn(2, 3, 4)
     with torch.autocast("cpu", torch.bfloat16):
@@ -74,7 +74,7 @@ def test_entropy_by_hand() -> None:
 
 
 @pytest.mark.parametrize("log_odds", [-200.0, -3.0, 0.5, 200.0])
-def test_entropy_and_its_gradient_are_finite_however_certain_the_mask_is(log_odds: float) -> None:
+def test_entropy_and_its_gradient_are_finite_for_certain_masks(log_odds: float) -> None:
     value = torch.tensor(log_odds, requires_grad=True)
     entropy = bernoulli_entropy(value)
     entropy.backward()

@@ -62,7 +62,7 @@ def test_lstm_features_are_the_largest_states_of_real_words() -> None:
     torch.testing.assert_close(model.features(model.embed(ids), ids != 0), states.amax(1).tanh())
 
 
-def test_importance_depends_on_the_word_alone_and_needs_a_mask() -> None:
+def test_importance_depends_only_on_the_word_and_needs_a_mask() -> None:
     _, model = build("cnn", masked=True)
     prediction = model(torch.tensor([[2, 3], [3, 2]]), torch.ones(2, 2, dtype=torch.bool))
     importance = prediction.log_odds_BT.sigmoid()
@@ -87,7 +87,7 @@ def test_masks_multiply_word_vectors(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "masked"), KINDS)
-def test_a_checkpoint_comes_back_as_it_was(name: str, masked: bool, tmp_path: Path) -> None:
+def test_a_checkpoint_is_saved_and_loaded(name: str, masked: bool, tmp_path: Path) -> None:
     config, model = build(name, masked)
     vocabulary = Vocabulary.build([["good", "bad", "film"]], 0)
     model.embedding = torch.nn.Embedding(len(vocabulary), 6, padding_idx=0)
@@ -105,7 +105,7 @@ def test_a_checkpoint_comes_back_as_it_was(name: str, masked: bool, tmp_path: Pa
     assert checkpoints.fingerprint(folder) != before
 
 
-def test_loading_what_is_no_checkpoint_says_so(tmp_path: Path) -> None:
+def test_loading_a_folder_without_a_checkpoint_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no checkpoint"):
         checkpoints.load(Folder(tmp_path))
 
@@ -124,7 +124,7 @@ def test_probabilities_add_up_to_one_and_do_not_depend_on_batch_size() -> None:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", ["cnn", "lstm"])
-def test_models_of_the_usual_size_give_the_same_bits_in_any_batch(name: str, masked: bool) -> None:
+def test_full_size_models_are_batch_invariant(name: str, masked: bool) -> None:
     torch.manual_seed(0)
     config = ModelConfig(name=name)
     vocabulary = Vocabulary.build([[f"w{number}" for number in range(300)]])
@@ -143,7 +143,7 @@ def write_vectors(path: Path, *lines: str) -> str:
     return str(path)
 
 
-def test_vectors_of_a_file_are_used_and_the_rest_is_drawn(tmp_path: Path) -> None:
+def test_vectors_of_a_file_are_used_and_others_are_random(tmp_path: Path) -> None:
     source = write_vectors(tmp_path / "v.txt", "2 3", "good 1 2 3", "other 4 5 6")
     config = ModelConfig(vectors=source, embedding_dim=3)
     vectors, found = initial_vectors(config, ["<pad>", "<unk>", "good", "rare"], seed=0)
@@ -171,7 +171,7 @@ def test_missing_vectors_are_refused() -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_variants_of_texts_by_sums_are_those_by_convolution(masked: bool) -> None:
+def test_variants_by_sums_equal_those_by_convolution(masked: bool) -> None:
     torch.manual_seed(0)
     config = ModelConfig(kernels=7, embedding_dim=6, mask_hidden_size=4)
     model = checkpoints.build(config, 30, 3)
@@ -191,7 +191,7 @@ def test_variants_of_texts_by_sums_are_those_by_convolution(masked: bool) -> Non
     torch.testing.assert_close(ours, plain, atol=1e-6, rtol=0)
 
 
-def test_windows_that_are_equally_large_share_the_gradient_as_amax_has_it() -> None:
+def test_the_gradient_of_max_pool_equals_that_of_amax() -> None:
     torch.manual_seed(0)
     sums_BNSK = torch.randint(0, 3, (2, 5, 4, 3)).double().requires_grad_()  # many are equal
     gradient_BSK = torch.randn(2, 4, 3, dtype=torch.double)

@@ -142,14 +142,14 @@ def downloaded(assets: Assets, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_textattacks_vectors_are_read_without_running_what_came_with_them(downloaded: Path) -> None:
+def test_textattacks_vectors_are_read_without_running_code(downloaded: Path) -> None:
     vectors = synonyms.read_original(downloaded)
     assert synonyms._neighbours_in(vectors, 1) == {"good": ["fine"], "fine": ["good"], "bad": ["fine"]}
     assert vectors.get_cos_sim("good", "good") == pytest.approx(1)
     assert vectors.get_mse_dist("good", "bad") == pytest.approx(2)
 
 
-def test_a_word_list_that_would_run_something_is_refused(downloaded: Path) -> None:
+def test_a_word_list_that_would_run_code_is_refused(downloaded: Path) -> None:
     (downloaded / "wordlist.pickle").write_bytes(pickle.dumps(Dangerous()))
     with pytest.raises(pickle.UnpicklingError, match="exec"):
         synonyms.read_original(downloaded)

@@ -89,7 +89,7 @@ def test_damage_to_a_committed_shard_is_found(damage: str, tmp_path: Path) -> No
     manifest = shards.read_manifest(folder)
     assert manifest is not None
     assert not shards.verify_shards(folder, manifest)
-    with pytest.raises(UserError, match=r"(missing from .*|damaged.*)makes it whole"):
+    with pytest.raises(UserError, match=r"(missing from .*|damaged.*)run again the command that wrote it"):
         shards.read_shards(folder)
 
 

@@ -104,7 +104,7 @@ DISTINCT = ((((5,), 2), ((8, 7), 2)), (((16,), 1), ((9,), 1)))
 # direction of length one, and values of order one, leave an error of about 1e-5 in the slope.
 @CONTEXTUAL
 @pytest.mark.parametrize("name", ["bert", "deberta"])
-def test_gamma_moves_mask_and_embeddings_as_finite_differences_say(name: str, contextual: bool) -> None:
+def test_the_gradient_of_gammas_term_equals_finite_differences(name: str, contextual: bool) -> None:
     model = make_model(name, contextual=contextual).train()
     for layer in (model.mask.network[0], model.mask.network[2]):
         layer.weight.data *= 2
@@ -138,7 +138,7 @@ def test_gamma_moves_mask_and_embeddings_as_finite_differences_say(name: str, co
 
 
 @EVERY
-def test_importance_depends_on_the_piece_alone(name: str) -> None:
+def test_importance_depends_only_on_the_piece(name: str) -> None:
     model = make_model(name)
     importance = model.importance(torch.full((5,), 6), torch.arange(5))
     assert importance.unique().numel() == 1
@@ -146,7 +146,7 @@ def test_importance_depends_on_the_piece_alone(name: str) -> None:
     torch.testing.assert_close(importance[0], model.mask.importance(model.embedding.weight[6]))
 
 
-def test_contextual_importance_depends_on_the_position_where_embeddings_do() -> None:
+def test_contextual_importance_depends_on_the_position_if_embeddings_do() -> None:
     distinct = {
         name: make_model(name, contextual=True)
         .importance(torch.full((1, 5), 6), torch.arange(5)[None])
@@ -159,7 +159,7 @@ def test_contextual_importance_depends_on_the_position_where_embeddings_do() -> 
 
 @CONTEXTUAL
 @EVERY
-def test_importance_of_a_swap_is_that_of_its_pieces_in_the_text(name: str, contextual: bool) -> None:
+def test_importance_of_a_swap_is_the_importance_of_its_pieces(name: str, contextual: bool) -> None:
     model = make_model(name, contextual=contextual)
     batch = ADVERSARIAL.batch([0, 1])
     in_text_BT = model(batch.ids_BT, batch.real_BT).log_odds_BT.sigmoid()
@@ -207,7 +207,7 @@ def test_masks_multiply_embeddings_of_words_before_positions_are_added(name: str
 
 @pytest.mark.parametrize("mask_special", [False, True])
 @EVERY
-def test_contextual_masks_multiply_what_the_embedding_layer_makes(name: str, mask_special: bool) -> None:
+def test_contextual_masks_multiply_the_embedding_layers_output(name: str, mask_special: bool) -> None:
     model, batch = make_model(name, contextual=True, mask_special=mask_special), CLEAN.batch([0])
     layer = model.backbone.embeddings
     # Of a text without padding the layer makes the same of integers as of their vectors.
@@ -224,7 +224,7 @@ def test_contextual_masks_multiply_what_the_embedding_layer_makes(name: str, mas
 
 @pytest.mark.parametrize("mask_special", [False, True])
 @CONTEXTUAL
-def test_words_masked_out_get_no_attention_in_training_only(contextual: bool, mask_special: bool) -> None:
+def test_masked_words_get_no_attention_in_training_only(contextual: bool, mask_special: bool) -> None:
     model = make_model("bert", mask_attention=True, contextual=contextual, mask_special=mask_special)
     batch = clean_batch()
     caught, masks = catch_input(model.backbone, "attention_mask"), catch_output(model.mask)
@@ -282,7 +282,7 @@ def test_the_first_state_or_the_mean_of_the_real_ones_is_classified(name: str, m
 
 @CONTEXTUAL
 @EVERY
-def test_entropy_is_that_of_words_alone(name: str, contextual: bool) -> None:
+def test_entropy_counts_only_words(name: str, contextual: bool) -> None:
     model, batch = make_model(name, contextual=contextual), clean_batch()
     log_odds = model(batch.ids_BT, batch.real_BT).log_odds_BT
     terms = Objective(model, ObjectiveConfig(beta=0.1), 10)(batch, None)
@@ -383,7 +383,7 @@ def make_checkpoint(model: Transformer, tokenizer: BertTokenizerFast) -> Checkpo
     ],
 )
 @EVERY
-def test_a_checkpoint_comes_back_as_it_was(
+def test_a_checkpoint_is_saved_and_loaded(
     name: str, options: dict[str, Any], tokenizer: BertTokenizerFast, tmp_path: Path
 ) -> None:
     saved = make_checkpoint(make_model(name, **options), tokenizer)
@@ -410,7 +410,7 @@ def encoder_config(folder: Path | str | None, **options: Any) -> ModelConfig:
     return ModelConfig(name="encoder", encoder=None if folder is None else str(folder), **options)
 
 
-def test_a_checkpoint_does_not_depend_on_where_the_encoder_was(
+def test_a_checkpoint_does_not_depend_on_the_encoders_folder(
     encoder_folder: Path, sentences: Dataset, tmp_path: Path
 ) -> None:
     shutil.copytree(encoder_folder, tmp_path / "elsewhere")
@@ -440,7 +440,7 @@ def test_an_initial_transformer_has_the_encoders_weights_and_a_fresh_output_laye
     assert torch.equal(again.model.output.weight, checkpoint.model.output.weight)
 
 
-def test_weights_in_half_precision_are_trained_in_full(
+def test_half_precision_weights_are_trained_in_float32(
     encoder_folder: Path, sentences: Dataset, tmp_path: Path
 ) -> None:
     shutil.copytree(encoder_folder, tmp_path / "half")
@@ -458,7 +458,7 @@ def dropouts(model: Transformer) -> set[float]:
 
 
 @pytest.mark.parametrize(("dropout", "expected"), [(None, {0.1}), (0.0, {0.0}), (0.3, {0.3})])
-def test_the_encoders_dropout_is_the_configs(
+def test_the_config_sets_the_encoders_dropout(
     dropout: float | None, expected: set[float], encoder_folder: Path, tokenizer: BertTokenizerFast, tmp_path: Path
 ) -> None:
     model, _ = encoders.pretrained(encoder_config(encoder_folder, encoder_dropout=dropout), classes=2)
@@ -500,7 +500,7 @@ def assert_one_sentence(error: pytest.ExceptionInfo[UserError]) -> None:
         (None, {}, "cannot load the encoder .* give its folder with --model.encoder"),
         (distilbert, {"contextual": True}, "--model.contextual needs an encoder whose layer `embeddings` takes"),
         (clip, {}, "does not take word embeddings"),
-        (esm, {}, "makes more of a word than its embedding"),
+        (esm, {}, "uses token information beyond the embedding"),
     ],
 )
 def test_encoders_that_cannot_be_used_are_refused(
@@ -524,7 +524,7 @@ def test_encoders_that_cannot_be_used_are_refused(
         ("no/such/folder", "cannot load the encoder 'no/such/folder'"),
     ],
 )
-def test_encoders_that_cannot_be_had_are_named_before_any_work(encoder: str | None, message: str) -> None:
+def test_unavailable_encoders_are_refused_before_any_work(encoder: str | None, message: str) -> None:
     for attempt in (encoders.check, lambda config: encoders.pretrained(config, classes=2)):
         with pytest.raises(UserError, match=message) as error:
             attempt(encoder_config(encoder))
@@ -550,7 +550,7 @@ def other_sizes(folder: Path) -> None:
         other_sizes,
     ],
 )
-def test_a_folder_that_is_incomplete_or_damaged_is_named(
+def test_an_incomplete_or_damaged_folder_is_refused(
     harm: Callable[[Path], Any], encoder_folder: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "encoder"
@@ -561,7 +561,7 @@ def test_a_folder_that_is_incomplete_or_damaged_is_named(
     assert_one_sentence(error)
 
 
-def test_an_encoder_without_such_a_layer_can_be_masked_by_words(tokenizer: BertTokenizerFast, tmp_path: Path) -> None:
+def test_an_encoder_without_an_embedding_layer_can_mask_words(tokenizer: BertTokenizerFast, tmp_path: Path) -> None:
     model, pieces = encoders.pretrained(encoder_config(save_encoder(tmp_path, tokenizer, distilbert())), classes=2)
     checkpoints.add_mask(model, model.options)
     probabilities = Checkpoint(model, model.options, Encoder(pieces, 12), ("x", "y")).probabilities(["a film", "good"])
@@ -581,7 +581,7 @@ def test_minilm_has_the_special_pieces_of_its_tokenizer(minilm: Checkpoint) -> N
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_minilm_gives_the_same_bits_in_any_batch(minilm: Checkpoint, sentences: Dataset) -> None:
+def test_minilm_is_batch_invariant(minilm: Checkpoint, sentences: Dataset) -> None:
     ids = [minilm.encoder.encode(text) for text in sentences.test["text"].to_pylist()[:60]]
     scores = minilm.predict(ids, batch_size=64)
     assert scores.std() > 0

@@ -60,12 +60,12 @@ def test_the_formats_of_glove_and_word2vec(content: bytes, tmp_path: Path) -> No
     assert (read(written(tmp_path / "v", content), WORDS) == VECTORS).all()
 
 
-def test_words_may_hold_spaces_and_the_first_of_two_counts(tmp_path: Path) -> None:
+def test_words_may_have_spaces_and_the_first_duplicate_counts(tmp_path: Path) -> None:
     model = written(tmp_path / "v", rows(["film", ". . .", "at name@domain.com", "film"]))
     assert (read(model, ["film", ". . ."]) == VECTORS[:2]).all()
 
 
-def test_a_vector_of_a_word_with_broken_bytes_is_passed_over_in_binary_files(tmp_path: Path) -> None:
+def test_words_with_invalid_bytes_are_skipped_in_binary_files(tmp_path: Path) -> None:
     content = binary(["film", "xx", "the"], b"").replace(b"xx ", b"x\xc3 ")
     assert (read(written(tmp_path / "v", content), ["film", "the"]) == VECTORS[[0, 2]]).all()
 
@@ -98,7 +98,7 @@ def test_other_files_are_refused_before_any_work(content: bytes, message: str, t
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+def test_a_files_fingerprint_depends_on_its_content(tmp_path: Path) -> None:
     first, second = written(tmp_path / "a", rows(WORDS)), written(tmp_path / "b", rows(WORDS))
     assert vectors.fingerprint(first) == vectors.fingerprint(second)
     written(tmp_path / "a", rows(WORDS[::-1]))

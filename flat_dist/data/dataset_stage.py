@@ -16,7 +16,7 @@ def dataset(storage: Folder, data: Dataset, log_line: Callable[[str], None] = la
     Args:
         storage: folder of the stages.
         data: the dataset.
-        say: says a line.
+        log_line: logs a line.
     """
     target = folder(storage, "data", {"fingerprint": data.fingerprint})
     inputs = {"fingerprint": data.fingerprint, "label_names": data.label_names}

@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 STATUSES = ("successful", "failed", "skipped", "timeout", "error")
 """Attack broke the model; model withstood; already wrong before; over its limit; could not be attacked."""
 
-AGAIN = "the command that made it, started again, makes it whole"
+REMEDY = "run again the command that wrote it"
 
 SWAP = pa.struct([("index", pa.int32()), ("original", pa.string()), ("substitute", pa.string())])
 
@@ -212,7 +212,7 @@ def read_shards(folder: Folder) -> pa.Table:
     """
     manifest = read_manifest(folder)
     if manifest is None and folder.exists(MANIFEST):
-        raise DamagedFileError(f"{folder.place(MANIFEST)} is damaged: {AGAIN}")
+        raise DamagedFileError(f"{folder.place(MANIFEST)} is damaged: {REMEDY}")
     if manifest is None:
         raise UserError(f"{folder.uri} has no {MANIFEST}: the attack that writes it has not finished")
     tables = [table.replace_schema_metadata(None) for table in _read(folder, manifest)]
@@ -229,15 +229,17 @@ def _contents(folder: Folder, listed: Sequence[ShardInfo]) -> Iterator[bytes]:
     try:
         yield from folder.read_many([info.name for info in listed])
     except FileNotFoundError as error:
-        raise DamagedFileError(f"a shard is missing from {folder.uri}: {error}; {AGAIN}") from error
+        raise DamagedFileError(f"a shard is missing from {folder.uri}: {error}; {REMEDY}") from error
 
 
 def _table(folder: Folder, info: ShardInfo, data: bytes) -> pa.Table:
     if sha256(data) != info.sha256:
         raise DamagedFileError(
-            f"shard {info.name} in {folder.uri} is damaged: its sha256 is not the manifest's; {AGAIN}"
+            f"shard {info.name} in {folder.uri} is damaged: its sha256 is not the manifest's; {REMEDY}"
         )
-    table = from_bytes(data, SCHEMA, folder.place(info.name), AGAIN)
+    table = from_bytes(data, SCHEMA, folder.place(info.name), REMEDY)
     if table.num_rows != info.rows:
-        raise DamagedFileError(f"shard {info.name} in {folder.uri} has {table.num_rows} rows, not {info.rows}; {AGAIN}")
+        raise DamagedFileError(
+            f"shard {info.name} in {folder.uri} has {table.num_rows} rows, not {info.rows}; {REMEDY}"
+        )
     return table

@@ -1,13 +1,13 @@
-"""Arithmetic that gives a text the same bits whatever shares its batch, on any CPU.
+"""Batch-invariant arithmetic on CPUs: the result of a text is the same, to the bit, in any batch.
 
-A matrix library chooses its kernel, and with it the order of its sums, by the shape of a product; within one product it
-may sum the rows at the edge of a tile in another order than the rest. Which shapes and rows those are depends on the
-processor. So every call here has a fixed number of rows, filled up with copies, and its other dimensions depend on the
-text alone. What is left is the place of a text among the rows: a number of rows is used only after a check, on this
-processor and with this number of threads, that the same row gets the same bits at every place. A number that fails is
-passed over for the next; a single row, which is the last, has one place.
+A matrix library chooses its kernel, and so the order of its sums, by the shape of a product; it may also sum rows at
+the edge of a tile in another order than other rows. All this depends on the processor. Therefore every call here has a
+fixed number of rows, padded with copies, and its other dimensions depend only on the text. The position of a text among
+the rows may still matter: a number of rows is used only if a check, on this processor and with this number of threads,
+gives the same row the same bits at every position. If the check fails, the next number is tried; the last is 1, which
+has one position.
 
-Shape letters: B rows of a call, T pieces, N rows asked for, D and E features, H features of a text, C classes.
+Shape letters: B rows of a call, T pieces, N rows in total, D and E features, H features of a text, C classes.
 """
 
 import logging
@@ -24,18 +24,18 @@ log = logging.getLogger(__name__)
 
 WORD_ROWS = (24, 48, 16, 8, 1)
 TRANSFORMER_ROWS = (8, 12, 6, 24, 4, 1)
-"""Texts of a call, the preferred number first: 24 and 48 passed the check on AVX-512, AVX2 and SSE kernels. Fewer for
-transformers, for which few texts have the same length."""
+"""Texts of a call, the preferred number first: 24 and 48 pass the check on AVX-512, AVX2 and SSE kernels. Transformers
+get fewer, because few texts have the same length."""
 
-MOST_PIECES = 2**14
-"""Pieces of a call, at most: bounds the memory of long texts."""
+MAX_PIECES = 2**14
+"""Maximum number of pieces in a call: limits the memory for long texts."""
 
-NUMBERS = 512
-"""Random sums that a product is checked with, at least: two orders of one sum often agree by chance."""
+MIN_CHECKED_SUMS = 512
+"""Random sums in a check, at least: two orders of one sum often agree by chance."""
 
 
 class InvariantBatchSize:
-    """How many texts of a length a model may be given at once.
+    """Number of texts of one length that a model can classify at once with the same bits at every position.
 
     Args:
         model: a classifier on a CPU, in evaluation mode.
@@ -47,27 +47,27 @@ class InvariantBatchSize:
         self._known: dict[tuple[int, int], int] = {}
 
     def rows(self, length: int) -> int:
-        """Texts of a call whose texts have `length` pieces, padding included.
+        """Number of texts in a call if each has `length` pieces, padding included.
 
         Raises:
-            ArithmeticError: the same call does not give the same bits twice.
+            ArithmeticError: the same call gives different bits when it is repeated.
         """
         key = length, torch.get_num_threads()
         if key not in self._known:
-            fitting = [rows for rows in self.candidates if rows == 1 or rows * length <= MOST_PIECES]
+            fitting = [rows for rows in self.candidates if rows == 1 or rows * length <= MAX_PIECES]
             self._known[key] = _first(fitting, lambda rows: self._is_alike(rows, length), f"texts of {length} pieces")
         return self._known[key]
 
     @torch.no_grad()
     def _is_alike(self, rows: int, length: int) -> bool:
-        """Whether every layer gives one text the same bits at each place."""
+        """Whether every layer gives one text the same bits at each position."""
         generator = torch.Generator().manual_seed(length)
         ids_BT = torch.randint(self.model.embedding.num_embeddings, (1, length), generator=generator).repeat(rows, 1)
         real_BT = torch.ones_like(ids_BT, dtype=torch.bool)
         with _compared(self.model, rows) as alike:
             first_BC, again_BC = (self.model(ids_BT, real_BT).logits_BC for _ in range(2))
             output = self.model.output
-            trials = -(-NUMBERS // output.out_features)
+            trials = -(-MIN_CHECKED_SUMS // output.out_features)
             for features_1H in torch.randn(trials, 1, output.in_features, generator=generator):
                 output(features_1H.repeat(rows, 1))
         return all(alike) and _same(first_BC, again_BC)
@@ -75,7 +75,7 @@ class InvariantBatchSize:
 
 @contextmanager
 def _compared(model: nn.Module, rows: int) -> Iterator[list[bool]]:
-    """Compare the rows of what each layer puts out, as long as the block runs."""
+    """Compare the rows of each layer's output while the block runs."""
     alike: list[bool] = []
 
     def compare(module: nn.Module, inputs: object, output: object) -> None:
@@ -92,7 +92,7 @@ def _compared(model: nn.Module, rows: int) -> Iterator[list[bool]]:
 
 
 class InvariantLinear:
-    """`x @ weight + bias` for any number of rows, each of which gets the same bits in any company.
+    """`x @ weight + bias`; a row gets the same bits whatever the other rows are.
 
     Args:
         weight: (D, E).
@@ -100,7 +100,7 @@ class InvariantLinear:
         candidates: rows of a call, the preferred number first. On a GPU all rows are one call.
 
     Raises:
-        ArithmeticError: the same product does not give the same bits twice.
+        ArithmeticError: the same product gives different bits when it is repeated.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, candidates: Sequence[int]):
@@ -109,7 +109,7 @@ class InvariantLinear:
         self._known: dict[int, int] = {}
 
     def __call__(self, x_ND: Tensor, out_NE: Tensor | None = None) -> Tensor:
-        """The products (N, E), written to `out_NE` if it is given."""
+        """The product (N, E), written to `out_NE` if given."""
         if out_NE is None:
             out_NE = x_ND.new_empty(len(x_ND), self.weight.shape[1])
         if self.weight.device.type != "cpu":
@@ -131,7 +131,7 @@ class InvariantLinear:
 
     def _is_alike(self, rows: int) -> bool:
         generator = torch.Generator().manual_seed(rows)
-        trials = -(-NUMBERS // self.weight.shape[1])
+        trials = -(-MIN_CHECKED_SUMS // self.weight.shape[1])
         for x_1D in torch.randn(trials, 1, self.weight.shape[0], generator=generator):
             x_BD = x_1D.repeat(rows, 1)
             first_BE, again_BE = (self._multiply(x_BD, x_BD.new_empty(rows, self.weight.shape[1])) for _ in range(2))
@@ -146,7 +146,7 @@ class InvariantLinear:
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are equal; what is not a number is equal to itself."""
+    """Whether two tensors are equal; NaN equals NaN."""
     return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
@@ -154,13 +154,13 @@ def _first(candidates: Sequence[int], is_alike: Callable[[int], bool], what: str
     """The first number of rows that passes the check.
 
     Raises:
-        ArithmeticError: none does, not even a single row.
+        ArithmeticError: none does, not even 1.
     """
     for rows in candidates:
         if is_alike(rows):
             log.debug("%s: %d rows a call, %d threads", what, rows, torch.get_num_threads())
             return rows
     raise ArithmeticError(
-        f"this processor gives {what} other bits when the same computation is done again, so that no result could be "
-        "repeated: check its memory, and the environment's ONEDNN_, MKL_ and ATEN_ settings"
+        f"this processor gives different bits for {what} when the same computation is repeated, so results are not "
+        "reproducible: check its memory, and the environment variables ONEDNN_*, MKL_* and ATEN_*"
     )

@@ -1,4 +1,4 @@
-"""Checkpoints: a model and all that is needed to run it on a text, as safetensors and JSON."""
+"""Checkpoints: a model and everything needed to run it on a text, as safetensors and JSON."""
 
 import hashlib
 import itertools
@@ -17,7 +17,7 @@ from flat_dist.data.batches import Batch, Encoder, to_batch
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.data.wordpieces import WordPieces
 from flat_dist.models import encoders
-from flat_dist.models.batch_invariance import MOST_PIECES, TRANSFORMER_ROWS, WORD_ROWS, InvariantBatchSize
+from flat_dist.models.batch_invariance import MAX_PIECES, TRANSFORMER_ROWS, WORD_ROWS, InvariantBatchSize
 from flat_dist.models.checkpoint_format import (
     DESCRIPTION,
     FILES,
@@ -37,8 +37,8 @@ from flat_dist.models.transformer import Transformer
 from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 
-LENGTHS = 8
-"""On a CPU, texts of whole words are padded to a multiple of this: each length is another shape."""
+LENGTH_MULTIPLE = 8
+"""On a CPU, texts of whole words are padded to a multiple of this, because each length is checked by itself."""
 
 WORD_MODELS: dict[str, type[CNN] | type[LSTM]] = {"cnn": CNN, "lstm": LSTM}
 
@@ -54,7 +54,7 @@ class Checkpoint:
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """Device of the model."""
         return self.model.output.weight.device
 
     def probabilities(self, texts: Sequence[str], batch_size: int = 256) -> torch.Tensor:
@@ -66,49 +66,55 @@ class Checkpoint:
         """Class probabilities (N, C) of encoded texts.
 
         Args:
-            ids: pieces of each text.
-            batch_size: texts that a GPU is given at once. A CPU is given as many as `flat_dist.models.batch_invariance`
-                says, so that no prediction depends on what else is asked.
+            ids: input ids of each text.
+            batch_size: texts of a batch on a GPU. On a CPU, `flat_dist.models.batch_invariance` chooses the size, so
+                that no prediction depends on the other texts.
         """
         self.model.eval()
         scores_NC = torch.empty(len(ids), len(self.label_names))
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
-        batches = self._fixed(ids, order) if self.device.type == "cpu" else self._by_length(ids, order, batch_size)
+        batches = (
+            self._invariant_batches(ids, order)
+            if self.device.type == "cpu"
+            else self._batches_by_length(ids, order, batch_size)
+        )
         for rows, batch in batches:
             logits_BC = self.model(batch.ids_BT, batch.real_BT).logits_BC
             scores_NC[rows] = logits_BC.softmax(-1).float().cpu()[: len(rows)]
         return scores_NC
 
-    def _fixed(self, ids: Sequence[Sequence[int]], order: Sequence[int]) -> Iterator[tuple[list[int], Batch]]:
-        """Batches whose shape depends on each text's own length alone."""
-        for length, run in itertools.groupby(order, key=lambda row: self._padded(len(ids[row]))):
-            alike, size = list(run), self._batches.rows(length)
+    def _invariant_batches(
+        self, ids: Sequence[Sequence[int]], order: Sequence[int]
+    ) -> Iterator[tuple[list[int], Batch]]:
+        """Batches whose shape depends only on the length of their texts."""
+        for length, run in itertools.groupby(order, key=lambda row: self._padded_length(len(ids[row]))):
+            alike, size = list(run), self._invariant_size.rows(length)
             for start in range(0, len(alike), size):
                 rows = alike[start : start + size]
                 filled = rows + rows[-1:] * (size - len(rows))
                 yield rows, to_batch([ids[row] for row in filled], length=length)
 
-    def _padded(self, length: int) -> int:
-        """Pieces that a text is padded to. A transformer's is not: sums over padding are sums in another order."""
-        return length if isinstance(self.model, Transformer) else -(-length // LENGTHS) * LENGTHS
+    def _padded_length(self, length: int) -> int:
+        """Length to which a text is padded. A transformer's texts are not: padding changes the order of sums."""
+        return length if isinstance(self.model, Transformer) else -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
 
     @cached_property
-    def _batches(self) -> InvariantBatchSize:
+    def _invariant_size(self) -> InvariantBatchSize:
         return InvariantBatchSize(self.model, TRANSFORMER_ROWS if isinstance(self.model, Transformer) else WORD_ROWS)
 
-    def _by_length(
+    def _batches_by_length(
         self, ids: Sequence[Sequence[int]], order: list[int], size: int
     ) -> Iterator[tuple[list[int], Batch]]:
-        """Batches of texts of similar length: the less padding, the less work."""
+        """Batches of texts of similar length, which need little padding."""
         if isinstance(self.model, Transformer) and order:
-            size = min(size, max(1, MOST_PIECES // len(ids[order[-1]])))
+            size = min(size, max(1, MAX_PIECES // len(ids[order[-1]])))
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             yield rows, to_batch([ids[row] for row in rows]).to(self.device)
 
 
 def build(config: ModelConfig, vocabulary_size: int, classes: int) -> WordClassifier:
-    """A model of whole words with fresh weights, drawn from torch's global generator, without a mask.
+    """A model of whole words without a mask; its weights are drawn from torch's global generator.
 
     Raises:
         UserError: the architecture is unknown.
@@ -120,13 +126,13 @@ def build(config: ModelConfig, vocabulary_size: int, classes: int) -> WordClassi
 
 @torch.no_grad()
 def add_mask(model: TextClassifier, config: ModelConfig) -> None:
-    """Give a model a word mask with fresh weights, drawn from torch's global generator."""
+    """Add a word mask to a model; its weights are drawn from torch's global generator."""
     width = model.mask_input(model.embed(torch.zeros(1, 1, dtype=torch.long))).shape[-1]
     model.mask = WordMask(width, config.mask_hidden_size, config.temperature, config.sample_masks)
 
 
 def save(checkpoint: Checkpoint, folder: Folder) -> None:
-    """Write a checkpoint; the description comes last, with the hash of the weights, and a reader wants both."""
+    """Write a checkpoint; the description is written last and has the hash of the weights."""
     digest = folder.write(WEIGHTS, save_tensors(checkpoint.model.state_dict()))
     description = {
         "format": FORMAT,
@@ -143,29 +149,31 @@ def save(checkpoint: Checkpoint, folder: Folder) -> None:
 
 
 def load(folder: Folder, device: str = "cpu") -> Checkpoint:
-    """Read a checkpoint. Whatever its folder holds, nothing of it is run.
+    """Read a checkpoint; no code from its folder is run.
 
     Raises:
-        UserError: the folder holds no checkpoint of this format.
-        DamagedFileError: it is damaged, or its files do not fit together.
+        UserError: the folder has no checkpoint of this format.
+        DamagedFileError: a file is damaged, or the files do not fit together.
     """
     described, config = read_description(folder)
     tensors = read_weights(folder, described)
     vocabulary, model = _build(folder, described, config, tensors)
     model.load_state_dict(tensors)
     encoder = Encoder(vocabulary, described.max_length)
-    longest = model.longest if isinstance(model, Transformer) else described.max_length
-    if encoder.max_word_pieces < 1 or described.max_length > longest:
+    max_pieces = model.max_pieces if isinstance(model, Transformer) else described.max_length
+    if encoder.max_word_pieces < 1 or described.max_length > max_pieces:
         least = described.max_length - encoder.max_word_pieces + 1
-        raise damaged(folder, DESCRIPTION, f"max_length is {described.max_length}, not between {least} and {longest}")
+        raise damaged(
+            folder, DESCRIPTION, f"max_length is {described.max_length}, not between {least} and {max_pieces}"
+        )
     return Checkpoint(model.to(device).eval(), config, encoder, tuple(described.label_names))
 
 
 def describe(folder: Folder) -> dict[str, Any]:
-    """What a checkpoint is, without its weights: model, masked, label_names and more, as plain values.
+    """A checkpoint's description as plain values: model, masked, label_names and more.
 
     Raises:
-        UserError: the folder holds no checkpoint of this format.
+        UserError: the folder has no checkpoint of this format.
         DamagedFileError: its description is damaged.
     """
     described, config = read_description(folder)
@@ -175,19 +183,19 @@ def describe(folder: Folder) -> dict[str, Any]:
 def _build(
     folder: Folder, described: Description, config: ModelConfig, tensors: Mapping[str, torch.Tensor]
 ) -> tuple[Vocabulary | WordPieces, TextClassifier]:
-    """Vocabulary and model as described, with fresh weights, once it is known that the tensors fit them."""
+    """Vocabulary and model as described, with fresh weights; the tensors are checked first."""
     kind = WordPieces if config.name in encoders.TRANSFORMERS else Vocabulary
     if isinstance(described.vocabulary, dict) != (kind is WordPieces):
-        raise damaged(folder, DESCRIPTION, f"its vocabulary is none of a {config.name}")
+        raise damaged(folder, DESCRIPTION, f"its vocabulary is not that of a {config.name}")
     try:
         vocabulary: Vocabulary | WordPieces = kind.from_json(described.vocabulary)  # type: ignore[arg-type]
-        with torch.device("meta"):  # takes no memory, whatever sizes a foreign file asks for
+        with torch.device("meta"):  # uses no memory, whatever sizes the file states
             check_fit(folder, _fresh(described, config, vocabulary), tensors)
         model = _fresh(described, config, vocabulary)
         largest = vocabulary.largest if isinstance(vocabulary, WordPieces) else len(vocabulary) - 1
     except DamagedFileError:
         raise
-    except Exception as error:  # whatever libraries make of foreign values
+    except Exception as error:  # wrong values can raise any error
         raise damaged(folder, DESCRIPTION, f"no model can be built from it: {' '.join(str(error).split())}") from error
     if largest >= model.embedding.num_embeddings:
         sizes = f"its vocabulary has {largest + 1} pieces, the embedding {model.embedding.num_embeddings}"
@@ -208,7 +216,7 @@ def _fresh(described: Description, config: ModelConfig, vocabulary: Vocabulary |
 
 
 def fingerprint(folder: Folder) -> str:
-    """Sixteen hexadecimal digits that depend on a checkpoint's weights and description alone."""
+    """Hash of a checkpoint's weights and description, as sixteen hexadecimal digits."""
     digest = hashlib.sha256()
     for name in FILES:
         digest.update(bytes.fromhex(folder.sha256(name)))

@@ -1,6 +1,6 @@
-"""The files of a checkpoint: what they must hold, so that one from anywhere is a model or one sentence.
+"""The files of a checkpoint, checked: wrong content raises an error of one sentence.
 
-Nothing here builds a model, or runs anything that a file names.
+This module builds no model, and runs no code that a file names.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ FORMAT = "flat_dist.checkpoint/1"
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "checkpoint.json"
 FILES = (WEIGHTS, DESCRIPTION)
-"""What a checkpoint consists of."""
+"""Files of a checkpoint."""
 
-REMEDY = "take a whole copy of the checkpoint, or train it again"
-"""What to do about a damaged one."""
+REMEDY = "copy the complete checkpoint again, or train it again"
+"""What to do about a damaged checkpoint."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a description must hold, and its types."""
+    """Fields of checkpoint.json and their types."""
 
     model: dict[str, Any]
     masked: bool
@@ -39,20 +39,20 @@ class Description:
     max_length: int
     vocabulary: list[str] | dict[str, Any]
     encoder: dict[str, Any] = field(default_factory=dict)
-    """How to build a transformer's encoder."""
+    """Configuration of a transformer's encoder."""
     weights: str | None = None
-    """sha256 of the file of the weights; older versions left it out."""
+    """sha256 of the weights' file; None in files of older versions."""
 
 
 def read_description(folder: Folder) -> tuple[Description, ModelConfig]:
-    """What a checkpoint says of itself, and its model's options.
+    """A checkpoint's description, and the config of its model.
 
     Raises:
-        UserError: the folder holds no checkpoint of this format.
+        UserError: the folder has no checkpoint of this format.
         DamagedFileError: the description is damaged.
     """
     if not all(folder.exists(name) for name in FILES):
-        raise UserError(f"{folder.uri} holds no checkpoint: {DESCRIPTION} and {WEIGHTS} must be there")
+        raise UserError(f"{folder.uri} holds no checkpoint: it must contain {DESCRIPTION} and {WEIGHTS}")
     data, place = folder.read(DESCRIPTION), folder.place(DESCRIPTION)
     found = parse_json(data, dict[str, Any], place, REMEDY).get("format")
     if found != FORMAT:
@@ -75,36 +75,36 @@ def read_weights(folder: Folder, described: Description) -> dict[str, torch.Tens
     """A checkpoint's tensors, by name.
 
     Raises:
-        DamagedFileError: they are not those that were written, or not finite.
+        DamagedFileError: they do not match the expected hash, cannot be read, or are not finite.
     """
     data = folder.read(WEIGHTS)
     if described.weights is not None and hashlib.sha256(data).hexdigest() != described.weights:
-        raise damaged(folder, WEIGHTS, f"its sha256 is not the one in {DESCRIPTION}")
+        raise damaged(folder, WEIGHTS, f"its sha256 does not match the one in {DESCRIPTION}")
     try:
         tensors: dict[str, torch.Tensor] = load_tensors(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise damaged(folder, WEIGHTS, "it is empty" if not data else " ".join(str(error).split())) from error
     for name, tensor in sorted(tensors.items()):
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise damaged(folder, WEIGHTS, f"{name} has weights that are no finite numbers")
+            raise damaged(folder, WEIGHTS, f"{name} has weights that are not finite")
     return tensors
 
 
 def check_fit(folder: Folder, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Raise DamagedFileError if tensors are not those of a model."""
-    wanted = model.state_dict()
-    for name in sorted(wanted.keys() - tensors.keys()):
-        raise damaged(folder, WEIGHTS, f"it lacks {name}, which {DESCRIPTION} asks for")
-    for name in sorted(tensors.keys() - wanted.keys()):
-        raise damaged(folder, WEIGHTS, f"it holds {name}, of which {DESCRIPTION} says nothing")
+    """Raise DamagedFileError if the tensors do not fit a model: other names, shapes or types."""
+    expected = model.state_dict()
+    for name in sorted(expected.keys() - tensors.keys()):
+        raise damaged(folder, WEIGHTS, f"it lacks {name}, which {DESCRIPTION} requires")
+    for name in sorted(tensors.keys() - expected.keys()):
+        raise damaged(folder, WEIGHTS, f"it holds {name}, which {DESCRIPTION} does not describe")
     for name, tensor in sorted(tensors.items()):
-        if tensor.shape != wanted[name].shape:
-            shapes = [" x ".join(map(str, shape)) or "a number" for shape in (tensor.shape, wanted[name].shape)]
-            raise damaged(folder, WEIGHTS, f"{name} is {shapes[0]}, but by {DESCRIPTION} it is {shapes[1]}")
-        if tensor.is_floating_point() != wanted[name].is_floating_point():
-            raise damaged(folder, WEIGHTS, f"{name} is of the type {tensor.dtype}, not {wanted[name].dtype}")
+        if tensor.shape != expected[name].shape:
+            shapes = [" x ".join(map(str, shape)) or "a number" for shape in (tensor.shape, expected[name].shape)]
+            raise damaged(folder, WEIGHTS, f"{name} is {shapes[0]}, but {DESCRIPTION} requires {shapes[1]}")
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise damaged(folder, WEIGHTS, f"{name} has the type {tensor.dtype}, not {expected[name].dtype}")
 
 
 def damaged(folder: Folder, name: str, reason: str) -> DamagedFileError:
-    """The error to raise about a file of a checkpoint."""
+    """The error for a damaged file of a checkpoint."""
     return DamagedFileError(f"{folder.place(name)} is damaged or foreign ({reason}): {REMEDY}")

@@ -1,7 +1,7 @@
-"""What all classifiers share: word vectors, then the mask if there is one, then a network of their own.
+"""What all classifiers share: word vectors, an optional mask, then a network.
 
 Shapes: B texts, T pieces (words, or word pieces), D size of a word vector, H features, C classes, S variants of a text,
-M pieces of a variant; `...` stands for any leading shape.
+M pieces of a variant; `...` means any leading shape.
 """
 
 from abc import ABC, abstractmethod
@@ -15,14 +15,14 @@ from flat_dist.models.mask import WordMask
 
 
 class Prediction(NamedTuple):
-    """Logits (B, C), and the log-odds of the words' importance (B, T), which are None without a mask."""
+    """Logits (B, C), and the log-odds of the words' importance (B, T); None without a mask."""
 
     logits_BC: Tensor
     log_odds_BT: Tensor | None
 
 
 class TextClassifier(nn.Module, ABC):
-    """Classifier of texts as integers; `real_BT` is true at pieces and false at padding, which comes last."""
+    """Classifier of texts given as ids; `real_BT` is true at pieces and false at padding, which comes last."""
 
     embedding: nn.Embedding
     output: nn.Linear
@@ -35,14 +35,14 @@ class TextClassifier(nn.Module, ABC):
 
     @property
     def embeddings(self) -> nn.Module:
-        """All that is frozen when the embeddings are."""
+        """The layer that `freeze_embeddings` freezes."""
         return self.embedding
 
     def recompute_activations(self) -> None:
-        """Compute activations again in the backward pass, instead of keeping them, where there is much to save."""
+        """Recompute activations in the backward pass to save memory; does nothing in small models."""
 
     def words(self, real_BT: Tensor) -> Tensor:
-        """True at pieces of words (B, T), which masks, entropy and attributions are about."""
+        """True at pieces of words (B, T), to which masks, entropy and attributions apply."""
         return real_BT
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class TextClassifier(nn.Module, ABC):
         return self.embedding(ids)
 
     def importance(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """Global importance phi of pieces (...), each at a position of its text; without dropout.
+        """Global importance phi of pieces (...) at their positions in the text; without dropout.
 
         Raises:
             ValueError: the model has no mask.
@@ -72,19 +72,19 @@ class TextClassifier(nn.Module, ABC):
         return self.mask
 
     def mask_input(self, embedded: Tensor, positions: Tensor | None = None) -> Tensor:
-        """What the mask sees of word vectors (..., D): themselves alone."""
+        """Input of the mask for word vectors (..., D): the vectors themselves."""
         return embedded
 
     @abstractmethod
     def predict_embedded(self, embedded_BTD: Tensor, real_BT: Tensor) -> Prediction:
-        """Prediction from word vectors, masked here."""
+        """Prediction from word vectors; the mask is applied here."""
 
     def classify(self, embedded_BTD: Tensor, real_BT: Tensor) -> Tensor:
         """Logits (B, C) from word vectors."""
         return self.predict_embedded(embedded_BTD, real_BT).logits_BC
 
     def classify_scaled(self, embedded_BTD: Tensor, real_BT: Tensor, factors_SBT: Tensor) -> Tensor:
-        """Logits (S, B, C) of variants of texts: each word vector times a factor of its own."""
+        """Logits (S, B, C) of variants of texts: each word vector times its own factor."""
         scaled = factors_SBT.unsqueeze(-1) * embedded_BTD
         logits = self.classify(scaled.flatten(0, 1), real_BT.repeat(len(factors_SBT), 1))
         return logits.unflatten(0, factors_SBT.shape[:2])
@@ -99,12 +99,12 @@ class TextClassifier(nn.Module, ABC):
         return torch.cat([self.classify(embedded_TD[part], torch.ones_like(part, dtype=torch.bool)) for part in parts])
 
     def forward(self, ids_BT: Tensor, real_BT: Tensor) -> Prediction:
-        """Prediction from the integers of pieces."""
+        """Prediction from ids."""
         return self.predict_embedded(self.embed(ids_BT), real_BT)
 
 
 class WordClassifier(TextClassifier):
-    """Classifier of whole words; word 0 is padding, whose vector is zero."""
+    """Classifier of whole words; word 0 is padding, with a zero vector."""
 
     def __init__(self, vocabulary_size: int, embedding_dim: int, features: int, classes: int, dropout: float):
         super().__init__(dropout)
@@ -113,10 +113,10 @@ class WordClassifier(TextClassifier):
 
     @abstractmethod
     def features(self, selected_BTD: Tensor, real_BT: Tensor) -> Tensor:
-        """Features (B, H) of the selected words; they do not depend on how far a text is padded."""
+        """Features (B, H) of the selected words; they do not depend on the length of padding."""
 
     def predict_embedded(self, embedded_BTD: Tensor, real_BT: Tensor) -> Prediction:
-        """Prediction from word vectors, masked here."""
+        """Prediction from word vectors; the mask is applied here."""
         log_odds_BT = None
         if self.mask is not None:
             mask_BT, log_odds_BT = self.mask(embedded_BTD)

@@ -16,12 +16,11 @@ from flat_dist.models.classifier import WordClassifier
 
 
 class CNN(WordClassifier):
-    """Convolutions of several widths, ReLU, and max-pooling over the windows that lie inside the text.
+    """Convolutions of several widths, ReLU, and max-pooling over the windows inside the text.
 
-    A text shorter than a kernel is one window, filled up with zeros.
+    A text shorter than a kernel is one window, padded with zeros.
 
-    A convolution adds up what each of its places makes of a word. For many variants of one text that is worked out once
-    a word, which leaves sums.
+    For many variants of one text, a convolution sums per-position products, which are computed once per word.
     """
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, classes: int):
@@ -38,7 +37,7 @@ class CNN(WordClassifier):
         return torch.cat([self._pool(convolution, words_BDT, lengths_B) for convolution in self.convolutions], 1)
 
     def classify_scaled(self, embedded_BTD: Tensor, real_BT: Tensor, factors_SBT: Tensor) -> Tensor:
-        """Logits (S, B, C) of variants of texts: each word vector times a factor of its own."""
+        """Logits (S, B, C) of variants of texts: each word vector times its own factor."""
         if self.mask is not None:
             masks, _ = self.mask((factors_SBT.unsqueeze(-1) * embedded_BTD).flatten(0, 1))
             factors_SBT = factors_SBT * masks.unflatten(0, factors_SBT.shape[:2])
@@ -50,15 +49,15 @@ class CNN(WordClassifier):
     def _pool_scaled(convolution: nn.Conv1d, words_BTD: Tensor, lengths_B: Tensor, factors_SBT: Tensor) -> Tensor:
         """Largest activation of each kernel in each variant (B, S, K)."""
         (width,) = convolution.kernel_size
-        missing = max(width - words_BTD.shape[1], 0)
-        shares_BTWK = per_position_products(convolution, F.pad(words_BTD, (0, 0, 0, missing)))
-        # Window n is places n, n + 1, ... of kernels 0, 1, ...: a diagonal of all windows by all places.
-        windows_BNWK = shares_BTWK.unfold(1, width, 1).diagonal(0, 2, 4).transpose(2, 3)
-        factors_BNSW = F.pad(factors_SBT, (0, missing)).unfold(2, width, 1).permute(1, 2, 0, 3)
+        padding = max(width - words_BTD.shape[1], 0)
+        products_BTWK = per_position_products(convolution, F.pad(words_BTD, (0, 0, 0, padding)))
+        # In window n, word n + w meets position w of the kernel: a diagonal of windows by positions.
+        windows_BNWK = products_BTWK.unfold(1, width, 1).diagonal(0, 2, 4).transpose(2, 3)
+        factors_BNSW = F.pad(factors_SBT, (0, padding)).unfold(2, width, 1).permute(1, 2, 0, 3)
         sums_BNSK = factors_BNSW @ windows_BNWK
-        outside_BN = padding_windows(width, lengths_B, sums_BNSK.shape[1])
-        if outside_BN.any():
-            sums_BNSK = sums_BNSK.masked_fill(outside_BN[:, :, None, None], -torch.inf)
+        padding_BN = padding_windows(width, lengths_B, sums_BNSK.shape[1])
+        if padding_BN.any():
+            sums_BNSK = sums_BNSK.masked_fill(padding_BN[:, :, None, None], -torch.inf)
         return _activate(convolution, MaxPool.apply(sums_BNSK))
 
     def classify_parts(self, embedded_TD: Tensor, parts: Sequence[Tensor]) -> Tensor:
@@ -66,7 +65,7 @@ class CNN(WordClassifier):
         if self.mask is not None:
             masks_T, _ = self.mask(embedded_TD)
             embedded_TD = masks_T.unsqueeze(-1) * embedded_TD
-        # One more place, of zeros, fills up what is shorter than a kernel.
+        # One more word, of zeros, pads variants that are shorter than a kernel.
         words_TD = F.pad(embedded_TD, (0, 0, 0, 1))
         features = [self._pool_parts(kernels, words_TD, parts) for kernels in self.convolutions]
         return self.output(self.dropout(torch.cat(features, 1)))
@@ -75,13 +74,13 @@ class CNN(WordClassifier):
     def _pool_parts(convolution: nn.Conv1d, words_TD: Tensor, parts: Sequence[Tensor]) -> Tensor:
         """Largest activation of each kernel in each variant (S, K)."""
         (width,) = convolution.kernel_size
-        shares = per_position_products(convolution, words_TD).flatten(0, 1)
-        places_W = torch.arange(width, device=words_TD.device)
+        products = per_position_products(convolution, words_TD).flatten(0, 1)
+        positions_W = torch.arange(width, device=words_TD.device)
         largest = []
         for positions_SM in parts:
             filled_SM = F.pad(positions_SM, (0, max(width - positions_SM.shape[1], 0)), value=len(words_TD) - 1)
-            rows_SNW = filled_SM.unfold(1, width, 1) * width + places_W
-            sums = F.embedding_bag(rows_SNW.flatten(0, 1), shares, mode="sum")
+            rows_SNW = filled_SM.unfold(1, width, 1) * width + positions_W
+            sums = F.embedding_bag(rows_SNW.flatten(0, 1), products, mode="sum")
             largest.append(sums.unflatten(0, rows_SNW.shape[:2]).amax(1))
         return _activate(convolution, torch.cat(largest))
 
@@ -89,15 +88,15 @@ class CNN(WordClassifier):
     def _pool(convolution: nn.Conv1d, words_BDT: Tensor, lengths_B: Tensor) -> Tensor:
         (width,) = convolution.kernel_size
         activations_BKN = convolution(F.pad(words_BDT, (0, max(width - words_BDT.shape[2], 0)))).relu()
-        outside_BN = padding_windows(width, lengths_B, activations_BKN.shape[2])
-        # ReLU leaves nothing below zero, so a zero never wins over a real window.
-        return activations_BKN.masked_fill(outside_BN.unsqueeze(1), 0.0).amax(2)
+        padding_BN = padding_windows(width, lengths_B, activations_BKN.shape[2])
+        # After ReLU no activation is below zero, so a zero never replaces a larger one.
+        return activations_BKN.masked_fill(padding_BN.unsqueeze(1), 0.0).amax(2)
 
 
 class MaxPool(torch.autograd.Function):
-    """The largest sum over the windows (B, S, K): `amax`, with a gradient that takes a quarter of its time.
+    """The largest sum over the windows (B, S, K): `amax`, with a gradient that is four times as fast.
 
-    As there, windows that are equally large share the gradient.
+    As in `amax`, equally large windows share the gradient.
     """
 
     @staticmethod
@@ -111,22 +110,22 @@ class MaxPool(torch.autograd.Function):
     def backward(ctx: Any, gradient_BSK: Tensor) -> Tensor:
         """The gradient of all sums (B, N, S, K)."""
         sums_BNSK, largest_BSK = ctx.saved_tensors
-        found_BNSK = torch.empty_like(sums_BNSK)
-        torch.eq(sums_BNSK, largest_BSK.unsqueeze(1), out=found_BNSK)
-        return found_BNSK.mul_((gradient_BSK / found_BNSK.sum(1)).unsqueeze(1))
+        is_largest_BNSK = torch.empty_like(sums_BNSK)
+        torch.eq(sums_BNSK, largest_BSK.unsqueeze(1), out=is_largest_BNSK)
+        return is_largest_BNSK.mul_((gradient_BSK / is_largest_BNSK.sum(1)).unsqueeze(1))
 
 
 def padding_windows(width: int, lengths_B: Tensor, windows: int) -> Tensor:
-    """True at windows that do not lie inside their text (B, N); the first one always does."""
+    """True at windows that reach into padding (B, N); false at the first window of every text."""
     windows_B1 = (lengths_B - width + 1).clamp(min=1).unsqueeze(1)
     return torch.arange(windows, device=lengths_B.device) >= windows_B1
 
 
 def _activate(convolution: nn.Conv1d, sums: Tensor) -> Tensor:
-    """Activations (..., K) of the largest sums (..., K): neither bias nor ReLU changes which are largest."""
+    """Activations (..., K) of the largest sums (..., K): bias and ReLU do not change which is largest."""
     return (sums if convolution.bias is None else sums + convolution.bias).relu()
 
 
 def per_position_products(convolution: nn.Conv1d, words: Tensor) -> Tensor:
-    """What each place of the kernels makes of words (..., D) as (..., W, K)."""
+    """Products (..., W, K) of words (..., D) with each position of the kernels."""
     return torch.einsum("...d,kdw->...wk", words, convolution.weight).contiguous()

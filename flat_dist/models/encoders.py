@@ -1,19 +1,16 @@
-"""Hugging Face encoders: from the hub, from a folder, or from the package that carries MiniLM."""
+"""Hugging Face encoders as classifiers: from the hub, from a folder, or MiniLM from a package."""
 
 import hashlib
-import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub.errors import HfHubHTTPError
-
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ModelConfig
 from flat_dist.config.serialization import content_hash
-from flat_dist.data.hub import check_reachable
 from flat_dist.data.wordpieces import WordPieces
+from flat_dist.models.encoder_loading import CODE_FIELDS, field_names, library, load, load_tokenizer
 from flat_dist.resources import assets
 
 if TYPE_CHECKING:
@@ -25,31 +22,13 @@ HUB = {"bert": "bert-base-uncased", "deberta": "microsoft/deberta-base"}
 """Names on the hub (paper, Section 4: the base versions of both)."""
 
 BUILT_IN = "minilm"
-"""The encoder that a registry package carries: six layers of BERT's architecture, 22 million parameters."""
+"""The encoder that is installed from a package: BERT's architecture, six layers, 22 million parameters."""
 
 TRANSFORMERS = (*HUB, BUILT_IN, "encoder")
-"""Names of models that are transformers; `encoder` is any other one."""
-
-CODE = frozenset(
-    (
-        "auto_map",
-        "custom_pipelines",
-        "attn_implementation",
-        "_attn_implementation",
-        "_attn_implementation_internal",
-        "experts_implementation",
-        "quantization_config",
-        "use_kernels",
-        "kernel_config",
-    )
-)
-"""Fields of an encoder's configuration that name code, or kernels on the hub, which `transformers` would load."""
-
-TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
-"""Files of a folder that a tokenizer can be made of."""
+"""Models that are transformers; `encoder` is any other one."""
 
 TOLERANCE = 1e-3
-"""Largest difference of two ways to compute the same states, relative to the largest state."""
+"""Largest difference between two computations of the same states, relative to the largest state."""
 
 
 def source(config: ModelConfig) -> str:
@@ -85,138 +64,84 @@ def fingerprint(config: ModelConfig) -> str:
 
 
 def portable(config: ModelConfig) -> ModelConfig:
-    """The config without a folder of this machine, which a checkpoint does not need."""
+    """The config without the path of a local folder, which a checkpoint does not need."""
     return replace(config, encoder=None) if config.encoder and Path(config.encoder).is_dir() else config
 
 
 def check(config: ModelConfig) -> None:
-    """Raise UserError if an encoder cannot be used, before any work; weights of the hub are not fetched."""
+    """Raise UserError if the encoder cannot be used; weights are not downloaded."""
     if config.name not in TRANSFORMERS:
         return
     if Path(source(config)).is_dir():
         pretrained(config, classes=2)
     else:
-        _check_sizes(config, _pieces(config), getattr(settings(config), "vocab_size", None))
+        _check_sizes(config, load_tokenizer(source(config)), getattr(settings(config), "vocab_size", None))
 
 
 def settings(config: ModelConfig) -> Any:
-    """The encoder's configuration, with the dropout that ours asks for.
+    """The encoder's configuration, with our dropout.
 
     Raises:
-        UserError: it cannot be had.
+        UserError: it is unavailable.
     """
-    return _set_dropout(_load("AutoConfig", config), config.encoder_dropout)
+    return _set_dropout(load("AutoConfig", source(config)), config.encoder_dropout)
 
 
 def pretrained(config: ModelConfig, classes: int) -> tuple["Transformer", WordPieces]:
     """A classifier on pretrained weights, with a fresh output layer, and its tokenizer.
 
     Raises:
-        UserError: the encoder cannot be had, or not be masked.
+        UserError: the encoder is unavailable, or cannot be masked.
     """
     import torch  # a second, which names and settings of encoders do not need
 
-    pieces = _pieces(config)
+    pieces = load_tokenizer(source(config))
     options = {"config": settings(config), "dtype": torch.float32}
-    backbone, loaded = _load("AutoModel", config, output_loading_info=True, **options)
-    if lacking := [name for name in loaded["missing_keys"] if "pooler" not in name]:  # which fresh weights would fill
+    backbone, loaded = load("AutoModel", source(config), output_loading_info=True, **options)
+    if missing := [name for name in loaded["missing_keys"] if "pooler" not in name]:  # would be random
         raise UserError(
-            f"{source(config)} lacks {len(lacking)} of the encoder's weights, such as {lacking[0]}: save all"
+            f"{source(config)} lacks {len(missing)} of the encoder's weights, such as {missing[0]}: save all"
         )
     _check_sizes(config, pieces, backbone.get_input_embeddings().num_embeddings)
     _check_embeddings(backbone, pieces, source(config))
     return _classifier(config, backbone, pieces, classes), pieces
 
 
-def _pieces(config: ModelConfig) -> WordPieces:
-    name = source(config)
-    folder = Path(name)
-    if folder.is_dir() and not any(path.name in TOKENIZERS for path in folder.iterdir()):
-        raise UserError(
-            f"{name} has no tokenizer: save it beside the weights (tokenizer.save_pretrained writes tokenizer.json)"
-        )
-    tokenizer = _load("AutoTokenizer", config)
-    if not isinstance(tokenizer, _library().PreTrainedTokenizerFast):
-        raise UserError(f"{name} has no fast tokenizer: save one (tokenizer.json) beside its weights")
-    try:
-        return WordPieces.of(tokenizer)
-    except ValueError as error:
-        raise UserError(f"{name} cannot be used: {error}") from error
-
-
 def _check_sizes(config: ModelConfig, pieces: WordPieces, embeddings: int | None) -> None:
-    """Raise UserError if the tokenizer makes pieces that the encoder has no embedding of."""
+    """Raise UserError if the tokenizer has pieces without an embedding."""
     if embeddings is not None and pieces.largest >= embeddings:
         raise UserError(
             f"the tokenizer of {source(config)} has {pieces.largest + 1} pieces, the encoder {embeddings} embeddings: "
-            "resize them (model.resize_token_embeddings(len(tokenizer))) and save both anew"
+            "resize them (model.resize_token_embeddings(len(tokenizer))) and save both again"
         )
 
 
 def rebuild(config: ModelConfig, described: dict[str, Any], pieces: WordPieces, classes: int) -> "Transformer":
-    """A classifier of the same architecture, for the weights of a checkpoint. No code but the library's own is run.
+    """A classifier of a checkpoint's architecture, with fresh weights; only the library's code is run.
 
     Raises:
-        UserError: the architecture is unknown, or asks for code of its own.
+        UserError: the architecture is unknown, or needs its own code.
     """
     described = dict(described)
-    if foreign := sorted(_names(described) & CODE):
-        raise UserError(f"its encoder asks for code of its own ({', '.join(foreign)}), which is never run")
+    if code_fields := sorted(field_names(described) & CODE_FIELDS):
+        raise UserError(f"its encoder needs its own code ({', '.join(code_fields)}), which is never run")
     kind = described.pop("model_type", None)
-    if kind not in _library().CONFIG_MAPPING:
-        raise UserError(f"its encoder is of the type {kind!r}, which transformers does not have")
-    settings = _library().AutoConfig.for_model(kind, **described)
-    return _classifier(config, _library().AutoModel.from_config(settings, trust_remote_code=False), pieces, classes)
+    if kind not in library().CONFIG_MAPPING:
+        raise UserError(f"its encoder has the type {kind!r}, which transformers does not know")
+    settings = library().AutoConfig.for_model(kind, **described)
+    return _classifier(config, library().AutoModel.from_config(settings, trust_remote_code=False), pieces, classes)
 
 
 def describe(model: "Transformer") -> dict[str, Any]:
-    """What `rebuild` needs, as plain values; the same wherever the weights were read from."""
+    """The encoder's configuration for `rebuild`, as plain values without local paths."""
     values = json.loads(model.backbone.config.to_json_string(use_diff=False))
-    return {name: value for name, value in values.items() if not name.startswith("_") and name not in CODE}
-
-
-def _names(values: Any) -> set[str]:
-    """Names of all fields of nested plain values."""
-    inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
-    return set(values if isinstance(values, dict) else ()).union(*map(_names, inner))
-
-
-def _library() -> Any:
-    """`transformers`, which takes as long to import as all else, and which a model of whole words does without."""
-    return importlib.import_module("transformers")
+    return {name: value for name, value in values.items() if not name.startswith("_") and name not in CODE_FIELDS}
 
 
 def _classifier(config: ModelConfig, backbone: "PreTrainedModel", pieces: WordPieces, classes: int) -> "Transformer":
     from flat_dist.models.transformer import Transformer
 
     return Transformer(config, backbone, (len(pieces.prefix), len(pieces.suffix)), classes)
-
-
-def _load(kind: str, model: ModelConfig, **options: Any) -> Any:
-    """What the library makes of a folder or a name, without code from there, and without asking for leave to run it."""
-    name = source(model)
-    local = Path(name).is_dir()
-    try:
-        if not local:
-            try:
-                check_reachable(name)
-            except HfHubHTTPError:  # the hub has answered, with a no
-                raise
-            except OSError:
-                local = True  # what an earlier run has left in the cache
-        load = getattr(_library(), kind).from_pretrained
-        return load(name, local_files_only=local, trust_remote_code=False, **options)
-    except Exception as error:  # the library raises whatever its parsers make of a damaged or foreign file
-        if "trust_remote_code" in str(error):
-            raise UserError(
-                f"the encoder {name!r} needs code of its own (auto_map in its config.json), which is never run: use "
-                "one that transformers itself has"
-            ) from error
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"cannot load the encoder {name!r} ({type(error).__name__}: {reason}): check name and connection, give its "
-            f"folder with --model.encoder, or use --preset minilm, whose encoder comes with a registry package"
-        ) from error
 
 
 def _set_dropout(settings: Any, dropout: float | None) -> Any:
@@ -238,10 +163,12 @@ def _check_embeddings(backbone: "PreTrainedModel", pieces: WordPieces, name: str
         with torch.no_grad():
             expected = backbone(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
             embedded_BTD = backbone.get_input_embeddings()(ids_BT)
-            found = backbone(inputs_embeds=embedded_BTD, attention_mask=mask_BT).last_hidden_state
+            actual = backbone(inputs_embeds=embedded_BTD, attention_mask=mask_BT).last_hidden_state
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
         raise UserError(
             f"{name} does not take word embeddings (inputs_embeds), so its words cannot be masked"
         ) from error
-    if (found - expected).abs().max() > TOLERANCE * expected.abs().max():
-        raise UserError(f"{name} makes more of a word than its embedding, so its words cannot be masked: use another")
+    if (actual - expected).abs().max() > TOLERANCE * expected.abs().max():
+        raise UserError(
+            f"{name} uses token information beyond the embedding, so its words cannot be masked: use another encoder"
+        )

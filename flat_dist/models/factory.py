@@ -31,10 +31,10 @@ def initial(config: Config, dataset: Dataset, masked: bool) -> tuple[Checkpoint,
 def _transformer(config: Config, dataset: Dataset) -> tuple[Checkpoint, str]:
     model, pieces = encoders.pretrained(config.model, len(dataset.label_names))
     encoder = Encoder(pieces, config.data.max_length)
-    if encoder.max_word_pieces < 1 or config.data.max_length > model.longest:
+    if encoder.max_word_pieces < 1 or config.data.max_length > model.max_pieces:
         least = config.data.max_length - encoder.max_word_pieces + 1
         raise UserError(
-            f"--data.max_length is {config.data.max_length}, but must be between {least} and {model.longest} for "
+            f"--data.max_length is {config.data.max_length}, but must be between {least} and {model.max_pieces} for "
             f"{encoders.source(config.model)}"
         )
     weights = sum(parameter.numel() for parameter in model.parameters())

@@ -23,10 +23,10 @@ class LSTM(WordClassifier):
         """Largest state of each hidden unit over the real words (B, H)."""
         with self._precision(selected_BTD.device):
             states_BTH, _ = self.lstm(selected_BTD)
-        # Padding comes last, so the states of real words have not seen it; they only must not be pooled with it.
+        # Padding comes last, so it does not change the states of real words; only pooling must leave it out.
         return states_BTH.masked_fill(~real_BT.unsqueeze(-1), float("-inf")).amax(1).tanh()
 
     def _precision(self, device: torch.device) -> AbstractContextManager[None]:
-        """Float32 on processors without AVX-512, for which there is no LSTM in bfloat16."""
+        """Float32 on processors without AVX-512, which have no LSTM in bfloat16."""
         lacking = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.autocast("cpu", enabled=False) if lacking else nullcontext()

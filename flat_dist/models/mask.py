@@ -1,6 +1,6 @@
 """Variational word masks (paper, Sections 3.2 and 3.4; Chen & Ji, EMNLP 2020).
 
-Shapes: B texts, T words, D size of a word vector; `...` stands for any leading shape.
+Shapes: B texts, T words, D size of a word vector; `...` means any leading shape.
 """
 
 import torch
@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 
 class WordMask(nn.Module):
-    """Inference network of q(W | x): how likely each word is to be selected, from its embedding alone.
+    """Inference network of q(W | x): the probability that a word is selected, from its embedding.
 
-    The released code's network: Linear(D, 400), tanh, Linear(400, 2). It computes in float32 under autocast too: Eq. 3
-    compares importance scores that may differ by less than bfloat16 can tell.
+    The released code's network: Linear(D, 400), tanh, Linear(400, 2). It computes in float32 also under autocast:
+    Eq. 3 compares importance scores whose difference may be below the precision of bfloat16.
     """
 
     def __init__(self, embedding_dim: int, hidden_size: int, temperature: float, sample: bool = True):
@@ -21,7 +21,7 @@ class WordMask(nn.Module):
         self.network = nn.Sequential(nn.Linear(embedding_dim, hidden_size), nn.Tanh(), nn.Linear(hidden_size, 2))
 
     def logits(self, embedded: Tensor) -> Tensor:
-        """Logits (..., 2) of leaving out and of selecting words (..., D)."""
+        """Logits (..., 2) for dropping and for selecting words (..., D)."""
         with torch.autocast(embedded.device.type, enabled=False):
             return self.network(embedded.float())
 
@@ -35,7 +35,7 @@ class WordMask(nn.Module):
         return _importance(self.logits(embedded))
 
     def forward(self, embedded_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """The masks of words (B, T), to multiply their embeddings with (Eq. 4), and the log-odds of their importance.
+        """Masks of words (B, T), which multiply their embeddings (Eq. 4), and the log-odds of their importance.
 
         In training a mask is 0 or 1, drawn with the straight-through Gumbel-softmax (unless `sample` is off); at
         inference it is the importance itself (paper, Section 3.4).
@@ -50,7 +50,7 @@ class WordMask(nn.Module):
 def _importance(logits: Tensor) -> Tensor:
     """Probabilities (...) of selecting words, from logits (..., 2).
 
-    As a softmax, each of which is computed alike: on a CPU a sigmoid differs in the last bit at the end of a tensor.
+    As a softmax, which is computed alike everywhere: on a CPU a sigmoid differs in the last bit at a tensor's end.
     """
     return logits.softmax(-1)[..., 1]
 

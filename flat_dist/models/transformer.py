@@ -1,9 +1,9 @@
 """Any Hugging Face encoder as a classifier (paper: BERT, Devlin et al. 2019; DeBERTa, He et al. 2021).
 
-The encoder is used as it is, through its public interface: the mask multiplies the word embeddings, and the encoder
-takes them as `inputs_embeds` and adds positions and segments itself.
+The encoder is not changed: the mask multiplies the word embeddings, which the encoder takes as `inputs_embeds`; it adds
+positions and segments itself.
 
-Shapes: B texts, T word pieces, D size of a word embedding, H size of a hidden state, C classes; `...` stands for any
+Shapes: B texts, T word pieces, D size of a word embedding, H size of a hidden state, C classes; `...` means any
 leading shape.
 """
 
@@ -31,11 +31,11 @@ class Transformer(TextClassifier):
     Args:
         config: its options.
         backbone: the encoder.
-        around: how many special pieces stand before and after a text.
-        classes: how many classes there are.
+        around: numbers of special pieces before and after a text.
+        classes: number of classes.
 
     Raises:
-        UserError: the encoder cannot be masked as the options ask.
+        UserError: the encoder does not support the masks that the options require.
     """
 
     def __init__(self, config: ModelConfig, backbone: "PreTrainedModel", around: tuple[int, int], classes: int):
@@ -44,42 +44,42 @@ class Transformer(TextClassifier):
         self.output = nn.Linear(backbone.config.hidden_size, classes)
         self.around, self.options = around, config
         if config.pooling == "mean" and getattr(backbone, "pooler", None) is not None:
-            backbone.pooler = None  # an unused layer would keep several workers waiting for its gradients
-        if config.contextual and not self._takes("position_ids"):
+            backbone.pooler = None  # distributed training would wait for the gradients of an unused layer
+        if config.contextual and not self._accepts("position_ids"):
             raise UserError(
                 f"--model.contextual needs an encoder whose layer `embeddings` takes inputs_embeds and position_ids, "
-                f"which {type(backbone).__name__} has not: leave it off"
+                f"and {type(backbone).__name__} has none: turn it off"
             )
 
     @property
     def embedding(self) -> nn.Embedding:  # type: ignore[override]
-        """The word embedding, which is the encoder's own."""
+        """The encoder's word embedding."""
         return self.backbone.get_input_embeddings()
 
     @property
     def embeddings(self) -> nn.Module:
-        """The embedding layer: words, positions, segments and their normalisation."""
+        """The embedding layer: words, positions, segments, normalisation."""
         return getattr(self.backbone, "embeddings", self.embedding)
 
     @property
-    def longest(self) -> float:
-        """Pieces that a text may have: as many as there are positions."""
+    def max_pieces(self) -> float:
+        """Maximum number of pieces of a text: the encoder's positions."""
         positions = getattr(self.embeddings, "position_embeddings", None)
         return positions.num_embeddings - self._first_position if isinstance(positions, nn.Embedding) else math.inf
 
     @property
     def _first_position(self) -> int:
-        """RoBERTa counts positions on from its padding's number."""
+        """RoBERTa numbers positions from its padding id + 1."""
         if hasattr(self.embeddings, "create_position_ids_from_inputs_embeds"):
             return int(self.embeddings.padding_idx) + 1  # type: ignore[arg-type]
         return 0
 
     def recompute_activations(self) -> None:
-        """Keep the input of each layer only, and compute the rest again in the backward pass."""
+        """Keep only the input of each layer, and recompute the rest in the backward pass."""
         self.backbone.gradient_checkpointing_enable({"use_reentrant": False})
 
     def words(self, real_BT: Tensor) -> Tensor:
-        """True at pieces of words (B, T); special pieces are none, unless they may be masked."""
+        """True at pieces of words (B, T); at special pieces only if `mask_special` is on."""
         if self.options.mask_special:
             return real_BT
         before, after = self.around
@@ -88,9 +88,9 @@ class Transformer(TextClassifier):
         return words_BT
 
     def mask_input(self, embedded: Tensor, positions: Tensor | None = None) -> Tensor:
-        """What the mask sees of word embeddings (..., D): themselves alone, or what the embedding layer makes of them.
+        """Input of the mask for word embeddings (..., D): themselves, or the embedding layer's output if `contextual`.
 
-        The embedding layer's dropout is off: importance is never drawn.
+        The embedding layer's dropout is off, because importance must not be random.
         """
         if not self.options.contextual:
             return embedded
@@ -100,7 +100,7 @@ class Transformer(TextClassifier):
             return self.embeddings(inputs_embeds=embedded, position_ids=positions + self._first_position)
 
     def predict_embedded(self, embedded_BTD: Tensor, real_BT: Tensor) -> Prediction:
-        """Prediction from word embeddings, masked here."""
+        """Prediction from word embeddings; the mask is applied here."""
         if self.mask is None:
             return Prediction(self._logits(embedded_BTD, real_BT), None)
         mask_BT, log_odds_BT = self.mask(self.mask_input(embedded_BTD))
@@ -110,22 +110,22 @@ class Transformer(TextClassifier):
             attended_BT = real_BT & (mask_BT > 0.5)
         if not self.options.contextual:
             return Prediction(self._logits(mask_BT.unsqueeze(-1) * embedded_BTD, real_BT, attended_BT), log_odds_BT)
-        with _multiplied(self.embeddings, mask_BT.unsqueeze(-1)):
+        with _scaled_output(self.embeddings, mask_BT.unsqueeze(-1)):
             return Prediction(self._logits(embedded_BTD, real_BT, attended_BT), log_odds_BT)
 
     def _logits(self, embedded_BTD: Tensor, real_BT: Tensor, attended_BT: Tensor | None = None) -> Tensor:
         attended_BT = real_BT if attended_BT is None else attended_BT
-        found = self.backbone(inputs_embeds=embedded_BTD, attention_mask=attended_BT.long())
-        states_BTH = found.last_hidden_state
+        outputs = self.backbone(inputs_embeds=embedded_BTD, attention_mask=attended_BT.long())
+        states_BTH = outputs.last_hidden_state
         if self.options.pooling == "mean":
             real_BT1 = real_BT.unsqueeze(-1)
             pooled_BH = (states_BTH * real_BT1).sum(1) / real_BT1.sum(1)
         else:
-            pooled_BH = getattr(found, "pooler_output", None)
+            pooled_BH = getattr(outputs, "pooler_output", None)
             pooled_BH = states_BTH[:, 0] if pooled_BH is None else pooled_BH
         return self.output(self.dropout(pooled_BH))
 
-    def _takes(self, name: str) -> bool:
+    def _accepts(self, name: str) -> bool:
         layer = getattr(self.backbone, "embeddings", None)
         parameters = inspect.signature(layer.forward).parameters if layer is not None else {}
         return {"inputs_embeds", name} <= set(parameters)
@@ -142,8 +142,8 @@ def _without_dropout(layer: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _multiplied(layer: nn.Module, factor: Tensor) -> Iterator[None]:
-    """Have a layer's output multiplied, as the released code does with the embedding layer's."""
+def _scaled_output(layer: nn.Module, factor: Tensor) -> Iterator[None]:
+    """Multiply a layer's output, as the released code does with the embedding layer."""
     hook = layer.register_forward_hook(lambda module, inputs, output: factor * output)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Pretrained word vectors for a vocabulary: the built-in ones, or a file in the formats of GloVe and word2vec."""
+"""Pretrained word vectors for a vocabulary: built-in GloVe, or a file in the format of GloVe or word2vec."""
 
 import functools
 import hashlib
@@ -18,7 +18,7 @@ from flat_dist.resources import assets
 BUILT_IN, BUILT_IN_SIZE = "glove-6b-50d", 50
 
 CHECKED_LINES = 20_000
-"""Vectors of a file that are looked at before any work; the others are when they are read."""
+"""Vectors of a file that `check` reads; the others are checked when they are used."""
 
 HEADER = re.compile(rb"(\d{1,12})[ \t](\d{1,6})[ \t\r]*\n")
 """First line of word2vec's formats: the number of words, and the size of a vector."""
@@ -30,10 +30,10 @@ CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 def initial_vectors(config: ModelConfig, words: Sequence[str], seed: int) -> tuple[np.ndarray, int]:
-    """Vectors (V, D) for `words`, and how many of them are pretrained.
+    """Vectors (V, D) for `words`, and the number of pretrained ones.
 
-    Words without a pretrained vector get components drawn from U(-0.25, 0.25) (Kim 2014); word 0, padding, is zero. Of
-    a word that a file has twice, the first vector counts.
+    Words without a pretrained vector get components drawn from U(-0.25, 0.25) (Kim 2014); word 0, padding, is zero. If
+    a file has a word twice, the first vector counts.
 
     Raises:
         UserError: the file of vectors is missing or malformed, or its vectors have another size than the config's.
@@ -58,7 +58,7 @@ def check(config: ModelConfig) -> None:
 
 
 def fingerprint(config: ModelConfig) -> str | None:
-    """What the vectors are known by: the built-in ones by their name, a file by a hash of its content."""
+    """Identity of the vectors: the name of the built-in ones, or the hash of a file's content."""
     if not _is_file(config) or not Path(str(config.vectors)).is_file():
         return config.vectors
     path = Path(str(config.vectors)).resolve()
@@ -77,7 +77,7 @@ def _is_file(config: ModelConfig) -> bool:
 
 
 def _pretrained(config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
-    """Words and vectors, of the config's size, in their order."""
+    """Words and their vectors, in the file's order; the size is checked."""
     if config.vectors is None:
         return
     if config.vectors == BUILT_IN:
@@ -99,7 +99,11 @@ def _pretrained(config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
         _check_size(config, int(header[2]))
     binary = header is not None and _is_binary(head[header.end() :], config.embedding_dim)
     start, count = (header.end(), int(header[1])) if header is not None else (0, None)
-    yield from _binary(path, start, count or 0, config.embedding_dim) if binary else _text(config, path, start, count)
+    yield from (
+        _read_binary(path, start, count or 0, config.embedding_dim)
+        if binary
+        else _read_text(config, path, start, count)
+    )
 
 
 def _check_size(config: ModelConfig, size: int) -> None:
@@ -111,12 +115,12 @@ def _check_size(config: ModelConfig, size: int) -> None:
 
 
 def _check_kind(path: Path, head: bytes, has_header: bool) -> None:
-    """Raise UserError for a file that is known to be something else."""
+    """Raise UserError if the file has another known format."""
     if not head.strip():
         raise UserError(f"{path} is empty: name a file of word vectors")
-    said = foreign(head) or ("fastText's own format: name its .vec file" if head.startswith(FASTTEXT) else "")
-    if said:
-        raise UserError(f"{path} is {said}")
+    problem = foreign(head) or ("fastText's own format: name its .vec file" if head.startswith(FASTTEXT) else "")
+    if problem:
+        raise UserError(f"{path} is {problem}")
     if not has_header and b"\0" in head:
         raise UserError(
             f"{path} is neither a text file nor word2vec's binary format, which begins with the number of words and "
@@ -125,66 +129,68 @@ def _check_kind(path: Path, head: bytes, has_header: bool) -> None:
 
 
 def _is_binary(body: bytes, size: int) -> bool:
-    """Whether what follows a header is word2vec's binary format, and not numbers in words."""
+    """Whether the content after a header is word2vec's binary format, not text."""
     line = body.partition(b"\n")[0]
     if _numbers(line.rsplit(None, size)[1:]) is not None:
         return False
     return CONTROL.search(body[: 64 + 4 * size]) is not None
 
 
-def _binary(path: Path, start: int, count: int, size: int) -> Iterator[tuple[str, np.ndarray]]:
+def _read_binary(path: Path, start: int, count: int, size: int) -> Iterator[tuple[str, np.ndarray]]:
     """word2vec's binary format: a word, a space, and the numbers as float32; mapped, not read into memory."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for number in range(1, count + 1):
             space = content.find(b" ", start)
             end = space + 1 + 4 * size
             if space < 0 or end > len(content):
-                raise UserError(f"{path} holds {number - 1} words, but its header says {count}: get it anew")
-            word = content[start:space].lstrip(b"\n").decode("utf-8", "replace")  # C's tool cuts long words anywhere
+                raise UserError(f"{path} holds {number - 1} words, but its header says {count}: download it again")
+            word = content[start:space].lstrip(b"\n").decode("utf-8", "replace")  # the C tool may cut words
             vector_D = np.frombuffer(content[space + 1 : end], dtype="<f4").astype(np.float32)
             if not np.isfinite(vector_D).all():
-                raise UserError(f"{path}: the vector of word {number}, {word[:40]!r}, is not finite: mend or remove it")
+                raise UserError(f"{path}: the vector of word {number}, {word[:40]!r}, is not finite: fix or remove it")
             yield word, vector_D
             start = end
 
 
-def _text(config: ModelConfig, path: Path, start: int, count: int | None) -> Iterator[tuple[str, np.ndarray]]:
-    """A word and its numbers on each line, with spaces or tabs between; words may hold spaces, as GloVe 840B's do."""
-    size, found = config.embedding_dim, 0
+def _read_text(config: ModelConfig, path: Path, start: int, count: int | None) -> Iterator[tuple[str, np.ndarray]]:
+    """Text format: on each line a word and its numbers; words may have spaces, as in GloVe 840B."""
+    size, count_read = config.embedding_dim, 0
     with path.open("rb") as lines:
         lines.seek(start)
         for number, line in enumerate(lines, 1 if count is None else 2):
             if not line.strip():
                 continue
-            if not found:
+            if not count_read:
                 _check_first(config, line)
             word, *numbers = line.rsplit(None, size)
             vector_D = _numbers(numbers) if len(numbers) == size else None
             if vector_D is None:
-                raise UserError(f"{path}:{number} is not a word followed by {size} numbers: mend or remove the line")
+                raise UserError(f"{path}:{number} is not a word followed by {size} numbers: fix or remove the line")
             if not np.isfinite(vector_D).all():
-                raise UserError(f"{path}:{number} holds a number that is not finite: mend or remove the line")
+                raise UserError(f"{path}:{number} holds a number that is not finite: fix or remove the line")
             try:
                 text = word.decode("utf-8").strip()
             except UnicodeDecodeError as error:
                 byte = word[error.start]
                 raise UserError(f"{path}:{number}: not UTF-8 (byte {byte:#04x}): save it as UTF-8") from error
-            found += 1
+            count_read += 1
             yield text, vector_D
-    if count is not None and found != count:
-        raise UserError(f"{path} holds {found} words, but its header says {count}: get it anew, or mend its first line")
+    if count is not None and count_read != count:
+        raise UserError(
+            f"{path} holds {count_read} words, but its header says {count}: download it again, or fix its first line"
+        )
 
 
 def _check_first(config: ModelConfig, line: bytes) -> None:
-    """Raise UserError if the first vector has another size: as many numbers as end its line, after a word."""
+    """Raise UserError if the first line ends in another number of numbers than the config's size."""
     if size := sum(1 for _ in itertools.takewhile(_is_number, reversed(line.split()[1:]))):
         _check_size(config, size)
 
 
 def _numbers(fields: Sequence[bytes]) -> np.ndarray | None:
-    """Fields of a line as numbers; None if there are none, or one is no number."""
+    """Fields of a line as numbers; None if there are none, or one is not a number."""
     try:
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused with its line
+        with np.errstate(over="ignore"):  # too large becomes infinite, which is refused later
             return np.array(fields, dtype=np.float32) if fields else None
     except ValueError:
         return None

@@ -124,7 +124,7 @@ def machine(hardware: str = "auto", log_line: Callable[[str], None] = lambda lin
 
     Args:
         hardware: a profile of `flat_dist.runtime.hardware`; if it is one of a GPU, the cluster may have to grow for it.
-        say: says a line while it does.
+        log_line: logs a line while it does.
 
     Raises:
         UserError: it did not grow.

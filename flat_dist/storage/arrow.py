@@ -7,42 +7,44 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from flat_dist.storage.file_validation import AGAIN, DamagedFileError
+from flat_dist.storage.file_validation import DEFAULT_REMEDY, DamagedFileError
 from flat_dist.storage.folder import Folder
 
 PART = re.compile(r"(\d{6,9})-([0-9a-f]{16})\.arrow", re.ASCII)
-"""Names of parts: number, and the beginning of the hash of the bytes."""
+"""Names of parts: number, and first digits of the content's hash."""
 
 
 class Part(NamedTuple):
-    """One of the tables that a long job writes as they come."""
+    """One of the tables of a long job, each written when it is ready."""
 
     number: int
     name: str
-    """Ends in the hash of the part's bytes, so that a whole part needs no other record."""
+    """Ends in the hash of the content, which verifies the part."""
     sha256: str
     table: pa.Table
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """A table as an Arrow IPC file, zstd-compressed; equal tables give equal bytes."""
+    """A table as a zstd-compressed Arrow IPC file; equal tables give equal bytes."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(table)
     return sink.getvalue().to_pybytes()
 
 
-def from_bytes(data: bytes, schema: pa.Schema | None = None, place: str = "the table", remedy: str = AGAIN) -> pa.Table:
+def from_bytes(
+    data: bytes, schema: pa.Schema | None = None, place: str = "the table", remedy: str = DEFAULT_REMEDY
+) -> pa.Table:
     """The table of an Arrow IPC file.
 
     Args:
         data: the file's content.
-        schema: names and types of the columns that it must have; None: any.
-        place: where the data is from, for messages.
-        remedy: what to do about damage, for messages.
+        schema: names and types that the columns must have; None: any.
+        place: source of the data, for messages.
+        remedy: what to do if it is damaged, for messages.
 
     Raises:
-        DamagedFileError: the bytes are no whole file, or a table of another schema.
+        DamagedFileError: the file is incomplete or damaged, or has another schema.
     """
     try:
         table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
@@ -51,7 +53,7 @@ def from_bytes(data: bytes, schema: pa.Schema | None = None, place: str = "the t
         reason = "it is empty" if not data else " ".join(str(error).split())
         raise DamagedFileError(f"{place} is damaged ({reason}): {remedy}") from error
     if schema is not None and not table.schema.equals(schema):
-        raise DamagedFileError(f"{place} is a table of another schema, {table.schema.names}: {remedy}")
+        raise DamagedFileError(f"{place} has another schema, {table.schema.names}: {remedy}")
     return table
 
 
@@ -69,14 +71,14 @@ def read_table(folder: Folder, name: str, schema: pa.Schema | None = None) -> pa
     """Read `name`.arrow.
 
     Raises:
-        FileNotFoundError: it is not there.
-        DamagedFileError: it is no whole table, or none of that schema.
+        FileNotFoundError: the file does not exist.
+        DamagedFileError: the file is damaged, or has another schema.
     """
     return from_bytes(folder.read(f"{name}.arrow"), schema, folder.place(f"{name}.arrow"))
 
 
 def write_part(folder: Folder, number: int, table: pa.Table) -> Part:
-    """Write a part under a name of its own."""
+    """Write a part; its name has the hash of its content."""
     data = to_bytes(table)
     digest = sha256(data)
     part = Part(number, f"{number:06d}-{digest[:16]}.arrow", digest, table)
@@ -85,14 +87,14 @@ def write_part(folder: Folder, number: int, table: pa.Table) -> Part:
 
 
 def valid_parts(folder: Folder, schema: pa.Schema, belongs: Callable[[int, pa.Table], bool]) -> Iterator[Part]:
-    """Parts that an interrupted job left.
+    """Valid parts of an interrupted job.
 
-    A file whose bytes do not hash to its name, or that is no table of the schema or none of this job, is removed.
+    Files whose content does not match the hash in the name, with another schema or of another job are removed.
 
     Args:
         folder: of the parts.
         schema: of their tables.
-        belongs: whether the job has a part of that number with the rows of that table.
+        belongs: whether a part with this number and table is of this job.
     """
     names = [name for name in folder.names() if name.endswith(".arrow")]
     for name, data in zip(names, folder.read_many(names), strict=True):
@@ -104,10 +106,10 @@ def valid_parts(folder: Folder, schema: pa.Schema, belongs: Callable[[int, pa.Ta
 
 
 def _part(folder: Folder, name: str, data: bytes, schema: pa.Schema) -> Part | None:
-    named, digest = PART.fullmatch(name), sha256(data)
-    if named is None or named[2] != digest[:16]:
+    match, digest = PART.fullmatch(name), sha256(data)
+    if match is None or match[2] != digest[:16]:
         return None
     try:
-        return Part(int(named[1]), name, digest, from_bytes(data, schema, folder.place(name)))
+        return Part(int(match[1]), name, digest, from_bytes(data, schema, folder.place(name)))
     except DamagedFileError:
         return None

@@ -1,11 +1,11 @@
-"""A file on an object store that is written only if nobody else has written it meanwhile."""
+"""Conditional writes on object stores: a file is written only if no other process has changed it."""
 
 import contextlib
 import hashlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from configparser import ConfigParser, Error
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,93 +22,93 @@ from flat_dist.storage.bucket import first_line
 from flat_dist.storage.folder import Folder
 
 REQUEST_SECONDS = 10.0
-"""After which a request, and trying it again, is given up."""
+"""Time limit of a request, including retries."""
 SETTLE_SECONDS = 1.0
-"""Where a store has no conditional writes: between writing a file and looking whether another driver wrote it, too."""
+"""Without conditional writes: time between a write and the check whether another driver wrote, too."""
 CONFLICTS: tuple[type[Exception], ...] = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
-GONE: tuple[type[Exception], ...] = (*CONFLICTS, FileNotFoundError)
+NOT_WRITTEN: tuple[type[Exception], ...] = (*CONFLICTS, FileNotFoundError)
 OTHER_TAG = f'"{"0" * 32}"'
 UNSUPPORTED = ("400", "405", "501")
-"""HTTP statuses by which a store says that it does not know a condition."""
+"""HTTP statuses of stores that do not support conditional writes."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A file as it was seen, or left, at some time."""
+class FileVersion:
+    """Content and version of a file at some time."""
 
     content: bytes
     version: tuple[tuple[str, str], ...]
-    """Differs from that of the same file at any other time."""
+    """Changes with each write."""
 
 
-class File(Protocol):
+class ConditionalFile(Protocol):
     """A file that several processes may want to write."""
 
-    def read(self) -> Seen | None:
-        """The file; None if there is none."""
+    def read(self) -> FileVersion | None:
+        """The current version; None if the file does not exist."""
 
-    def write(self, content: bytes, over: Seen | None) -> Seen | None:
-        """Write the file if it still is as seen before (None: not there); None if it is not, and nothing is written.
+    def write(self, content: bytes, over: FileVersion | None) -> FileVersion | None:
+        """Write the file if its version still is `over` (None: it does not exist); returns None if it is not.
 
-        A request may have been carried out although its answer was lost: `None` then, and the content is the file's.
+        If the answer to a successful request is lost, the result is None, too, but the file has the new content.
         """
 
 
-def open_file(folder: Folder, name: str, log_line: Callable[[str], None]) -> File:
-    """The file, written by conditional writes if the store has them; `say` is told if it has not.
+def open_file(folder: Folder, name: str, log_line: Callable[[str], None]) -> ConditionalFile:
+    """A file of a folder; `log_line` gets a warning if the store has no conditional writes.
 
     Raises:
-        UserError: the store cannot be reached, or does not let us in.
+        UserError: the store cannot be reached, or denies access.
     """
-    store = _store(folder)
+    store = _open_store(folder)
     path = f"{folder.location.path}/{name}".lstrip("/")
     place = folder.location.scheme, folder.location.bucket, folder.location.query
-    if place not in _known:
-        _known[place] = _has_conditions(store, f"{path}-{secrets.token_hex(8)}", folder.uri)
-        if not _known[place]:
+    if place not in _supports_conditions:
+        _supports_conditions[place] = _has_conditions(store, f"{path}-{secrets.token_hex(8)}", folder.uri)
+        if not _supports_conditions[place]:
             log_line(
-                f"{folder.uri}: this store has no conditional writes (If-None-Match, If-Match), so that of two drivers "
-                "that start within a second both may go on for a while: start one at a time"
+                f"{folder.uri}: this store has no conditional writes (If-None-Match, If-Match): two drivers that "
+                "start within a second may both run for a while, so start one at a time"
             )
-    return _Conditional(store, path, folder.uri) if _known[place] else _Settling(folder, name)
+    return _NativeFile(store, path, folder.uri) if _supports_conditions[place] else _CheckedFile(folder, name)
 
 
-_known: dict[tuple[str, str, str], bool] = {}
+_supports_conditions: dict[tuple[str, str, str], bool] = {}
 """Whether a bucket's store has conditional writes."""
 
 
-class _Conditional:
-    """By the store's own condition: create if it is not there, replace if it is the version that was seen."""
+class _NativeFile:
+    """By the store's own conditions: create if it does not exist, replace if the version is as expected."""
 
     def __init__(self, store: Any, path: str, uri: str):
         self.store, self.path, self.uri = store, path, uri
 
-    def read(self) -> Seen | None:
+    def read(self) -> FileVersion | None:
         try:
             with _translate_error(self.uri, "read", (FileNotFoundError,)):
                 found = obstore.get(self.store, self.path)
-                return Seen(bytes(found.bytes()), _version(found.meta))
+                return FileVersion(bytes(found.bytes()), _version(found.meta))
         except FileNotFoundError:
             return None
 
-    def write(self, content: bytes, over: Seen | None) -> Seen | None:
+    def write(self, content: bytes, over: FileVersion | None) -> FileVersion | None:
         mode: Any = "create" if over is None else dict(over.version)
         try:
             with _translate_error(self.uri, "written", () if over is None else (FileNotFoundError,)):
-                return Seen(content, _version(obstore.put(self.store, self.path, content, mode=mode)))
-        except GONE:
+                return FileVersion(content, _version(obstore.put(self.store, self.path, content, mode=mode)))
+        except NOT_WRITTEN:
             return None
 
 
-class _Settling:
-    """By writing, waiting, and looking whether another wrote at the same moment: for stores without conditions."""
+class _CheckedFile:
+    """For stores without conditions: write, wait, and check whether another process wrote at the same time."""
 
     def __init__(self, folder: Folder, name: str):
         assert folder.remote is not None
         self.files, path = folder.remote
         self.path, self.uri = f"{path}/{name}", folder.uri
 
-    def read(self) -> Seen | None:
+    def read(self) -> FileVersion | None:
         try:
             with (
                 _translate_error(self.uri, "read", (FileNotFoundError,)),
@@ -117,9 +117,9 @@ class _Settling:
                 content = stream.read()
         except FileNotFoundError:
             return None
-        return Seen(content, (("sha256", hashlib.sha256(content).hexdigest()),))
+        return FileVersion(content, (("sha256", hashlib.sha256(content).hexdigest()),))
 
-    def write(self, content: bytes, over: Seen | None) -> Seen | None:
+    def write(self, content: bytes, over: FileVersion | None) -> FileVersion | None:
         if self.read() != over:
             return None
         with (
@@ -137,20 +137,20 @@ def _version(found: Any) -> tuple[tuple[str, str], ...]:
 
 
 @contextlib.contextmanager
-def _translate_error(uri: str, done: str, expected: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def _translate_error(uri: str, action: str, expected: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     try:
         yield
     except (*CONFLICTS, *expected):
         raise
     except (exceptions.BaseError, OSError) as error:
         raise UserError(
-            f"the lock in {uri} cannot be {done} ({first_line(error)}): give access to the store by "
+            f"the lock in {uri} cannot be {action} ({first_line(error)}): give access to the store by "
             "credentials in the environment, or name another --storage"
         ) from error
 
 
 def _has_conditions(store: Any, probe: str, uri: str) -> bool:
-    """Whether the store keeps to both conditions, tried on a file of its own."""
+    """Whether the store supports both conditions; tried on a temporary file."""
     with _translate_error(uri, "written"):
         try:
             return _try_conditions(store, probe)
@@ -169,10 +169,10 @@ def _try_conditions(store: Any, probe: str) -> bool:
             return False
         raise
     wrong = {name: OTHER_TAG if name == "e_tag" else f"{value}0" for name, value in _version(first)}
-    return bool(wrong) and all(_refuses(store, probe, mode) for mode in ("create", wrong))
+    return bool(wrong) and all(_rejects(store, probe, mode) for mode in ("create", wrong))
 
 
-def _refuses(store: Any, probe: str, mode: Any) -> bool:
+def _rejects(store: Any, probe: str, mode: Any) -> bool:
     try:
         obstore.put(store, probe, b"2", mode=mode)
     except CONFLICTS:
@@ -182,41 +182,44 @@ def _refuses(store: Any, probe: str, mode: Any) -> bool:
     return False
 
 
-def _store(folder: Folder) -> Any:
-    """The bucket, as the library of conditional writes opens it."""
-    place, parameters = folder.location, dict(parse_qsl(folder.location.query))
+def _open_store(folder: Folder) -> Any:
+    """The bucket, as opened by the library for conditional writes."""
+    location, parameters = folder.location, dict(parse_qsl(folder.location.query))
     endpoint = parameters.get("endpoint_override", "")
     if endpoint and "://" not in endpoint:
         endpoint = f"{parameters.get('scheme', 'https')}://{endpoint}"
-    options: dict[str, Any] = {
+    options = _client_options(parameters)
+    if location.scheme == "gs":
+        bucket = location.bucket.removeprefix("anonymous@")
+        if bucket != location.bucket:  # a test server, which accepts any token
+            options["credential_provider"] = lambda: {"token": "anonymous", "expires_at": None}
+        options |= {"base_url": endpoint} if endpoint else {}
+        return GCSStore(bucket, **options)
+    options |= {"endpoint": endpoint} if endpoint else {}
+    assert folder.remote is not None
+    options |= _profile()
+    return S3Store(location.bucket, region=folder.remote[0].region, disable_bulk_delete=True, **options)
+
+
+def _client_options(parameters: Mapping[str, str]) -> dict[str, Any]:
+    return {
         "client_options": {
-            "allow_http": True,  # where the URI, or the environment, says so
+            "allow_http": True,  # if the URI or the environment says so
             "allow_invalid_certificates": parameters.get("tls_verify_certificates") == "false",
             "connect_timeout": timedelta(seconds=REQUEST_SECONDS / 3),
             "timeout": timedelta(seconds=REQUEST_SECONDS),
         },
         "retry_config": {"max_retries": 3, "retry_timeout": timedelta(seconds=REQUEST_SECONDS)},
     }
-    if place.scheme == "gs":
-        bucket = place.bucket.removeprefix("anonymous@")
-        if bucket != place.bucket:  # a server for tests, which takes any token
-            options["credential_provider"] = lambda: {"token": "anonymous", "expires_at": None}
-        options |= {"base_url": endpoint} if endpoint else {}
-        return GCSStore(bucket, **options)
-    options |= {"endpoint": endpoint} if endpoint else {}
-    assert folder.remote is not None
-    region = folder.remote[0].region
-    options |= _profile()
-    return S3Store(place.bucket, region=region, disable_bulk_delete=True, **options)
 
 
 def _profile() -> dict[str, str]:
-    """Keys from the credentials file of AWS, which the library does not read: it knows environment and instance."""
+    """Keys from AWS's credentials file, because the library reads only environment and instance."""
     if "AWS_ACCESS_KEY_ID" in os.environ or "AWS_WEB_IDENTITY_TOKEN_FILE" in os.environ:
         return {}
     file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
     profiles = ConfigParser(interpolation=None)
-    with contextlib.suppress(Error, OSError, UnicodeDecodeError, RuntimeError):  # then there are no keys in it
+    with contextlib.suppress(Error, OSError, UnicodeDecodeError, RuntimeError):  # no readable keys
         profiles.read_string(Path(file).expanduser().read_text())
     found = os.environ.get("AWS_PROFILE", "default")
     if not profiles.has_option(found, "aws_access_key_id"):

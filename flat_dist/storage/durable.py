@@ -1,9 +1,8 @@
-"""Files of this machine that are whole, and on the disk, before anybody can see them.
+"""Durable, atomic writes of local files: a file is visible only when all of it is on the disk.
 
-A file is written under a name that nobody can guess, opened exclusively, synced, and renamed; then its folder is
-synced. So after a crash of the process or a power cut, whoever sees a file sees all of it, and of two files that were
-written one after another the first is there if the second is. Nothing is written through a hard link, or through a
-symbolic link that somebody planted.
+A file is created exclusively under a random name, synced, and renamed; then its folder is synced. After a crash of the
+process or a power failure, every visible file is complete, and if a file exists, so does each file that was written
+before it. Nothing is written through hard links or symbolic links that another user created.
 """
 
 import contextlib
@@ -18,27 +17,27 @@ import time
 from pathlib import Path
 
 LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.tmp")
-"""Names under which files are written. What has such a name is no data: its writer is at it, or was killed."""
+"""Temporary names. Such a file is not data: its writer is still writing, or was killed."""
 
 LEFTOVER_SECONDS = 3600.0
-"""Since it was last written to, after which such a file is a killed process's."""
+"""Age after which a temporary file belongs to a killed process."""
 
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF)
-"""What file systems say that cannot sync a folder; some network file systems do it without being asked."""
+"""Errors of file systems that cannot sync a folder; some network file systems always sync."""
 
 _cleared: set[Path] = set()
 
 
 def write(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Write a file whole, in place of what was there; its folder must be there.
+    """Write or replace a file atomically; its folder must exist.
 
     Args:
         path: of the file.
         data: its content.
-        mode: permissions, of which the umask takes away.
+        mode: permissions, reduced by the umask.
 
     Raises:
-        OSError: it cannot be written; what was there before is there still.
+        OSError: it cannot be written; an old file stays unchanged.
     """
     if path.parent not in _cleared:
         _cleared.add(path.parent)
@@ -58,10 +57,10 @@ def write(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def make_folder(path: Path, mode: int = 0o777) -> None:
-    """Make a folder and those around it, where they are not there.
+    """Create a folder and its parents, if they do not exist.
 
     Raises:
-        OSError: one of them cannot be made.
+        OSError: one of them cannot be created.
     """
     if path.is_dir():
         return
@@ -71,7 +70,7 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file's content; a process reads a file that does not change once.
+    """Hexadecimal digest of a file; a process reads an unchanged file only once.
 
     Raises:
         OSError: it cannot be read.
@@ -81,28 +80,28 @@ def sha256(path: Path) -> str:
 
 
 def refuses_files(folder: Path) -> str:
-    """Why no file can be made in a folder, in words that follow its name; empty if one can. Nothing is left there."""
+    """Reason why no file can be created in a folder, to follow its name; empty if one can. Leaves no file there."""
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        return "may not be written"
+        return "is not writable"
     try:
         with tempfile.TemporaryFile(dir=folder):
             return ""
     except OSError as error:
-        return f"takes no files ({error.strerror})"
+        return f"accepts no files ({error.strerror})"
 
 
 @functools.lru_cache(maxsize=2**12)
 def _sha256(path: Path, stamp: tuple[int, ...]) -> str:
-    """The digest; `stamp` changes with the content, because whoever writes to a file changes the time of its change."""
+    """The digest; `stamp` changes whenever the file is written."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def clear(folder: Path, seconds: float) -> None:
-    """Remove what killed processes left half written, if nothing was written to it for so many seconds."""
+    """Remove unfinished files of killed processes that are at least so many seconds old."""
     for path in folder.iterdir():
         if LEFTOVER.fullmatch(path.name):
-            with contextlib.suppress(OSError):  # its writer has just renamed it, or it is somebody else's
+            with contextlib.suppress(OSError):  # just renamed, or another user's
                 if time.time() - path.lstat().st_mtime >= seconds:
                     path.unlink()
 

@@ -1,7 +1,7 @@
-"""A lease on a folder of an object store, which has no locks: renewed as long as its driver lives, or else it expires.
+"""A lease on a folder of an object store, which has no locks: it expires unless its driver renews it.
 
-It is written by conditional writes, so that of two drivers one gets it. Nobody compares two machines' clocks: who waits
-for a lease sees on a clock of his own whether it changes.
+It is written by conditional writes, so that only one of two drivers gets it. Clocks of different machines are never
+compared: a waiting driver checks on its own clock whether the lease changes.
 """
 
 import contextlib
@@ -13,72 +13,72 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from flat_dist.config.errors import UserError
-from flat_dist.storage import folder as folders
-from flat_dist.storage.conditional_write import File, Seen, open_file
+from flat_dist.storage import files
+from flat_dist.storage.conditional_write import ConditionalFile, FileVersion, open_file
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock_holder import HOLDER, UNKNOWN, LockHolder
 
 RENEW_SECONDS = 10.0
 LEASE_SECONDS = 90.0
-"""For which a lease must stay as it is, while another driver watches it, to be void."""
-SURE_SECONDS = 60.0
-"""Since it was last renewed, in which a lease is surely ours; after it, nothing is written before it is renewed."""
+"""A lease that does not change for so long, while another driver watches it, is expired."""
+TRUST_SECONDS = 60.0
+"""Age up to which our own lease is certainly valid; an older one is renewed before anything is written."""
 
 FREE = b'{"free": true}\n'
-"""What a driver that ended leaves as its lease: a file that was deleted could be another's by then."""
+"""Content of a released lease. The file is not deleted, because it could already be another driver's."""
 
 
 class Lease:
-    """A file that says whose the folder is."""
+    """A file that names the driver that holds the folder."""
 
     def __init__(self, folder: Folder, log_line: Callable[[str], None]):
         self.folder, self.log_line = folder, log_line
-        self.file: File = open_file(folder, HOLDER, log_line)
+        self.file: ConditionalFile = open_file(folder, HOLDER, log_line)
         self.mine = LockHolder.of_this_process()
-        self.watch = Watch()
-        self.left: Seen | None = None
+        self.observer = LeaseObserver()
+        self.version: FileVersion | None = None
         self.renewed, self.lost = 0.0, False
-        self.guard, self.ended = threading.RLock(), threading.Event()
-        self.thread = threading.Thread(target=self._keep, daemon=True)
+        self.renew_lock, self.stopped = threading.RLock(), threading.Event()
+        self.thread = threading.Thread(target=self._renew_regularly, daemon=True)
 
     @property
     def is_live(self) -> bool:
-        """Whether another driver surely holds the folder."""
-        return self.watch.is_live
+        """Whether another driver certainly holds the folder."""
+        return self.observer.is_live
 
     @property
     def holder(self) -> str:
-        """Who has the folder, in words."""
-        return str(self.watch.holder or UNKNOWN)
+        """The holder in words."""
+        return str(self.observer.holder or UNKNOWN)
 
     @property
     def why(self) -> str:
-        """What is waited for."""
+        """Why this driver waits, in words."""
         if self.is_live:
-            return f"which is at the same (if it was killed, this goes on within {LEASE_SECONDS:.0f} s)"
-        return f"for {LEASE_SECONDS:.0f} s at most, to see whether it still works"
+            return f"which is doing the same (if it was killed, this continues within {LEASE_SECONDS:.0f} s)"
+        return f"for at most {LEASE_SECONDS:.0f} s, to see whether it still runs"
 
     def acquire(self) -> bool:
-        """Whether the folder is ours now."""
-        began = _now()
+        """Try to get the lease; whether it was successful."""
+        start = _now()
         seen = self.file.read()
-        if not self.watch.is_void(seen, began) or not self._write(seen):
+        if not self.observer.is_free(seen, start) or not self._write(seen):
             return False
-        folders.before_writing.append(self.confirm)
+        files.before_writing.append(self.confirm)
         self.thread.start()
         return True
 
     def release(self) -> None:
-        """Free the folder.
+        """Free the lease.
 
         Raises:
-            UserError: it was not ours any more.
+            UserError: another driver has taken it over.
         """
-        self.ended.set()
+        self.stopped.set()
         self.thread.join()
-        folders.before_writing.remove(self.confirm)
+        files.before_writing.remove(self.confirm)
         try:
-            freed = not self.lost and self._replace(self.left, FREE)
+            freed = not self.lost and self._replace(self.version, FREE)
         except UserError as error:
             self.log_line(f"{error}; it expires by itself in {LEASE_SECONDS:.0f} s")
             return
@@ -86,69 +86,69 @@ class Lease:
             raise self._taken_over()
 
     def confirm(self) -> None:
-        """Make sure that the folder is still ours, before something is written.
+        """Check that the lease is still ours, before something is written.
 
         Raises:
-            UserError: it is not, or that cannot be found out.
+            UserError: it is not, or the store cannot be reached.
         """
-        if self.lost or (_now() - self.renewed > SURE_SECONDS and not self._renew()):
+        if self.lost or (_now() - self.renewed > TRUST_SECONDS and not self._renew()):
             raise self._taken_over()
 
     def _taken_over(self) -> UserError:
         with contextlib.suppress(UserError):
             seen = self.file.read()
-            self.watch.holder = LockHolder.parse(seen.content) if seen else None
+            self.observer.holder = LockHolder.parse(seen.content) if seen else None
         return UserError(f"{self.folder.uri} was taken over by {self.holder}: this run stops; its results are kept")
 
-    def _write(self, over: Seen | None) -> bool:
-        began = _now()
-        left = self._replace(over, self.mine.to_bytes())
-        if left is not None:
-            self.left, self.renewed = left, began
-        return left is not None
+    def _write(self, over: FileVersion | None) -> bool:
+        start = _now()
+        version = self._replace(over, self.mine.to_bytes())
+        if version is not None:
+            self.version, self.renewed = version, start
+        return version is not None
 
-    def _replace(self, over: Seen | None, content: bytes) -> Seen | None:
-        left = self.file.write(content, over)
-        if left is not None:
-            return left
-        seen = self.file.read()  # another was first; or it was us, and the answer was lost
+    def _replace(self, over: FileVersion | None, content: bytes) -> FileVersion | None:
+        version = self.file.write(content, over)
+        if version is not None:
+            return version
+        seen = self.file.read()  # another driver was first, or our answer was lost
         if seen is not None and seen.content == content:
             return seen
-        if over is not None and (seen is None or self._is_ours(seen)):  # somebody removed it, or an answer was lost
+        if over is not None and (seen is None or self._is_ours(seen)):  # the file was removed, or an answer was lost
             return self.file.write(content, seen)
         return None
 
-    def _is_ours(self, seen: Seen) -> bool:
+    def _is_ours(self, seen: FileVersion) -> bool:
         holder = LockHolder.parse(seen.content)
         return holder is not None and holder.token == self.mine.token
 
     def _renew(self) -> bool:
-        with self.guard:
+        with self.renew_lock:
             if not self.lost:
                 self.mine = replace(self.mine, renewed=self.mine.renewed + 1)
-                self.lost = not self._write(self.left)
+                self.lost = not self._write(self.version)
             return not self.lost
 
-    def _keep(self) -> None:
-        while not self.lost and not self.ended.wait(RENEW_SECONDS):
-            with contextlib.suppress(UserError):  # an object store that is away for a moment is no reason to end
+    def _renew_regularly(self) -> None:
+        while not self.lost and not self.stopped.wait(RENEW_SECONDS):
+            with contextlib.suppress(UserError):  # the store may be unreachable for a moment
                 self._renew()
-        if self.lost and not self.ended.is_set():
+        if self.lost and not self.stopped.is_set():
             os.kill(os.getpid(), signal.SIGINT)
 
 
-class Watch:
-    """What one who wants a lease has seen of it."""
+class LeaseObserver:
+    """Observes another driver's lease."""
 
     def __init__(self) -> None:
-        self.seen: Seen | None = None
+        self.seen: FileVersion | None = None
         self.since: float | None = None
-        """When the lease was first seen as it is, on our clock; None: it was not looked at."""
+        """Our clock when the lease was first seen in its current version; None: never seen."""
         self.is_live = False
         self.holder: LockHolder | None = None
 
-    def is_void(self, seen: Seen | None, began: float) -> bool:
-        """Whether nobody holds the lease, as a look that began then saw it."""
+    def is_free(self, seen: FileVersion | None, start: float) -> bool:
+        """Whether nobody holds the lease, by a read that started at `start`."""
         is_first, changed = self.since is None, seen != self.seen
         if self.since is None or changed:
             self.since, self.seen = _now(), seen
@@ -158,9 +158,9 @@ class Watch:
         self.holder = LockHolder.parse(seen.content)
         alive = self.holder.is_alive() if self.holder else None
         self.is_live = bool(alive) or (changed and not is_first)
-        return alive is False or began - self.since > LEASE_SECONDS
+        return alive is False or start - self.since > LEASE_SECONDS
 
 
 def _now() -> float:
-    """Seconds on a clock that nobody sets; those in which the machine sleeps count."""
+    """Seconds on a monotonic clock that also counts while the machine sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -1,4 +1,4 @@
-"""Where a folder is: a path of this machine, or a bucket of an object store, from what a user writes."""
+"""Locations of folders as users write them: a local path, or a URI of an object store."""
 
 import os
 import re
@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 from flat_dist.config.errors import UserError
 
 PATH_BYTES, NAME_BYTES, KEY_BYTES = 4095, 255, 1024
-"""The longest path and name on a disk, and the longest key in a bucket."""
+"""Longest path and name on a disk, and longest key in a bucket."""
 SHOWN = 200
-"""Characters of a location that a message repeats."""
+"""Characters of a location that a message shows."""
 
 URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<slashes>/*)(?P<rest>.*)", re.DOTALL)
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -22,24 +22,23 @@ SECRET_ANYWHERE = re.compile(
     "secret|token|passw|passphrase|credential|signature|(api|access|account|private|shared|customer|security)key"
 )
 SECRET_ALONE = re.compile("sig|sas|key|pass|pwd|auth|authorization|(google)?accessid")
-"""In a parameter's name, of which only letters count."""
+"""Names of secret parameters, in lower case, letters only."""
 KNOWN = ("file", "s3", "gs")
 DATABASES = ("postgresql", "mysql", "mariadb", "mssql", "oracle")
-"""Schemes in which a user's name alone is no secret."""
+"""Schemes in which a user name alone is not a secret."""
 
 
 def carries_credentials(uri: str) -> bool:
-    """Whether a URI of any kind holds a password, key or token, which must not be printed or stored.
+    """Whether a URI has a password, key or token, which must not be printed or stored.
 
-    A secret is a `user:password@`, a user's name alone where it may be a token, or a parameter with a secret's name in
-    any case.
+    Secrets are `user:password@`, a user name alone where it may be a token, and parameters with a secret's name.
     """
-    found = URI.fullmatch(uri)
-    if found is None or not (found["slashes"] or found["scheme"].lower() in KNOWN):
+    match = URI.fullmatch(uri)
+    if match is None or not (match["slashes"] or match["scheme"].lower() in KNOWN):
         return False
-    authority = re.split(r"[/?#]", found["rest"], maxsplit=1)[0]
+    authority = re.split(r"[/?#]", match["rest"], maxsplit=1)[0]
     user, at, _ = authority.rpartition("@")
-    if at and user != "anonymous" and (":" in user or not found["scheme"].lower().startswith(DATABASES)):
+    if at and user != "anonymous" and (":" in user or not match["scheme"].lower().startswith(DATABASES)):
         return True
     cut_short = re.search(r":(?!\d*$)[^\]]*$", authority) and "@" in uri  # a password with a slash in it
     parameters = re.split(r"[?&;#]", uri)[1:]
@@ -52,26 +51,26 @@ def _is_secret(name: str) -> bool:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether there is a folder of this machine; False of what can be no path, too, where pathlib raises."""
+    """Whether a local folder exists; False also for invalid paths, for which pathlib raises."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 @dataclass(frozen=True)
 class Location:
-    """A folder's place."""
+    """Location of a folder."""
 
     scheme: str
-    """s3, gs or file; nothing for a plain path."""
+    """s3, gs or file; empty for a plain path."""
     bucket: str
-    """With `anonymous@` before it where nobody is to log in; nothing on this machine."""
+    """With the prefix `anonymous@` for access without login; empty for a local folder."""
     path: str
-    """Absolute on this machine; without a slash at its ends in a bucket."""
+    """Absolute for a local folder; without leading and trailing slash in a bucket."""
     query: str = ""
     """Parameters of an object store, as written."""
 
     @property
     def uri(self) -> str:
-        """What `parse` makes this location of again."""
+        """The URI or path that `parse` turns into this location."""
         if not self.scheme:
             return self.path
         path = quote(self.path, safe="/=+,:@!~")
@@ -81,60 +80,60 @@ class Location:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is on this machine."""
+        """Whether it is a local folder."""
         return self.scheme in ("", "file")
 
     def inner(self, name: str) -> "Location":
         """A folder inside this one; `name` may have several parts.
 
         Raises:
-            UserError: that is outside this folder, or too long.
+            UserError: it is outside this folder, or too long.
         """
         if any(part in ("", ".", "..") for part in name.split("/")):
-            raise UserError(f"{_shown(name)} is no name of a folder inside {self.uri}: give it another")
+            raise UserError(f"{_shown(name)} is not a valid name of a folder inside {self.uri}: give it another")
         path = f"{self.path.rstrip('/')}/{name}"
-        return _checked(replace(self, path=path if self.is_local else path.lstrip("/")), name)
+        return _validated(replace(self, path=path if self.is_local else path.lstrip("/")), name)
 
 
 def parse(written: str | os.PathLike[str]) -> Location:
-    """The location that a path or URI means; a path object, and what begins with a slash, is a path as it stands.
+    """The location of a path or URI; a path object or a leading slash means a literal path.
 
     Raises:
-        UserError: it carries credentials, or means nothing that can be used.
+        UserError: it has credentials, or is not valid.
     """
     text = os.fspath(written)
     if not isinstance(written, str) or text.startswith("/"):
-        return _on_disk("", text, text)
-    found = URI.fullmatch(text)
-    if found and carries_credentials(text):
+        return _local("", text, text)
+    match = URI.fullmatch(text)
+    if match and carries_credentials(text):
         raise UserError(
-            f"the {found['scheme']} URI carries credentials, and URIs are printed and stored: leave them out, and set "
+            f"the {match['scheme']} URI carries credentials, and URIs are printed and stored: leave them out, and set "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or GOOGLE_APPLICATION_CREDENTIALS, on every node"
         )
     if not text.strip():
         raise UserError(f"{text!r} names no folder: give a path, or a URI such as s3://bucket/runs")
     if WINDOWS.match(text):
-        raise UserError(f"{_shown(text)} is a path of Windows: give one of this machine, such as /data/runs")
-    scheme = found["scheme"].lower() if found else ""
-    if not found or not (found["slashes"] or scheme in KNOWN):
-        return _on_disk("", _expanded(text), text)
+        raise UserError(f"{_shown(text)} is a Windows path: give a path of this machine, such as /data/runs")
+    scheme = match["scheme"].lower() if match else ""
+    if not match or not (match["slashes"] or scheme in KNOWN):
+        return _local("", _expand(text), text)
     if scheme == "file":
-        return _of_file_uri(found["slashes"], found["rest"], text)
+        return _parse_file_uri(match["slashes"], match["rest"], text)
     if scheme not in ("s3", "gs"):
         raise UserError(f"{_shown(text)}: {scheme}:// is unknown; give a path, or a URI of file://, s3:// or gs://")
-    return _in_bucket(scheme, found["slashes"], found["rest"], text)
+    return _parse_bucket(scheme, match["slashes"], match["rest"], text)
 
 
-def _of_file_uri(slashes: str, rest: str, text: str) -> Location:
+def _parse_file_uri(slashes: str, rest: str, text: str) -> Location:
     if re.search(r"[?#]", rest):
         raise UserError(f"{_shown(text)}: a file URI takes no parameters; write %3F for ? and %23 for # in a name")
-    path = _decoded(rest, text)
+    path = _decode(rest, text)
     if slashes == "//" and path.partition("/")[0].lower() == "localhost":
         slashes, path = "/", path.partition("/")[2]
-    return _on_disk("file", f"/{path}" if len(slashes) % 2 else _expanded(path), text)
+    return _local("file", f"/{path}" if len(slashes) % 2 else _expand(path), text)
 
 
-def _in_bucket(scheme: str, slashes: str, rest: str, text: str) -> Location:
+def _parse_bucket(scheme: str, slashes: str, rest: str, text: str) -> Location:
     place, _, query = rest.partition("?")
     bucket, _, path = place.partition("/")
     if slashes != "//" or not bucket:
@@ -143,55 +142,55 @@ def _in_bucket(scheme: str, slashes: str, rest: str, text: str) -> Location:
         raise UserError(f"{_shown(text)}: write %23 for # in a name")
     if not BUCKET.fullmatch(bucket.removeprefix("anonymous@") if scheme == "gs" else bucket):
         raise UserError(
-            f"{_shown(text)}: {bucket!r} cannot be a bucket's name; a server of your own is named as in "
+            f"{_shown(text)}: {bucket!r} is not a valid bucket name; for a server of your own write "
             f"{scheme}://bucket/folder?endpoint_override=host:9000&scheme=http"
         )
-    parts = [part for part in _decoded(path, text).split("/") if part]
+    parts = [part for part in _decode(path, text).split("/") if part]
     if "." in parts or ".." in parts:
         raise UserError(f"{_shown(text)}: a folder in a bucket cannot be called . or ..; write its whole path")
     for parameter in filter(None, query.split("&")):
         if not parse_qsl(parameter):
             raise UserError(f"{_shown(text)}: the parameter {parameter!r} has no value; write it as name=value")
-    return _checked(Location(scheme, bucket, "/".join(parts), query), text)
+    return _validated(Location(scheme, bucket, "/".join(parts), query), text)
 
 
-def _decoded(path: str, text: str) -> str:
+def _decode(path: str, text: str) -> str:
     try:
         return unquote(path, errors="strict")
     except UnicodeDecodeError:
-        raise UserError(f"{_shown(text)}: its percent signs stand for no UTF-8; write %25 for a percent sign") from None
+        raise UserError(f"{_shown(text)}: its percent codes are not UTF-8; write %25 for a percent sign") from None
 
 
-def _expanded(path: str) -> str:
-    """With the home folder in place of ~, and what a variable at the start stands for."""
-    found = VARIABLE.match(path)
-    if found:
-        name = found[1] or found[2]
+def _expand(path: str) -> str:
+    """The path with ~ and a leading variable expanded."""
+    match = VARIABLE.match(path)
+    if match:
+        name = match[1] or match[2]
         if not os.environ.get(name):
             raise UserError(f"{_shown(path)}: the variable {name} is not set; write the whole path")
-        path = os.environ[name] + path[found.end() :]
+        path = os.environ[name] + path[match.end() :]
     try:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError:
         raise UserError(
-            f"{_shown(path)}: there is no such user, or no home folder; write ./ before a name with ~"
+            f"{_shown(path)}: this user or home folder does not exist; write ./ before a name with ~"
         ) from None
 
 
-def _on_disk(scheme: str, path: str, text: str) -> Location:
+def _local(scheme: str, path: str, text: str) -> Location:
     if not path:
         raise UserError(f"{text!r} names no folder: give a path, or a URI such as s3://bucket/runs")
     _check_characters(path, text)
     try:
-        found = Path(path).absolute()
-        if ".." in found.parts:
-            found = found.resolve()
-    except (OSError, RuntimeError) as error:  # no current folder, or links in a circle
-        raise UserError(f"{_shown(text)} cannot be found ({error}): give an absolute path") from error
-    return _checked(Location(scheme, "", f"/{str(found).lstrip('/')}"), text)
+        match = Path(path).absolute()
+        if ".." in match.parts:
+            match = match.resolve()
+    except (OSError, RuntimeError) as error:  # no current folder, or circular links
+        raise UserError(f"{_shown(text)} cannot be resolved ({error}): give an absolute path") from error
+    return _validated(Location(scheme, "", f"/{str(match).lstrip('/')}"), text)
 
 
-def _checked(location: Location, text: str) -> Location:
+def _validated(location: Location, text: str) -> Location:
     _check_characters(location.path, text)
     lengths = [len(part.encode()) for part in location.path.split("/")]
     most = PATH_BYTES if location.is_local else KEY_BYTES
@@ -205,7 +204,7 @@ def _checked(location: Location, text: str) -> Location:
 
 def _check_characters(path: str, text: str) -> None:
     if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in path + text):
-        raise UserError(f"{_shown(text)} has control characters in it: give a name without them")
+        raise UserError(f"{_shown(text)} has control characters: give a name without them")
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""One driver at a time: a folder that a run writes to is held by one process.
+"""Exclusive locks on folders: one driver at a time writes to a folder.
 
-On a disk the kernel keeps the lock, and frees it when the process ends, however it ends. An object store has no locks:
-there it is a lease.
+On a disk it is a kernel lock, which is freed whenever the process ends. On an object store, which has no locks, it is a
+lease.
 """
 
 import contextlib
@@ -17,52 +17,53 @@ from flat_dist.storage.lease import Lease
 from flat_dist.storage.lock_holder import HOLDER, UNKNOWN, LockHolder
 
 LOCK = ".lock"
-SAY_SECONDS = 30.0
-"""How often one that waits says so."""
-LOOK_SECONDS = 1.0
+MESSAGE_SECONDS = 30.0
+"""Interval of messages while waiting."""
+RETRY_SECONDS = 1.0
+"""Interval of attempts to get the lock."""
 
 
 @contextlib.contextmanager
 def exclusive_lock(
     folder: Folder, what: str, wait: Callable[[str], None] | None = None, log_line: Callable[[str], None] | None = None
 ) -> Iterator[None]:
-    """Hold a folder while the block runs.
+    """Hold the lock of a folder while the block runs.
 
     Args:
-        folder: what only one driver may write to; made if it is not there.
-        what: what is done there, for messages.
-        wait: says a line; None: do not wait for another driver that is at work, only until it is clear that none is.
-        say: says a line where `wait` is None; default: on standard error.
+        folder: the folder to lock; created if it does not exist.
+        what: the work to do, for messages.
+        wait: logs a line while waiting for another driver; None: do not wait for a driver that runs.
+        log_line: logs a line if `wait` is None; default: standard error.
 
     Raises:
-        UserError: another driver holds the folder and `wait` is None, or the lease was lost in the meantime.
+        UserError: another driver holds the lock and `wait` is None, or the lease was lost meanwhile.
     """
     log_line = wait or log_line or _print_to_stderr
-    claim = Lease(folder, log_line) if folder.local is None else _Lock(folder)
-    said = float("-inf")
-    while not claim.acquire():
-        if wait is None and claim.is_live:
-            raise UserError(f"{what}: {folder.uri} is in use by {claim.holder}: wait until it ends, or end it")
-        if time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
-            log_line(f"{what}: waiting for {claim.holder}, {claim.why}")
-        time.sleep(LOOK_SECONDS)
+    lock = Lease(folder, log_line) if folder.local is None else _KernelLock(folder)
+    last_message = float("-inf")
+    while not lock.acquire():
+        if wait is None and lock.is_live:
+            raise UserError(f"{what}: {folder.uri} is in use by {lock.holder}: wait until it ends, or end it")
+        if time.monotonic() - last_message > MESSAGE_SECONDS:
+            last_message = time.monotonic()
+            log_line(f"{what}: waiting for {lock.holder}, {lock.why}")
+        time.sleep(RETRY_SECONDS)
     try:
         yield
     finally:
-        claim.release()
+        lock.release()
 
 
 def _print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-class _Lock:
-    """A lock of the kernel's on a file in the folder."""
+class _KernelLock:
+    """A kernel lock on a file in the folder."""
 
     is_live = True
-    """Whether its holder surely works: the kernel frees the lock of one that does not."""
-    why = "which is at the same"
+    """Whether the holder is known to run: the kernel frees the lock when it ends."""
+    why = "which is doing the same"
 
     def __init__(self, folder: Folder):
         assert folder.local is not None
@@ -70,7 +71,7 @@ class _Lock:
         self.lock = filelock.FileLock(folder.local / LOCK)
 
     def acquire(self) -> bool:
-        """Whether the folder is ours now."""
+        """Try to get the lock; whether it was successful."""
         assert self.folder.local is not None
         try:
             self.folder.local.mkdir(parents=True, exist_ok=True)
@@ -88,13 +89,13 @@ class _Lock:
 
     @property
     def holder(self) -> str:
-        """Who has the folder, in words."""
+        """The holder in words."""
         try:
             return str(LockHolder.parse(self.folder.read(HOLDER)) or UNKNOWN)
         except (FileNotFoundError, UserError):
             return UNKNOWN
 
     def release(self) -> None:
-        """Free the folder."""
+        """Free the lock."""
         self.folder.delete(HOLDER)
         self.lock.release()

@@ -1,4 +1,4 @@
-"""Who holds a folder: what a driver writes about itself there, and whether it still runs."""
+"""The holder of a folder's lock: what a driver writes about itself, and whether it still runs."""
 
 import contextlib
 import json
@@ -12,25 +12,25 @@ from pathlib import Path
 import psutil
 
 HOLDER = ".driver.json"
-"""Says who holds a folder; on an object store it is the lease."""
+"""File that names the holder; on an object store it is the lease."""
 UNKNOWN = "another driver"
 
 
 @dataclass(frozen=True)
 class LockHolder:
-    """Who says that a folder is his."""
+    """The driver that holds a lock."""
 
     host: str
     pid: int
     since: float
-    """Seconds since 1970 on the holder's clock: shown, never compared."""
+    """Seconds since 1970 on the holder's clock; only shown, never compared."""
     token: str = ""
     machine: str = ""
-    """Of processes of one machine, each of which sees whether the other lives; nothing where that is not known."""
+    """Identifies machine and process namespace, where one process can see another; empty if unknown."""
     started: int = 0
-    """When the process did, in the kernel's ticks: another process may get its number later."""
+    """Start of the process in kernel ticks, because process numbers are used again."""
     renewed: int = 0
-    """How often."""
+    """Number of renewals."""
 
     @classmethod
     def of_this_process(cls) -> "LockHolder":
@@ -40,18 +40,18 @@ class LockHolder:
 
     @classmethod
     def parse(cls, content: bytes) -> "LockHolder | None":
-        """Who wrote this; None if that cannot be told, as of a damaged file."""
+        """The holder in a file's content; None if the content is damaged."""
         with contextlib.suppress(ValueError, TypeError, ArithmeticError, OSError, RecursionError):
-            found = json.loads(content)
-            holder = cls(**{name: found[name] for name in cls.__dataclass_fields__ if name in found})
-            right = all(type(getattr(holder, name)) is kind for name, kind in KINDS.items())
-            if right and 0 < holder.pid < 2**31 and holder.host.isprintable():
+            values = json.loads(content)
+            holder = cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
+            valid = all(type(getattr(holder, name)) is kind for name, kind in FIELD_TYPES.items())
+            if valid and 0 < holder.pid < 2**31 and holder.host.isprintable():
                 time.localtime(holder.since)
                 return holder
         return None
 
     def to_bytes(self) -> bytes:
-        """What `parse` reads."""
+        """Content of the file, for `parse`."""
         return (json.dumps(asdict(self), indent=1) + "\n").encode()
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class LockHolder:
         return f"process {self.pid} on {self.host[:100]}, since {since}"
 
     def is_alive(self) -> bool | None:
-        """Whether the process runs; None if that cannot be seen from here."""
+        """Whether the process runs; None if this process cannot see that."""
         if not self.machine or self.machine != _machine():
             return None
         if not psutil.pid_exists(self.pid):
@@ -68,7 +68,7 @@ class LockHolder:
         return None if started is None or not self.started else started == self.started
 
 
-KINDS = {"host": str, "pid": int, "since": float, "token": str, "machine": str, "started": int, "renewed": int}
+FIELD_TYPES = {"host": str, "pid": int, "since": float, "token": str, "machine": str, "started": int, "renewed": int}
 
 
 def _machine() -> str:
@@ -80,7 +80,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in ticks since the machine did; 0 if it has ended, None if that cannot be seen."""
+    """Start of a process, in ticks since boot; 0 if it has ended, None if it cannot be seen."""
     try:
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return 0 if state in "ZX" else int(rest[18])

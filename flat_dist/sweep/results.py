@@ -15,7 +15,7 @@ from flat_dist.config.schema import Config
 from flat_dist.evaluation.result import Result
 from flat_dist.report import cards
 from flat_dist.runtime.progress import PlainConsole
-from flat_dist.storage.file_validation import AGAIN, DamagedFileError
+from flat_dist.storage.file_validation import DEFAULT_REMEDY, DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep import report
 from flat_dist.sweep.report import SweepPage
@@ -126,7 +126,9 @@ def read(folder: Folder) -> SweepOutcome:
     trials = {trial.name: trial for trial in values.trials}
     for name in [*values.front, *([values.best.name] if values.best else [])]:
         if name not in trials:
-            raise DamagedFileError(f"{folder.place(RESULTS)} is damaged (it lacks the trial {name!r}): {AGAIN}")
+            raise DamagedFileError(
+                f"{folder.place(RESULTS)} is damaged (it lacks the trial {name!r}): {DEFAULT_REMEDY}"
+            )
     return SweepOutcome(
         base=values.base,
         trials=list(trials.values()),

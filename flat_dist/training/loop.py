@@ -20,7 +20,7 @@ from flat_dist.config.schema import Config, TrainingConfig
 from flat_dist.data.batches import Batch, Examples
 from flat_dist.models.classifier import TextClassifier
 from flat_dist.runtime.seeds import derive_seed
-from flat_dist.storage.file_validation import AGAIN, DamagedFileError
+from flat_dist.storage.file_validation import DEFAULT_REMEDY, DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.training.objective import Objective
 
@@ -85,9 +85,9 @@ def read_saved(folder: Folder) -> Saved:
             folder.sha256(name) == digest for name, digest in saved.files.items()
         )
     except FileNotFoundError as error:
-        raise DamagedFileError(f"{folder.uri} lacks a file ({error}): {AGAIN}") from error
+        raise DamagedFileError(f"{folder.uri} lacks a file ({error}): {DEFAULT_REMEDY}") from error
     if not whole:
-        raise DamagedFileError(f"a file of {folder.uri} is not as it was written: {AGAIN}")
+        raise DamagedFileError(f"a file of {folder.uri} is not as it was written: {DEFAULT_REMEDY}")
     return saved
 
 

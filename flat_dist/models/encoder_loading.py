@@ -1,0 +1,102 @@
+"""Loads Hugging Face encoders and tokenizers from the hub or a folder, and never runs code from there."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import HfHubHTTPError
+
+from flat_dist.config.errors import UserError
+from flat_dist.data.hub import check_reachable
+from flat_dist.data.wordpieces import WordPieces
+
+CODE_FIELDS = frozenset(
+    (
+        "auto_map",
+        "custom_pipelines",
+        "attn_implementation",
+        "_attn_implementation",
+        "_attn_implementation_internal",
+        "experts_implementation",
+        "quantization_config",
+        "use_kernels",
+        "kernel_config",
+    )
+)
+"""Fields of an encoder's configuration that name code or kernels, which `transformers` would load."""
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+"""Files from which a tokenizer can be built."""
+
+
+def library() -> Any:
+    """The library `transformers`: its import is slow, and models of whole words do not need it."""
+    return importlib.import_module("transformers")
+
+
+def load(kind: str, name: str, **options: Any) -> Any:
+    """Load a configuration, tokenizer or model; code that comes with it is never run.
+
+    Args:
+        kind: class of the library, such as AutoModel.
+        name: folder, or name on the hub.
+        options: of `from_pretrained`.
+
+    Raises:
+        UserError: it is unavailable or damaged, or needs its own code.
+    """
+    local = Path(name).is_dir()
+    try:
+        if not local:
+            try:
+                check_reachable(name)
+            except HfHubHTTPError:  # the hub answers, with an error
+                raise
+            except OSError:
+                local = True  # use the cache
+        from_pretrained = getattr(library(), kind).from_pretrained
+        return from_pretrained(name, local_files_only=local, trust_remote_code=False, **options)
+    except Exception as error:  # a damaged file can raise any error
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"the encoder {name!r} needs its own code (auto_map in its config.json), which is never run: use an "
+                "encoder that is part of transformers"
+            ) from error
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"cannot load the encoder {name!r} ({type(error).__name__}: {reason}): check name and connection, give its "
+            f"folder with --model.encoder, or use --preset minilm, whose encoder is installed from a package"
+        ) from error
+
+
+def load_tokenizer(name: str) -> WordPieces:
+    """The tokenizer of an encoder.
+
+    Raises:
+        UserError: it is missing, unavailable or unsupported.
+    """
+    folder = Path(name)
+    if folder.is_dir() and not any(path.name in TOKENIZER_FILES for path in folder.iterdir()):
+        raise UserError(
+            f"{name} has no tokenizer: save it beside the weights (tokenizer.save_pretrained writes tokenizer.json)"
+        )
+    tokenizer = load("AutoTokenizer", name)
+    if not isinstance(tokenizer, library().PreTrainedTokenizerFast):
+        raise UserError(f"{name} has no fast tokenizer: save one (tokenizer.json) beside its weights")
+    try:
+        return WordPieces.of(tokenizer)
+    except ValueError as error:
+        raise UserError(f"{name} cannot be used: {error}") from error
+
+
+def field_names(values: Any) -> set[str]:
+    """Names of all fields of nested plain values."""
+    inner = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()
+    return set(values if isinstance(values, dict) else ()).union(*map(field_names, inner))
