@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from flat_dist.evaluation.attributions import SCHEMA, AttributionMethod
 from flat_dist.scheduling.stage import ChunkedStage
 from flat_dist.storage.arrow import PART, read_table, valid_parts, write_table
-from flat_dist.storage.file_validation import AGAIN, DamagedFileError
+from flat_dist.storage.file_validation import DEFAULT_REMEDY, DamagedFileError
 from flat_dist.storage.folder import Folder
 
 PAIRS = "pairs"
@@ -135,7 +135,7 @@ def read_pairs(folder: Folder) -> pa.Table:
         table = table.append_column(SCHEMA.field("error"), pa.nulls(table.num_rows, pa.string()))
     if not table.schema.equals(SCHEMA):
         raise DamagedFileError(
-            f"{folder.place(f'{PAIRS}.arrow')} is a table of another schema, {table.schema.names}: {AGAIN}"
+            f"{folder.place(f'{PAIRS}.arrow')} is a table of another schema, {table.schema.names}: {DEFAULT_REMEDY}"
         )
     return table
 

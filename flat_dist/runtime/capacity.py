@@ -61,7 +61,7 @@ def wait_for_resources(
     Args:
         wanted: amounts by name, such as CPU and GPU.
         purpose: what needs them, in a few words.
-        say: prints a line.
+        log_line: logs a line.
         patience: seconds to wait.
 
     Raises:
