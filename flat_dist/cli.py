@@ -1,4 +1,4 @@
-"""Presets, and how a command begins and ends."""
+"""What all commands share: the main job's options, presets, error messages and exit codes."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 
 from flat_dist.config.errors import UserError, unknown
-from flat_dist.config.options import Line
+from flat_dist.config.options import CommandLine
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import from_yaml, presets
 from flat_dist.config.validation import validate
@@ -24,43 +24,43 @@ from flat_dist.storage.folder import Folder
 DEFAULT_PRESET = "rotten_tomatoes"
 
 TRACEBACK = "FLAT_DIST_TRACEBACK"
-"""Environment variable: where it is set, a failure of the surroundings shows where it came from."""
+"""Environment variable: if it is set, errors of the operating system are shown with a traceback."""
 
 PIPE_CLOSED = 128 + 13
-"""Exit code of a program that SIGPIPE ends, as shells report it."""
+"""Exit code of a program that is ended by SIGPIPE, as shells report it."""
 
 ADVICE = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room",
-    errno.EACCES: "give access",
-    errno.EPERM: "give access",
-    errno.EROFS: "name a place that can be written",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EACCES: "allow access",
+    errno.EPERM: "allow access",
+    errno.EROFS: "choose a place that can be written",
     errno.EMFILE: "raise `ulimit -n`",
     errno.ENFILE: "end other programs",
     errno.ENOMEM: "end other programs",
-    errno.EIO: "look after the disk",
+    errno.EIO: "check the disk",
     errno.ESTALE: "mount the file system again",
-    errno.ENAMETOOLONG: "give a shorter name",
-    errno.ELOOP: "mend the links",
-    errno.ENOENT: "bring it back",
-    errno.ENOTDIR: "name another place",
-    errno.EISDIR: "name another place",
-    errno.ETIMEDOUT: "look after the network",
-    errno.ECONNREFUSED: "look after the network",
-    errno.EHOSTUNREACH: "look after the network",
-    errno.ENETUNREACH: "look after the network",
+    errno.ENAMETOOLONG: "use a shorter name",
+    errno.ELOOP: "fix the links",
+    errno.ENOENT: "restore it",
+    errno.ENOTDIR: "choose another place",
+    errno.EISDIR: "choose another place",
+    errno.ETIMEDOUT: "check the network",
+    errno.ECONNREFUSED: "check the network",
+    errno.EHOSTUNREACH: "check the network",
+    errno.ENETUNREACH: "check the network",
 }
-"""What to do about errors of the operating system that come from the surroundings. Others are taken for bugs."""
+"""What the user can do about an error of the operating system. Errors that are not listed count as bugs."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the main job was asked to do."""
+    """The options of the main job."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     preset: str = DEFAULT_PRESET
-    """Named configuration to start from, or a YAML file of one (path or URI), or several with commas between, of which
-    later ones replace fields of earlier ones; the other options replace fields of the outcome."""
+    """Preset to start from: a name, or a YAML file (path or URI), or several separated by commas. Later presets replace
+    fields of earlier ones, and the other options replace fields of all."""
     dry_run: bool = False
     """Print the resolved config and the plan, and exit."""
     json: bool = False
@@ -68,13 +68,13 @@ class Command:
 
 
 def parse(arguments: Sequence[str], description: str) -> Command:
-    """The command line's config: a preset, with the fields that options name replaced.
+    """Read the command line: options replace the fields of the preset.
 
     Raises:
-        UserError: an option or the preset is unknown, or a value is one that no run could use.
-        SystemExit: help was asked for (code 0).
+        UserError: an option or the preset is unknown, or a value is invalid.
+        SystemExit: `--help` was given (code 0).
     """
-    line = Line(Command, arguments)
+    line = CommandLine(Command, arguments)
     preset = line.value("--preset", DEFAULT_PRESET)
     command = line.read(with_presets(description), Command(load_preset(preset), preset))
     validate(command.config)
@@ -82,15 +82,15 @@ def parse(arguments: Sequence[str], description: str) -> Command:
 
 
 def with_presets(description: str) -> str:
-    """A description, with the names of the presets."""
+    """Add the names of the presets to a description."""
     return f"{description}\n\nPresets: {', '.join(presets())}."
 
 
 def load_preset(names: str) -> Config:
-    """A built-in preset, or one from a YAML file, or several, separated by commas, of which later ones win.
+    """Read one preset, or several separated by commas: a name or a YAML file. Later ones replace fields of earlier ones.
 
     Raises:
-        UserError: there is no such preset or file, or it is malformed.
+        UserError: a preset or file does not exist, or is malformed.
     """
     config = Config()
     for name in names.split(","):
@@ -117,12 +117,16 @@ def _preset_text(name: str) -> tuple[str, str]:
 def main(job: Callable[[Sequence[str]], None], interrupted: str = interrupts.CONTINUES) -> None:
     """Run a job on the command line's arguments.
 
-    A user's mistake, and what the surroundings do (a full disk, a missing permission), is one sentence on standard
-    error and exit code 2. An interruption says how to go on, code 130. A reader of the output who goes away, as `head`
-    does, ends the job in silence.
+    Errors that the user can fix, such as a wrong option or a full disk, are printed as one sentence on standard error,
+    with exit code 2. An interrupt prints how to continue, with exit code 130. If the reader of the output ends first,
+    as `head` does, the job ends without a message.
+
+    Args:
+        job: takes the arguments.
+        interrupted: what to say after an interrupt.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # what a terminal has no letters for must not end a job
+        if hasattr(stream, "reconfigure"):  # a letter that the terminal cannot print must not end the job
             stream.reconfigure(errors="backslashreplace")
     try:
         interrupts.raise_interrupt()
@@ -140,26 +144,24 @@ def main(job: Callable[[Sequence[str]], None], interrupted: str = interrupts.CON
     except Exception as error:
         if interrupts.was_interrupted():
             _end_interrupted(interrupted)
-        said = sentence(error)
-        if said is None or (TRACEBACK in os.environ and not isinstance(error, UserError)):
+        message = message_of(error)
+        if message is None or (TRACEBACK in os.environ and not isinstance(error, UserError)):
             raise
-        _end(f"error: {said}", 2)
+        _end(f"error: {message}", 2)
 
 
-def sentence(error: BaseException) -> str | None:
-    """What a user is told of an error; None where it is a bug, which a traceback tells more of."""
-    if isinstance(cause := getattr(error, "cause", None), Exception):  # Ray wraps what happened elsewhere
+def message_of(error: BaseException) -> str | None:
+    """The message for an error that the user can fix; None for a bug, which needs a traceback."""
+    if isinstance(cause := getattr(error, "cause", None), Exception):  # Ray wraps errors of its workers
         error = cause
     if isinstance(error, UserError):
         return _one_line(str(error))
     if isinstance(error, OSError) and error.errno in ADVICE:
         where = f" ({error.filename})" if error.filename else ""
-        said = error.strerror or os.strerror(error.errno)
-        return _one_line(f"{said}{where}: {ADVICE[error.errno]}, and give the command again")
+        reason = error.strerror or os.strerror(error.errno)
+        return _one_line(f"{reason}{where}: {ADVICE[error.errno]}, and run the command again")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
-        return (
-            "the memory is full: end other programs, or do less at once (--attack.concurrent, --training.micro-batch)"
-        )
+        return "out of memory: end other programs, or do less at a time (--attack.concurrent, --training.micro-batch)"
     return None
 
 
@@ -172,11 +174,11 @@ def _end_interrupted(interrupted: str) -> None:
     _end(f"interrupted; {interrupted}", interrupts.CODE)
 
 
-def _end(said: str, code: int) -> None:
-    """End the process, whatever became of its outputs: Python would write to them once more."""
+def _end(message: str, code: int) -> None:
+    """End the process, even if its outputs are closed: Python would fail when it flushes them at exit."""
     with suppress(OSError):
-        if said:
-            print(said, file=sys.stderr, flush=True)
+        if message:
+            print(message, file=sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -187,7 +189,7 @@ def _end(said: str, code: int) -> None:
 
 
 def _reader_is_gone() -> bool:
-    """Whether nobody reads standard output or standard error any more."""
+    """Whether the reader of standard output or standard error has ended."""
     poll = select.poll()
     for number in (1, 2):
         poll.register(number, 0)
@@ -195,6 +197,6 @@ def _reader_is_gone() -> bool:
 
 
 def print_json(value: object) -> None:
-    """One line of JSON on standard output, in letters that it takes."""
+    """Print one line of JSON on standard output; letters that its encoding lacks are escaped."""
     utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
     print(json.dumps(value, ensure_ascii=not utf8), flush=True)

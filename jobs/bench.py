@@ -17,7 +17,7 @@ from typing import Any, Literal
 import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config.errors import UserError, unknown
-from flat_dist.config.options import HELP, Line
+from flat_dist.config.options import HELP, CommandLine
 from flat_dist.config.schema import (
     AttackConfig,
     Config,
@@ -147,7 +147,9 @@ def parse(arguments: Sequence[str]) -> tuple[Shared, Config]:
         raise unknown("measurement", verb, VERBS) if verb else UserError(f"name a measurement: {', '.join(VERBS)}")
     kind = VERBS[verb]
     # what used to come before --data.… and --evaluation.…
-    line = Line(kind, [one for one in rest if one not in ("data:data-config", "evaluation:evaluation-config")], RENAMED)
+    line = CommandLine(
+        kind, [one for one in rest if one not in ("data:data-config", "evaluation:evaluation-config")], RENAMED
+    )
     preset = line.value("--preset", kind.preset)
     start = cli.load_preset(preset)
     sections = {name: getattr(start, name) for name in SECTIONS if hasattr(kind(), name)}

@@ -34,25 +34,25 @@ class ElsewhereError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "expected"),
     [
         (UserError("one\n  two"), "one two"),
-        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device: make room"),
-        (PermissionError(errno.EACCES, "Permission denied", "/x"), r"Permission denied (/x): give access"),
-        (OSError(errno.EROFS, "Read-only file system", "/x"), "(/x): name a place that can be written"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device: free some space"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), r"Permission denied (/x): allow access"),
+        (OSError(errno.EROFS, "Read-only file system", "/x"), "(/x): choose a place that can be written"),
         (OSError(errno.EMFILE, "Too many open files"), "raise `ulimit -n`"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory"), "No such file or directory"),
-        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "give a shorter name"),
-        (MemoryError(), "the memory is full"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "the memory is full"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "the memory is full"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "use a shorter name"),
+        (MemoryError(), "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
         (ElsewhereError(UserError("mend it")), "mend it"),
-        (ElsewhereError(OSError(errno.ENOSPC, "No space left on device")), "make room"),
+        (ElsewhereError(OSError(errno.ENOSPC, "No space left on device")), "free some space"),
     ],
 )
-def test_what_users_and_surroundings_do_is_a_sentence(error: Exception, said: str) -> None:
-    sentence = cli.sentence(error)
-    assert sentence is not None and said in sentence and "\n" not in sentence
+def test_errors_that_the_user_can_fix_are_one_line(error: Exception, expected: str) -> None:
+    message = cli.message_of(error)
+    assert message is not None and expected in message and "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_what_users_and_surroundings_do_is_a_sentence(error: Exception, said: st
         ElsewhereError(ValueError("x")),
     ],
 )
-def test_a_bug_is_none(error: Exception) -> None:
-    assert cli.sentence(error) is None
+def test_a_bug_has_no_message(error: Exception) -> None:
+    assert cli.message_of(error) is None
 
 
 def run(job: Any, monkeypatch: pytest.MonkeyPatch) -> int:

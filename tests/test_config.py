@@ -100,7 +100,7 @@ def test_every_field_that_is_checked_exists() -> None:
         (["--training.kinds", "flatt"], "did you mean 'flat'"),
         (["--preset", "rotten"], "unknown preset 'rotten': choose one of"),
         (["--preset", "nowhere.yaml"], "preset file nowhere.yaml does not exist"),
-        (["--model.dropout", "1"], "--model.dropout is 1.0, but must be below 1"),
+        (["--model.dropout", "1"], "--model.dropout is 1.0, but must be at least 0 and below 1"),
         (["--attack.gpus-per-worker", "1.5"], "must be below 1"),
     ],
 )
@@ -118,9 +118,9 @@ def test_bad_values_get_one_sentence(arguments: list[str], message: str) -> None
         ("training: {rounds: many}", "training.rounds must be int, not 'many'"),
         ("training: {rounds: true}", "training.rounds must be int, not True"),
         ("training: {kinds: flat}", "training.kinds must be a list"),
-        ("training: 3", "training must hold fields"),
+        ("training: 3", "training must contain fields"),
         ("a: [", "is not valid YAML"),
-        ("seed: 1\nseed: 2", "the key 'seed' stands there twice"),
+        ("seed: 1\nseed: 2", "the key 'seed' occurs twice"),
         ("training:\n\trounds: 1", "is not valid YAML"),
         ("training: {rounds: 1.0}", "training.rounds must be int, not 1.0"),
         ("training: {rounds: 1e3}", "training.rounds must be int, not 1000.0"),
@@ -136,9 +136,9 @@ def test_bad_values_get_one_sentence(arguments: list[str], message: str) -> None
         ("training: {device: 1}", "x.yaml: training.device must be one of auto, cpu, cuda, not 1"),
         ("[" * 5000, "is not valid YAML"),
         ("a: !!python/object:os.system x", "is not valid YAML"),
-        ("&a [*a]", "the file must hold fields"),
-        ("- &a [x, x, x, x, x, x]\n- &b [*a, *a, *a, *a, *a]\n- [*b, *b, *b, *b]", "the file must hold fields"),
-        ("- 1", "the file must hold fields"),
+        ("&a [*a]", "the file must contain fields"),
+        ("- &a [x, x, x, x, x, x]\n- &b [*a, *a, *a, *a, *a]\n- [*b, *b, *b, *b]", "the file must contain fields"),
+        ("- 1", "the file must contain fields"),
     ],
 )
 def test_bad_presets_name_the_field(text: str, message: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from flat_dist.config.errors import UserError
-from flat_dist.config.options import Line, options, read
+from flat_dist.config.options import CommandLine, options, read
 from flat_dist.config.schema import Config, DataConfig, EvaluationConfig
 
 ROOT = Path(__file__).parent.parent
@@ -178,12 +178,12 @@ def test_the_documented_short_forms_stay(monkeypatch: pytest.MonkeyPatch) -> Non
         command_of(name, monkeypatch) for name in ("evaluate", "attack", "bench", "report")
     )
     given = ["--checkpoint", "x", "--attacks", "textfooler,pwws", "--explain", "ig", "--ig-pairs", "45"]
-    evaluation = Line(evaluate.Command, given, evaluate.RENAMED).read("test").evaluation
+    evaluation = CommandLine(evaluate.Command, given, evaluate.RENAMED).read("test").evaluation
     assert (evaluation.attacks, evaluation.explain, evaluation.ig_pairs) == (("textfooler", "pwws"), ("ig",), 45)
     given = ["--checkpoint", "x", "--examples", "30", "--split", "dev", "--profile"]
-    command = Line(attack.Command, given, attack.RENAMED).read("test")
+    command = CommandLine(attack.Command, given, attack.RENAMED).read("test")
     assert (command.evaluation.sample, command.evaluation.split, command.attack.profile) == (30, "dev", True)
-    line = Line(report.Command, ["--run", "x", "--tracking-uri", "y"], report.RENAMED)
+    line = CommandLine(report.Command, ["--run", "x", "--tracking-uri", "y"], report.RENAMED)
     assert line.read("test").tracking_uri == "y"
     for arguments in (
         "attack --recipe pwws --model lstm --data.folder x",

@@ -19,7 +19,7 @@ import tyro
 import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config.errors import UserError
-from flat_dist.config.options import Line
+from flat_dist.config.options import CommandLine
 from flat_dist.config.schema import Config
 from flat_dist.config.validation import HIGHEST, validate
 from flat_dist.data import datasets
@@ -63,7 +63,7 @@ def parse(arguments: Sequence[str]) -> tuple[Command, Axes]:
         UserError: an option or the preset is unknown, or a value is one that no sweep could use.
         SystemExit: help was asked for (code 0).
     """
-    line = Line(Command, arguments)
+    line = CommandLine(Command, arguments)
     preset = line.value("--preset", cli.DEFAULT_PRESET)
     start = cli.load_preset(preset)
     evaluation = replace(

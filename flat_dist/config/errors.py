@@ -1,4 +1,4 @@
-"""Mistakes of users, and the sentences that say what is wrong."""
+"""Errors that the user can fix."""
 
 import difflib
 import unicodedata
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; its message says what was wrong, where, and what to do."""
+    """An error that the user can fix. Its message says what was wrong, where, and what to do."""
 
 
 def unknown(what: str, value: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is none of the known ones, with the nearest of them."""
+    """The error for an unknown name. Its message lists the known names, and suggests the nearest one."""
     names = sorted(known)
     near = difflib.get_close_matches(value, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -18,15 +18,23 @@ def unknown(what: str, value: str, known: Iterable[str]) -> UserError:
 
 
 def quoted(value: str) -> str:
-    """A value of the user as messages show it: in quotes, without what would break a line, and not too long."""
+    """A value of the user for a message: in quotes, without line breaks, and shortened if it is long."""
     return repr(value if len(value) <= 80 else f"{value[:60]}…{value[-19:]}")
 
 
 def check_text(name: str, value: str) -> None:
-    """Raise UserError if a text is none that a path, an address or a name could be; `name` is the option's."""
+    """Check that a text can be a path, an address or a name.
+
+    Args:
+        name: the option, for the message.
+        value: its value.
+
+    Raises:
+        UserError: it is empty, not UTF-8, or contains a control character.
+    """
     if not value.strip():
         raise UserError(f"{name} is empty: give it a value, or leave it out")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise UserError(f"{name} is {quoted(value)}, which is not UTF-8: give it another name")
+        raise UserError(f"{name} is {quoted(value)}, which is not UTF-8: use another name")
     if any(unicodedata.category(letter) == "Cc" for letter in value):
-        raise UserError(f"{name} is {quoted(value)}, which holds a control character: leave that out")
+        raise UserError(f"{name} is {quoted(value)}, which contains a control character: remove it")

@@ -1,7 +1,8 @@
-"""Command lines as dataclasses: the names of options, their values, and one sentence for what is wrong with them.
+"""Reads a command line into a dataclass, and reports the first error in one sentence.
 
-tyro builds the dataclass and writes the help. What a user can get wrong is looked at before, so that all commands read
-alike: `_` and `-` are one letter in names, lists take their values with spaces or commas between, a list is given once.
+tyro builds the dataclass and writes the help. This module checks the arguments first, so that all commands follow the
+same rules: option names may be written with `_` or `-`; values of a list are separated by spaces or commas; a list is
+given once.
 """
 
 import contextlib
@@ -24,26 +25,26 @@ T = TypeVar("T")
 HELP = ("-h", "--help")
 
 KINDS = {int: "a whole number", float: "a number"}
-"""Types of values that not every text is, in words."""
+"""Types that need parsing, as error messages name them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What an option takes."""
+    """The values that an option takes."""
 
     kind: type
     many: bool = False
-    """Whether it takes any number of values."""
+    """It takes any number of values."""
     optional: bool = False
-    """Whether `none` is a value of it."""
+    """`none` is a valid value."""
     required: bool = False
     choices: tuple[str, ...] = ()
     commas: bool = False
-    """Whether commas separate its values: not where values are names and paths of the user, which may hold them."""
+    """Commas separate its values. False for names and paths of the user, which may contain commas."""
 
 
 def options(kind: type, prefix: str = "--") -> dict[str, Option]:
-    """The options of a dataclass by name; those of a dataclass inside it have its name and a dot before theirs."""
+    """The options of a dataclass, by name. Options of a section begin with its name and a dot, as in `--data.name`."""
     hints = typing.get_type_hints(kind, include_extras=True)
     found: dict[str, Option] = {}
     for field in dataclasses.fields(kind):
@@ -71,16 +72,16 @@ def _option(hint: Any, required: bool) -> Option:
     return Option(kind, many, optional, required, choices, commas=many and (kind in KINDS or bool(choices)))
 
 
-class Line(Generic[T]):
-    """A command line.
+class CommandLine(Generic[T]):
+    """A parsed command line.
 
     Args:
-        kind: the dataclass that it describes.
-        arguments: what was given.
-        renamed: other spellings of options, such as their former names, and the option that each stands for.
+        kind: the dataclass to build.
+        arguments: the arguments of the command.
+        renamed: short or former names of options, and the name of the option that each means.
 
     Raises:
-        UserError: an option is unknown, has too many or too few values, or one of another type.
+        UserError: an option is unknown, has too many or too few values, or a value of the wrong type.
     """
 
     def __init__(self, kind: type[T], arguments: Sequence[str], renamed: Mapping[str, str] | None = None):
@@ -108,16 +109,16 @@ class Line(Generic[T]):
                 raise UserError(f"{name} needs a value: give one after it")
 
     def _open(self, name: str, spelled: str, has_value: bool) -> str:
-        """The option that values from here on belong to."""
+        """Begin an option or a flag; the values that follow belong to it."""
         if name in self.switches:
             if has_value:
-                raise UserError(f"{name} takes no value: leave out what is after =")
+                raise UserError(f"{name} takes no value: leave out the = and what follows it")
             self.flags.append(name)
             return name
         if name not in self.known:
             raise self._unknown(name, spelled)
         if self.known[name].many and name in self.given:
-            raise UserError(f"{name} is given twice: give all its values after one")
+            raise UserError(f"{name} is given twice: give it once, with all its values")
         self.given[name] = []
         return name
 
@@ -126,52 +127,52 @@ class Line(Generic[T]):
         near = [one for one in self.known if one.rpartition(".")[2].removeprefix("--") == last]
         near = near or difflib.get_close_matches(name, self.known, n=1, cutoff=0.75)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        return UserError(f"unknown option {quoted(spelled)}: {hint}--help lists what there is")
+        return UserError(f"unknown option {quoted(spelled)}: {hint}--help lists all options")
 
     def _take(self, name: str, value: str) -> None:
         if name not in self.given or (self.given[name] and not self.known[name].many):
-            takes = "one value" if name in self.given else "none"
-            said = f"{name}, before it, takes {takes}" if name else "options begin with --"
-            raise UserError(f"{quoted(value)} belongs to no option: {said}")
+            takes = "one value" if name in self.given else "no value"
+            reason = f"{name}, before it, takes {takes}" if name else "options begin with --"
+            raise UserError(f"{quoted(value)} belongs to no option: {reason}")
         option = self.known[name]
         for one in value.split(",") if option.commas else [value]:
-            self.given[name].append(_checked(name, option, one))
+            self.given[name].append(_check_value(name, option, one))
 
     def value(self, name: str, default: str) -> str:
-        """What an option with one value was given."""
+        """The value of an option that takes one; `default` if it was not given."""
         return self.given[name][0] if name in self.given else default
 
     def read(self, description: str | None, default: T | None = None, prog: str | None = None) -> T:
-        """The dataclass, with what was not given as in `default`, or as its own defaults.
+        """Build the dataclass. Options that were not given have their values in `default`, or their own defaults.
 
         Raises:
             UserError: an option without a default is missing.
-            SystemExit: help was asked for (code 0).
+            SystemExit: `--help` was given (code 0).
         """
         for name, option in self.known.items():
             if option.required and default is None and name not in self.given and not self.wants_help:
-                raise UserError(f"{name} is missing: give it, as --help says")
+                raise UserError(f"{name} is missing: it is required (see --help)")
         arguments = ["--help"] if self.wants_help else list(self.flags)
         for name, values in self.given.items():
             arguments += [name, *values] if self.known[name].many else [f"{name}={values[0]}"]
         default_of_tyro: Any = {} if default is None else {"default": default}
-        with contextlib.redirect_stderr(io.StringIO()) as said:
+        with contextlib.redirect_stderr(io.StringIO()) as errors:
             try:
                 return tyro.cli(self.kind, args=arguments, description=description, prog=prog, **default_of_tyro)
             except SystemExit as ended:
                 if not ended.code:
                     raise
-        raise UserError(" ".join(re.sub(r"[╭╮╰╯│─]", " ", said.getvalue()).split()))
+        raise UserError(" ".join(re.sub(r"[╭╮╰╯│─]", " ", errors.getvalue()).split()))
 
 
 def _off(flag: str) -> str:
-    """What turns a flag off: --json and --no-json, --tracking.enabled and --tracking.no-enabled."""
+    """The option that turns a flag off: --no-json for --json, --tracking.no-enabled for --tracking.enabled."""
     head, dot, last = flag.removeprefix("--").rpartition(".")
     return f"--{head}{dot}no-{last}"
 
 
-def _checked(name: str, option: Option, value: str) -> str:
-    """The value as tyro reads it."""
+def _check_value(name: str, option: Option, value: str) -> str:
+    """Check one value, and return it as tyro reads it."""
     if option.optional and value.lower() == "none":
         return "None"
     if option.kind in KINDS:
@@ -189,10 +190,10 @@ def _checked(name: str, option: Option, value: str) -> str:
 def read(
     kind: type[T], arguments: Sequence[str], description: str | None, renamed: Mapping[str, str] | None = None
 ) -> T:
-    """The dataclass that a command line describes.
+    """Read a command line into a dataclass.
 
     Raises:
-        UserError: an option is unknown or missing, has too many or too few values, or one of another type.
-        SystemExit: help was asked for (code 0).
+        UserError: an option is unknown or missing, has too many or too few values, or a value of the wrong type.
+        SystemExit: `--help` was given (code 0).
     """
-    return Line(kind, arguments, renamed).read(description)
+    return CommandLine(kind, arguments, renamed).read(description)

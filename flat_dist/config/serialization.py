@@ -1,4 +1,4 @@
-"""Configs as YAML and as plain values, the built-in presets, and content hashes."""
+"""Configs as YAML, as plain values and as hashes, and the built-in presets."""
 
 import dataclasses
 import hashlib
@@ -30,9 +30,9 @@ def presets() -> dict[str, str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the scalars of its version 1.2: `1e-5` is a number; `no`, `on`, `007` and `2024-01-01` are text.
+    """Reads scalars as YAML 1.2 does: `1e-5` is a number; `no`, `on`, `007` and `2024-01-01` are text.
 
-    PyYAML reads version 1.1. A key that stands twice in a mapping is an error.
+    PyYAML reads YAML 1.1. A duplicate key is an error.
     """
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML declares it so
@@ -41,9 +41,7 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice!r} stands there twice", node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} occurs twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -59,14 +57,19 @@ for _tag, _pattern, _starts in _SCALARS:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _starts)
 
 _SWITCHES = {"yes": True, "on": True, "no": False, "off": False}
-"""What YAML 1.1 takes for true and false: here only where a field is one of both."""
+"""Words for true and false in YAML 1.1. They are accepted only for fields that are true or false."""
 
 
 def from_yaml(text: str, source: str, start: Config | None = None) -> Config:
-    """The config that a preset describes: `start`, or the defaults, with the fields that it names replaced.
+    """Read a preset: its fields replace those of `start`, or the defaults.
+
+    Args:
+        text: YAML.
+        source: where the text is from, for messages.
+        start: the config to start from.
 
     Raises:
-        UserError: the text is not YAML, or names a field that does not exist, or one twice.
+        UserError: the text is not YAML, or contains an unknown field, a duplicate one, or an invalid value.
     """
     try:
         values = _Loader(text).get_single_data()
@@ -80,16 +83,16 @@ def from_dict(kind: type[T], values: Any, source: str, prefix: str = "", start: 
 
     Args:
         kind: a dataclass.
-        values: its fields; those that are missing are as in `start`, or have their defaults.
+        values: its fields; missing ones have their values in `start`, or their defaults.
         source: where the values are from, for messages.
-        prefix: names of the fields that hold this one, for messages.
-        start: what to replace fields of.
+        prefix: name of the section, with a dot, for messages.
+        start: the object whose fields to replace.
 
     Raises:
-        UserError: a key is no field of the dataclass, or a value has the wrong type.
+        UserError: a key is not a field of the dataclass, or a value has the wrong type, or is not one of its choices.
     """
     if not isinstance(values, Mapping):
-        raise UserError(f"{source}: {prefix.rstrip('.') or 'the file'} must hold fields, not {reprlib.repr(values)}")
+        raise UserError(f"{source}: {prefix.rstrip('.') or 'the file'} must contain fields, not {reprlib.repr(values)}")
     hints = typing.get_type_hints(kind)
     arguments = {}
     for key, value in values.items():
@@ -117,7 +120,7 @@ def _coerce(hint: Any, value: Any, source: str, name: str, start: Any = None) ->
     if float in allowed and number:
         return _float(value, source, name)
     if str in allowed and isinstance(value, int) and number:
-        return str(value)  # a name that is written like a number, such as 2024
+        return str(value)  # a name that looks like a number, such as 2024
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         expected = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
         quoted = f": write it in quotes, as in '{value}'" if str in allowed and isinstance(value, float | bool) else ""
@@ -143,7 +146,7 @@ def _float(value: int | float, source: str, name: str) -> float:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as nested plain values, ready for JSON or YAML."""
+    """A dataclass as nested plain values, for JSON or YAML."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
@@ -169,6 +172,6 @@ def _without(config: Any, left_out: Sequence[Mapping[str, str]]) -> dict[str, An
 
 
 def content_hash(value: Any) -> str:
-    """Sixteen hexadecimal digits that depend on the content of nested plain values alone."""
+    """A hash of nested plain values, as 16 hexadecimal digits."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

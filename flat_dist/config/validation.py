@@ -1,4 +1,4 @@
-"""Which values a config may have."""
+"""Checks the values of a config."""
 
 import dataclasses
 import math
@@ -50,19 +50,19 @@ LOWEST: dict[str, float] = {
     "evaluation.lime_samples": 10,
     "seed": 0,
 }
-"""Numeric fields and the least value each may have."""
+"""Numeric fields, and the minimum of each."""
 
 HIGHEST = 2**31 - 1
-"""The greatest whole number that libraries below take everywhere."""
+"""The maximum of whole numbers: all libraries in use accept it."""
 
 HIGHEST_SEED = 2**32 - 1
-"""NumPy's."""
+"""The maximum seed of NumPy."""
 
 FILLED = ("training.kinds", "model.kernel_widths", "evaluation.attacks")
-"""Lists that must have a value."""
+"""Lists that must not be empty."""
 
 DISTINCT = ("training.kinds", "training.freeze_embeddings", "evaluation.attacks", "evaluation.explain")
-"""Lists in which no value may be twice."""
+"""Lists that must not contain a value twice."""
 
 POSITIVE = (
     "model.temperature",
@@ -73,11 +73,11 @@ POSITIVE = (
 """Numeric fields that must be above zero."""
 
 BELOW_ONE = ("model.dropout", "model.encoder_dropout", "training.warmup", "attack.gpus_per_worker")
-"""Shares: fields that must be at least 0 and below 1."""
+"""Fields that must be at least 0 and below 1."""
 
 
 def validate(config: Config) -> None:
-    """Raise UserError for the first field whose value no run could use."""
+    """Raise UserError for the first field with an invalid value."""
     for name, value in _fields(config):
         if (allowed := choices(name)) and value not in allowed:
             raise unknown(f"value of --{name}", str(value), allowed)
@@ -86,13 +86,13 @@ def validate(config: Config) -> None:
         elif isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"--{name} is {value}, but must be a finite number")
         elif isinstance(value, int) and value > (most := HIGHEST_SEED if name == "seed" else HIGHEST):
-            raise UserError(f"--{name} is greater than {most}, the greatest number that it may be")
+            raise UserError(f"--{name} must be at most {most}")
     for name in FILLED:
         if not _values(config, name):
             raise UserError(f"--{name} is empty: name at least one value")
     for name in DISTINCT:
         if len(set(values := _values(config, name))) < len(values):
-            raise UserError(f"--{name} holds a value twice ({', '.join(values)}): name each once")
+            raise UserError(f"--{name} contains a value twice ({', '.join(values)}): name each once")
     for name, least in LOWEST.items():
         for value in _values(config, name):
             if value is not None and (not math.isfinite(value) or value < least):
@@ -104,11 +104,11 @@ def validate(config: Config) -> None:
     for name in BELOW_ONE:
         for value in _values(config, name):
             if value is not None and not 0 <= value < 1:
-                raise UserError(f"--{name} is {value}, but must be below 1, and at least 0")
+                raise UserError(f"--{name} is {value}, but must be at least 0 and below 1")
 
 
 def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of a dataclass, those in lists one by one, and the name of its field."""
+    """Name and value of every field of a dataclass; one pair for each value of a list."""
     for one in dataclasses.fields(config):
         value, name = getattr(config, one.name), f"{prefix}{one.name}"
         if dataclasses.is_dataclass(value):
