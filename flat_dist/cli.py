@@ -87,7 +87,7 @@ def with_presets(description: str) -> str:
 
 
 def load_preset(names: str) -> Config:
-    """Read one preset, or several separated by commas: a name or a YAML file. Later ones replace fields of earlier ones.
+    """Read presets (names or YAML files, separated by commas); later ones replace fields of earlier ones.
 
     Raises:
         UserError: a preset or file does not exist, or is malformed.

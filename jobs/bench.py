@@ -132,6 +132,10 @@ RENAMED = {
 }
 
 
+FORMER = ("data:data-config", "evaluation:evaluation-config")
+"""Arguments that were once needed before --data.… and --evaluation.…; they have no effect."""
+
+
 def parse(arguments: Sequence[str]) -> tuple[Shared, Config]:
     """What is to be measured, and the config that it is measured with.
 
@@ -146,16 +150,13 @@ def parse(arguments: Sequence[str]) -> tuple[Shared, Config]:
     if verb not in VERBS:
         raise unknown("measurement", verb, VERBS) if verb else UserError(f"name a measurement: {', '.join(VERBS)}")
     kind = VERBS[verb]
-    # what used to come before --data.… and --evaluation.…
-    line = CommandLine(
-        kind, [one for one in rest if one not in ("data:data-config", "evaluation:evaluation-config")], RENAMED
-    )
+    given = [argument for argument in rest if argument not in FORMER]
+    line = CommandLine(kind, given, RENAMED)
     preset = line.value("--preset", kind.preset)
     start = cli.load_preset(preset)
     sections = {name: getattr(start, name) for name in SECTIONS if hasattr(kind(), name)}
     command = line.read(cli.with_presets(str(kind.__doc__)), kind(preset=preset, **sections), f"bench.py {verb}")
-    given = {name: getattr(command, name) for name in (*sections, "hardware", "seed")}
-    config = replace(start, **given)
+    config = replace(start, **{name: getattr(command, name) for name in (*sections, "hardware", "seed")})
     validate(config)
     if command.examples < 1:
         raise UserError(f"--examples is {command.examples}, but must be at least 1")

@@ -88,7 +88,9 @@ def raising(error: BaseException) -> Any:
     return job
 
 
-def test_main_tells_mistakes_from_bugs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_prints_user_errors_and_raises_bugs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv(cli.TRACEBACK, raising=False)
     full = OSError(errno.ENOSPC, "No space left on device", "/x")
     assert run(raising(full), monkeypatch) == 2
@@ -103,7 +105,7 @@ def test_main_tells_mistakes_from_bugs(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert run(raising(UserError("mine")), monkeypatch) == 2
 
 
-def test_a_connection_that_breaks_is_not_taken_for_a_reader_that_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_connection_is_not_a_closed_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_reader_is_gone", lambda: False)
     with pytest.raises(BrokenPipeError):
         cli.main(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")))
@@ -129,7 +131,7 @@ def start(victim: str, **settings: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, **settings)
 
 
-def test_a_reader_that_leaves_ends_predict_in_silence(victim: str) -> None:
+def test_predict_ends_silently_when_its_reader_ends(victim: str) -> None:
     with start(victim, stdout=subprocess.PIPE) as job:
         assert job.stdin and job.stdout and job.stderr
         job.stdin.write(b"a film\n" * 1000)  # their predictions are more than a pipe holds
@@ -140,14 +142,14 @@ def test_a_reader_that_leaves_ends_predict_in_silence(victim: str) -> None:
         assert job.wait(timeout=60) == cli.PIPE_CLOSED
 
 
-def test_a_full_disk_under_the_output_is_a_sentence(victim: str) -> None:
+def test_a_full_disk_is_one_line(victim: str) -> None:
     with Path("/dev/full").open("wb") as full, start(victim, stdout=full) as job:
         _, said = job.communicate(b"a film\n", timeout=60)
     assert job.returncode == 2
     assert said.startswith(b"error: No space left on device") and said.count(b"\n") == 1
 
 
-def test_ctrl_c_ends_predict_with_a_line(victim: str) -> None:
+def test_ctrl_c_ends_predict_with_one_line(victim: str) -> None:
     with start(victim, stdout=subprocess.PIPE) as job:
         assert job.stdin and job.stdout and job.stderr
         job.stdin.write(b"a film\n")
@@ -159,7 +161,7 @@ def test_ctrl_c_ends_predict_with_a_line(victim: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_every_line_gets_one_in_whatever_the_terminal_speaks(victim: str, encoding: str) -> None:
+def test_each_line_is_answered_in_any_encoding_of_the_terminal(victim: str, encoding: str) -> None:
     texts = "\ufeffa film\r\n\n***\n  \ncafé 模型\n" + "a " * 100_000 + "\ngood film"
     with start(victim, stdout=subprocess.PIPE, env=os.environ | {"PYTHONIOENCODING": encoding}) as job:
         out, said = job.communicate(texts.encode(), timeout=60)

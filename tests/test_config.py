@@ -32,7 +32,7 @@ def parse(*arguments: str) -> Config:
     return cli.parse(arguments, "test").config
 
 
-def test_a_config_survives_plain_values_and_yaml() -> None:
+def test_a_config_is_unchanged_by_writing_and_reading() -> None:
     config = parse("--objective.beta", "0.5", "--training.kinds", "base", "flat", "--model.kernel-widths", "2", "3")
     assert config.training.kinds == ("base", "flat")
     assert from_dict(Config, to_dict(config), "test") == config
@@ -55,21 +55,21 @@ def test_a_config_survives_plain_values_and_yaml() -> None:
         ("data: {<<: {name: sst2}, max_length: 9}", "data.name", "sst2"),
     ],
 )
-def test_yaml_means_what_it_says(text: str, field: str, expected: object) -> None:
+def test_scalars_are_read_as_in_yaml_1_2(text: str, field: str, expected: object) -> None:
     value = from_yaml(text, "x.yaml")
     for part in field.split("."):
         value = getattr(value, part)
     assert value == expected and type(value) is type(expected)
 
 
-def test_the_hash_depends_on_content_alone() -> None:
+def test_the_hash_depends_only_on_the_content() -> None:
     values = to_dict(Config())
     assert content_hash(values) == content_hash(dict(reversed(values.items())))
     assert content_hash(values) != content_hash(to_dict(replace(Config(), seed=1)))
 
 
 @pytest.mark.parametrize("name", presets())
-def test_presets_are_valid_and_the_papers_lengths_are_table_6s(name: str) -> None:
+def test_presets_are_valid_and_have_the_lengths_of_table_6(name: str) -> None:
     config = cli.load_preset(name)
     validate(config)
     lengths = {"sst2": (50, 0), "imdb": (250, 5), "ag_news": (50, 5), "trec": (15, 0)}
@@ -78,7 +78,7 @@ def test_presets_are_valid_and_the_papers_lengths_are_table_6s(name: str) -> Non
         assert config.data.name == name
 
 
-def test_every_field_that_is_checked_exists() -> None:
+def test_all_fields_in_the_tables_of_validation_exist() -> None:
     for name in (*LOWEST, *POSITIVE, *BELOW_ONE, *FILLED, *DISTINCT):
         value = Config()
         for part in name.split("."):
@@ -101,10 +101,10 @@ def test_every_field_that_is_checked_exists() -> None:
         (["--preset", "rotten"], "unknown preset 'rotten': choose one of"),
         (["--preset", "nowhere.yaml"], "preset file nowhere.yaml does not exist"),
         (["--model.dropout", "1"], "--model.dropout is 1.0, but must be at least 0 and below 1"),
-        (["--attack.gpus-per-worker", "1.5"], "must be below 1"),
+        (["--attack.gpus-per-worker", "1.5"], "must be at least 0 and below 1"),
     ],
 )
-def test_bad_values_get_one_sentence(arguments: list[str], message: str) -> None:
+def test_an_invalid_value_is_one_line_that_names_it(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError) as error:
         parse(*arguments)
     assert message in str(error.value)
@@ -141,7 +141,7 @@ def test_bad_values_get_one_sentence(arguments: list[str], message: str) -> None
         ("- 1", "the file must contain fields"),
     ],
 )
-def test_bad_presets_name_the_field(text: str, message: str) -> None:
+def test_an_invalid_preset_is_one_line_that_names_the_field(text: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         from_yaml(text, "x.yaml")
     assert message in str(error.value)
@@ -153,7 +153,7 @@ def test_an_option_replaces_a_field_of_the_preset() -> None:
     assert parse("--preset=trec", "--data.max-length", "20").data.max_length == 20
 
 
-def test_a_run_folder_takes_one_config(tmp_path) -> None:
+def test_a_run_folder_accepts_one_config(tmp_path) -> None:
     config = Config(storage=str(tmp_path), run_name="mine")
     folder = Folder(tmp_path) / "mine"
     for workers in (0, 1):  # changes no result
@@ -170,7 +170,7 @@ def test_a_run_folder_takes_one_config(tmp_path) -> None:
     assert len(names) == 4
 
 
-def test_other_data_are_another_run_and_the_same_data_elsewhere_are_not(tmp_path: Path) -> None:
+def test_the_identity_of_a_run_depends_on_its_data_not_on_their_place(tmp_path: Path) -> None:
     config = Config(storage=str(tmp_path), run_name="mine", data=DataConfig(folder="here"))
     moved = replace(config, data=DataConfig(train="a.csv", dev="b.csv", test="c.csv", text_column="words"))
     assert run_folder.identity(config, "these") == run_folder.identity(moved, "these")
@@ -183,7 +183,7 @@ def test_other_data_are_another_run_and_the_same_data_elsewhere_are_not(tmp_path
         run_folder.check(config, run_folder.identity(config, "those"))
 
 
-def test_the_users_files_are_part_of_a_run_by_their_content(tmp_path: Path) -> None:
+def test_the_identity_of_a_run_depends_on_the_content_of_the_users_files(tmp_path: Path) -> None:
     vectors, words = tmp_path / "v.txt", tmp_path / "words.json"
     known = []
     for content in ("good 1 2", "good 1 3", "good 1 2"):
@@ -273,7 +273,7 @@ def test_stages_depend_on_all_fields_but_those_that_are_marked() -> None:
     assert not {"kinds", "rounds", "checkpointing", "memory_gib"} & stage_values(config.training).keys()
 
 
-def test_a_run_that_the_hardware_completes_is_the_same_run(tmp_path: Path) -> None:
+def test_resolving_the_hardware_does_not_change_the_run(tmp_path: Path) -> None:
     config = Config(storage=str(tmp_path), run_name="mine")
     resolved = replace(config, training=replace(config.training, device="cuda", precision="bfloat16", memory_gib=78.0))
     run_folder.open_folder(Folder(tmp_path) / "mine", run_folder.identity(resolved, "these"))
@@ -283,7 +283,7 @@ def test_a_run_that_the_hardware_completes_is_the_same_run(tmp_path: Path) -> No
         run_folder.check(config, run_folder.identity(elsewhere, "these"))
 
 
-def test_presets_are_put_together_and_the_later_one_wins(tmp_path: Path) -> None:
+def test_later_presets_replace_fields_of_earlier_ones(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("training: {rounds: 5}\nmodel: {name: deberta}")
     config = parse("--preset", f"imdb,transformer,{tmp_path / 'mine.yaml'}", "--training.clip", "2")
     assert (config.data.name, config.data.max_length, config.attack.sample) == ("imdb", 250, 10000)
@@ -293,7 +293,7 @@ def test_presets_are_put_together_and_the_later_one_wins(tmp_path: Path) -> None
         parse("--preset", "imdb,transformers")
 
 
-def test_a_rate_that_unlearns_an_encoder_is_hinted_at(sentences: Dataset) -> None:
+def test_a_high_learning_rate_for_a_transformer_gives_a_hint(sentences: Dataset) -> None:
     assert "1e-5 to 1e-4" in hints(parse("--model.name", "bert"), sentences)[0]
     for preset in ("rotten_tomatoes", "sst2,transformer", "minilm"):
         assert not hints(parse("--preset", preset), sentences)

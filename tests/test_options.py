@@ -41,7 +41,7 @@ def parsed(*arguments: str) -> Command:
         ["--data.text-column", "other", "--data.text_column", "words"],
     ],
 )
-def test_a_name_may_be_written_with_either_letter(arguments: list[str]) -> None:
+def test_option_names_take_underscores_and_hyphens(arguments: list[str]) -> None:
     assert parsed(*arguments).data.text_column == "words"
 
 
@@ -55,11 +55,11 @@ def test_a_name_may_be_written_with_either_letter(arguments: list[str]) -> None:
         ["--attacks=textfooler", "pwws"],
     ],
 )
-def test_lists_of_words_take_spaces_and_commas(arguments: list[str]) -> None:
+def test_choices_are_separated_by_spaces_or_commas(arguments: list[str]) -> None:
     assert parsed(*arguments).evaluation.attacks == ("textfooler", "pwws")
 
 
-def test_lists_of_numbers_take_commas_and_names_of_users_may_hold_them() -> None:
+def test_commas_separate_numbers_but_not_names_of_the_user() -> None:
     command = parsed("--at-once", "1,10", "100", "--data.label_names", "a, b", "c")
     assert command.at_once == (1, 10, 100)
     assert command.data.label_names == ("a, b", "c")
@@ -67,14 +67,14 @@ def test_lists_of_numbers_take_commas_and_names_of_users_may_hold_them() -> None
     assert parsed("--evaluation.explain").evaluation.explain == ()
 
 
-def test_values_that_look_like_options() -> None:
+def test_values_may_look_like_options() -> None:
     assert parsed("--data.text-column=--json", "--rate", "-1").data.text_column == "--json"
     assert parsed("--rate", "-1").rate == -1
     assert parsed("--data.text-column", "a=b").data.text_column == "a=b"
     assert parsed("--data.text-column", "-x").data.text_column == "-x"
 
 
-def test_flags_and_what_may_be_none() -> None:
+def test_flags_and_optional_values() -> None:
     assert parsed("--json").json and not parsed("--json", "--no-json").json
     assert parsed("--kind", "one").kind == "one"
     assert parsed("--kind", "none").kind is None and parsed("--data.folder", "None").data.folder is None
@@ -90,13 +90,13 @@ def test_flags_and_what_may_be_none() -> None:
         (["--no-preset"], "unknown option '--no-preset'"),
     ],
 )
-def test_what_is_wrong_is_named(arguments: list[str], message: str) -> None:
+def test_errors_name_the_option_and_the_value(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError) as error:
         parsed(*arguments)
     assert message in str(error.value)
 
 
-def test_what_tyro_alone_refuses_is_a_sentence_too() -> None:
+def test_errors_of_tyro_are_one_line() -> None:
     @dataclasses.dataclass(frozen=True)
     class Odd:
         when: complex = 1j
@@ -160,7 +160,9 @@ def test_a_setting_has_one_name_in_every_command(name: str, monkeypatch: pytest.
 @pytest.mark.parametrize(
     "name", ["flat_round", "evaluate", "attack", "predict", "report", "bench", "prepare", "sweep", "bench attack"]
 )
-def test_help_teaches(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_the_command_and_gives_an_example(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     command, *verb = name.split()
     module = command_of(command, monkeypatch)
     monkeypatch.setattr(sys, "argv", [f"{command}.py"])
@@ -173,7 +175,7 @@ def test_help_teaches(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         assert f"python {'tuning' if command == 'sweep' else 'jobs'}/{command}.py " in out  # an example
 
 
-def test_the_documented_short_forms_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documented_short_forms_still_work(monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate, attack, bench, report = (
         command_of(name, monkeypatch) for name in ("evaluate", "attack", "bench", "report")
     )
