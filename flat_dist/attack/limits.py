@@ -1,4 +1,4 @@
-"""How much a worker does at once, and what one example may cost."""
+"""How many examples a worker attacks at the same time, and the maximum cost of one example."""
 
 from dataclasses import dataclass
 
@@ -7,33 +7,33 @@ from flat_dist.config.schema import AttackConfig
 
 @dataclass(frozen=True)
 class Limits:
-    """Plain values that travel to the workers; the first three change no result."""
+    """Plain values that travel to the workers. The first three do not change results."""
 
     concurrent: int
     """Examples under attack at the same time."""
     batch_size: int
-    """Texts that the victim sees at once on a GPU."""
+    """Texts in one batch of the victim, on a GPU."""
     cache_size: int
     """Entries of each cache."""
     max_queries: int = 0
-    """Texts that the victim may be asked about for one example; 0: no limit."""
+    """Maximum number of victim queries per example; 0: no limit."""
     max_seconds: float = 0.0
-    """Seconds that may be spent on one example; 0: no limit. A batch's time is shared out among its texts."""
+    """Maximum number of seconds per example; 0: no limit. Each text of a batch counts an equal share of its time."""
 
 
 DEFAULTS = {
     "cpu": {"words": Limits(64, 64, 0), "transformer": Limits(16, 64, 0)},
     "cuda": {"words": Limits(256, 1024, 0), "transformer": Limits(64, 256, 0)},
 }
-"""On a CPU a batch should stay in the processor's cache; on a GPU it should fill the processor. A transformer takes a
-hundred times a word model's time, so that fewer examples should be in doubt when its worker dies."""
+"""On a CPU, a batch should fit into the processor's cache; on a GPU, it should use the whole processor. A transformer
+takes a hundred times as long as a word model, so its chunks are smaller: less work is lost when a worker crashes."""
 
 PER_UNIT = 4
-"""Examples of a unit of work for each that is under attack at the same time: batches run empty only at its end."""
+"""Examples of a unit, as a multiple of those under attack at the same time: only the last batches are not full."""
 
 
 def resolve(config: AttackConfig, transformer: bool, device: str = "") -> Limits:
-    """The limits that a configuration asks for, with the defaults of device and victim where it leaves them open."""
+    """The limits of a config; where it has none, the defaults for the device and the kind of victim."""
     default = DEFAULTS[device or config.device]["transformer" if transformer else "words"]
     return Limits(
         concurrent=config.concurrent or default.concurrent,
@@ -45,5 +45,5 @@ def resolve(config: AttackConfig, transformer: bool, device: str = "") -> Limits
 
 
 def unit_size(config: AttackConfig, limits: Limits) -> int:
-    """Examples of a unit of work."""
+    """Examples of a unit, which becomes one shard."""
     return config.unit_size or PER_UNIT * limits.concurrent
