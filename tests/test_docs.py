@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -353,6 +354,15 @@ def test_the_file_tree_of_the_readme_is_complete() -> None:
     assert packages == set(re.findall(r"(\w+)/", tree.split("flat_dist/\n")[1].split("cli.py")[0])) - {"engine", "pool"}
     for script_name in [*ROOT.glob("jobs/*.py"), *ROOT.glob("tuning/*.py")]:
         assert script_name.name in tree
+
+
+def test_the_layers_are_those_that_import_linter_checks() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    first_cells = re.findall(r"^\| (`flat_dist\.[^|]+) \|", page, re.MULTILINE)
+    shown = [set(re.findall(r"flat_dist\.(\w+)", cell)) for cell in first_cells]
+    assert shown == [set(layer.split(" | ")) for layer in layers]
 
 
 def test_the_readme_is_short_and_names_every_page() -> None:
