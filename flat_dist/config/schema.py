@@ -250,7 +250,8 @@ class AttackConfig:
     """Seconds without progress after which a worker is ended and its work done again. An example that stalls two
     workers alone becomes an error. Also holds for explanations and training (there at least 60 s). 0: no limit."""
     max_failures: float = field(default=0.01, metadata=NOT_IN_RESULT)
-    """Maximum share of an attack's examples that may end as errors. Above it the run stops."""
+    """Maximum share of an attack's examples, or of the pairs to explain, that may end as errors. Above it the run
+    stops."""
     profile: bool = field(default=False, metadata=NOT_IN_RESULT)
     """Print where the time of each attack went. The manifests contain it in any case."""
     workers: int = field(default=0, metadata=NOT_IN_RESULT)
