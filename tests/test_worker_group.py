@@ -1,11 +1,12 @@
 """How many workers a group may have. No Ray is started."""
 
 import pytest
+import ray
 
 from flat_dist.attack.pool.run import worker_groups
 from flat_dist.config.schema import AttackConfig
 from flat_dist.runtime.capacity import describe
-from flat_dist.scheduling.worker_group import WorkerGroup
+from flat_dist.scheduling.worker_group import WarmWorkers, WorkerGroup
 
 TWO_GPUS = {"CPU": 16.0, "GPU": 2.0}
 
@@ -57,3 +58,18 @@ def test_cpu_workers_in_addition_to_gpu_workers() -> None:
 def test_resources_as_text() -> None:
     assert describe({"CPU": 1.0, "GPU": 0.5, "memory": 7.0}) == "1 CPU and 0.5 GPU"
     assert describe({}) == "none"
+
+
+def test_warm_workers_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FakeRay:
+        def __init__(self, worker: type) -> None:
+            self.remote = worker
+
+    monkeypatch.setattr(ray, "remote", lambda **options: FakeRay)
+    workers = WarmWorkers(object)  # type: ignore[arg-type]
+    first, second = workers.group(2), workers.group(2)
+    one, other = first.start(), first.start()
+    assert one is not other
+    first.release(one)
+    assert second.start() is one
+    assert second.start() not in (one, other)
