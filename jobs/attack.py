@@ -60,13 +60,15 @@ RENAMED = {
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, attack."""
     command = options.read(Command, arguments, __doc__, RENAMED)
-    from flat_dist.attack import plan
-    from flat_dist.attack.pool import run
+    from flat_dist.attack.plan import TextsToAttack, plan_attack
+    from flat_dist.attack.pool.run import run_attacks
     from flat_dist.data import datasets
     from flat_dist.data.shards import read_shards
     from flat_dist.evaluation.accuracy import after_attack
     from flat_dist.models import checkpoint as checkpoints
+    from flat_dist.models.artifact import open_checkpoint
     from flat_dist.runtime import cluster
+    from flat_dist.storage.stage import Executor
 
     attack, split = command.attack, command.evaluation.split
     config = Config(
@@ -89,14 +91,16 @@ def job(arguments: Sequence[str]) -> None:
     with cluster.connected(), Display(as_json=command.json) as display:
         config, said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
         display.log_line(said)
-        planned = plan.attack(config, Folder(config.storage), folder, examples, dataset.fingerprint, attack.name, 0)
-        run.run_attacks([run.AttackStage(f"{attack.name}, {split} texts", planned, examples)], config.attack, display)
-    summary = asdict(after_attack(read_shards(Folder(planned.output))))
+        texts = TextsToAttack(split, examples, dataset.fingerprint)
+        plan = plan_attack(config, open_checkpoint(folder), texts, attack.name)
+        executor = Executor(Folder(config.storage), display.log_line)
+        (shards,) = run_attacks([plan], config.attack, executor, display)
+    summary = asdict(after_attack(read_shards(shards.folder)))
     for name, value in summary.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
-    print(f"shards: {planned.output}")
+    print(f"shards: {shards.folder.uri}")
     if command.json:
-        cli.print_json(summary | {"shards": planned.output})
+        cli.print_json(summary | {"shards": shards.folder.uri})
 
 
 if __name__ == "__main__":

@@ -68,9 +68,11 @@ RENAMED = {
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, measure."""
     command = options.read(Command, arguments, __doc__, RENAMED)
+    from flat_dist.data import pairs as pairs_file
     from flat_dist.models import checkpoint as checkpoints
-    from flat_dist.pipeline import evaluation, results
+    from flat_dist.pipeline import evaluation, experiment, results
     from flat_dist.runtime import cluster
+    from flat_dist.storage.stage import Executor
 
     models = evaluation.models(command.checkpoint)
     classes = evaluation.label_names(models)
@@ -93,13 +95,13 @@ def job(arguments: Sequence[str]) -> None:
     measured: dict[str, Any]
     about: list[str] = []
     if command.pairs_file:
-        evaluation.check_data_options(config.data)
-        pairs = evaluation.read_pairs(Path(command.pairs_file), classes, config.data.drop_bad_rows)
+        pairs_file.check_data_options(config.data)
+        pairs = pairs_file.read_pairs(Path(command.pairs_file), classes, config.data.drop_bad_rows)
         source, measured = evaluation.pairs_source(pairs, classes), {"pairs": pairs.fingerprint}
     else:
         dataset = datasets.load(config.data)
         datasets.check_classes(dataset, classes, models[0].folder.uri)
-        source, measured = results.source(config, dataset), {"data": dataset.fingerprint}
+        source, measured = experiment.source(config, dataset), {"data": dataset.fingerprint}
         length = checkpoints.describe(models[0].folder)["max_length"]
         about = [*datasets.describe(dataset), *dataset_hints(dataset, length, config.evaluation.split)]
         measured |= {"split": config.evaluation.split, "trained_on": command.trained_on}
@@ -117,11 +119,13 @@ def job(arguments: Sequence[str]) -> None:
             exclusive_lock(folder, "this run", log_line=display.log_line),
             mlflow.tracked(config, name, settings, folder, display.log_line) as tracker,
         ):
+            executor = Executor(Folder(config.storage), display.log_line)
+            environment = evaluation.Environment(tracker, display, executor)
             if command.pairs_file:
-                found = evaluation.on_pairs(config, models, pairs, display)
+                found = evaluation.on_pairs(config, models, pairs, environment)
             else:
-                found = evaluation.on_dataset(config, models, dataset, command.trained_on, display)
-            results.publish(folder, config, settings, source, found, tracker)
+                found = evaluation.on_dataset(config, models, dataset, command.trained_on, environment)
+            results.publish(folder, experiment.Experiment(config, settings, source), found, tracker)
     results.show(found, folder, config, source.described, command.json)
 
 

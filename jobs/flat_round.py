@@ -27,7 +27,7 @@ from flat_dist.tracking import mlflow
 def job(arguments: Sequence[str]) -> None:
     """Parse, check, and run or show the plan."""
     command = cli.parse(arguments, str(__doc__))
-    from flat_dist.pipeline.adversarial_training import check
+    from flat_dist.pipeline.plan import check
 
     config = command.config
     check(config)
@@ -42,7 +42,9 @@ def job(arguments: Sequence[str]) -> None:
 def run(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     """Train, attack and evaluate on Ray, and show the results."""
     from flat_dist.pipeline import results
-    from flat_dist.pipeline.adversarial_training import Run, hints
+    from flat_dist.pipeline.adversarial_training import AdversarialTraining, Environment
+    from flat_dist.pipeline.experiment import Experiment, source
+    from flat_dist.pipeline.plan import hints
     from flat_dist.runtime import cluster
 
     mlflow.check_server(config)
@@ -58,14 +60,15 @@ def run(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
             exclusive_lock(folder, "this run", log_line=display.log_line),
             mlflow.tracked(config, name, settings, folder, display.log_line) as tracker,
         ):
-            found = Run(config, Folder(config.storage), dataset, tracker, display).run()
-            results.publish(folder, config, settings, results.source(config, dataset), found, tracker)
+            environment = Environment(Folder(config.storage), tracker, display)
+            found = AdversarialTraining(config, dataset, environment).run()
+            results.publish(folder, Experiment(config, settings, source(config, dataset)), found, tracker)
     results.show(found, folder, config, f"{dataset.source}, {config.model.name}", as_json)
 
 
 def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     """Print the config and the steps of the run, as it would run on this machine."""
-    from flat_dist.pipeline.adversarial_training import hints, plan
+    from flat_dist.pipeline.plan import hints, plan
 
     machine = hardware.detect() if config.hardware == "auto" else hardware.Machine()
     config, hardware_said = hardware.resolve(config, machine, imagine=True)

@@ -12,6 +12,7 @@ from flat_dist.data import shards
 from flat_dist.data.shards import Record
 from flat_dist.scheduling.work_queue import Chunk
 from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import Output
 
 
 def stage(folder: Folder, texts: list[str], unit_size: int = 3) -> AttackStage:
@@ -52,19 +53,21 @@ def test_results_of_a_split_unit_are_joined_in_order(tmp_path: Path) -> None:
     assert made.keep_chunk(Chunk(0, 1, 3, 5), records[3:5]) == records[3:6]
 
 
-def test_the_manifest_is_written_after_the_last_shard_and_valid_while_all_shards_are_undamaged(tmp_path: Path) -> None:
+def test_the_manifest_is_written_after_the_last_shard_and_committed(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
+    committed: list[Output] = []
     made = stage(folder, ["a"] * 5)
+    made.commit = committed.append
     made.open(0)
     made.keep_unit(1, write(folder, 1, ["3", "4"]))
-    assert made.manifest() is None
+    assert shards.read_manifest(folder) is None and committed == []
     info = write(folder, 0, ["0", "1", "2"], "error")
     made.keep_unit(0, info)
-    manifest = made.manifest()
+    manifest = shards.read_manifest(folder)
     assert manifest is not None
     assert manifest["counts"] == {"failed": 2, "error": 3}
+    assert [sorted(output.files) for output in committed] == [sorted(each["name"] for each in manifest["shards"])]
     (tmp_path / info.name).unlink()
-    assert made.manifest() is None
     assert [chunk.unit for chunk in stage(folder, ["a"] * 5).open(0)] == [0]
 
 

@@ -27,6 +27,7 @@ from flat_dist.scheduling.scheduler import run_stages
 from flat_dist.storage import arrow
 from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import Output
 from tests import fake_ray
 from tests.fake_ray import fake_ray as fake  # noqa: F401, a fixture
 
@@ -48,7 +49,12 @@ def attacked() -> pa.Table:
 
 def stage(victim: Folder, folder: Path, attacked: pa.Table, committed: list[str] | None = None) -> AttributionStage:
     job = AttributionJob(victim.uri, IG, str(folder), "cpu")
-    commit = (lambda: None) if committed is None else (lambda: committed.append(folder.name))
+
+    def commit(output: Output) -> None:
+        output.after_commit()
+        if committed is not None:
+            committed.extend(output.files)
+
     return attribution_stage("explain", job, attacked, False, commit)
 
 
@@ -82,7 +88,7 @@ def test_pairs_are_written_in_their_original_order(
     committed: list[str] = []
     run(AttributionWorker, stage(victim, tmp_path / "stage", attacked, committed))
     found = read_pairs(Folder(tmp_path / "stage"))
-    assert committed == ["stage"] and Folder(tmp_path / "stage").names() == ["pairs.arrow"]
+    assert committed == ["pairs.arrow"] and Folder(tmp_path / "stage").names() == ["pairs.arrow"]
     expected = explain(checkpoints.load(victim), attacked.to_pylist(), IG)
     assert found.schema == SCHEMA
     assert found["pair_id"].to_pylist() == expected["pair_id"].to_pylist()

@@ -24,7 +24,7 @@ from flat_dist.config.serialization import (
 from flat_dist.config.validation import BELOW_ONE, DISTINCT, FILLED, LOWEST, POSITIVE, validate
 from flat_dist.data.datasets import Dataset
 from flat_dist.pipeline import run_folder
-from flat_dist.pipeline.adversarial_training import hints
+from flat_dist.pipeline.plan import hints
 from flat_dist.storage.folder import Folder
 
 

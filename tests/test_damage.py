@@ -20,31 +20,35 @@ from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool.stage import AttackStage
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, EvaluationConfig, ModelConfig, TrainingConfig
-from flat_dist.data import dataset_stage, datasets, shards
+from flat_dist.data import datasets, shards
 from flat_dist.data.batches import Encoder
+from flat_dist.data.dataset_stage import dataset_stage, read_dataset
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.preprocessing import Vocabulary
-from flat_dist.evaluation import attribution_stage, attributions
+from flat_dist.evaluation import attribution_stage
 from flat_dist.evaluation import distributed as distributed_evaluation
 from flat_dist.evaluation.attribution_session import AttributionSession
 from flat_dist.evaluation.attribution_stage import AttributionStage
-from flat_dist.evaluation.result import Result
+from flat_dist.evaluation.plan import plan_attributions
+from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.artifact import ModelArtifact
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.pipeline import results, run_folder
-from flat_dist.pipeline.adversarial_training import Run
+from flat_dist.pipeline.adversarial_training import AdversarialTraining, Environment
 from flat_dist.resources import synonyms
 from flat_dist.resources.assets import Assets
 from flat_dist.runtime.progress import Display
 from flat_dist.storage import arrow
-from flat_dist.storage import stage as stages
 from flat_dist.storage.file_validation import DamagedFileError, parse_json
 from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import MARKER, Artifact, Executor, OpenStage, Output, Stage
 from flat_dist.sweep import results as sweep_results
 from flat_dist.sweep.trials import Records, RoundMetrics, Trial
 from flat_dist.tracking.tracker import NoTracker
-from flat_dist.training import distributed
-from flat_dist.training.loop import read_saved
+from flat_dist.training import distributed, progress, single_task
+from flat_dist.training.job import HISTORY, TrainingJob
+from flat_dist.training.state import read_saved
 from tests import object_store
 from tests.test_loop import make_loop
 from tests.test_transformer import make_checkpoint, make_model
@@ -144,48 +148,53 @@ def test_a_dataset_is_written_again(
 ) -> None:
     said: list[str] = []
     storage = Folder(tmp_path)
-    target = dataset_stage.dataset(storage, small, said.append)
+    target = Executor(storage, said.append).run(dataset_stage(small)).folder
     assert said == []
     before = {file: target.read(file) for file in target.names()}
     assert target.local is not None
     damage_file(target.local / name, damage)
-    dataset_stage.dataset(storage, small, said.append)
-    assert said == [f"{target.uri} is damaged, or from an older version: it is made again"]
+    Executor(storage, said.append).run(dataset_stage(small))
+    assert said == [f"{target.uri} is damaged, or was written by an older version: it is filled again"]
     assert {file: target.read(file) for file in target.names()} == before
-    found = dataset_stage.read_dataset(target)
+    found = read_dataset(target)
     assert (found.train.equals(small.train), found.label_names, found.source) == (True, ("no", "yes"), "two texts")
 
 
 def test_a_dataset_on_an_object_store_is_written_again(small: Dataset) -> None:
     said: list[str] = []
     with object_store.bucket() as uri:
-        target = dataset_stage.dataset(Folder(uri), small, said.append)
+        target = Executor(Folder(uri), said.append).run(dataset_stage(small)).folder
         before = {file: target.read(file) for file in target.names()}
         for name in before:
             target.write(name, b"")
-            dataset_stage.dataset(Folder(uri), small, said.append)
+            Executor(Folder(uri), said.append).run(dataset_stage(small))
             assert {file: target.read(file) for file in target.names()} == before
-    assert said == [f"{target.uri} is damaged, or from an older version: it is made again"] * len(before)
+    assert said == [f"{target.uri} is damaged, or was written by an older version: it is filled again"] * len(before)
 
 
 @damaged
-@pytest.mark.parametrize("name", [stages.DONE, *checkpoints.FILES, distributed.HISTORY])
-def test_a_trained_stage_is_emptied_and_begun_again(
+@pytest.mark.parametrize("name", [MARKER, *checkpoints.FILES, HISTORY])
+def test_a_training_stage_is_emptied_and_filled_again(
     name: str, damage: Callable[[bytes], bytes], word_model: Folder, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    folder, inputs = Folder(tmp_path / "stage"), {"seed": 1, "shards": ("a", "b")}
-    assert stages.begin(folder, inputs, said.append)
-    for file in checkpoints.FILES:
-        folder.write(file, word_model.read(file))
-    folder.write_json(distributed.HISTORY, [{"epoch": 1, "loss": 0.5}])
-    stages.commit(folder, inputs, [*checkpoints.FILES, distributed.HISTORY])
-    assert stages.is_finished(folder, inputs) and not stages.begin(folder, inputs, said.append)
-    assert not stages.is_finished(folder, {**inputs, "seed": 2})
-    damage_file(tmp_path / "stage" / name, damage)
-    assert not stages.is_finished(folder, inputs)
-    assert said == [] and stages.begin(folder, inputs, said.append)
-    assert len(said) == 1 and folder.names() == []
+    found: list[list[str]] = []
+
+    def fill(folder: Folder) -> Output:
+        found.append([name for name in folder.names() if name[0] != "."])
+        for file in checkpoints.FILES:
+            folder.write(file, word_model.read(file))
+        folder.write_json(HISTORY, [{"epoch": 1, "loss": 0.5}])
+        return Output(checkpoints.FILES, records=[HISTORY])
+
+    stage = Stage(name="train", title="train", inputs={"seed": 1, "shards": ("a", "b")}, fill=fill)
+    executor = Executor(Folder(tmp_path), said.append)
+    first = executor.run(stage)
+    assert executor.run(stage) == first and found == [[]] and said == []
+    assert first.folder.local is not None
+    damage_file(first.folder.local / name, damage)
+    assert executor.run(stage) == first
+    assert found == [[], []] and len(said) == 1
 
 
 @damaged
@@ -210,59 +219,73 @@ def test_a_run_goes_on_over_a_damaged_stage_of_its_model(
 ) -> None:
     said, trained = [], []  # type: list[str], list[str]
     run = quick_run(small, tmp_path, said, trained)
-    folder = run._start("base")
+    folder = first_model(run)
     (stage,) = (tmp_path / "stages").glob(f"{label}-*")
     before = {path.name: path.read_bytes() for path in stage.iterdir() if path.name[0] != "."}
     damage_file(stage / name, damage)
     again = quick_run(small, tmp_path, said, trained)
-    assert again._start("base").uri == folder.uri
+    assert first_model(again) == folder
     assert {path.name: path.read_bytes() for path in stage.iterdir() if path.name[0] != "."} == before
     assert len([line for line in said if f"{stage} is damaged" in line]) == 1
     assert trained == ["base-0"] * (1 if label == "init" else 2)  # what was trained from equal weights stays
-    again._log_history("base", 0, folder)
-    assert quick_run(small, tmp_path, said, trained)._start("base").uri == folder.uri
+    assert first_model(quick_run(small, tmp_path, said, trained)) == folder
     assert len([line for line in said if "is damaged" in line]) == 1
 
 
+def first_model(run: AdversarialTraining) -> Folder:
+    """The base model of a run."""
+    return run._train({"base": run._clean_training("base")})["base"].folder
+
+
 @pytest.fixture
-def quick_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+def quick_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AdversarialTraining]:
     """Makes runs that train at once, and here."""
     monkeypatch.setattr(distributed, "places", lambda training, log_line: 1)
     model = ModelConfig(embedding_dim=4, kernels=2, vectors=None)
 
-    def make(data: Dataset, storage: Path, said: list[str], trained: list[str]) -> Run:
+    def make(data: Dataset, storage: Path, said: list[str], trained: list[str]) -> AdversarialTraining:
         class Said(Display):
             def log_line(self, line: str, **facts: Any) -> None:
                 said.append(line)
 
-        def train(job: distributed.TrainingJob, name: str, kept: Folder, output: Folder, bar: Any) -> None:
+        def train(job: TrainingJob, name: str, kept: Folder, output: Folder, bar: Any) -> None:
             trained.append(job.name)
             checkpoints.save(checkpoints.load(Folder(job.start)), output)
-            output.write_json(distributed.HISTORY, [{"epoch": 1, "loss": 0.5}])
+            output.write_json(HISTORY, [{"epoch": 1, "loss": 0.5}])
 
-        return Run(Config(model=model), Folder(storage), data, NoTracker(), Said(quiet=True), train)
+        environment = Environment(Folder(storage), NoTracker(), Said(quiet=True), train)
+        return AdversarialTraining(Config(model=model), data, environment)
 
     return make
 
 
-def test_a_stage_of_an_older_version_and_one_that_lacks_a_file_are_begun_again(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    folder.write_json(stages.DONE, {"seed": 1})  # as before markers had hashes
-    assert not stages.is_finished(folder, {"seed": 1})
-    folder.write("a", b"1")
-    stages.commit(folder, {"seed": 1}, ["a"])
-    assert stages.is_finished(folder, {"seed": 1})
-    folder.write_json(stages.DONE, {"inputs": {"seed": 1}, "files": {"../a": folder.sha256("a")}})
-    assert not stages.is_finished(folder, {"seed": 1})
-    stages.commit(folder, {"seed": 1}, ["a"])
+def test_a_marker_of_an_older_version_and_one_that_names_a_missing_file_do_not_count(tmp_path: Path) -> None:
+    filled: list[str] = []
+
+    def fill(folder: Folder) -> Output:
+        filled.append(folder.uri)
+        folder.write("a", b"1")
+        return Output(["a"])
+
+    stage = Stage(name="a", title="a", inputs={"seed": 1}, fill=fill)
+    folder = stage.folder(Folder(tmp_path))
+    executor = Executor(Folder(tmp_path), lambda line: None)
+    folder.write_json(MARKER, {"seed": 1})  # as before markers had hashes
+    artifact = executor.run(stage)
+    assert len(filled) == 1 and artifact.folder.uri == folder.uri
+    folder.write_json(MARKER, {"inputs": {"seed": 1}, "files": {"../a": folder.sha256("a")}})
+    executor.run(stage)
+    assert len(filled) == 2
     folder.delete("a")
-    assert not stages.is_finished(folder, {"seed": 1})
+    assert executor.run(stage) == artifact and len(filled) == 3
 
 
 # ---- attacks
 
 
-def attack(folder: Folder) -> tuple[AttackStage, list[shards.ShardInfo]]:
+def attack(
+    folder: Folder, commit: Callable[[Output], None] = lambda output: None
+) -> tuple[AttackStage, list[shards.ShardInfo]]:
     """A finished attack of two units of two examples."""
     identity = {"recipe": "pwws", "seed": 3, "limits": (1, 2)}
     job = AttackJob("pwws", "victim", "counterfit", folder.uri, 1, 3, "cpu", {}, 2, identity, 60.0)
@@ -277,7 +300,7 @@ def attack(folder: Folder) -> tuple[AttackStage, list[shards.ShardInfo]]:
         table = shards.to_table(records, [[0.25, 0.75]] * 2, [[0.75, 0.25]] * 2, 1, identity)
         infos.append(shards.write_shard(folder, unit, table))
     shards.write_manifest(folder, infos, identity, {"restarts": 0})
-    return AttackStage("pwws", job, examples), infos
+    return AttackStage("pwws", job, examples, commit), infos
 
 
 @damaged
@@ -285,10 +308,9 @@ def attack(folder: Folder) -> tuple[AttackStage, list[shards.ShardInfo]]:
 def test_what_is_not_whole_of_an_attack_is_attacked_again(
     name: str, damage: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
-    stage, infos = attack(Folder(tmp_path))
-    assert stage.manifest() is not None
+    committed: list[Output] = []
+    stage, infos = attack(Folder(tmp_path), committed.append)
     damage_file(tmp_path / (infos[1].name if name == "a shard" else name), damage)
-    assert stage.manifest() is None
     with pytest.raises(DamagedFileError) as error:
         shards.read_shards(Folder(tmp_path))
     one_sentence(error, str(tmp_path), "run again the command")
@@ -296,7 +318,9 @@ def test_what_is_not_whole_of_an_attack_is_attacked_again(
     assert [chunk.unit for chunk in missing] == ([1] if name == "a shard" else [])
     assert stage.written == {unit: info for unit, info in enumerate(infos) if unit == 0 or name != "a shard"}
     if not missing:
-        assert stage.finish_if_complete() and stage.manifest() is not None
+        assert stage.finish_if_complete()
+        assert committed == [Output([info.name for info in infos], records=[shards.MANIFEST])]
+        assert shards.read_shards(Folder(tmp_path)).num_rows == 4
 
 
 MANIFESTS: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -323,7 +347,6 @@ def test_a_foreign_manifest_is_not_trusted(change: Callable[[dict[str, Any]], No
     manifest = folder.read_json(shards.MANIFEST)
     change(manifest)
     folder.write_json(shards.MANIFEST, manifest)
-    assert stage.manifest() is None
     assert stage.open(0) == [] and len(stage.written) == len(infos)
     assert precious.read_bytes() == b"mine"
 
@@ -335,7 +358,6 @@ def test_a_shard_of_another_schema_is_attacked_again(tmp_path: Path) -> None:
     foreign = shards.ShardInfo(other.name, 2, other.sha256, {"successful": 2})
     shards.write_manifest(folder, [infos[0], foreign], stage.job.identity, {})
     folder.delete(infos[1].name)
-    assert stage.manifest() is None
     with pytest.raises(DamagedFileError, match="another schema"):
         shards.read_shards(folder)
     assert [chunk.unit for chunk in stage.open(0)] == [1]
@@ -346,15 +368,22 @@ def test_a_shard_of_another_schema_is_attacked_again(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def tests_of_one(word_model: Folder, tmp_path: Path) -> list[distributed_evaluation.Test]:
+def attacked(word_model: Folder, tmp_path: Path) -> list[AttackedModel]:
+    """The same model under two names, under the same attack."""
     folder = Folder(tmp_path / "stages" / "attack-pwws-1")
     attack(folder)
     return [
-        distributed_evaluation.Test(kind, 1, word_model, "pwws", folder) for kind in ("adv", "flat")
-    ]  # of one stage
+        AttackedModel(ModelArtifact(word_model, "hash", model_name=name, round=1), "pwws", Artifact(folder, "rows"))
+        for name in ("adv", "flat")
+    ]
 
 
 CONFIG = Config(evaluation=EvaluationConfig(explain=("ig",), ig_steps=2), training=TrainingConfig(device="cpu"))
+
+
+def explain(storage: Path, attacked: list[AttackedModel], display: Display) -> list[PairAttributions]:
+    executor = Executor(Folder(storage), display.log_line)
+    return distributed_evaluation.explain_pairs(CONFIG, executor, attacked, display)
 
 
 @pytest.fixture
@@ -362,14 +391,14 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stages that were explained; in this process, without Ray."""
     found: list[str] = []
 
-    def explain(todo: list[AttributionStage], *_: Any) -> None:
+    def run_stages(todo: list[AttributionStage], *_: Any) -> None:
         session = AttributionSession()
         for stage in todo:
             for unit in stage.open(0):
                 stage.keep_unit(unit.unit, session.run(stage.job, unit.unit, stage.rows(unit).to_pylist()))
             found.append(stage.folder.name)
 
-    monkeypatch.setattr(distributed_evaluation, "_explain", explain)
+    monkeypatch.setattr(distributed_evaluation, "run_stages", run_stages)
     monkeypatch.setattr(attribution_stage, "UNIT", 1)
     return found
 
@@ -379,29 +408,29 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_pairs_are_explained_again(
     name: str,
     damage: Callable[[bytes], bytes],
-    tests_of_one: list[distributed_evaluation.Test],
+    attacked: list[AttackedModel],
     ran: list[str],
     tmp_path: Path,
 ) -> None:
     display = Display(quiet=True)
-    first = distributed_evaluation.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
+    first = explain(tmp_path, attacked, display)
     assert len(ran) == 1 and len(first) == 2 and first[0].pairs.equals(first[1].pairs)
     assert first[0].pairs.num_rows == 4
-    distributed_evaluation.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
+    explain(tmp_path, attacked, display)
     assert len(ran) == 1
     damage_file(tmp_path / "stages" / ran[0] / name, damage)
-    again = distributed_evaluation.interpretations(CONFIG, Folder(tmp_path), tests_of_one, display)
+    again = explain(tmp_path, attacked, display)
     assert len(ran) == 2 and again[0].pairs.equals(first[0].pairs)
     assert first[0].folder.names() == ["pairs.arrow", "stage.json"]
 
 
 @damaged
 def test_a_damaged_unit_is_explained_again(
-    damage: Callable[[bytes], bytes], tests_of_one: list[distributed_evaluation.Test], ran: list[str], tmp_path: Path
+    damage: Callable[[bytes], bytes], attacked: list[AttackedModel], ran: list[str], tmp_path: Path
 ) -> None:
-    (method,) = attributions.methods(CONFIG.evaluation, CONFIG.seed)
-    plan = distributed_evaluation._plan(CONFIG, Folder(tmp_path), tests_of_one[0], method, 0)
-    stage, session = distributed_evaluation._stage(plan, CONFIG), AttributionSession()
+    (plan,) = plan_attributions(CONFIG, attacked[0])
+    opened = OpenStage(plan, plan.folder(Folder(tmp_path)))
+    stage, session = distributed_evaluation._chunked(opened, CONFIG), AttributionSession()
     units = stage.open(0)
     assert [unit.unit for unit in units] == [0, 1, 2, 3]
     names = []
@@ -419,13 +448,13 @@ def test_a_damaged_unit_is_explained_again(
 
 
 def test_two_drivers_that_share_an_explanation_do_it_once(
-    tests_of_one: list[distributed_evaluation.Test], ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    attacked: list[AttackedModel], ran: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    explain, waiting = distributed_evaluation._explain, threading.Event()
+    run_stages, waiting = distributed_evaluation.run_stages, threading.Event()
 
     def slowly(*arguments: Any) -> None:
         assert waiting.wait(60)  # until the other driver is at the lock
-        explain(*arguments)
+        run_stages(*arguments)
 
     class Said(Display):
         def log_line(self, line: str, **facts: Any) -> None:
@@ -434,11 +463,11 @@ def test_two_drivers_that_share_an_explanation_do_it_once(
                 waiting.set()
 
     lines: list[str] = []
-    monkeypatch.setattr(distributed_evaluation, "_explain", slowly)
+    monkeypatch.setattr(distributed_evaluation, "run_stages", slowly)
     found: list[Any] = []
 
     def drive() -> None:
-        found.append(distributed_evaluation.interpretations(CONFIG, Folder(tmp_path), tests_of_one, Said(quiet=True)))
+        found.append(explain(tmp_path, attacked, Said(quiet=True)))
 
     drivers = [threading.Thread(target=drive) for _ in range(2)]
     for driver in drivers:
@@ -447,7 +476,7 @@ def test_two_drivers_that_share_an_explanation_do_it_once(
         driver.join()
     assert len(ran) == 1
     assert found[0][0].pairs.equals(found[1][0].pairs)
-    assert len(lines) == 1 and lines[0].startswith("explain pairs with ig of flat, pwws: waiting for ")
+    assert len(lines) == 1 and lines[0].startswith("explain pairs with ig of adv, pwws: waiting for ")
 
 
 # ---- the state of an interrupted training
@@ -462,9 +491,9 @@ def test_a_training_does_not_go_on_from_a_damaged_state(
     kept = Folder(tmp_path) / "epoch-1"
     for file in trained.names():
         kept.write(file, trained.read(file))
-    (Folder(tmp_path)).write_json(distributed.LATEST, "epoch-1")
+    (Folder(tmp_path)).write_json(single_task.LATEST, "epoch-1")
     fresh = make_loop("base")
-    distributed._go_on(fresh, Folder(tmp_path))
+    single_task._go_on(fresh, Folder(tmp_path))
     assert fresh.state.epoch == 1 and fresh.state.history == read_saved(kept).history
     damage_file(tmp_path / "epoch-1" / name, damage)
     fresh = make_loop("base")
@@ -472,7 +501,7 @@ def test_a_training_does_not_go_on_from_a_damaged_state(
     with pytest.raises(DamagedFileError) as error:
         fresh.restore(kept)
     one_sentence(error, "epoch-1", "run again the command")
-    distributed._go_on(fresh, Folder(tmp_path))
+    single_task._go_on(fresh, Folder(tmp_path))
     assert fresh.state.epoch == 0
     assert all(torch.equal(value, before[key]) for key, value in fresh.model.state_dict().items())
 
@@ -486,9 +515,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 @pytest.mark.parametrize("content", [b'"../../epoch-1"', b'"/tmp"', b"7", b"", b'"epoch-9"'])
 def test_a_latest_state_is_one_of_the_stages_own(content: bytes, trained: Folder, tmp_path: Path) -> None:
-    (Folder(tmp_path)).write(distributed.LATEST, content)
+    (Folder(tmp_path)).write(single_task.LATEST, content)
     loop = make_loop("base")
-    distributed._go_on(loop, Folder(tmp_path))
+    single_task._go_on(loop, Folder(tmp_path))
     assert loop.state.epoch == 0
 
 
@@ -538,13 +567,13 @@ def test_what_ray_train_could_not_go_on_from_is_dropped(
 def test_progress_of_a_damaged_history_is_none(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     folder, bar = Folder(tmp_path), Display(quiet=True).bar("train", 3, 0)
     history = [{"epoch": 1, "loss": 0.5, "dev_accuracy": 0.75}, {"epoch": 2, "loss": 0.25, "dev_accuracy": 1.0}]
-    folder.write_json(distributed.HISTORY, history)
-    folder.write_json(distributed.PROGRESS, 2.5)
-    distributed._show(folder, bar)
+    folder.write_json(HISTORY, history)
+    folder.write_json(progress.PROGRESS, 2.5)
+    progress.show_progress(folder, bar)
     assert (bar.done, bar.note) == (2, "loss 0.250, dev accuracy 100.0 %, 50 % of epoch 3")
-    for name in (distributed.HISTORY, distributed.PROGRESS):
+    for name in (HISTORY, progress.PROGRESS):
         damage_file(tmp_path / name, damage)
-        distributed._show(folder, bar)
+        progress.show_progress(folder, bar)
 
 
 # ---- the files of a run

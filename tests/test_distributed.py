@@ -12,6 +12,7 @@ from flat_dist.config.serialization import to_dict
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.training import distributed
+from flat_dist.training.job import TrainingJob
 
 
 def test_ray_train_does_not_take_ctrl_c_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_ray_train_does_not_take_ctrl_c_over(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(distributed, "TorchTrainer", Trainer)
     before = signal.getsignal(signal.SIGINT)
     folder = Folder(tmp_path)
-    job = distributed.TrainingJob("base-0", "base", to_dict(Config()), folder.uri, folder.uri, (), 1, 0.1)
+    job = TrainingJob("base-0", "base", to_dict(Config()), folder.uri, folder.uri, (), 1, 0.1)
     with Display(as_json=True) as display, display.stage("train", 1) as bar:
         distributed.train(job, "run", folder / "ray_train", folder / "output", bar)
     assert len(fitted) == 1

@@ -5,10 +5,12 @@ import pyarrow as pa
 from flat_dist.data.datasets import Dataset, Example, table
 from flat_dist.data.hints import dataset_hints
 from flat_dist.data.shards import Record, to_table, write_manifest, write_shard
-from flat_dist.evaluation.result import Test as ModelTest
-from flat_dist.pipeline import results
-from flat_dist.pipeline.results import Findings
+from flat_dist.evaluation.result import AttackedModel
+from flat_dist.models.artifact import ModelArtifact
+from flat_dist.pipeline import experiment
+from flat_dist.pipeline.experiment import ExperimentResults
 from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import Artifact
 
 
 def dataset(**splits: list[tuple[str, int]]) -> Dataset:
@@ -64,12 +66,16 @@ def shards(folder: Folder, scores: list[list[float]]) -> Folder:
     return folder
 
 
+def attacked_model(name: str, victim: Folder, shards: Folder) -> AttackedModel:
+    return AttackedModel(ModelArtifact(victim, name, model_name=name, round=2), "textfooler", Artifact(shards, name))
+
+
 def test_a_model_that_predicts_one_class(victim: Folder, tmp_path) -> None:
     one, both = [[0.1, 0.9]] * 12, [[0.1, 0.9]] * 11 + [[0.8, 0.2]]
-    tests = [
-        ModelTest("flat", 2, victim, "textfooler", shards(Folder(tmp_path / "one"), one)),
-        ModelTest("base", 2, victim, "textfooler", shards(Folder(tmp_path / "both"), both)),
-        ModelTest("few", 2, victim, "textfooler", shards(Folder(tmp_path / "few"), one[:4])),
+    attacked = [
+        attacked_model("flat", victim, shards(Folder(tmp_path / "one"), one)),
+        attacked_model("base", victim, shards(Folder(tmp_path / "both"), both)),
+        attacked_model("few", victim, shards(Folder(tmp_path / "few"), one[:4])),
     ]
-    said = results.hints(Findings(results=[], tests=tests, explained=[]))
-    assert said == ["hint: flat predicts positive for all 12 texts: it tells no classes apart"]
+    said = experiment.hints(ExperimentResults(results=[], attacked=attacked, explained=[]))
+    assert said == ["hint: flat predicts positive for all 12 texts: it has not learned the classes"]

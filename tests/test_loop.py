@@ -11,15 +11,9 @@ from flat_dist.config.schema import Config, ModelConfig, ObjectiveConfig, Traini
 from flat_dist.data.batches import Examples
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.storage.folder import Folder
-from flat_dist.training.loop import (
-    DivergenceError,
-    Loop,
-    TrainingData,
-    accuracy,
-    make_optimizer,
-    plan_epoch,
-    rate_factor,
-)
+from flat_dist.training.batching import plan_epoch
+from flat_dist.training.loop import DivergenceError, Loop, TrainingData, accuracy
+from flat_dist.training.optimizer import make_optimizer, rate_factor
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # of models this small more threads make hard work
 

@@ -5,34 +5,35 @@ from pathlib import Path
 import pytest
 
 from flat_dist.config.errors import UserError
-from flat_dist.pipeline.evaluation import _model
+from flat_dist.pipeline.evaluation import _model, _name_and_folder
+from flat_dist.storage.folder import Folder
 
 S3 = "s3://bucket/runs/stages/train-flat-2-0123456789abcdef?endpoint_override=minio:9000&scheme=http&region=a"
 
 
 @pytest.mark.parametrize(
-    ("argument", "name", "number", "folder"),
+    ("argument", "name", "folder"),
     [
-        ("runs/mine", "mine", 0, "runs/mine"),
-        ("base=runs/mine", "base", 0, "runs/mine"),
-        ("a b.c=runs/lr=0.1", "a b.c", 0, "runs/lr=0.1"),
-        ("runs/lr=0.1/mine", "mine", 0, "runs/lr=0.1/mine"),
-        ("lr=0.1/there", "there", 0, "lr=0.1/there"),
-        ("lr=0.1/elsewhere", "lr", 0, "0.1/elsewhere"),
-        (S3, "flat", 2, S3),
-        (f"mine={S3}", "mine", 2, S3),
-        ("x=file:data/a%20b", "x", 0, "data/a b"),
-        ("ünïcode=runs/mine", "ünïcode", 0, "runs/mine"),
+        ("runs/mine", None, "runs/mine"),
+        ("base=runs/mine", "base", "runs/mine"),
+        ("a b.c=runs/lr=0.1", "a b.c", "runs/lr=0.1"),
+        ("runs/lr=0.1/mine", None, "runs/lr=0.1/mine"),
+        ("lr=0.1/there", None, "lr=0.1/there"),
+        ("lr=0.1/elsewhere", "lr", "0.1/elsewhere"),
+        (S3, None, S3),
+        (f"mine={S3}", "mine", S3),
+        ("x=file:data/a%20b", "x", "data/a b"),
+        ("ünïcode=runs/mine", "ünïcode", "runs/mine"),
     ],
 )
 def test_a_checkpoint_is_a_folder_or_a_name_and_a_folder(
-    argument: str, name: str, number: int, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    argument: str, name: str | None, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("lr=0.1/there").mkdir(parents=True)
-    found = _model(argument)
-    assert (found.name, found.number) == (name, number)
-    assert found.folder.uri.removeprefix("file://").replace("%20", " ").removeprefix(f"{tmp_path}/") == folder
+    found, place = _name_and_folder(argument)
+    assert found == name
+    assert place.uri.removeprefix("file://").replace("%20", " ").removeprefix(f"{tmp_path}/") == folder
 
 
 @pytest.mark.parametrize(
@@ -40,10 +41,12 @@ def test_a_checkpoint_is_a_folder_or_a_name_and_a_folder(
 )
 def test_a_name_that_files_and_tables_cannot_have_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be a model's name.*NAME=FOLDER"):
-        _model(f"{name}={tmp_path}")
+        _name_and_folder(f"{name}={tmp_path}")
 
 
-def test_a_folder_whose_name_cannot_be_a_models_wants_one(tmp_path: Path) -> None:
+def test_a_folder_whose_name_cannot_be_a_models_wants_one(victim: Folder, tmp_path: Path) -> None:
+    assert victim.local is not None
+    (tmp_path / "[b]").symlink_to(victim.local)
     with pytest.raises(UserError, match=r"'\[b\]' cannot be a model's name"):
         _model(str(tmp_path / "[b]"))
     assert _model(f"b={tmp_path}/[b]").folder.name == "[b]"

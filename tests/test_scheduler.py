@@ -95,10 +95,10 @@ def test_more_failures_than_allowed_end_the_run_and_finished_units_are_kept(tmp_
     with pytest.raises(UserError, match=r"2 of 40 examples could not be attacked.*--attack.max_failures 0.03 allows"):
         run_stages([attacked], [group], "attack worker", 0.03, Display(quiet=True))
     assert sum(not actor.ended for actor in started) == attacked.restarts
-    assert attacked.manifest() is None
+    assert shards.read_manifest(attacked.folder) is None
     again = stage(tmp_path, 40)
     run_stages([again], [fake_ray.group(FakeAttack, 2)], "attack worker", 0.03, Display(quiet=True))
-    assert again.manifest() is not None
+    assert shards.read_manifest(again.folder) is not None
 
 
 class Silent:

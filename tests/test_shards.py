@@ -86,9 +86,6 @@ def test_damage_to_a_committed_shard_is_found(damage: str, tmp_path: Path) -> No
         path.unlink()
     else:
         path.write_bytes(data[:-9] if damage == "truncated" else data[:99] + bytes([data[99] ^ 1]) + data[100:])
-    manifest = shards.read_manifest(folder)
-    assert manifest is not None
-    assert not shards.verify_shards(folder, manifest)
     with pytest.raises(UserError, match=r"(missing from .*|damaged.*)run again the command that wrote it"):
         shards.read_shards(folder)
 

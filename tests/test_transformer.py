@@ -37,8 +37,9 @@ from flat_dist.models.factory import initial
 from flat_dist.models.mask import bernoulli_entropy
 from flat_dist.models.transformer import Transformer
 from flat_dist.storage.folder import Folder
-from flat_dist.training.loop import Loop, TrainingData, make_optimizer
+from flat_dist.training.loop import Loop, TrainingData
 from flat_dist.training.objective import Objective, importance_difference
+from flat_dist.training.optimizer import make_optimizer
 from tests.conftest import PIECES
 
 SIZES = {

@@ -104,7 +104,7 @@ def _check(command: Command) -> None:
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, search."""
     command, axes = parse(arguments)
-    from flat_dist.pipeline.adversarial_training import check
+    from flat_dist.pipeline.plan import check
 
     config = command.config
     settings = replace(command.search, searcher="grid") if command.ablation else command.search
@@ -119,7 +119,7 @@ def job(arguments: Sequence[str]) -> None:
 def run(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Settings, command: Command) -> None:
     """Search on Ray, and show the trials."""
     from flat_dist.pipeline import results
-    from flat_dist.pipeline.adversarial_training import hints
+    from flat_dist.pipeline.plan import hints
     from flat_dist.runtime import cluster
     from flat_dist.sweep import results as sweep_results
     from flat_dist.sweep import search
@@ -157,7 +157,7 @@ def identify(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Se
 
 def show_plan(command: Command, dataset: datasets.Dataset, axes: Axes, settings: Settings) -> None:
     """Print the space and what a trial is."""
-    from flat_dist.pipeline.adversarial_training import hints
+    from flat_dist.pipeline.plan import hints
 
     config = command.config
     trials = size(axes) if settings.searcher == "grid" else settings.samples

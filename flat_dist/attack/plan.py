@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from flat_dist.attack.limits import DEFAULTS, Limits, resolve, unit_size
 from flat_dist.config.schema import Config
-from flat_dist.config.serialization import content_hash
+from flat_dist.config.serialization import content_hash, stage_values
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.artifact import ModelArtifact
 from flat_dist.models.encoders import TRANSFORMERS
 from flat_dist.resources import assets
 from flat_dist.resources.provenance import provenance
-from flat_dist.storage.folder import Folder
-from flat_dist.storage.stage import folder
+from flat_dist.storage.stage import Artifact, Stage
 
 
 @dataclass(frozen=True)
@@ -50,48 +50,84 @@ HASHED_AT_ONCE = 2**16
 """Example ids that are in memory at a time."""
 
 
-def attack(
-    config: Config, storage: Folder, checkpoint: Folder, examples: pa.Table, data: str, attack: str, number: int
-) -> AttackJob:
-    """The job of attacking examples.
+@dataclass(frozen=True)
+class TextsToAttack:
+    """Texts for an attack, and where they are from."""
+
+    split: str
+    """Name of the split, for messages."""
+    examples: pa.Table
+    """Columns example_id, text and label."""
+    dataset: str
+    """Fingerprint of the dataset."""
+    round: int = 0
+    """Round of training that they are for; 0: they are only for measuring."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttackPlan(Stage):
+    """The stage of an attack on a model."""
+
+    model: ModelArtifact
+    job: AttackJob
+    """Without `output`, which is the stage's folder."""
+    examples: pa.Table
+
+
+def plan_attack(
+    config: Config,
+    model: ModelArtifact,
+    texts: TextsToAttack,
+    attack: str,
+    log: Callable[[Artifact], None] = lambda artifact: None,
+) -> AttackPlan:
+    """The stage of attacking texts.
 
     Args:
         config: seed, and settings of the attack.
-        storage: folder of the run's stages.
-        checkpoint: folder of the victim.
-        examples: columns example_id, text and label.
-        data: fingerprint of the dataset they are from.
+        model: the victim.
+        texts: what to attack.
         attack: name of the attack.
-        number: round, 0 for attacks that only measure.
+        log: logs the result.
 
     Raises:
         UserError: the checkpoint or the synonyms cannot be read.
     """
-    transformer = checkpoints.describe(checkpoint)["model"]["name"] in TRANSFORMERS
+    transformer = checkpoints.describe(model.folder)["model"]["name"] in TRANSFORMERS
     limits = resolve(config.attack, transformer)
     size = unit_size(config.attack, limits)
     identity = {
         "recipe": attack,
         "resources": provenance(attack, config.attack.synonyms, assets.prepare()),
-        "checkpoint": checkpoints.fingerprint(checkpoint),
+        "checkpoint": model.fingerprint,
         "seed": config.seed,
         "limits": {"queries": limits.max_queries, "seconds": limits.max_seconds},
         "versions": {name: metadata.version(name) for name in ("textattack", "torch", "nltk")},
     }
-    attacked = content_hash([_hash(examples["example_id"]), data])
-    inputs = {**identity, "examples": attacked, "unit_size": size, "round": number}
-    return AttackJob(
+    job = AttackJob(
         attack=attack,
-        checkpoint=checkpoint.uri,
+        checkpoint=model.folder.uri,
         synonyms=config.attack.synonyms,
-        output=folder(storage, f"attack-{attack}", inputs).uri,
-        round_number=number,
+        output="",
+        round_number=texts.round,
         seed=config.seed,
         device=config.attack.device,
         limits={device: resolve(config.attack, transformer, device) for device in DEFAULTS},
         unit_size=size,
         identity=identity,
         stall_seconds=config.attack.stall_seconds,
+    )
+    examples = content_hash([_hash(texts.examples["example_id"]), texts.dataset])
+    settings = {**stage_values(config.attack), "unit_size": size}
+    return AttackPlan(
+        name=f"attack-{attack}",
+        title=f"{attack} on {model.label}, {texts.split} texts",
+        inputs={**identity, "settings": settings, "examples": examples, "round": texts.round},
+        keep_damaged=True,
+        log=log,
+        model=model,
+        job=job,
+        examples=texts.examples,
     )
 
 

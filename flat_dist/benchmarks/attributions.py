@@ -20,15 +20,18 @@ from flat_dist.config.schema import Config, Interpretation
 from flat_dist.data import datasets
 from flat_dist.data.batches import to_batch
 from flat_dist.data.datasets import sample
+from flat_dist.data.pairs import Pairs
 from flat_dist.evaluation import distributed
 from flat_dist.evaluation.attributions import AttributionMethod
 from flat_dist.evaluation.integrated_gradients import BASELINE
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.artifact import ModelArtifact, open_checkpoint
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.pipeline import evaluation
 from flat_dist.runtime import cluster, hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import Executor
 
 TURNS = 2
 
@@ -61,24 +64,24 @@ def compare(config: Config, folder: str | None, count: int, name: Interpretation
         victim = Folder(scratch) / "victim"
         checkpoints.save(checkpoint, victim)
         pairs = _pairs(sample(dataset.test, count, config.seed))
-        found = _compare(config, evaluation.Model("victim", 0, victim), checkpoint, pairs, scratch, display)
+        found = _compare(config, open_checkpoint(victim, "victim"), checkpoint, pairs, scratch, display)
     return {"method": name, "model": checkpoint.config.name, "weights": folder or weights, "examples": count, **found}
 
 
-def _pairs(examples: pa.Table) -> evaluation.Pairs:
+def _pairs(examples: pa.Table) -> Pairs:
     texts = examples["text"].to_pylist()
     longest = [max(text.split(" "), key=len) for text in texts]
     twins = (
         text.replace(word, other) for text, word, other in zip(texts, longest, longest[1:] + longest[:1], strict=True)
     )
-    return evaluation.Pairs("bench", examples, tuple(twins))
+    return Pairs("bench", examples, tuple(twins))
 
 
 def _compare(
     config: Config,
-    model: evaluation.Model,
+    model: ModelArtifact,
     checkpoint: Checkpoint,
-    pairs: evaluation.Pairs,
+    pairs: Pairs,
     scratch: str,
     display: Display,
 ) -> dict[str, Any]:
@@ -112,11 +115,12 @@ def _compare(
 
 
 def _ours(
-    config: Config, model: evaluation.Model, pairs: evaluation.Pairs, storage: str, display: Display
+    config: Config, model: ModelArtifact, pairs: Pairs, storage: str, display: Display
 ) -> tuple[pa.Table, AttributionMethod]:
     config = replace(config, storage=storage)
-    (test,) = evaluation.tests_on_pairs(config, [model], pairs)
-    (explained,) = distributed.interpretations(config, Folder(storage), [test], display)
+    executor = Executor(Folder(storage), display.log_line)
+    attacked = evaluation.attacked_by_pairs(config, [model], pairs, executor)
+    (explained,) = distributed.explain_pairs(config, executor, attacked, display)
     return explained.pairs, explained.method
 
 

@@ -32,7 +32,9 @@ from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.training import memory
-from flat_dist.training.loop import Loop, TrainingData, make_optimizer, plan_epoch
+from flat_dist.training.batching import plan_epoch
+from flat_dist.training.loop import Loop, TrainingData
+from flat_dist.training.optimizer import make_optimizer
 
 EPOCHS = 3
 """Of a victim's training: enough to be mostly right."""

@@ -15,13 +15,14 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from flat_dist.attack import plan
+from flat_dist.attack.plan import TextsToAttack, plan_attack
 from flat_dist.attack.pool.actor import AttackWorker
 from flat_dist.attack.pool.stage import AttackStage
 from flat_dist.benchmarks import common
 from flat_dist.config.schema import Config
 from flat_dist.data import datasets
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.artifact import open_checkpoint
 from flat_dist.runtime import cluster, hardware
 from flat_dist.runtime.progress import Bar, Display
 from flat_dist.scheduling.scheduler import Scheduler
@@ -135,12 +136,14 @@ def _ceiling(actors: Sequence[Any], work: AttackStage) -> float:
 def _stages(config: Config, folder: Folder, texts: Iterator[Any]) -> Callable[[int], AttackStage]:
     """Returns a function that makes a stage of the next texts."""
 
+    victim = open_checkpoint(folder / "victim")
+
     def stage(count: int) -> AttackStage:
         rows = list(itertools.islice(texts, count))
         columns = {name: [getattr(row, name) for row in rows] for name in ("example_id", "text", "label")}
         examples = pa.table(columns)
-        job = plan.attack(config, folder, folder / "victim", examples, "bench", config.attack.name, 0)
-        return AttackStage("attack", job, examples)
+        plan = plan_attack(config, victim, TextsToAttack("bench", examples, "bench"), config.attack.name)
+        return AttackStage("attack", plan.job, examples)
 
     return stage
 

@@ -17,6 +17,7 @@ from flat_dist.runtime.progress import Display
 from flat_dist.storage.arrow import write_table
 from flat_dist.storage.folder import Folder
 from flat_dist.training import distributed
+from flat_dist.training.job import TIMINGS, TrainingJob
 
 TURNS = 2
 EPOCHS = 3
@@ -73,7 +74,7 @@ def _under_ray(config: Config, dataset: Dataset, turn: int, display: Display) ->
         checkpoints.save(initial(config, dataset, masked=False)[0], folder / "start")
         data, start = (folder / "data").uri, (folder / "start").uri
         rate = config.training.learning_rate
-        job = distributed.TrainingJob("bench", "base", to_dict(config), data, start, (), EPOCHS, rate)
+        job = TrainingJob("bench", "base", to_dict(config), data, start, (), EPOCHS, rate)
         with display.stage("under Ray", EPOCHS) as bar:
             distributed.train(job, f"bench-{turn}", folder / "ray", folder / "result", bar)
-        return (folder / "result").read_json(distributed.TIMINGS)
+        return (folder / "result").read_json(TIMINGS)

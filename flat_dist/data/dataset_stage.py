@@ -1,40 +1,30 @@
 """The stage of a dataset: its splits as Arrow tables that workers read."""
 
-from collections.abc import Callable
-
 from flat_dist.data import datasets
 from flat_dist.data.datasets import SPLITS, Dataset
 from flat_dist.storage.arrow import read_table, write_table
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import exclusive_lock
-from flat_dist.storage.stage import DONE, Marker, begin, commit, folder, is_finished
+from flat_dist.storage.stage import Output, Stage, read_marker
 
 
-def dataset(storage: Folder, data: Dataset, log_line: Callable[[str], None] = lambda line: None) -> Folder:
-    """The stage of a dataset's three splits, as Arrow tables that workers read; written if it is not there, or damaged.
+def dataset_stage(dataset: Dataset) -> Stage:
+    """The stage that writes a dataset's splits."""
 
-    Args:
-        storage: folder of the stages.
-        data: the dataset.
-        log_line: logs a line.
-    """
-    target = folder(storage, "data", {"fingerprint": data.fingerprint})
-    inputs = {"fingerprint": data.fingerprint, "label_names": data.label_names}
-    if not is_finished(target, inputs):
-        with exclusive_lock(target, "write the dataset", log_line):
-            if begin(target, inputs, log_line):
-                for split in SPLITS:
-                    write_table(target, split, getattr(data, split))
-                commit(target, inputs, [f"{split}.arrow" for split in SPLITS], source=data.source)
-    return target
+    def fill(folder: Folder) -> Output:
+        for split in SPLITS:
+            write_table(folder, split, getattr(dataset, split))
+        return Output([f"{split}.arrow" for split in SPLITS], notes={"source": dataset.source})
+
+    inputs = {"fingerprint": dataset.fingerprint, "label_names": dataset.label_names}
+    return Stage(name="data", title="write the dataset", inputs=inputs, fill=fill)
 
 
-def read_dataset(target: Folder) -> Dataset:
-    """The dataset that `dataset` left in a folder.
+def read_dataset(folder: Folder) -> Dataset:
+    """The dataset whose stage filled a folder.
 
     Raises:
-        DamagedFileError: it is not as it was left.
+        DamagedFileError: it is damaged.
     """
-    marker: Marker = target.read_json(DONE, Marker)
-    splits = {split: read_table(target, split, datasets.SCHEMA) for split in SPLITS}
+    marker = read_marker(folder)
+    splits = {split: read_table(folder, split, datasets.SCHEMA) for split in SPLITS}
     return Dataset(**splits, label_names=tuple(marker.inputs["label_names"]), source=marker.notes["source"])

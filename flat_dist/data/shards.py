@@ -196,14 +196,6 @@ def read_manifest(folder: Folder) -> dict[str, Any] | None:
     return asdict(manifest) if manifest.fits() else None
 
 
-def verify_shards(folder: Folder, manifest: Mapping[str, Any]) -> bool:
-    """Whether every shard of a manifest is there, with the bytes that it had."""
-    try:
-        return all(True for _ in _read(folder, manifest))
-    except DamagedFileError:
-        return False
-
-
 def read_shards(folder: Folder) -> pa.Table:
     """All rows of a finished attack stage, in the order of its plan.
 

@@ -12,6 +12,7 @@ from flat_dist.scheduling.stage import ChunkedStage
 from flat_dist.storage.arrow import PART, read_table, valid_parts, write_table
 from flat_dist.storage.file_validation import DEFAULT_REMEDY, DamagedFileError
 from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import Output
 
 PAIRS = "pairs"
 """Name of the table of a complete stage."""
@@ -58,7 +59,7 @@ class AttributionStage(ChunkedStage):
     """For each of the sorted pairs, its row in the result."""
     transformer: bool
     """Whether the model is a transformer."""
-    commit: Callable[[], None]
+    commit: Callable[[Output], None]
     """Marks the folder as complete."""
 
     @property
@@ -99,14 +100,16 @@ class AttributionStage(ChunkedStage):
         order = sorted(range(len(self.places)), key=self.places.__getitem__)
         pairs = pa.concat_tables([SCHEMA.empty_table(), *tables])
         write_table(self.folder, PAIRS, pairs.take(pa.array(order, pa.int64())))
-        self.commit()
+        self.commit(Output([f"{PAIRS}.arrow"], after_commit=self._remove_units))
+
+    def _remove_units(self) -> None:
         for name in self.folder.names():
             if PART.fullmatch(name):
                 self.folder.delete(name)
 
 
 def attribution_stage(
-    title: str, job: AttributionJob, pairs: pa.Table, transformer: bool, commit: Callable[[], None]
+    title: str, job: AttributionJob, pairs: pa.Table, transformer: bool, commit: Callable[[Output], None]
 ) -> AttributionStage:
     """The stage that explains pairs.
 

@@ -7,7 +7,9 @@ import pyarrow as pa
 
 from flat_dist.evaluation.attributions import AttributionMethod
 from flat_dist.evaluation.consistency import Consistency
+from flat_dist.models.artifact import ModelArtifact
 from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import Artifact
 
 
 @dataclass(frozen=True)
@@ -34,35 +36,49 @@ class Result:
 
     def metrics(self, split: str) -> dict[str, float | None]:
         """Its numbers on a split, by the names that they are tracked under; those by k are left out."""
-        under, values = f"{split}/{self.attack}", asdict(self)
+        return self.accuracy_metrics(split) | self.consistency_metrics(split)
+
+    def accuracy_metrics(self, split: str) -> dict[str, float | None]:
+        """The numbers of the attack."""
+        values = asdict(self)
         names = ("after_attack_accuracy", "attack_success_rate", "mean_queries", "words_changed", "n")
-        found: dict[str, float | None] = {f"{split}/accuracy": self.accuracy}
-        found |= {f"{under}/{name}": values[name] for name in names}
+        return {f"{split}/accuracy": self.accuracy} | {f"{split}/{self.attack}/{name}": values[name] for name in names}
+
+    def consistency_metrics(self, split: str) -> dict[str, float | None]:
+        """The numbers of the interpretations."""
+        found: dict[str, float | None] = {}
         for method, consistency in self.interpretations.items():
             numbers = asdict(consistency) | {"top_5": consistency.top_5}
-            found |= {f"{under}/{method}/{name}": value for name, value in numbers.items() if name != "top_k"}
+            under = f"{split}/{self.attack}/{method}"
+            found |= {f"{under}/{name}": value for name, value in numbers.items() if name != "top_k"}
         return found
 
 
 @dataclass(frozen=True)
-class Test:
-    """A model under an attack."""
+class AttackedModel:
+    """A model, and what an attack made of the texts that it was asked about."""
 
-    kind: str
-    """Kind of training, or name of the checkpoint."""
-    number: int
-    """Rounds of training behind it."""
-    checkpoint: Folder
+    model: ModelArtifact
     attack: str
-    shards: Folder
-    """Where the attack's rows are."""
+    shards: Artifact
+    """Rows of `flat_dist.data.shards.SCHEMA`."""
+
+    @property
+    def model_name(self) -> str:
+        """The training kind, or the user's name for the checkpoint."""
+        return self.model.model_name
+
+    @property
+    def round(self) -> int:
+        """Rounds of adversarial training behind the model."""
+        return self.model.round
 
 
 @dataclass(frozen=True)
-class Explained:
-    """Pairs of a test that were explained."""
+class PairAttributions:
+    """Attributions of original/adversarial pairs."""
 
-    test: Test
+    attacked: AttackedModel
     method: AttributionMethod
     pairs: pa.Table
     """Rows of `flat_dist.evaluation.attributions.SCHEMA`."""

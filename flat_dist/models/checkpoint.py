@@ -216,10 +216,19 @@ def _fresh(described: Description, config: ModelConfig, vocabulary: Vocabulary |
 
 
 def fingerprint(folder: Folder) -> str:
-    """Hash of a checkpoint's weights and description, as sixteen hexadecimal digits."""
+    """Hash of a checkpoint's weights and description, as sixteen hexadecimal digits.
+
+    The description holds the hash of the weights, which are checked when they are loaded, so they are not read here.
+
+    Raises:
+        UserError: the folder holds no checkpoint of this format.
+        DamagedFileError: its description is damaged.
+    """
+    described, _ = read_description(folder)
+    digests = {WEIGHTS: described.weights or folder.sha256(WEIGHTS), DESCRIPTION: folder.sha256(DESCRIPTION)}
     digest = hashlib.sha256()
     for name in FILES:
-        digest.update(bytes.fromhex(folder.sha256(name)))
+        digest.update(bytes.fromhex(digests[name]))
     return digest.hexdigest()[:16]
 
 

@@ -1,9 +1,12 @@
 """The checkpoint that training starts from: a vocabulary, pretrained vectors or a pretrained encoder, fresh weights."""
 
+from collections.abc import Callable, Mapping
+
 import torch
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
+from flat_dist.config.serialization import stage_values
 from flat_dist.data.batches import Encoder
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.preprocessing import Vocabulary, tokenize
@@ -11,6 +14,38 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders, vectors
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.runtime.seeds import derive_seed
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import Output, Stage
+
+
+def initial_stage(
+    config: Config, dataset: Dataset, masked: bool, contents: Mapping[str, str | None], log_line: Callable[[str], None]
+) -> Stage:
+    """The stage of an untrained model.
+
+    Args:
+        config: data, model and seed.
+        dataset: its training texts make up the vocabulary.
+        masked: whether the model has a word mask.
+        contents: fingerprints of the vectors and of the encoder, by these names.
+        log_line: prints what the model was made of.
+    """
+
+    def fill(folder: Folder) -> Output:
+        checkpoint, made_of = initial(config, dataset, masked)
+        log_line(made_of)
+        checkpoints.save(checkpoint, folder)
+        return Output(checkpoints.FILES, notes={"made_of": made_of})
+
+    inputs = {
+        "dataset": dataset.fingerprint,
+        "data": stage_values(config.data),
+        "model": {**stage_values(config.model), **contents},
+        "encoder": contents["encoder"] or encoders.fingerprint(config.model),
+        "masked": masked,
+        "seed": config.seed,
+    }
+    return Stage(name="init", title="make the initial model", inputs=inputs, fill=fill)
 
 
 def initial(config: Config, dataset: Dataset, masked: bool) -> tuple[Checkpoint, str]:

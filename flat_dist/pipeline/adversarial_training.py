@@ -1,318 +1,227 @@
 """Base training, then rounds of attack, training and evaluation (paper, Section 3.4).
 
-Every step is a stage: it reads files, writes files, and the name of its folder is a hash of its config and inputs.
-A stage whose folder is complete is not run again, so running the same command again is how anything resumes, and runs
-that share a step share its result.
+    base = train(initial model, clean data)
+    repeat for each kind of training: attack its latest model, train it on the attacked examples, evaluate it
+
+Each step is a stage (`flat_dist.storage.stage`): what is complete is not run again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
-import pyarrow as pa
-
-from flat_dist.attack import plan as attack_plan
-from flat_dist.attack.pool import run as pool
+from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
+from flat_dist.attack.pool.run import run_attacks
 from flat_dist.config.schema import Config
-from flat_dist.config.serialization import to_dict
-from flat_dist.data import dataset_stage
+from flat_dist.data.dataset_stage import dataset_stage
 from flat_dist.data.datasets import Dataset, sample
-from flat_dist.data.hints import dataset_hints
 from flat_dist.data.shards import MANIFEST
-from flat_dist.evaluation import distributed as distributed_evaluation
-from flat_dist.evaluation.result import Result, Test
+from flat_dist.evaluation import distributed as evaluations
+from flat_dist.evaluation.result import AttackedModel, Result
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.models import encoders, vectors
-from flat_dist.models.factory import initial
+from flat_dist.models.artifact import ModelArtifact, from_stage
+from flat_dist.models.factory import initial_stage
 from flat_dist.pipeline import run_folder
-from flat_dist.pipeline.results import Findings
-from flat_dist.report.summary_table import METHODS
-from flat_dist.resources import synonyms
+from flat_dist.pipeline.experiment import ExperimentResults, MaskedModel
+from flat_dist.pipeline.results import log_accuracies
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.scheduling.worker_group import WorkerGroup
-from flat_dist.storage import stage as stages
 from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import exclusive_lock
-from flat_dist.tracking import mlflow
+from flat_dist.storage.stage import Artifact, Executor, OpenStage, Stage
 from flat_dist.tracking.tracker import Tracker
 from flat_dist.training import distributed, memory
-from flat_dist.training.loop import History
-
-FINE_TUNING_RATE = 5e-4
-"""Learning rates above this one unlearn what an encoder was pretrained for."""
-
-
-def check(config: Config) -> None:
-    """Raise UserError for names, places and resources of the user that no run could use, before any work is done."""
-    run_folder.check_name(config.run_name)
-    Folder(config.storage).check()
-    synonyms.check(config.attack.synonyms)
-    vectors.check(config.model)
-    encoders.check(config.model)
-    mlflow.check(config)
-
-
-def hints(config: Config, dataset: Dataset) -> list[str]:
-    """What is allowed, but seldom meant, or would make the results mislead."""
-    return [*_rate_hints(config), *dataset_hints(dataset, config.data.max_length)]
-
-
-def _rate_hints(config: Config) -> list[str]:
-    training = config.training
-    fast = max(training.learning_rate, training.round_learning_rate)
-    if config.model.name not in encoders.TRANSFORMERS or fast <= FINE_TUNING_RATE:
-        return []
-    return [
-        f"hint: a learning rate of {fast:g} suits CNN and LSTM; transformers are fine-tuned at 1e-5 to 1e-4, as "
-        "after the preset transformer: --preset sst2,transformer, or rotten_tomatoes,transformer"
-    ]
-
-
-def plan(config: Config, dataset: Dataset) -> list[str]:
-    """The steps of a run, in words."""
-    training, attack, split = config.training, config.attack, config.evaluation.split
-    attacked = min(attack.sample or dataset.train.num_rows, dataset.train.num_rows)
-    rows = getattr(dataset, split).num_rows
-    tested = min(config.evaluation.sample or rows, rows)
-    steps = [
-        f"load {dataset.source}: {dataset.train.num_rows} / {dataset.dev.num_rows} / {dataset.test.num_rows} texts"
-    ]
-    steps.append(f"train base on clean data, {training.epochs} epochs")
-    for kind in training.kinds:
-        for number in range(1, training.rounds + 1):
-            if kind != "base":
-                steps.append(f"{kind}, round {number}: attack {attacked} training texts with {attack.name}")
-            steps.append(f"{kind}, round {number}: train {training.epochs_per_round} epochs")
-            attacks = config.evaluation.attacks if number == training.rounds else (attack.name,)
-            steps.append(f"{kind}, round {number}: attack {tested} {split} texts with {', '.join(attacks)}")
-    explained = " and ".join(METHODS[name] for name in config.evaluation.explain)
-    steps.append(f"explain pairs with {explained}" if explained else "explain nothing")
-    steps.append("write results, cards and report, print the table")
-    return steps
+from flat_dist.training.job import HISTORY, Train
+from flat_dist.training.stage import Trainer, TrainingInputs, training_stage
+from flat_dist.training.state import History
 
 
 @dataclass(frozen=True)
 class Round:
-    """What was measured after a round of training; 0: after that on clean data."""
+    """What was measured after a round of training; round 0 is the training on clean data."""
 
     number: int
-    tests: Sequence[Test]
+    attacked: Sequence[AttackedModel]
     results: Sequence[Result]
-    """One of each test."""
+    """One for each attacked model."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run works: everything that no result depends on."""
+
+    storage: Folder
+    tracker: Tracker
+    display: Display
+    train: Train = distributed.train
+    """Trains a stage, as `distributed.train` does."""
+    workers: WorkerGroup | None = None
+    """Attack workers that stay warm. Training texts are then attacked only when the next round is asked for."""
+    contents: Mapping[str, str | None] | None = None
+    """As `run_folder.contents`; None: computed, for which the user's files must be on this machine."""
 
 
 @dataclass
-class Run:
-    """One run of the main job.
+class AdversarialTraining:
+    """One run of the main job: the stages of all kinds of training.
 
     Args:
         config: what to run, with hardware resolved.
-        storage: folder of the stages.
         dataset: what to train and measure on.
-        tracker: where to log.
-        display: where to show progress.
-        train: trains a stage, as `distributed.train` does.
-        worker_group: attack workers that stay, if there are any; training texts are then attacked only for whoever asks
-            for the round that trains on them.
+        environment: where to work.
     """
 
     config: Config
-    storage: Folder
     dataset: Dataset
-    tracker: Tracker
-    display: Display
-    train: distributed.Train = distributed.train
-    worker_group: WorkerGroup | None = None
-    contents: Mapping[str, str | None] | None = None
-    """As `run_folder.contents`; none: looked up, for which the user's files must be there."""
+    environment: Environment
+    _shards: dict[str, list[Artifact]] = field(default_factory=dict)
+    """Attacked training examples of each kind of training, oldest round first."""
 
-    def __post_init__(self) -> None:
-        self.places = distributed.places(self.config.training, self.display.log_line)
-        self.data = dataset_stage.dataset(self.storage, self.dataset, self.display.log_line)
-        if self.config.training.device == "cuda":
-            self.config, said = memory.fit(checkpoints.load(self._initial(masked=False)).model, self.config)
-            self.display.log_line(said)
-        self._base: Folder | None = None
-        self._shards: dict[str, list[Folder]] = {kind: [] for kind in self.config.training.kinds}
-
-    def run(self) -> Findings:
+    def run(self) -> ExperimentResults:
         """Train, attack and evaluate every kind of training, round by round, and explain the last round's pairs."""
         rounds = list(self.rounds())
-        flat = {test.number: test.checkpoint for found in rounds for test in found.tests if test.kind == "flat"}
-        masked = [
-            (f"flat, round {number}", "flat", folder)
-            for number, folder in flat.items()
-            if checkpoints.describe(folder)["masked"]
-        ]
         last = rounds[-1]
-        explained = distributed_evaluation.interpretations(self.config, self.storage, last.tests, self.display)
-        results = distributed_evaluation.with_consistency(last.results, explained)
-        seen = [result for found in rounds for result in found.results if result.trained_on]
-        return Findings(results, last.tests, explained, seen, masked, self._shards)
+        explained = evaluations.explain_pairs(self.config, self.executor, last.attacked, self.environment.display)
+        flat = {each.round: each.model for found in rounds for each in found.attacked if each.model_name == "flat"}
+        return ExperimentResults(
+            results=evaluations.with_consistency(last.results, explained),
+            attacked=last.attacked,
+            explained=explained,
+            rounds=[result for found in rounds for result in found.results if result.trained_on],
+            masked=[
+                MaskedModel(f"flat, round {number}", model)
+                for number, model in flat.items()
+                if checkpoints.describe(model.folder)["masked"]
+            ],
+            shards={training: [each.folder for each in shards] for training, shards in self._shards.items()},
+        )
 
     def rounds(self) -> Iterator[Round]:
         """Train, attack and measure every kind of training, round by round."""
-        training, shards = self.config.training, self._shards
-        latest: dict[str, Folder] = {kind: self._start(kind) for kind in training.kinds}
-        for kind, folder in latest.items():
-            self._log_history(kind, 0, folder)
+        self._prepare()
+        training = self.config.training
+        latest = self._train({kind: self._clean_training(kind) for kind in training.kinds})
         for number in range(training.rounds + 1):
             if number:
-                latest = self._train_all(number, latest, shards)
-            planned = [stage for kind in training.kinds for stage in self._test_attacks(kind, number, latest[kind])]
-            trains = {kind: self._train_attack(number + 1, latest[kind]) for kind in self._attacked(number)}
-            # One pool for all attacks between two trainings where its workers would have to start again.
-            now, later = ((), trains.values()) if self.worker_group else (trains.values(), ())
-            self._generate([*(stage for _, stage in planned), *now])
-            tests = [test for test, _ in planned]
-            for test in tests:
-                path = f"shards/{self.config.evaluation.split}-{test.attack}-round-{number}"
-                self.tracker.artifact(test.kind, test.shards, MANIFEST, path)
-            yield Round(number, tests, self._measure(tests))
-            self._generate(later)
-            for kind, stage in trains.items():
-                shards[kind].append(Folder(stage.job.output))
-                self.tracker.artifact(kind, shards[kind][-1], MANIFEST, f"shards/round-{number + 1}")
+                latest = self._train({kind: self._round_training(number, kind, latest[kind]) for kind in latest})
+            tests = [plan for model in latest.values() for plan in self._test_attacks(number, model)]
+            next_shards = [self._training_attack(number + 1, latest[kind]) for kind in self._attacked_kinds(number)]
+            # One pool runs all attacks between two trainings, unless its workers stay warm anyway.
+            together, later = ([], next_shards) if self.environment.workers else (next_shards, [])
+            shards = self._attack([*tests, *together])
+            attacked = [
+                AttackedModel(plan.model, plan.job.attack, each) for plan, each in zip(tests, shards, strict=False)
+            ]
+            yield Round(number, attacked, self._measure(attacked))
+            for plan, each in zip(next_shards, shards[len(tests) :] or self._attack(later), strict=True):
+                self._shards.setdefault(plan.model.model_name, []).append(each)
 
-    def _generate(self, stages: Iterable[pool.AttackStage]) -> None:
-        pool.run_attacks(stages, self.config.attack, self.display, group=self.worker_group)
+    @cached_property
+    def executor(self) -> Executor:
+        """Runs the stages."""
+        return Executor(self.environment.storage, self.environment.display.log_line)
 
-    def _train_all(self, number: int, start: dict[str, Folder], shards: dict[str, list[Folder]]) -> dict[str, Folder]:
-        training = self.config.training
-        used = {
-            kind: all_so_far if training.shards == "accumulate" else all_so_far[-1:]
-            for kind, all_so_far in shards.items()
-        }
-        # As many at once as the cluster has room for: most of a small model's training is Ray Train's start.
-        executor = ThreadPoolExecutor(min(self.places, len(start)))
-        try:
-            futures = {kind: executor.submit(self._train, kind, number, start[kind], used[kind]) for kind in start}
-            trained = {kind: future.result() for kind, future in futures.items()}
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
-        for kind, folder in trained.items():
-            self._log_history(kind, number, folder)
-        return trained
+    @cached_property
+    def _places(self) -> int:
+        """Trainings that fit on the cluster at once."""
+        return distributed.places(self.config.training, self.environment.display.log_line)
 
-    def _attacked(self, number: int) -> list[str]:
-        kinds: tuple[str, ...] = self.config.training.kinds if number < self.config.training.rounds else ()
-        return [kind for kind in kinds if kind != "base"]
+    @cached_property
+    def _data(self) -> Artifact:
+        return self.executor.run(dataset_stage(self.dataset))
 
-    def _start(self, kind: str) -> Folder:
-        if kind == "flat" and self.config.training.init == "scratch":
-            return self._train("flat", 0, self._initial(masked=True), [])
-        if self._base is None:
-            self._base = self._train("base", 0, self._initial(masked=False), [])
-        return self._base
-
+    @cached_property
     def _contents(self) -> Mapping[str, str | None]:
-        if self.contents is None:
-            self.contents = run_folder.contents(self.config)
-        return self.contents
+        return self.environment.contents or run_folder.contents(self.config)
 
-    def _stage(self, label: str, inputs: Mapping[str, Any]) -> Folder:
-        return stages.folder(self.storage, label, inputs)
+    def _prepare(self) -> None:
+        """Wait for a place to train, and choose a micro-batch that fits into the memory of a GPU."""
+        display, _ = self.environment.display, self._places
+        if self.config.training.device == "cuda":
+            model = checkpoints.load(self._initial(masked=False).folder).model
+            self.config, message = memory.fit(model, self.config)
+            display.log_line(message)
 
-    def _initial(self, masked: bool) -> Folder:
-        data, model, contents = self.config.data, self.config.model, self._contents()
-        inputs = {
-            "data": self.dataset.fingerprint,
-            "lengths": [data.max_length, data.min_frequency],
-            "model": {**to_dict(model), **contents},
-            "encoder": contents["encoder"] or encoders.fingerprint(model),
-            "masked": masked,
-            "seed": self.config.seed,
+    def _initial(self, masked: bool) -> Artifact:
+        log_line = self.environment.display.log_line
+        return self.executor.run(initial_stage(self.config, self.dataset, masked, self._contents, log_line))
+
+    def _clean_training(self, kind: str) -> TrainingInputs:
+        """The training before the first attack: base's, which the other kinds share, or FLAT's own."""
+        own = kind == "flat" and self.config.training.init == "scratch"
+        return TrainingInputs("flat" if own else "base", 0, self._data, self._initial(masked=own))
+
+    def _round_training(self, number: int, kind: str, model: ModelArtifact) -> TrainingInputs:
+        shards = self._shards.get(kind, [])
+        used = shards if self.config.training.shards == "accumulate" else shards[-1:]
+        return TrainingInputs(kind, number, self._data, model, used)
+
+    def _train(self, trainings: Mapping[str, TrainingInputs]) -> dict[str, ModelArtifact]:
+        """The models of trainings, by kind of training."""
+        environment = self.environment
+        trainer = Trainer(environment.train, environment.storage, environment.display)
+        stages = [
+            training_stage(self.config, inputs, trainer, partial(self._log_history, kind, inputs.round))
+            for kind, inputs in trainings.items()
+        ]
+        artifacts = self.executor.run_all(stages, self._fill_side_by_side)
+        return {
+            kind: replace(from_stage(each), model_name=kind) for kind, each in zip(trainings, artifacts, strict=True)
         }
-        folder = self._stage("init", inputs)
-        if not stages.is_finished(folder, inputs):
-            with exclusive_lock(folder, "make the initial weights", self.display.log_line):
-                if stages.begin(folder, inputs, self.display.log_line):
-                    checkpoint, made_of = initial(self.config, self.dataset, masked)
-                    self.display.log_line(made_of)
-                    checkpoints.save(checkpoint, folder)
-                    stages.commit(folder, inputs, checkpoints.FILES, made_of=made_of)
-        return folder
 
-    def _train(self, kind: str, number: int, start: Folder, shards: Sequence[Folder]) -> Folder:
-        training = self.config.training
-        first = number == 0
-        if not first and training.round_clip is not None:
-            training = replace(training, clip=training.round_clip)
-        job = distributed.TrainingJob(
-            name=f"{kind}-{number}",
-            kind=kind,
-            config=to_dict(replace(self.config, training=training)),
-            data=self.data.uri,
-            start=start.uri,
-            shards=tuple(folder.uri for folder in shards),
-            epochs=training.epochs if first else training.epochs_per_round,
-            learning_rate=training.learning_rate if first else training.round_learning_rate,
-        )
-        inputs = self._training_inputs(job)
-        folder = self._stage(f"train-{job.name}", inputs)
-        if not stages.is_finished(folder, inputs):
-            title = f"train {kind}" if first else f"round {number}: train {kind}"
-            with exclusive_lock(folder, title, self.display.log_line):
-                if stages.begin(folder, inputs, self.display.log_line):  # unless another run has made it
-                    self._train_stage(job, folder, title, inputs)
-        return folder
+    def _fill_side_by_side(self, opened: Sequence[OpenStage[Stage]]) -> None:
+        """Train as many models at once as fit on the cluster: most of a small one's time is Ray Train's start."""
+        threads = ThreadPoolExecutor(min(self._places, len(opened)))
+        try:
+            futures = [threads.submit(each.fill) for each in opened]
+            for future in futures:
+                future.result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    def _train_stage(self, job: distributed.TrainingJob, folder: Folder, title: str, inputs: Mapping[str, Any]) -> None:
-        with self.display.stage(title, job.epochs) as bar:
-            self.train(job, folder.name, self.storage / "ray_train", folder, bar)
-        stages.commit(folder, inputs, (*checkpoints.FILES, distributed.HISTORY))
-        (self.storage / "ray_train").remove(folder.name)
-
-    def _log_history(self, kind: str, number: int, folder: Folder) -> None:
+    def _log_history(self, kind: str, number: int, artifact: Artifact) -> None:
         training = self.config.training
         before = training.epochs + (number - 1) * training.epochs_per_round if number else 0
-        for metrics in folder.read_json(distributed.HISTORY, History):
+        for metrics in artifact.folder.read_json(HISTORY, History):
             values = {f"train/{name}": value for name, value in metrics.items() if name != "epoch"}
-            self.tracker.metrics(kind, values, before + int(metrics["epoch"]))
+            self.environment.tracker.metrics(kind, values, before + int(metrics["epoch"]))
 
-    def _training_inputs(self, job: distributed.TrainingJob) -> dict[str, Any]:
-        training, objective = job.config["training"], job.config["objective"]
-        masked = job.kind == "flat"
-        idle = {"keep": not job.shards, "mask_learning_rate": not masked}
-        used = [name for name in training if name in distributed.MATTERS and not idle.get(name)]
-        return {
-            "data": self.dataset.fingerprint,
-            "start": checkpoints.fingerprint(Folder(job.start)),
-            "shards": [Folder(uri).name for uri in job.shards],
-            "training": {name: training[name] for name in used},
-            "objective": objective if masked else {name: objective[name] for name in ("weighting", "double_softmax")},
-            "frozen": job.kind in training["freeze_embeddings"],
-            "stage": [job.kind, job.name, job.epochs, job.learning_rate, self.config.seed],
-        }
+    def _attacked_kinds(self, number: int) -> list[str]:
+        """Kinds of training whose models are attacked after a round, for the next one."""
+        kinds = self.config.training.kinds if number < self.config.training.rounds else ()
+        return [kind for kind in kinds if kind != "base"]
 
-    def _attack(self, checkpoint: Folder, split: str, examples: pa.Table, recipe: str, number: int) -> pool.AttackStage:
-        data = self.dataset.fingerprint
-        job = attack_plan.attack(self.config, self.storage, checkpoint, examples, data, recipe, number)
-        model = checkpoint.name.removeprefix("train-").rpartition("-")[0]
-        return pool.AttackStage(f"{recipe} on {model}, {split} texts", job, examples)
-
-    def _train_attack(self, number: int, checkpoint: Folder) -> pool.AttackStage:
+    def _training_attack(self, number: int, model: ModelArtifact) -> AttackPlan:
         attack = self.config.attack
-        examples = sample(self.dataset.train, attack.sample, derive_seed(self.config.seed, "attack", number))
-        return self._attack(checkpoint, "training", examples, attack.name, number)
+        drawn = sample(self.dataset.train, attack.sample, derive_seed(self.config.seed, "attack", number))
+        texts = TextsToAttack("training", drawn, self.dataset.fingerprint, number)
+        return self._plan_attack(model, texts, attack.name, f"shards/round-{number}")
 
-    def _test_attacks(self, kind: str, number: int, checkpoint: Folder) -> list[tuple[Test, pool.AttackStage]]:
-        trained_on = self.config.attack.name
+    def _test_attacks(self, number: int, model: ModelArtifact) -> list[AttackPlan]:
         evaluation = self.config.evaluation
-        attacks = evaluation.attacks if number == self.config.training.rounds else (trained_on,)
+        last = number == self.config.training.rounds
         rows = getattr(self.dataset, evaluation.split)
-        examples = sample(rows, evaluation.sample, derive_seed(self.config.seed, "evaluation"))
-        planned = [self._attack(checkpoint, evaluation.split, examples, attack, 0) for attack in attacks]
-        return [
-            (Test(kind, number, checkpoint, stage.job.attack, Folder(stage.job.output)), stage) for stage in planned
-        ]
+        drawn = sample(rows, evaluation.sample, derive_seed(self.config.seed, "evaluation"))
+        texts = TextsToAttack(evaluation.split, drawn, self.dataset.fingerprint)
+        attacks = evaluation.attacks if last else (self.config.attack.name,)
+        paths = {attack: f"shards/{evaluation.split}-{attack}-round-{number}" for attack in attacks}
+        return [self._plan_attack(model, texts, attack, path) for attack, path in paths.items()]
 
-    def _measure(self, tests: Sequence[Test]) -> list[Result]:
+    def _plan_attack(self, model: ModelArtifact, texts: TextsToAttack, attack: str, path: str) -> AttackPlan:
+        def log(artifact: Artifact) -> None:
+            self.environment.tracker.artifact(model.model_name, artifact.folder, MANIFEST, path)
+
+        return plan_attack(self.config, model, texts, attack, log)
+
+    def _attack(self, plans: Sequence[AttackPlan]) -> list[Artifact]:
+        environment = self.environment
+        groups = [environment.workers] if environment.workers else []
+        return run_attacks(plans, self.config.attack, self.executor, environment.display, groups)
+
+    def _measure(self, attacked: Sequence[AttackedModel]) -> list[Result]:
         split = self.config.evaluation.split
-        accuracies = distributed_evaluation.accuracies(tests, self.data, split, self.config)
-        results = distributed_evaluation.results(tests, accuracies, self.config.attack.name)
-        for result in results:
-            self.tracker.metrics(result.training, result.metrics(split), result.round)
+        accuracies = evaluations.accuracies(attacked, self._data.folder, split, self.config)
+        results = evaluations.results(attacked, accuracies, self.config.attack.name)
+        log_accuracies(self.environment.tracker, results, split)
         return results

@@ -8,7 +8,7 @@ from typing import Any
 
 from flat_dist.config.errors import UserError, check_text, quoted
 from flat_dist.config.schema import Config
-from flat_dist.config.serialization import content_hash, result_values
+from flat_dist.config.serialization import content_hash, result_values, stage_values
 from flat_dist.models import encoders, vectors
 from flat_dist.storage.folder import Folder
 
@@ -55,13 +55,7 @@ def identity(config: Config, fingerprint: str) -> dict[str, Any]:
         fingerprint: of the dataset. Other data under the same paths are another run; the same data elsewhere are not.
     """
     values = result_values(config)
-    data = config.data
-    values["data"] = {
-        "name": dataset_name(config),
-        "fingerprint": fingerprint,
-        "max_length": data.max_length,
-        "min_frequency": data.min_frequency,
-    }
+    values["data"] = {**stage_values(config.data), "name": dataset_name(config), "fingerprint": fingerprint}
     values["model"] |= contents(config)
     values["attack"]["synonyms"] = synonyms(config)
     values["training"]["memory_gib"] = config.training.memory_gib or AUTO

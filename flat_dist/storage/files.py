@@ -42,6 +42,12 @@ class Files:
             self._filesystem, root = open_bucket(self.location.scheme, self.location.bucket, self.location.query)
             self._path = f"{root.rstrip('/')}/{self.location.path}".rstrip("/")
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Files) and self.uri == other.uri
+
+    def __hash__(self) -> int:
+        return hash(self.uri)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri!r})"
 

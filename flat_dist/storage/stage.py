@@ -1,74 +1,216 @@
-"""Stages: folders named by a hash of their config and inputs, so that what is finished is found again.
+"""Stages: the steps of a run, each of which fills a folder that is named by a hash of what its result depends on.
 
-A stage is finished when its marker, which is written last, is there, names the inputs that it was asked for, and every
-file that it lists has the content that it had. What is damaged is made again, under the stage's lock, and said to be.
+A stage whose folder is complete is not run again. So running the same command again is how anything resumes, and runs
+that share a stage share its result. Marin's executor (a step is a name, a hash of its fields, and its dependencies) is
+the model.
+
+A folder is complete when its marker, which is written last, is there, names the same inputs, and every file that it
+lists has the recorded content. A damaged folder is filled again, and a message says so.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from flat_dist.config.serialization import content_hash
 from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
+from flat_dist.storage.lock import exclusive_lock
 
-VERSION = 2
+VERSION = 3
 """Raised when a change of the code makes the results of older stages wrong."""
 
-DONE = "stage.json"
-"""The marker of a stage; stages with a manifest of their own need none."""
-
-
-def folder(storage: Folder, label: str, inputs: Mapping[str, Any]) -> Folder:
-    """Where a stage with these inputs writes."""
-    return storage / "stages" / f"{label}-{content_hash({'version': VERSION, **inputs})}"
+MARKER = "stage.json"
 
 
 @dataclass(frozen=True)
 class Marker:
-    """What a finished stage says of itself."""
+    """The file that a complete stage ends with."""
 
     inputs: dict[str, Any]
-    """What went into it."""
+    """What the result depends on."""
     files: dict[str, str]
-    """sha256 of each file that it consists of."""
+    """sha256 of each file of the result."""
+    records: dict[str, str] = field(default_factory=dict)
+    """sha256 of each file that says how it was made."""
     notes: dict[str, Any] = field(default_factory=dict)
-    """Said for people: nothing depends on it."""
+    """What the stage says about its result."""
 
 
-def is_finished(target: Folder, inputs: Mapping[str, Any]) -> bool:
-    """Whether a stage of these inputs is finished, and all of it is as it was; each file is read once in a process."""
+@dataclass(frozen=True)
+class Output:
+    """What a stage has written into its folder."""
+
+    files: Sequence[str]
+    """Names of the files that make up the result."""
+    records: Sequence[str] = ()
+    """Names of files that say how it was made, such as timings: no part of the result's fingerprint."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values about it, kept in the marker."""
+    after_commit: Callable[[], None] = lambda: None
+    """Removes what only an interrupted stage needs."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The result of a stage."""
+
+    folder: Folder
+    fingerprint: str
+    """Sixteen hexadecimal digits that depend on the content of its files alone."""
+    notes: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+
+def _fill_nothing(folder: Folder) -> Output:
+    raise NotImplementedError("this stage is filled together with others")
+
+
+def _log_nothing(artifact: Artifact) -> None:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """One step of a run."""
+
+    name: str
+    """First part of the folder's name, such as train-flat-2."""
+    title: str
+    """What it does, for messages."""
+    inputs: Mapping[str, Any]
+    """All that decides the result, as plain values."""
+    fill: Callable[[Folder], Output] = _fill_nothing
+    """Writes the result into the stage's folder. What an interrupted call left may be there."""
+    log: Callable[[Artifact], None] = _log_nothing
+    """Logs the result; called each time the stage is asked for, so that a resumed run logs all of it."""
+    keep_damaged: bool = False
+    """Whether `fill` itself finds out which parts of a damaged folder are intact; otherwise the folder is emptied."""
+
+    def folder(self, storage: Folder) -> Folder:
+        """Where the stage writes in a storage."""
+        return storage / "stages" / f"{self.name}-{content_hash({'version': VERSION, **self.inputs})}"
+
+
+S = TypeVar("S", bound=Stage)
+
+
+@dataclass(frozen=True, eq=False)
+class OpenStage(Generic[S]):
+    """A stage that is to be filled, and whose lock this process holds."""
+
+    stage: S
+    folder: Folder
+
+    def fill(self) -> None:
+        """Fill the folder by itself, and commit it."""
+        self.commit(self.stage.fill(self.folder))
+
+    def commit(self, output: Output) -> None:
+        """Declare the folder complete."""
+        files, records = (
+            {name: self.folder.sha256(name) for name in names} for names in (output.files, output.records)
+        )
+        marker = Marker(_plain(self.stage.inputs), files, records, _plain(output.notes))
+        self.folder.write_json(MARKER, asdict(marker))
+        self.folder.clear_leftovers()
+        output.after_commit()
+
+
+def _fill_one_by_one(opened: Sequence[OpenStage[Any]]) -> None:
+    for each in opened:
+        each.fill()
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Runs stages: finds complete ones, locks the others, fills and commits them, and logs all.
+
+    Args:
+        storage: folder of all stages.
+        log_line: prints a message.
+    """
+
+    storage: Folder
+    log_line: Callable[[str], None] = print
+
+    def run(self, stage: Stage) -> Artifact:
+        """The result of a stage, which is run if it is not complete."""
+        return self.run_all([stage])[0]
+
+    def run_all(
+        self, stages: Sequence[S], fill: Callable[[Sequence[OpenStage[S]]], None] = _fill_one_by_one
+    ) -> list[Artifact]:
+        """The results of stages that are filled together.
+
+        Args:
+            stages: may hold one of the same inputs twice, which is run once.
+            fill: fills those that are not complete, and commits each as soon as it is.
+
+        Raises:
+            RuntimeError: `fill` left a stage uncommitted.
+        """
+        folders = [stage.folder(self.storage) for stage in stages]
+        distinct: dict[str, OpenStage[S]] = {}
+        for stage, folder in zip(stages, folders, strict=True):
+            distinct.setdefault(folder.uri, OpenStage(stage, folder))
+        missing = [opened for _, opened in sorted(distinct.items()) if _artifact(opened) is None]
+        with ExitStack() as locks:
+            for opened in missing:  # in the order of their names, so that no two drivers wait for each other
+                locks.enter_context(exclusive_lock(opened.folder, opened.stage.title, self.log_line))
+            todo = [opened for opened in missing if self._prepare(opened)]
+            if todo:
+                fill(todo)
+        results = {uri: _artifact(opened) for uri, opened in distinct.items()}
+        artifacts = []
+        for stage, folder in zip(stages, folders, strict=True):
+            artifact = results[folder.uri]
+            if artifact is None:
+                raise RuntimeError(f"{stage.title}: {folder.uri} is not complete")
+            stage.log(artifact)
+            artifacts.append(artifact)
+        return artifacts
+
+    def _prepare(self, opened: OpenStage[Any]) -> bool:
+        """Whether a locked stage is to be filled: another driver may have done it while this one waited."""
+        if _artifact(opened) is not None:
+            return False
+        folder = opened.folder
+        if folder.exists(MARKER):
+            self.log_line(f"{folder.uri} is damaged, or was written by an older version: it is filled again")
+            if opened.stage.keep_damaged:
+                folder.delete(MARKER)
+            else:
+                folder.clear()
+        return True
+
+
+def read_marker(folder: Folder) -> Marker:
+    """The marker of a complete stage.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFileError: it is damaged.
+    """
+    marker: Marker = folder.read_json(MARKER, Marker)
+    return marker
+
+
+def _artifact(opened: OpenStage[Any]) -> Artifact | None:
+    """The result of a stage; None if it is not complete. A process reads each file once."""
+    folder = opened.folder
     try:
-        marker: Marker = target.read_json(DONE, Marker)
-        return marker.inputs == _plain(inputs) and all(
-            target.sha256(name) == digest for name, digest in marker.files.items()
+        marker = read_marker(folder)
+        complete = marker.inputs == _plain(opened.stage.inputs) and all(
+            folder.sha256(name) == digest for name, digest in (marker.files | marker.records).items()
         )
     except (FileNotFoundError, DamagedFileError):
-        return False
+        return None
+    return Artifact(folder, content_hash(marker.files), marker.notes) if complete else None
 
 
-def begin(target: Folder, inputs: Mapping[str, Any], log_line: Callable[[str], None]) -> bool:
-    """Whether there is anything to do for a stage whose lock is held.
-
-    If it was finished and is damaged, it is emptied first, and that is said. What an interrupted job left stays.
-    """
-    if is_finished(target, inputs):
-        return False
-    if target.exists(DONE):
-        log_line(f"{target.uri} is damaged, or from an older version: it is made again")
-        target.clear()
-    return True
-
-
-def commit(target: Folder, inputs: Mapping[str, Any], files: Sequence[str], **notes: Any) -> None:
-    """Say that a stage is finished, and consists of these files."""
-    hashes = {name: target.sha256(name) for name in files}
-    target.write_json(DONE, asdict(Marker(_plain(inputs), hashes, notes)))
-    target.clear_leftovers()
-
-
-def _plain(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON gives them back."""
-    plain: dict[str, Any] = json.loads(json.dumps(inputs))
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as JSON returns them."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain

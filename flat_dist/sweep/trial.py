@@ -15,19 +15,19 @@ from ray import tune
 from flat_dist.attack.pool.actor import AttackWorker
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import from_dict
-from flat_dist.data import dataset_stage
+from flat_dist.data.dataset_stage import read_dataset
 from flat_dist.evaluation import distributed as distributed_evaluation
 from flat_dist.evaluation.attribution_worker import AttributionWorker
 from flat_dist.evaluation.result import Result
-from flat_dist.pipeline.adversarial_training import Round, Run
+from flat_dist.pipeline.adversarial_training import AdversarialTraining, Environment, Round
 from flat_dist.runtime.progress import Display
 from flat_dist.scheduling.worker_group import WarmWorkers
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.sweep.trials import DIVERGED, ENDED, OBJECTIVES, Axes, Records, RoundMetrics, Trial, apply_point, score
 from flat_dist.tracking.tracker import NoTracker
-from flat_dist.training import distributed
 from flat_dist.training.loop import DivergenceError
+from flat_dist.training.single_task import train_alone
 
 ATTACK_WORKERS, EXPLANATION_WORKERS = WarmWorkers(AttackWorker), WarmWorkers(AttributionWorker)
 """Workers of the trials that this process runs, one after another."""
@@ -100,14 +100,15 @@ def _worst(number: int) -> RoundMetrics:
 
 def _rounds(config: Config, job: TrialJob) -> Iterator[RoundMetrics]:
     storage, display = Folder(config.storage), Display(quiet=True)
-    dataset = dataset_stage.read_dataset(Folder(job.data))
+    dataset = read_dataset(Folder(job.data))
     # Idle workers on a GPU would keep training from it.
     group = ATTACK_WORKERS.group(config.attack.workers) if config.attack.device == "cpu" else None
     explainers = EXPLANATION_WORKERS.group(config.attack.workers) if config.training.device == "cpu" else None
-    run = Run(config, storage, dataset, NoTracker(), display, distributed.train_alone, group, job.contents)
+    environment = Environment(storage, NoTracker(), display, train_alone, group, job.contents)
+    run = AdversarialTraining(config, dataset, environment)
     for found in run.rounds():
         if found.number:
-            explained = distributed_evaluation.interpretations(config, storage, found.tests, display, explainers)
+            explained = distributed_evaluation.explain_pairs(config, run.executor, found.attacked, display, explainers)
             yield _measured(
                 config, replace(found, results=distributed_evaluation.with_consistency(found.results, explained))
             )

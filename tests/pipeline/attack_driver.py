@@ -8,22 +8,40 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flat_dist.attack.limits import resolve
-from flat_dist.attack.plan import AttackJob
-from flat_dist.attack.pool import run
+from flat_dist.attack.plan import AttackJob, AttackPlan
 from flat_dist.attack.pool.actor import AttackWorker
-from flat_dist.attack.pool.stage import AttackStage
+from flat_dist.attack.pool.run import run_attacks, worker_groups
 from flat_dist.config.schema import AttackConfig
 from flat_dist.data.shards import Example, Record
+from flat_dist.models.artifact import ModelArtifact
 from flat_dist.runtime import cluster
 from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import Executor
 
 
-def stage(victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.0, unit_size: int = 4) -> AttackStage:
-    """The stage that the tests run."""
+class AttackInFolder(AttackPlan):
+    """An attack whose shards go into the folder that its job names."""
+
+    def folder(self, storage: Folder) -> Folder:
+        return Folder(self.job.output)
+
+
+def plan(victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.0, unit_size: int = 4) -> AttackPlan:
+    """The attack that the tests run."""
     identity = {"recipe": "pwws", "seed": 3}
     limits = {"cpu": resolve(AttackConfig(device="cpu"), transformer=False)}
     job = AttackJob("pwws", victim, "counterfit", output, 1, 3, "cpu", limits, unit_size, identity, stall_seconds)
-    return AttackStage("attack", job, examples)
+    model = ModelArtifact(Folder(victim), "victim", model_name="victim")
+    return AttackInFolder(
+        name="attack", title="attack", inputs=identity, keep_damaged=True, model=model, job=job, examples=examples
+    )
+
+
+def run(plan: AttackPlan, config: AttackConfig, display: Display, worker: type[AttackWorker] = AttackWorker) -> None:
+    """Run an attack with workers of a class."""
+    executor = Executor(Folder(plan.job.output), display.log_line)
+    run_attacks([plan], config, executor, display, worker_groups(config, worker))
 
 
 class SlowWorker(AttackWorker):
@@ -43,5 +61,5 @@ class SlowWorker(AttackWorker):
 if __name__ == "__main__":
     victim, output, examples, workers = sys.argv[1:]
     with cluster.connected(cpus=2), Display() as display:
-        stages = [stage(victim, output, pq.read_table(examples))]
-        run.run_attacks(stages, AttackConfig(workers=int(workers), device="cpu"), display, SlowWorker)
+        config = AttackConfig(workers=int(workers), device="cpu")
+        run(plan(victim, output, pq.read_table(examples)), config, display, SlowWorker)

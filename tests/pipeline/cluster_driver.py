@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
 
-from flat_dist.attack.pool import run
 from flat_dist.config.schema import AttackConfig
+from flat_dist.data.shards import read_manifest
 from flat_dist.runtime.progress import Display
-from tests.pipeline.attack_driver import SlowWorker, stage
+from flat_dist.storage.folder import Folder
+from tests.pipeline.attack_driver import SlowWorker, plan, run
 
 SEES_DEATH_SOON = {
     "health_check_period_ms": 500,
@@ -39,11 +40,12 @@ if __name__ == "__main__":
     )
     node = cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
-    attacked = stage(victim, output, pq.read_table(examples))
+    attacked = plan(victim, output, pq.read_table(examples))
     threading.Thread(target=remove_when, args=(Path(output), cluster, node), daemon=True).start()
     mixed = AttackConfig(device="cpu", gpus_per_worker=0.5, workers=1, cpu_workers=1)
     with Display() as display:
-        run.run_attacks([attacked], mixed, display, SlowWorker)
-    assert attacked.restarts, "the node's worker was at work"
+        run(attacked, mixed, display, SlowWorker)
+    manifest = read_manifest(Folder(output))
+    assert manifest is not None and manifest["timings"]["restarts"], "the node's worker was at work"
     ray.shutdown()
     cluster.shutdown()

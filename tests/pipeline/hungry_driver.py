@@ -10,13 +10,12 @@ import psutil
 import pyarrow.parquet as pq
 
 from flat_dist.attack.plan import AttackJob
-from flat_dist.attack.pool import run
 from flat_dist.attack.pool.actor import AttackWorker
 from flat_dist.config.schema import AttackConfig
 from flat_dist.data.shards import Example, Record
 from flat_dist.runtime import cluster
 from flat_dist.runtime.progress import Display
-from tests.pipeline.attack_driver import stage
+from tests.pipeline.attack_driver import plan, run
 
 ROOM = 8 * 2**30
 """Bytes that may be used beside what is, before Ray's memory monitor ends a worker. Ray counts the whole machine's
@@ -50,6 +49,6 @@ if __name__ == "__main__":
     os.environ["RAY_memory_usage_threshold"] = str(threshold)  # noqa: SIM112, Ray's own spelling
     with cluster.connected(cpus=1), Display() as display:
         table = pq.read_table(examples)
-        attacked = stage(victim, output, table, unit_size=1)
+        attack = plan(victim, output, table, unit_size=1)
         worker = hungry(table["text"][1].as_py())
-        run.run_attacks([attacked], AttackConfig(device="cpu", max_failures=0.5), display, worker)
+        run(attack, AttackConfig(device="cpu", max_failures=0.5), display, worker)

@@ -16,17 +16,22 @@ import pytest
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, EvaluationConfig
+from flat_dist.data import pairs as pairs_file_module
 from flat_dist.data.datasets import Dataset
+from flat_dist.data.pairs import Pairs
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation import distributed
 from flat_dist.evaluation.attribution_stage import AttributionJob, read_pairs
 from flat_dist.evaluation.attribution_worker import AttributionWorker
 from flat_dist.evaluation.attributions import explain, methods, summarise
+from flat_dist.evaluation.result import AttackedModel
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.artifact import open_checkpoint
 from flat_dist.pipeline import evaluation
 from flat_dist.runtime.progress import Display
 from flat_dist.scheduling.worker_group import ray_group
 from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import MARKER, Executor
 
 pytestmark = pytest.mark.ray
 
@@ -73,10 +78,15 @@ def expected(victim: Folder, pairs_file: Path, tmp_path_factory: pytest.TempPath
     """The pairs explained in this process, all at once."""
     storage = tmp_path_factory.mktemp("plain")
     settings, checkpoint = config(storage), checkpoints.load(victim)
-    pairs = evaluation.read_pairs(pairs_file, checkpoint.label_names)
-    (test,) = evaluation.tests_on_pairs(settings, [evaluation.Model("victim", 0, victim)], pairs)
-    rows = read_shards(test.shards).to_pylist()
+    pairs = pairs_file_module.read_pairs(pairs_file, checkpoint.label_names)
+    (attacked,) = attacked_by(settings, victim, pairs)
+    rows = read_shards(attacked.shards.folder).to_pylist()
     return {method.name: explain(checkpoint, rows, method) for method in methods(settings.evaluation, settings.seed)}
+
+
+def attacked_by(settings: Config, victim: Folder, pairs: Pairs) -> list[AttackedModel]:
+    model = open_checkpoint(victim, "victim")
+    return evaluation.attacked_by_pairs(settings, [model], pairs, Executor(Folder(settings.storage)))
 
 
 def assert_alike(found: dict[str, pa.Table], expected: dict[str, pa.Table]) -> None:
@@ -131,14 +141,15 @@ def test_a_finished_explanation_is_not_made_again(
     local_ray: None, victim: Folder, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, ran = config(tmp_path), []  # type: Config, list[int]
-    pairs = evaluation.read_pairs(pairs_file, ("negative", "positive"))
-    few = evaluation.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
-    tests = evaluation.tests_on_pairs(settings, [evaluation.Model("victim", 0, victim)], few)
+    executor = Executor(Folder(tmp_path))
+    pairs = pairs_file_module.read_pairs(pairs_file, ("negative", "positive"))
+    few = pairs_file_module.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
+    attacked = attacked_by(settings, victim, few)
     with Display(quiet=True) as display:
-        first = distributed.interpretations(settings, Folder(tmp_path), tests, display)
+        first = distributed.explain_pairs(settings, executor, attacked, display)
         monkeypatch.setattr(distributed, "run_stages", lambda stages, *rest: ran.append(len(stages)))
-        again = distributed.interpretations(settings, Folder(tmp_path), tests, display)
-    assert ran == [0]  # no stage is left to run
+        again = distributed.explain_pairs(settings, executor, attacked, display)
+    assert ran == []  # no stage is left to run
     assert [one.pairs.num_rows for one in first] == [40, 40]
     assert [one.pairs.equals(other.pairs) for one, other in zip(first, again, strict=True)] == [True, True]
 
@@ -152,9 +163,9 @@ def test_a_pair_that_kills_or_hangs_its_workers_is_recorded_and_left_out(
         attack=replace(plain.attack, max_failures=0.05, stall_seconds=3.0),
         evaluation=replace(plain.evaluation, explain=("ig",)),
     )
-    pairs = evaluation.read_pairs(pairs_file, ("negative", "positive"))
-    few = evaluation.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
-    (test,) = evaluation.tests_on_pairs(settings, [evaluation.Model("victim", 0, victim)], few)
+    pairs = pairs_file_module.read_pairs(pairs_file, ("negative", "positive"))
+    few = pairs_file_module.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
+    attacked = attacked_by(settings, victim, few)
     ids = few.originals["example_id"].to_pylist()
     kills, hangs = ids[7], ids[8]
 
@@ -178,7 +189,8 @@ def test_a_pair_that_kills_or_hangs_its_workers_is_recorded_and_left_out(
     with Display(quiet=True) as display:
         display.log_line = lambda line, **facts: lines.append(line)  # type: ignore[method-assign]
         group = ray_group(CrashingWorker, "cpu")
-        (found,) = distributed.interpretations(settings, Folder(tmp_path), [test], display, group)
+        executor = Executor(Folder(tmp_path), display.log_line)
+        (found,) = distributed.explain_pairs(settings, executor, attacked, display, group)
     said = "explain pairs with ig of victim, pairs: 2 of 40 pairs could not be explained (column error)"
     assert said in lines
     rows = {row["pair_id"]: row for row in read_pairs(found.folder).to_pylist()}
@@ -196,7 +208,7 @@ def test_a_pair_that_kills_or_hangs_its_workers_is_recorded_and_left_out(
     )
     strict = replace(settings, attack=replace(settings.attack, max_failures=0.0))
     with pytest.raises(UserError, match=r"2 of 40 pairs could not be explained.*--attack.max_failures 0 allows"):
-        distributed.interpretations(strict, Folder(tmp_path), [test], display)
+        distributed.explain_pairs(strict, Executor(Folder(tmp_path)), attacked, display)
 
 
 @pytest.mark.parametrize(
@@ -212,16 +224,18 @@ def test_bad_pairs_are_named(content: str, message: str, tmp_path: Path) -> None
     path = tmp_path / "pairs.csv"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=message):
-        evaluation.read_pairs(path, ("negative", "positive"))
+        pairs_file_module.read_pairs(path, ("negative", "positive"))
 
 
 def test_checkpoints_need_names_of_their_own(victim: Folder, tmp_path: Path) -> None:
     first, second = evaluation.models([f"one={victim.uri}", f"two={victim.uri}"])
-    assert (first.name, second.name, first.number) == ("one", "two", 0)
+    assert (first.model_name, second.model_name, first.round) == ("one", "two", 0)
     trained = Folder(tmp_path / "train-flat-2-0123456789abcdef")
     checkpoints.save(checkpoints.load(victim), trained)
-    (model,) = evaluation.models([trained.uri])
-    assert (model.name, model.number) == ("flat", 2)
+    for notes in ({"training": "flat", "round": 2}, {}):  # versions before 3 noted nothing
+        trained.write_json(MARKER, {"inputs": {}, "files": {}, "notes": notes})
+        (model,) = evaluation.models([trained.uri])
+        assert (model.model_name, model.round) == ("flat", 2)
     with pytest.raises(UserError, match="two checkpoints are called"):
         evaluation.models([trained.uri, trained.uri])
     with pytest.raises(UserError, match="holds no checkpoint"):

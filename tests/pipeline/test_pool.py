@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from flat_dist.attack.plan import AttackJob
-from flat_dist.attack.pool import run
 from flat_dist.attack.pool.actor import AttackWorker
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import AttackConfig
@@ -42,10 +41,10 @@ def run_attack(
     stall_seconds: float = 0.0,
     max_failures: float = 0.0,
 ) -> dict[str, str]:
-    stage = attack_driver.stage(victim.uri, str(output), examples, stall_seconds)
+    plan = attack_driver.plan(victim.uri, str(output), examples, stall_seconds)
     config = AttackConfig(workers=workers, device="cpu", max_failures=max_failures)
     with Display() as display:
-        run.run_attacks([stage], config, display, worker)
+        attack_driver.run(plan, config, display, worker)
     return hashes(output)
 
 
@@ -313,9 +312,9 @@ def test_a_missing_victim_is_an_error(local_ray: None, examples: pa.Table, tmp_p
 def test_a_gpu_that_the_cluster_does_not_have_is_refused(
     local_ray: None, victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
-    stage = attack_driver.stage(victim.uri, str(tmp_path), examples)
+    plan = attack_driver.plan(victim.uri, str(tmp_path), examples)
     with Display(quiet=True) as display, pytest.raises(UserError, match="GPU"):
-        run.run_attacks([stage], AttackConfig(gpus_per_worker=0.5, device="cpu"), display)
+        attack_driver.run(plan, AttackConfig(gpus_per_worker=0.5, device="cpu"), display)
 
 
 def drive(driver: str, victim: Folder, output: Path, examples: pa.Table) -> str:

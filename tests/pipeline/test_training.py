@@ -27,7 +27,10 @@ from flat_dist.runtime.progress import Display
 from flat_dist.storage.arrow import read_table, write_table
 from flat_dist.storage.folder import Folder
 from flat_dist.training import distributed
+from flat_dist.training import job as job_module
+from flat_dist.training.job import load_data
 from flat_dist.training.loop import DivergenceError, Loop
+from flat_dist.training.single_task import train_alone
 from tests.pipeline import training_driver
 
 pytestmark = pytest.mark.ray
@@ -60,8 +63,8 @@ def train_plainly(folder: Folder, epochs: int) -> Loop:
     torch.set_num_threads(1)
     config: Config = training_driver.CONFIG
     job = training_driver.job(folder, epochs)
-    checkpoint = distributed.start(job, config)
-    data = distributed.load_data(job, config, checkpoint.encoder)
+    checkpoint = job_module.start(job, config)
+    data = load_data(job, config, checkpoint.encoder)
     loop = Loop(checkpoint.model, data, config, job.name, job.learning_rate)
     loop.run(epochs, lambda *_: None)
     torch.set_num_threads(threads)
@@ -101,7 +104,7 @@ def test_training_alone_is_the_plain_loop_to_the_bit_and_goes_on_after_its_last_
         for epochs in (2, 3):  # the second call finds what the first one kept
             job = replace(training_driver.job(stage, epochs), config=to_dict(config))
             bar = display.bar("train", epochs)
-            distributed.train_alone(job, "stage", stage / "kept", stage / "result", bar)
+            train_alone(job, "stage", stage / "kept", stage / "result", bar)
             assert bar.done == epochs
             check_result(stage, train_plainly(stage, epochs))
     assert [path.name for path in (Path(stage.uri) / "kept" / "stage").iterdir() if path.is_dir()] == ["epoch-3"]
@@ -111,7 +114,7 @@ def test_a_user_is_told_in_one_sentence_that_training_alone_diverged(stage: Fold
     config = replace(training_driver.CONFIG, training=replace(training_driver.CONFIG.training, device="cpu"))
     job = replace(training_driver.job(stage, 2), config=to_dict(config), learning_rate=1e30)
     with pytest.raises(DivergenceError, match="training of flat-1 diverged in epoch 1"):
-        distributed.train_alone(job, "stage", stage / "kept", stage / "result", Display(quiet=True).bar("train", 2))
+        train_alone(job, "stage", stage / "kept", stage / "result", Display(quiet=True).bar("train", 2))
 
 
 def test_what_a_user_can_mend_is_found_in_a_failure_of_training(tmp_path: Path) -> None:
@@ -173,8 +176,8 @@ def test_two_workers_that_share_each_batch_come_to_the_losses_of_one(
     job = replace(training_driver.job(stage, 2), config=to_dict(two))
     with Display(quiet=True) as display, display.stage("train", 2) as bar:
         distributed.train(job, f"stage-{architecture}", stage / "ray", stage / "result", bar)
-    start = distributed.start(job, one)
-    loop = Loop(start.model, distributed.load_data(job, one, start.encoder), one, job.name, job.learning_rate)
+    start = job_module.start(job, one)
+    loop = Loop(start.model, load_data(job, one, start.encoder), one, job.name, job.learning_rate)
     loop.run(2, lambda *_: None)
     for ours, plain in zip((stage / "result").read_json("history.json"), loop.state.history, strict=True):
         assert ours["importance_difference"] > 0

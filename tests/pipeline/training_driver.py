@@ -8,15 +8,16 @@ from flat_dist.runtime import cluster
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.training import distributed
+from flat_dist.training.job import TrainingJob
 
 CONFIG = Config(model=ModelConfig(kernels=16, mask_hidden_size=8), training=TrainingConfig(batch_size=32))
 EPOCHS = 30
 
 
-def job(folder: Folder, epochs: int = EPOCHS) -> distributed.TrainingJob:
+def job(folder: Folder, epochs: int = EPOCHS) -> TrainingJob:
     """FLAT on the clean sentences and the shards of the folder."""
     uris = {name: (folder / name).uri for name in ("data", "start", "shards")}
-    return distributed.TrainingJob(
+    return TrainingJob(
         name="flat-1",
         kind="flat",
         config=to_dict(CONFIG),

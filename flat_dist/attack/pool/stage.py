@@ -1,7 +1,6 @@
 """An attack stage: what the scheduler needs to know of it. Each unit becomes one shard."""
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +8,11 @@ import numpy as np
 import pyarrow.compute as pc
 
 from flat_dist.attack.plan import AttackJob
-from flat_dist.data.shards import Record, ShardInfo, finished_units, read_manifest, verify_shards, write_manifest
+from flat_dist.data.shards import MANIFEST, Record, ShardInfo, finished_units, write_manifest
 from flat_dist.scheduling.stage import ChunkedStage
 from flat_dist.scheduling.work_queue import Chunk
 from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import Output
 
 
 @dataclass
@@ -22,6 +22,8 @@ class AttackStage(ChunkedStage):
     FAILED = "examples could not be attacked"
 
     job: AttackJob
+    commit: Callable[[Output], None] = lambda output: None
+    """Marks the folder as complete."""
 
     @property
     def folder(self) -> Folder:
@@ -37,14 +39,6 @@ class AttackStage(ChunkedStage):
     def smallest_chunk(self) -> int:
         """Half of the examples that a worker attacks at the same time."""
         return max(1, self.job.limits[self.job.device].concurrent // 2)
-
-    def manifest(self) -> Mapping | None:
-        """The manifest if the stage is finished and all shards match it; otherwise None."""
-        manifest = read_manifest(self.folder)
-        identity = json.loads(json.dumps(self.job.identity))
-        if manifest is None or manifest["identity"] != identity or not verify_shards(self.folder, manifest):
-            return None
-        return manifest
 
     def find_written(self) -> Iterable[tuple[int, ShardInfo]]:
         """Undamaged shards of an interrupted run."""
@@ -68,7 +62,8 @@ class AttackStage(ChunkedStage):
         return {"success_rate": round(self.counts["successful"] / attacked, 4) if attacked else None}
 
     def finish(self) -> None:
-        """Write the manifest."""
+        """Write the manifest, and commit the folder."""
         seconds = {name: round(spent, 3) for name, spent in self.seconds.items()}
         timings = {"worker_seconds": round(sum(seconds.values()), 3), "profile": seconds, "restarts": self.restarts}
         write_manifest(self.folder, self.written.values(), self.job.identity, timings)
+        self.commit(Output([info.name for _, info in sorted(self.written.items())], records=[MANIFEST]))

@@ -7,8 +7,8 @@ import torch
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import DataConfig
+from flat_dist.data.pairs import check_data_options, read_pairs
 from flat_dist.pipeline import evaluation
-from flat_dist.pipeline.evaluation import read_pairs
 
 NAMES = ("negative", "positive")
 
@@ -85,6 +85,6 @@ def test_columns_that_are_missing_are_named_without_options_that_have_no_effect(
 
 
 def test_options_of_the_data_that_have_no_effect_are_refused() -> None:
-    evaluation.check_data_options(DataConfig(drop_bad_rows=True))
+    check_data_options(DataConfig(drop_bad_rows=True))
     with pytest.raises(UserError, match=r"--data.text_column has no effect with --pairs-file"):
-        evaluation.check_data_options(DataConfig(text_column="original_text"))
+        check_data_options(DataConfig(text_column="original_text"))

@@ -1,0 +1,98 @@
+"""The report's page, made of the results of a run or an evaluation."""
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import pyarrow as pa
+
+from flat_dist.config.schema import Config
+from flat_dist.data.shards import read_shards
+from flat_dist.evaluation import attributions, word_importance
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.pipeline.experiment import Experiment, ExperimentResults, Source, hints
+from flat_dist.report import cards
+from flat_dist.report.page import Importance, Page, Saliency
+from flat_dist.report.summary_table import METHODS
+from flat_dist.resources import assets, synonyms
+from flat_dist.runtime.seeds import derive_seed
+
+SPREAD_WORDS, SPREAD_SYNONYMS = 1000, 10
+"""Words, and synonyms of each, whose importance is compared (paper, Figure 5)."""
+
+
+def page(experiment: Experiment, found: ExperimentResults, cards: Sequence[Mapping[str, Any]]) -> Page:
+    """What the report shows."""
+    config, source = experiment.config, experiment.source
+    tables = {kind: [read_shards(shards) for shards in folders] for kind, folders in found.shards.items()}
+    return Page(
+        title=f"{config.model.name} on {source.described}",
+        facts=_facts(experiment) | ({"hints": "; ".join(said)} if (said := hints(found)) else {}),
+        dataset=source.name,
+        model=config.model.name,
+        label_names=source.label_names,
+        split=source.split,
+        texts=source.texts,
+        results=found.results,
+        rounds=found.rounds,
+        saliencies=[
+            Saliency(each.attacked.model_name, each.attacked.attack, each.method.name, each.pairs)
+            for each in found.explained
+        ],
+        importances=_importances(config, source, found, tables),
+        replacements={kind: word_importance.replacements(rows) for kind, rows in tables.items() if rows},
+        cards=cards,
+    )
+
+
+def _facts(experiment: Experiment) -> dict[str, str]:
+    config, settings, source = experiment.config, experiment.settings, experiment.source
+    facts = {
+        "data": f"{source.described}; {source.texts} texts in the {source.split} split",
+        "data fingerprint": source.fingerprint,
+        "model": config.model.name,
+    }
+    if "training" in settings:
+        facts |= {"attack in training": config.attack.name, "rounds": str(config.training.rounds)}
+    if "checkpoints" in settings:
+        facts["checkpoints"] = ", ".join(" ".join(pair) for pair in settings["checkpoints"].items())
+    if config.model.contextual:
+        facts["word importance"] = "not shown: to a contextual mask a word alone has none"
+    chosen = attributions.methods(config.evaluation, config.seed)
+    facts |= {METHODS[method.name]: _listed(method.settings()) for method in chosen}
+    return facts | {
+        "pairs explained": config.evaluation.pairs,
+        "seed": str(config.seed),
+        "synonyms": config.attack.synonyms,
+        "hardware": f"{config.hardware}, training on {config.training.device}, attacks on {config.attack.device}",
+        "versions": ", ".join(f"{name} {metadata.version(name)}" for name in cards.VERSIONS),
+    }
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in values.items())
+
+
+def _importances(
+    config: Config, source: Source, found: ExperimentResults, tables: Mapping[str, Sequence[pa.Table]]
+) -> list[Importance]:
+    if not found.masked:
+        return []
+    prepared = assets.prepare()
+    neighbours = synonyms.neighbours(config.attack.synonyms, prepared)
+    known = synonyms.provenance(config.attack.synonyms, prepared)
+    origin = f"from {known['detail']} ({known['source']})"
+    importances = []
+    for masked in found.masked:
+        checkpoint = checkpoints.load(masked.model.folder)
+        if checkpoint.config.contextual:
+            continue  # a word alone has no importance there
+        words = word_importance.words_of(source.words, tables.get(masked.model.model_name, ()), checkpoint)
+        spread = word_importance.synonym_spread(
+            words, neighbours, SPREAD_WORDS, SPREAD_SYNONYMS, derive_seed(config.seed, "spread")
+        )
+        origin_of_spread = f"{len(spread):,} words, up to {SPREAD_SYNONYMS} synonyms each, {origin}"
+        importances.append(
+            Importance(masked.title, words, word_importance.correlations(words), spread, origin_of_spread)
+        )
+    return importances

@@ -1,0 +1,81 @@
+"""Training in one task of Ray's, for models that train faster than Ray Train starts."""
+
+import re
+from functools import partial
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from flat_dist.config.schema import Config
+from flat_dist.config.serialization import from_dict
+from flat_dist.runtime import tasks
+from flat_dist.runtime.progress import Bar
+from flat_dist.storage.file_validation import DamagedFileError
+from flat_dist.storage.folder import Folder
+from flat_dist.training.job import (
+    LEAST_STALL_SECONDS,
+    WORKER_LOSSES,
+    TrainingJob,
+    load_data,
+    start,
+    write_best,
+    write_history,
+)
+from flat_dist.training.loop import Loop
+from flat_dist.training.progress import show_progress
+
+LATEST = "latest.json"
+"""Without Ray Train: name of the folder that holds the state after the latest epoch."""
+
+
+def train_alone(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar: Bar) -> None:
+    """`train` in a task of Ray's, without Ray Train, whose start takes longer than a small model's training.
+
+    It asks Ray for what one worker of Ray Train would, and nothing beside; inside a trial of Ray Tune it gets that from
+    the trial's share. The results are those of `train` with one worker.
+
+    Raises:
+        UserError: training diverged, a shard is damaged, the disk is full, or its process hangs again and again.
+        ray.exceptions.RayError: it raised something else, or was lost too often.
+    """
+    config = from_dict(Config, job.config, job.name)
+    training = config.training
+    task = _train_alone.options(num_cpus=training.cpus_per_worker, num_gpus=int(training.device == "cuda"))
+    call = partial(task.remote, job, output.uri, (storage / run_name).uri)
+    stall_seconds = config.attack.stall_seconds and max(config.attack.stall_seconds, LEAST_STALL_SECONDS)
+    list(tasks.results(f"train {job.name}", {job.name: call}, stall_seconds))
+    show_progress(output, bar)
+
+
+@ray.remote(max_retries=WORKER_LOSSES)
+def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str, name: str) -> None:
+    progress = tasks.ProgressReporter(name)
+    output, kept = Folder(output_uri), Folder(kept_uri)
+    config = from_dict(Config, job.config, job.name)
+    torch.set_num_threads(config.training.cpus_per_worker)
+    checkpoint = start(job, config)
+    checkpoint.model.to(config.training.device)
+    progress.follow(checkpoint.model.output)
+    loop = Loop(checkpoint.model, load_data(job, config, checkpoint.encoder), config, job.name, job.learning_rate)
+    _go_on(loop, kept)
+
+    def report(loop: Loop, metrics: dict[str, float]) -> None:
+        write_history(loop, output)
+        loop.save(kept / f"epoch-{loop.state.epoch}")
+        kept.write_json(LATEST, f"epoch-{loop.state.epoch}")
+        kept.remove(f"epoch-{loop.state.epoch - 1}")
+
+    loop.run(job.epochs, report)
+    write_best(loop, checkpoint, output)
+
+
+def _go_on(loop: Loop, kept: Folder) -> None:
+    """Continue after the latest epoch, if its state is there and whole."""
+    try:
+        latest = kept.read_json(LATEST, str)
+        if re.fullmatch(r"epoch-\d+", latest):
+            loop.restore(kept / latest)
+    except (FileNotFoundError, DamagedFileError):
+        return
