@@ -255,8 +255,8 @@ class AttackConfig:
     profile: bool = field(default=False, metadata=NOT_IN_RESULT)
     """Print where the time of each attack went. The manifests contain it in any case."""
     workers: int = field(default=0, metadata=NOT_IN_RESULT)
-    """Attack workers. A cluster that grows is asked for this many, step by step. 0: one for each CPU, or share of a
-    GPU, that the cluster has at the time."""
+    """Attack workers. A cluster that grows is asked for this many, step by step, also to explain pairs. 0: one for each
+    CPU, or share of a GPU, that the cluster has at the time."""
     cpu_workers: int = field(default=0, metadata=NOT_IN_RESULT)
     """Additional workers on CPUs beside those on GPUs. Scores of their examples differ in the last digits."""
     device: Device = field(default="auto", metadata=NOT_IN_RESULT)
