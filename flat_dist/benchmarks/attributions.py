@@ -22,6 +22,7 @@ from flat_dist.data.batches import to_batch
 from flat_dist.data.datasets import sample
 from flat_dist.data.pairs import Pairs
 from flat_dist.evaluation import distributed
+from flat_dist.evaluation.attribution_worker import AttributionWorker
 from flat_dist.evaluation.attributions import AttributionMethod
 from flat_dist.evaluation.integrated_gradients import BASELINE
 from flat_dist.models import checkpoint as checkpoints
@@ -30,6 +31,7 @@ from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.pipeline import evaluation
 from flat_dist.runtime import cluster, hardware
 from flat_dist.runtime.progress import Display
+from flat_dist.scheduling.worker_group import WarmWorkers, WorkerGroup
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Executor
 
@@ -89,11 +91,13 @@ def _compare(
     texts = [*pairs.originals["text"].to_pylist(), *pairs.adversarials]
     seconds: dict[str, list[float]] = {"ours": [], "naive": []}
     differences = []
-    _ours(config, model, pairs, str(Path(scratch) / "first"), display)  # starts the workers
+    workers = int(ray.cluster_resources()["CPU"])
+    group = WarmWorkers(AttributionWorker).group(workers) if config.training.device == "cpu" else None
+    _ours(config, model, pairs, str(Path(scratch) / "first"), display, group)  # starts the workers
     with display.stage("explain, ours and naively", 2 * TURNS) as bar:
         for turn in range(TURNS):
             began = time.perf_counter()
-            explained, method = _ours(config, model, pairs, str(Path(scratch) / str(turn)), display)
+            explained, method = _ours(config, model, pairs, str(Path(scratch) / str(turn)), display, group)
             seconds["ours"].append(time.perf_counter() - began)
             bar.advance(1)
             began = time.perf_counter()
@@ -106,7 +110,7 @@ def _compare(
     return {
         "texts": len(texts),
         "settings": method.settings(),
-        "workers": int(ray.cluster_resources()["CPU"]),
+        "workers": workers,
         "naive_s": round(naive_s, 2),
         "ours_s": round(ours_s, 2),
         "speedup": round(naive_s / ours_s, 2),
@@ -115,12 +119,12 @@ def _compare(
 
 
 def _ours(
-    config: Config, model: ModelArtifact, pairs: Pairs, storage: str, display: Display
+    config: Config, model: ModelArtifact, pairs: Pairs, storage: str, display: Display, group: WorkerGroup | None
 ) -> tuple[pa.Table, AttributionMethod]:
     config = replace(config, storage=storage)
     executor = Executor(Folder(storage), display.log_line)
     attacked = evaluation.attacked_by_pairs(config, [model], pairs, executor)
-    (explained,) = distributed.explain_pairs(config, executor, attacked, display)
+    (explained,) = distributed.explain_pairs(config, executor, attacked, display, group)
     return explained.pairs, explained.method
 
 

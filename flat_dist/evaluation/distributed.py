@@ -21,7 +21,7 @@ from flat_dist.evaluation.attribution_stage import (
     read_pairs,
     without_errors,
 )
-from flat_dist.evaluation.attribution_worker import AttributionWorker
+from flat_dist.evaluation.attribution_worker import attribution_workers
 from flat_dist.evaluation.attributions import summarise
 from flat_dist.evaluation.plan import AttributionPlan, plan_attributions
 from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
@@ -31,7 +31,7 @@ from flat_dist.runtime import tasks
 from flat_dist.runtime.progress import Display
 from flat_dist.scheduling.scheduler import run_stages
 from flat_dist.scheduling.stage import check_failures
-from flat_dist.scheduling.worker_group import WorkerGroup, ray_group
+from flat_dist.scheduling.worker_group import WorkerGroup
 from flat_dist.storage.arrow import read_table
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Executor, OpenStage
@@ -103,13 +103,11 @@ def explain_pairs(
         UserError: the cluster has no room for a worker, or too many pairs could not be explained.
         RuntimeError: a worker could not be started.
     """
-    device = config.training.device
 
     def fill(opened: Sequence[OpenStage[AttributionPlan]]) -> None:
         stages = [_chunked(each, config) for each in opened]
-        # On GPUs, each worker has one for itself.
-        used = group or ray_group(AttributionWorker, device, 1.0 if device == "cuda" else 0.0)
-        run_stages(stages, [used], "explanation worker", config.attack.max_failures, display)
+        workers = [group or attribution_workers(config)]
+        run_stages(stages, workers, "explanation worker", config.attack.max_failures, display)
 
     plans = [plan for each in attacked for plan in plan_attributions(config, each)]
     artifacts = executor.run_all(plans, fill)

@@ -1,6 +1,6 @@
-"""Attacks on two nodes, of which one is removed while its worker is at work: VICTIM OUTPUT EXAMPLES.
+"""Attacks on two nodes, and removes one node while its worker is busy: VICTIM OUTPUT EXAMPLES.
 
-The head has one CPU and what passes for a GPU, of which one worker asks for half; the node has a CPU, for another.
+The head has one CPU and a simulated GPU, of which one worker needs half. The node has one CPU, for another worker.
 """
 
 import sys
@@ -19,7 +19,7 @@ from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from tests.pipeline.attack_driver import SlowWorker, plan, run
 
-SEES_DEATH_SOON = {
+FAST_HEALTH_CHECKS = {
     "health_check_period_ms": 500,
     "health_check_timeout_ms": 1000,
     "health_check_failure_threshold": 3,
@@ -27,7 +27,7 @@ SEES_DEATH_SOON = {
 
 
 def remove_when(written: Path, cluster: Cluster, node: Any) -> None:
-    """Remove a node without farewell, once there are two shards."""
+    """Remove a node without a graceful shutdown, as soon as two shards are written."""
     while len(list(written.glob("*.arrow"))) < 2:
         time.sleep(0.05)
     cluster.remove_node(node, allow_graceful=False)
@@ -36,7 +36,7 @@ def remove_when(written: Path, cluster: Cluster, node: Any) -> None:
 if __name__ == "__main__":
     victim, output, examples = sys.argv[1:]
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1, "_system_config": SEES_DEATH_SOON}
+        initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1, "_system_config": FAST_HEALTH_CHECKS}
     )
     node = cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)

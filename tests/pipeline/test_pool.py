@@ -337,9 +337,9 @@ def test_a_removed_node_does_not_change_the_shards(
 def test_an_example_that_takes_all_memory_is_recorded_as_an_error(
     private_token: None, victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
-    said = drive("hungry_driver", victim, tmp_path / "stage", examples.slice(0, 2))
-    fine, hungry = shards.read_shards(Folder(tmp_path / "stage")).to_pylist()
+    said = drive("memory_driver", victim, tmp_path / "stage", examples.slice(0, 2))
+    fine, failing = shards.read_shards(Folder(tmp_path / "stage")).to_pylist()
     assert fine["status"] in ("successful", "failed", "skipped")
-    assert hungry["status"] == "error"
-    assert hungry["error"] == "OutOfMemoryError: took more memory than its machine has, 2 times alone"
+    assert failing["status"] == "error"
+    assert failing["error"] == "OutOfMemoryError: took more memory than its machine has, 2 times alone"
     assert "attack: 1 of 2 examples could not be attacked" in said

@@ -1,4 +1,4 @@
-"""Attacks two examples, the second of which takes all memory that Ray allows: VICTIM OUTPUT EXAMPLES."""
+"""Attacks two examples; the second one takes all memory that Ray allows: VICTIM OUTPUT EXAMPLES."""
 
 import os
 import sys
@@ -17,38 +17,38 @@ from flat_dist.runtime import cluster
 from flat_dist.runtime.progress import Display
 from tests.pipeline.attack_driver import plan, run
 
-ROOM = 8 * 2**30
-"""Bytes that may be used beside what is, before Ray's memory monitor ends a worker. Ray counts the whole machine's
-memory: less would let another test's processes take it."""
+EXTRA_MEMORY = 8 * 2**30
+"""Bytes that may be used in addition to what is in use now, before Ray's memory monitor ends a worker. Ray counts the
+memory of the whole machine, so a small value could be used up by other tests."""
 
 
-def hungry(text: str) -> type[AttackWorker]:
-    """Workers that take memory until they are ended, given a text."""
+def worker_class(text: str) -> type[AttackWorker]:
+    """A class of workers that allocate memory until they are ended, if one of their examples has this text."""
 
-    class Hungry(AttackWorker):
+    class AllocatingWorker(AttackWorker):
         def __init__(self) -> None:
             super().__init__()
             attack = self.session.process
 
-            def attack_hungrily(job: AttackJob, examples: Sequence[Example]) -> list[Record]:
+            def allocate_or_process(job: AttackJob, examples: Sequence[Example]) -> list[Record]:
                 kept = []
                 while any(example.text == text for example in examples):
                     kept.append(np.ones(2**24))
                     time.sleep(0.02)
                 return attack(job, examples)
 
-            self.session.process = attack_hungrily
+            self.session.process = allocate_or_process
 
-    return Hungry
+    return AllocatingWorker
 
 
 if __name__ == "__main__":
     victim, output, examples = sys.argv[1:]
     memory = psutil.virtual_memory()
-    threshold = (memory.total - memory.available + min(ROOM, memory.available // 2)) / memory.total
+    threshold = (memory.total - memory.available + min(EXTRA_MEMORY, memory.available // 2)) / memory.total
     os.environ["RAY_memory_usage_threshold"] = str(threshold)  # noqa: SIM112, Ray's own spelling
     with cluster.connected(cpus=1), Display() as display:
         table = pq.read_table(examples)
         attack = plan(victim, output, table, unit_size=1)
-        worker = hungry(table["text"][1].as_py())
+        worker = worker_class(table["text"][1].as_py())
         run(attack, AttackConfig(device="cpu", max_failures=0.5), display, worker)
