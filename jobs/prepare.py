@@ -31,9 +31,9 @@ def job(arguments: Sequence[str]) -> None:
         database.prepare(path, lambda line: print(line, file=sys.stderr))
         print(address.uri_of(path))
         return
-    from flat_dist.resources import assets, synonyms
+    from flat_dist.resources import assets, counterfitted_glove
 
-    synonyms.build(assets.prepare())
+    counterfitted_glove.build(assets.prepare())
     print(f"offline resources: {assets.cache_folder()}")
 
 

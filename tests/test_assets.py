@@ -2,7 +2,6 @@ import csv
 import hashlib
 import json
 import os
-import pickle
 import shutil
 import subprocess
 from collections import Counter
@@ -17,6 +16,7 @@ from nltk.tag.perceptron import PerceptronTagger
 from flat_dist.config.errors import UserError
 from flat_dist.resources import assets as module
 from flat_dist.resources.assets import Assets, prepare
+from flat_dist.resources.packages import packages as pinned_packages
 
 
 def refuse(*arguments: object, **options: object) -> None:
@@ -53,7 +53,7 @@ def rebuilt(assets: Assets, tmp_path_factory: pytest.TempPathFactory) -> tuple[A
     return results[0], len(builds)
 
 
-def test_second_call_is_silent_and_starts_nothing(
+def test_a_second_call_prints_nothing_and_starts_no_process(
     assets: Assets, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(subprocess, "run", refuse)
@@ -62,13 +62,13 @@ def test_second_call_is_silent_and_starts_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_callers_at_once_build_once_and_alike(assets: Assets, rebuilt: tuple[Assets, int]) -> None:
+def test_parallel_callers_build_once(assets: Assets, rebuilt: tuple[Assets, int]) -> None:
     other, builds = rebuilt
     assert builds == 1
     assert {path.name for path in other.folder.parent.iterdir()} == {"assets"}
     marker, rebuilt_marker = (json.loads((each.folder / "assets.json").read_text()) for each in (assets, other))
     assert without_times(marker) == without_times(rebuilt_marker)
-    assert marker["packages"] == {package.name: package.sha256 for package in module.packages().values()}
+    assert marker["packages"] == {package.name: package.sha256 for package in pinned_packages().values()}
     for name in marker["files"]:
         assert (assets.folder / name).read_bytes() == (other.folder / name).read_bytes()
     written = {str(path.relative_to(other.folder)) for path in other.folder.rglob("*") if path.is_file()}
@@ -76,8 +76,10 @@ def test_callers_at_once_build_once_and_alike(assets: Assets, rebuilt: tuple[Ass
     assert written - packages == {*marker["files"], "assets.json", "assets.lock"}
 
 
-def test_what_is_incomplete_is_not_trusted(assets: Assets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "_fetch", lambda folder, console: {})
+def test_an_incomplete_or_changed_folder_is_built_again(
+    assets: Assets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "fetch", lambda folder, console: {})
     monkeypatch.setattr(module, "_contents", lambda archives: iter([("a/b.txt", b"abc"), ("c.txt", b"")]))
     file, marker = tmp_path / "a/b.txt", tmp_path / "assets.json"
     prepare(tmp_path)
@@ -103,10 +105,10 @@ def test_what_is_incomplete_is_not_trusted(assets: Assets, monkeypatch: pytest.M
         assert without_times(json.loads(marker.read_bytes())) == without_times(json.loads(complete))
 
 
-def test_a_copied_cache_is_good_and_one_that_others_share_is_not_written_through(
+def test_a_copied_cache_is_valid_and_hard_links_are_not_written_through(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "_fetch", lambda folder, console: {})
+    monkeypatch.setattr(module, "fetch", lambda folder, console: {})
     monkeypatch.setattr(module, "_contents", lambda archives: iter([("a.txt", b"abc")]))
     prepare(tmp_path / "first")
     shutil.copytree(tmp_path / "first", tmp_path / "copy", copy_function=shutil.copyfile)  # with times of its own
@@ -124,10 +126,10 @@ def test_a_copied_cache_is_good_and_one_that_others_share_is_not_written_through
 
 
 @pytest.mark.parametrize("umask, modes", [(0o022, (0o644, 0o755)), (0o002, (0o644, 0o755)), (0o077, (0o600, 0o700))])
-def test_files_are_as_private_as_the_umask_asks_and_no_group_may_write(
+def test_permissions_follow_the_umask_without_write_access_for_groups(
     umask: int, modes: tuple[int, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "_fetch", lambda folder, console: {})
+    monkeypatch.setattr(module, "fetch", lambda folder, console: {})
     monkeypatch.setattr(module, "_contents", lambda archives: iter([("a/b.txt", b"abc")]))
     before = os.umask(umask)
     try:
@@ -138,14 +140,14 @@ def test_files_are_as_private_as_the_umask_asks_and_no_group_may_write(
     assert found == [modes[0], modes[1], modes[0], modes[1]]
 
 
-def test_a_lock_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_opened_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "assets.lock").mkdir()
     with pytest.raises(UserError, match=r"cannot write to .*: set FLAT_DIST_CACHE to a folder that can be$"):
         prepare(tmp_path)
 
 
-def test_readers_keep_what_they_opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(module, "_fetch", lambda folder, console: {})
+def test_readers_keep_open_files_during_a_rebuild(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "fetch", lambda folder, console: {})
     monkeypatch.setattr(module, "_contents", lambda archives: iter([("a.txt", b"old")]))
     prepare(tmp_path)
     with (tmp_path / "a.txt").open("rb") as file:
@@ -156,7 +158,7 @@ def test_readers_keep_what_they_opened(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert (tmp_path / "a.txt").read_bytes() == b"new"
 
 
-def test_failing_pip_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failure_of_pip_is_a_user_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: retrying\nERROR: No matching distribution found\n")
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: failed)
     with pytest.raises(UserError, match=r"No matching distribution found.*PIP_INDEX_URL") as raised:
@@ -177,7 +179,7 @@ def test_a_package_with_another_hash_is_never_opened(monkeypatch: pytest.MonkeyP
     assert list((tmp_path / "packages").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_writable_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="FLAT_DIST_CACHE"):
         prepare(tmp_path / "file" / "cache")
@@ -256,15 +258,3 @@ def test_provenance_names_sources_that_exist(assets: Assets) -> None:
     for origin in provenance.values():
         assert origin["source"] == "stand-in"
         assert origin["package"] == "flat_dist" or origin["sha256"] in archives
-
-
-class Malicious:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, ("exit 1",)
-
-
-@pytest.mark.parametrize("value", [Malicious(), Path("a"), Counter("a")])
-def test_a_pickle_may_hold_plain_values_only(value: object) -> None:
-    with pytest.raises(pickle.UnpicklingError):
-        module.load_tagger(pickle.dumps(({}, {}, value), protocol=2))
-    assert module.load_tagger(pickle.dumps(({"a": {"NN": 1.0}}, {}, {"VB", "NN"}), protocol=2))[2] == ["NN", "VB"]

@@ -36,7 +36,7 @@ from flat_dist.models.artifact import ModelArtifact
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.pipeline import results, run_folder
 from flat_dist.pipeline.adversarial_training import AdversarialTraining, Environment
-from flat_dist.resources import synonyms
+from flat_dist.resources import counterfitted_glove
 from flat_dist.resources.assets import Assets
 from flat_dist.runtime.progress import Display
 from flat_dist.storage import arrow
@@ -655,24 +655,24 @@ def test_synonyms_are_built_again(
     def build(folder: Path, assets: Assets, config: object) -> None:
         built.append(folder)
         vectors = np.eye(3, dtype=np.float32)
-        synonyms._write(folder, ["a", "b", "c"], vectors, np.array([[0, 1], [1, 0], [2, 1]], np.int32))
+        counterfitted_glove._write(folder, ["a", "b", "c"], vectors, np.array([[0, 1], [1, 0], [2, 1]], np.int32))
 
-    monkeypatch.setattr(synonyms, "_build", build)
+    monkeypatch.setattr(counterfitted_glove, "_build", build)
     mine = Assets(tmp_path)
-    folder = synonyms.build(mine)
-    assert synonyms.read_neighbours(synonyms.build(mine)) == {"a": ["b"], "b": ["a"], "c": ["b"]}
+    folder = counterfitted_glove.build(mine)
+    assert counterfitted_glove.read_neighbours(counterfitted_glove.build(mine)) == {"a": ["b"], "b": ["a"], "c": ["b"]}
     assert built == [folder]
     marker = (folder / "synonyms.json").read_bytes()
     damage_file(folder / name, damage)
-    assert synonyms.build(mine) == folder
+    assert counterfitted_glove.build(mine) == folder
     assert len(built) == 2 and (folder / "synonyms.json").read_bytes() == marker
-    assert synonyms.read_neighbours(folder) == {"a": ["b"], "b": ["a"], "c": ["b"]}
+    assert counterfitted_glove.read_neighbours(folder) == {"a": ["b"], "b": ["a"], "c": ["b"]}
 
 
 def test_a_lock_of_the_synonyms_that_cannot_be_opened_is_one_sentence(assets: Assets, tmp_path: Path) -> None:
     (tmp_path / "synonyms.lock").mkdir()
     with pytest.raises(UserError) as error:
-        synonyms.build(Assets(tmp_path))
+        counterfitted_glove.build(Assets(tmp_path))
     one_sentence(error, str(tmp_path), "FLAT_DIST_CACHE")
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from flat_dist.config.errors import UserError
+from flat_dist.resources import counterfitted_glove, synonym_file, synonyms, wordnet
 from flat_dist.resources import counterfitting as cf
-from flat_dist.resources import synonyms, wordnet
 from flat_dist.resources.assets import Assets
 
 # Vectors of the tests: a and b at right angles, c and d 60 degrees apart, e alone.
@@ -22,7 +22,7 @@ VECTORS_VD = np.array(
 AB, CD, NONE = np.array([[0, 1]]), np.array([[2, 3]]), np.zeros((0, 2), np.int64)
 
 
-def test_losses_are_those_of_the_paper_by_hand() -> None:
+def test_losses_by_hand() -> None:
     # cosines 0.5, -0.2 are distances 0.5, 1.2
     cosine = np.array([0.5, -0.2])
     np.testing.assert_allclose(cf.repel_loss(cosine, margin=1.0), [0.5, 0.0])
@@ -31,9 +31,9 @@ def test_losses_are_those_of_the_paper_by_hand() -> None:
     np.testing.assert_allclose(cf.preserve_loss(cosine, np.array([0.8, -0.5])), [0.3, 0.0], atol=1e-12)
 
 
-def test_attracted_words_get_within_the_margin_repelled_ones_beyond_it_others_stay() -> None:
+def test_attracted_words_move_together_and_repelled_words_apart() -> None:
     config = cf.Counterfit(attract_margin=0.3, repel_margin=0.9, hold=0.05, sweeps=50, inertia=3.0)
-    moved_VD = cf.counterfit(VECTORS_VD, AB, CD, config, neighbours_N2=NONE)
+    moved_VD = cf.counterfit(VECTORS_VD, cf.Constraints(AB, CD), config, neighbours_N2=NONE)
     assert moved_VD.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(moved_VD, axis=1), 1, atol=1e-6)
     assert 1 - cf.cosines(moved_VD, AB)[0] < 0.35  # was 1
@@ -44,7 +44,7 @@ def test_attracted_words_get_within_the_margin_repelled_ones_beyond_it_others_st
 def test_a_sweep_by_hand() -> None:
     config = cf.Counterfit(attract=0.5, repel=1.0, hold=1.0, inertia=1.0, sweeps=1)
     losses: list[float] = []
-    moved_VD = cf.counterfit(VECTORS_VD, AB, CD, config, losses.append, neighbours_N2=NONE)
+    moved_VD = cf.counterfit(VECTORS_VD, cf.Constraints(AB, CD), config, losses.append, neighbours_N2=NONE)
     # a goes to the direction of 1 a (inertia) + 1 a (hold) + 0.5 b
     np.testing.assert_allclose(moved_VD[0], np.array([2, 0.5, 0, 0, 0]) / 4.25**0.5, atol=1e-6)
     # c to that of 2 c - 1 d = (1.5, -0.75 ** 0.5), of length 3 ** 0.5
@@ -52,26 +52,27 @@ def test_a_sweep_by_hand() -> None:
     assert losses == [pytest.approx(0.5 * 1 + 1.0 * 0.5)]
 
 
-def test_weights_set_how_far_a_word_goes_to_each_of_two() -> None:
+def test_weights_balance_two_attractions() -> None:
     pairs_P2, weight_P = np.array([[0, 1], [0, 4]]), np.array([4.0, 1.0])
     config = cf.Counterfit(attract=1.0, hold=1.0, inertia=0.0, sweeps=1)
-    moved_VD = cf.counterfit(VECTORS_VD, pairs_P2, NONE, config, weight_P=weight_P, neighbours_N2=NONE)
+    moved_VD = cf.counterfit(VECTORS_VD, cf.Constraints(pairs_P2, NONE, weight_P), config, neighbours_N2=NONE)
     # sums of weights are 5, 4, 1: the pulls are 4 / sqrt(5 * 4) and 1 / sqrt(5 * 1)
     expected = np.array([1, 4 / 20**0.5, 0, 0, 1 / 5**0.5])
     np.testing.assert_allclose(moved_VD[0], expected / np.linalg.norm(expected), atol=1e-6)
 
 
-def test_preserved_neighbours_come_along() -> None:
+def test_preserved_neighbours_move_together() -> None:
     pairs_P2 = np.array([[1, 2]])  # d is near c, which b attracts
     apart, along = (
-        cf.counterfit(VECTORS_VD, pairs_P2, NONE, cf.Counterfit(preserve=weight), neighbours_N2=CD) for weight in (0, 1)
+        cf.counterfit(VECTORS_VD, cf.Constraints(pairs_P2, NONE), cf.Counterfit(preserve=weight), neighbours_N2=CD)
+        for weight in (0, 1)
     )
     np.testing.assert_allclose(apart[3], VECTORS_VD[3], atol=1e-6)
     assert cf.cosines(along, CD)[0] > cf.cosines(apart, CD)[0]
 
 
 @pytest.mark.parametrize("block", [7, 1000])
-def test_nearest_is_brute_force(block: int) -> None:
+def test_nearest_equals_brute_force(block: int) -> None:
     vectors_VD = np.random.default_rng(0).standard_normal((50, 6))
     vectors_VD[20] = 3 * vectors_VD[10]  # the same direction: a word still comes first in its own row
     done: list[int] = []
@@ -89,7 +90,7 @@ def test_neighbour_pairs_are_listed_once() -> None:
     assert pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
 
 
-RELATIONS = (*wordnet.OF_SYNSETS.values(), *wordnet.OF_LEMMAS.values())
+RELATIONS = (*wordnet.SYNSET_RELATIONS.values(), *wordnet.LEMMA_RELATIONS.values())
 
 
 class Thing(SimpleNamespace):
@@ -153,13 +154,13 @@ def test_constraints_of_a_small_wordnet() -> None:
     assert found.repel_Q2.tolist() == [[words.index("good"), words.index("bad")]]
 
 
-def test_vocabulary_prefers_words_that_wordnet_knows() -> None:
+def test_the_vocabulary_prefers_words_in_wordnet() -> None:
     words = ["the", "n't", "Paris", "paris", "zidane", "pictures", "x-ray", "bad", "good"]
     kept = wordnet.vocabulary(words, SmallWordNet(), cf.Counterfit(words=4, common=2))
     assert [words[index] for index in kept] == ["the", "paris", "pictures", "bad"]
 
 
-def test_codes_bring_like_definitions_and_spellings_together() -> None:
+def test_similar_definitions_and_spellings_get_similar_codes() -> None:
     words = ["movie", "image", "good", "bad", "winter", "wintery"]
     codes_VD = wordnet.codes(words, SmallWordNet(), cf.Counterfit(codes=400))
     cosine_VV = codes_VD @ codes_VD.T
@@ -179,25 +180,27 @@ class SmallAssets:
         return {"wordnet": {"sha256": "a"}, "word_vectors": {"sha256": "b"}}
 
 
-def test_build_is_kept_trusted_only_when_complete_and_repeatable(
+def test_a_build_is_reused_only_if_complete_and_is_reproducible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(synonyms, "_wordnet", lambda assets: SmallWordNet())
+    monkeypatch.setattr(counterfitted_glove, "_wordnet", lambda assets: SmallWordNet())
     assets: Any = SmallAssets(tmp_path)
     config = cf.Counterfit(neighbours=3, preserved=2, codes=8)
-    folder = synonyms.build(assets, config)
+    folder = counterfitted_glove.build(assets, config)
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert set(files) == {"vectors.npy", "neighbours.npy", "words.txt", synonyms.MARKER}
+    assert set(files) == {"vectors.npy", "neighbours.npy", "words.txt", counterfitted_glove.MARKER}
     assert np.load(folder / "vectors.npy").shape == (8, 5 + 8)
-    assert {len(others) for others in synonyms.read_neighbours(folder).values()} == {3}
+    assert {len(others) for others in counterfitted_glove.read_neighbours(folder).values()} == {3}
 
     (folder / "words.txt").write_text("half")
-    (folder / synonyms.MARKER).unlink()
-    assert synonyms.build(assets, config) == folder
+    (folder / counterfitted_glove.MARKER).unlink()
+    assert counterfitted_glove.build(assets, config) == folder
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
-    monkeypatch.setattr(synonyms, "_wordnet", None)  # so that building again would fail
-    assert synonyms.build(assets, config) == folder
-    assert synonyms._origin(assets, config) != synonyms._origin(assets, dataclasses.replace(config, seed=1))
+    monkeypatch.setattr(counterfitted_glove, "_wordnet", None)  # so that building again would fail
+    assert counterfitted_glove.build(assets, config) == folder
+    assert counterfitted_glove._origin(assets, config) != counterfitted_glove._origin(
+        assets, dataclasses.replace(config, seed=1)
+    )
 
 
 def test_recall_by_hand() -> None:
@@ -215,36 +218,36 @@ def test_recall_by_hand() -> None:
         ('["good"]', "must hold a JSON object, word to list of words, not list"),
         ('{"good": "fine"}', "the entry of 'good' must be a list of words, not 'fine'"),
         ('{"good": ["fine", 3]}', "the entry of 'good' holds 3, which is not a word in quotes"),
-        ('{"good": ["o.k."], "1st": ["first"]}', "no word made of the letters a to z"),
-        ("{}", "no word made of the letters a to z"),
+        ('{"good": ["o.k."], "1st": ["first"]}', "no word of the letters a to z"),
+        ("{}", "no word of the letters a to z"),
     ],
 )
-def test_a_wrong_table_is_named_with_its_entry(tmp_path: Path, content: str, message: str) -> None:
+def test_an_error_in_a_table_names_the_entry(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "table.json"
     path.write_text(content)
     with pytest.raises(UserError, match=message) as caught:
-        synonyms.read_table(path)
+        synonym_file.read_table(path)
     assert str(path) in str(caught.value)
 
 
-def test_a_table_in_another_encoding_or_place_is_named(tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_read_is_a_user_error(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     path.write_bytes(b'{"caf\xe9": []}')
     with pytest.raises(UserError, match="not valid JSON in UTF-8"):
-        synonyms.read_table(path)
+        synonym_file.read_table(path)
     with pytest.raises(UserError, match=r"--attack\.synonyms 'counterfeit' cannot be read.*give counterfit, original"):
-        synonyms.read_table(Path("counterfeit"))
+        synonym_file.read_table(Path("counterfeit"))
 
 
 def test_only_alphabetic_words_enter_a_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "table.json"
     path.write_text(json.dumps({"Good": ["fine", "o.k.", "good", "fine", "café"], "24/7": ["always"], "bad": []}))
     with caplog.at_level(logging.WARNING):
-        assert synonyms.read_table(path) == {"good": ["fine"], "bad": []}
+        assert synonym_file.read_table(path) == {"good": ["fine"], "bad": []}
     assert "dropped 3 words" in caplog.text
 
 
-def test_textattack_swaps_words_by_the_users_table(assets: Assets, tmp_path: Path) -> None:
+def test_textattack_uses_the_users_table(assets: Assets, tmp_path: Path) -> None:
     from flat_dist.resources.textattack_setup import activate
 
     activate(assets)

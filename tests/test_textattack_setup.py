@@ -56,7 +56,7 @@ def run(script: str, home: Path, *arguments: str) -> subprocess.CompletedProcess
     return subprocess.run(command, env={**environment, "HOME": str(home)}, capture_output=True, text=True)
 
 
-def test_stock_textattack_works_offline_and_leaves_the_home_alone(assets: Assets, tmp_path: Path) -> None:
+def test_stock_textattack_works_offline_and_writes_nothing_to_the_home_folder(assets: Assets, tmp_path: Path) -> None:
     result = run(SCRIPT, tmp_path, str(assets.folder))
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 1

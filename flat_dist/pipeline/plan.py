@@ -6,7 +6,7 @@ from flat_dist.data.hints import dataset_hints
 from flat_dist.models import encoders, vectors
 from flat_dist.pipeline import run_folder
 from flat_dist.report.summary_table import METHODS
-from flat_dist.resources import synonyms
+from flat_dist.resources import synonym_file
 from flat_dist.storage.folder import Folder
 from flat_dist.tracking import mlflow
 
@@ -18,7 +18,7 @@ def check(config: Config) -> None:
     """Raise UserError for names, places and resources of the user that no run could use, before any work is done."""
     run_folder.check_name(config.run_name)
     Folder(config.storage).check()
-    synonyms.check(config.attack.synonyms)
+    synonym_file.check(config.attack.synonyms)
     vectors.check(config.model)
     encoders.check(config.model)
     mlflow.check(config)

@@ -13,22 +13,22 @@ import torch
 
 @dataclass(frozen=True)
 class Counterfit:
-    """Hyperparameters of the stand-in for TextAttack's counter-fitted vectors.
+    """Hyperparameters of our replacement for TextAttack's counter-fitted vectors.
 
-    Margins and terms are those of Mrksic et al. (2016, Section 2); the weights were chosen by the share of real
-    counter-fitted neighbours that are found, and by how many neighbours pass TextFooler's cosine of 0.5.
+    Margins and terms are those of Mrksic et al. (2016, Section 2). The weights are chosen by the share of original
+    counter-fitted neighbours that are reproduced, and by the number of neighbours above TextFooler's cosine of 0.5.
     """
 
     words: int = 65_000
-    """Words that get neighbours (the original vectors have 65,713)."""
+    """Words in the vocabulary (original vectors: 65,713)."""
     common: int = 30_000
-    """The most frequent words of GloVe, which enter the vocabulary even if WordNet does not know them."""
+    """The most frequent words of GloVe are in the vocabulary even if WordNet does not have them."""
     neighbours: int = 50
-    """Neighbours kept of each word (TextFooler: 50)."""
+    """Neighbours per word (TextFooler: 50)."""
     codes: int = 150
-    """Dimensions appended to GloVe's 50: random projection of a word's definitions and character n-grams."""
+    """Dimensions added to GloVe's 50: random projections of definitions and character n-grams."""
     code_weight: float = 1.2
-    """Length of the appended part, where GloVe's has length 1."""
+    """Length of the added part; GloVe's part has length 1."""
     repel_margin: float = 1.0
     """Cosine distance that antonyms are pushed to (delta; paper: 1)."""
     attract_margin: float = 0.0
@@ -42,9 +42,9 @@ class Counterfit:
     preserved: int = 10
     """Original neighbours of each word whose distances are preserved (paper: those within a cosine of 0.8)."""
     hold: float = 1.0
-    """Weight of half the squared distance to the original vector (Faruqui et al. 2015; the paper has none)."""
+    """Weight of half the squared distance to the original vector (Faruqui et al. 2015; not in the paper)."""
     hypernym: float = 2.0
-    """Weight of a hypernym and hyponym, over the root of the product of their numbers of such pairs."""
+    """Weight of hypernym pairs, divided by the root of the product of both words' numbers of such pairs."""
     similar: float = 1.0
     """Weight of adjectives that WordNet calls similar."""
     related: float = 0.5
@@ -52,25 +52,37 @@ class Counterfit:
     sweeps: int = 6
     """Passes over all words."""
     inertia: float = 0.5
-    """Weight of a word's present vector in a pass; keeps pairs near a margin from swinging over it."""
+    """Weight of a word's current vector in a sweep; prevents oscillation of pairs near a margin."""
     seed: int = 0
     """Seed of the random projections."""
 
     def relation_weight(self, relation: str) -> float:
-        """Weight of a pair that WordNet relates so."""
+        """Weight of pairs with this relation in WordNet."""
         related = dict.fromkeys(("also", "verb group", "entailment", "cause"), self.related)
         return {"hypernym": self.hypernym, "similar": self.similar, **related}.get(relation, 1.0)
 
 
+@dataclass(frozen=True)
+class Constraints:
+    """Pairs of word indices, each pair once, the lower index first."""
+
+    attract_P2: np.ndarray
+    """Synonyms, and other words that should be close."""
+    repel_Q2: np.ndarray
+    """Antonyms."""
+    weight_P: np.ndarray | None = None
+    """Weights of the attracted pairs; None: all 1."""
+
+
 def unit(vectors_VD: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, as float32; rows of zeros stay so."""
+    """Rows scaled to length 1, as float32; zero rows stay zero."""
     length_V1 = np.linalg.norm(vectors_VD, axis=1, keepdims=True)
     return (vectors_VD / np.where(length_V1 > 0, length_V1, 1)).astype(np.float32)
 
 
 def cosines(vectors_VD: np.ndarray, pairs_P2: np.ndarray) -> np.ndarray:
     """Cosine (P,) of each pair of unit vectors."""
-    blocks = np.array_split(pairs_P2, len(pairs_P2) // 50_000 + 1)  # in blocks, to copy few rows at a time
+    blocks = np.array_split(pairs_P2, len(pairs_P2) // 50_000 + 1)  # in blocks, to save memory
     parts = [np.einsum("pd,pd->p", vectors_VD[block[:, 0]], vectors_VD[block[:, 1]]) for block in blocks]
     return np.concatenate(parts)
 
@@ -92,23 +104,20 @@ def preserve_loss(cosine_N: np.ndarray, original_N: np.ndarray) -> np.ndarray:
 
 def counterfit(
     vectors_VD: np.ndarray,
-    attract_P2: np.ndarray,
-    repel_Q2: np.ndarray,
+    constraints: Constraints,
     config: Counterfit,
     on_progress: Callable[[float], None] | None = None,
-    weight_P: np.ndarray | None = None,
     neighbours_N2: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Unit vectors (V, D) float32 that lessen the weighted sum of the three losses and of `hold`.
+    """Unit vectors (V, D) float32 that reduce the weighted sum of the three losses and of `hold`.
 
-    With the other words fixed and the hinges as they are, the sum is linear in a word's vector, so that its best value
-    on the unit sphere is the direction of its negative gradient. Each sweep moves all words there together. A pair's
-    weight is divided by the root of its words' sums of weights: words with many relations are not pulled harder.
+    With the other words and the active hinges fixed, the sum is linear in a word's vector: its minimum on the unit
+    sphere is the direction of the negative gradient. Each sweep moves all words there at once. A pair's weight is
+    divided by the root of its words' sums of weights, so that words with many relations are not pulled harder.
 
     Args:
         vectors_VD: original vectors, of any length.
-        attract_P2: pairs of word indices, each pair once; `weight_P` are their weights, all 1 if None.
-        repel_Q2: pairs of word indices, each pair once.
+        constraints: attracted and repelled pairs.
         config: margins, weights of the terms, sweeps.
         on_progress: called after each sweep with the sum of the losses before it.
         neighbours_N2: pairs to preserve; None: `config.preserved` nearest in `vectors_VD`.
@@ -116,7 +125,8 @@ def counterfit(
     original_VD = unit(vectors_VD)
     if neighbours_N2 is None:
         neighbours_N2 = neighbour_pairs(nearest(original_VD, min(config.preserved, len(original_VD) - 1)))
-    pull_P = config.attract * balanced(attract_P2, weight_P, len(original_VD))
+    attract_P2, repel_Q2 = constraints.attract_P2, constraints.repel_Q2
+    pull_P = config.attract * balanced(attract_P2, constraints.weight_P, len(original_VD))
     push_Q = config.repel * balanced(repel_Q2, None, len(original_VD))
     keep_N = config.preserve * balanced(neighbours_N2, None, len(original_VD))
     before_N = cosines(original_VD, neighbours_N2)
@@ -140,7 +150,7 @@ def _symmetric(pairs_P2: np.ndarray, weight_P: np.ndarray, size: int) -> sp.csr_
 
 
 def balanced(pairs_P2: np.ndarray, weight_P: np.ndarray | None, size: int) -> np.ndarray:
-    """Weights (P,), by default 1, over the root of the product of both words' sums of weights.
+    """Weights (P,), by default 1, divided by the root of the product of both words' sums of weights.
 
     These are the weights of a graph's normalised Laplacian.
     """
@@ -157,15 +167,15 @@ def nearest(
     Args:
         vectors_VD: vectors of any length.
         k: neighbours, fewer than there are words.
-        block: rows that are compared with all words at a time.
-        on_progress: called with the number of words done in each block.
+        block: rows compared with all words at once.
+        on_progress: called after each block with its number of words.
     """
     vectors = torch.from_numpy(unit(vectors_VD))
     result = np.empty((len(vectors), k + 1), np.int32)
     for start in range(0, len(vectors), block):
         cosine_BV = vectors[start : start + block] @ vectors.T
         rows = torch.arange(len(cosine_BV))
-        cosine_BV[rows, start + rows] = 2.0  # above any cosine: a word comes before words with the same vector
+        cosine_BV[rows, start + rows] = 2.0  # above any cosine, so that a word comes first
         result[start : start + block] = cosine_BV.topk(k + 1).indices.numpy()
         if on_progress:
             on_progress(len(rows))
@@ -173,6 +183,6 @@ def nearest(
 
 
 def neighbour_pairs(nearest_VK: np.ndarray) -> np.ndarray:
-    """The pairs (N, 2) of words that `nearest` names, each pair once, the lower index first."""
+    """The pairs (N, 2) of words in the result of `nearest`, each pair once, the lower index first."""
     first, second = np.repeat(nearest_VK[:, 0], nearest_VK.shape[1] - 1), nearest_VK[:, 1:].ravel()
     return np.unique(np.sort(np.stack([first, second], axis=1)), axis=0)

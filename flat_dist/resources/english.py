@@ -1,4 +1,4 @@
-"""Facts of English that stand in for NLTK data which no package carries."""
+"""English word lists that replace NLTK data, which no package has."""
 
 import re
 
@@ -21,7 +21,7 @@ don't aren't couldn't didn't doesn't hadn't hasn't haven't isn't mightn't mustn'
 weren't won't wouldn't
 """
 """English function words, by class: pronouns, determiners, auxiliaries, prepositions and conjunctions, adverbs,
-pieces of contractions, contractions. As short as NLTK's list, so that attacks may change about the same words."""
+pieces of contractions, contractions. As short as NLTK's list, so that attacks can change about the same words."""
 
 UNIVERSAL_TAGS = {
     "ADJ": "JJ JJR JJS",
@@ -37,4 +37,4 @@ UNIVERSAL_TAGS = {
     "X": "FW LS SYM UH",
     ".": "# $ '' ( ) , -LRB- -RRB- . : ``",
 }
-"""Universal tags (Petrov, Das and McDonald 2012), and the tags of the Penn Treebank that each stands for."""
+"""Universal tags (Petrov, Das and McDonald 2012), and the Penn Treebank's tags for each."""

@@ -18,10 +18,10 @@ def check(source: str) -> None:
 
 
 def read_table(path: Path) -> dict[str, list[str]]:
-    """The user's table: word to neighbours, best first, in lower case. Words not made of letters a to z are dropped.
+    """The user's table: word to neighbours, best first, in lower case; only words of the letters a to z are kept.
 
     Raises:
-        UserError: the file is missing, or is no JSON object of lists of strings, or has no usable word.
+        UserError: the file is missing, is not a JSON object of lists of strings, or has no usable word.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -41,9 +41,9 @@ def read_table(path: Path) -> dict[str, list[str]]:
     }
     names = {*raw, *(other for others in raw.values() for other in others)}
     if dropped := sum(not ALPHABETIC.fullmatch(name) for name in names):
-        log.warning("%s: dropped %d words that are not made of the letters a to z", path, dropped)
+        log.warning("%s: dropped %d words with other characters than a to z", path, dropped)
     if not any(table.values()):
-        raise UserError(f"{path} has no word made of the letters a to z that has such a neighbour")
+        raise UserError(f"{path} has no word of the letters a to z with a neighbour of the letters a to z")
     return table
 
 

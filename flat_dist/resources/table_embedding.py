@@ -7,10 +7,10 @@ from textattack.shared import WordEmbedding
 
 
 class TableEmbedding(WordEmbedding):
-    """Words whose neighbours are listed, best first; a listed pair has cosine similarity 1, any other pair 0.
+    """A table of neighbours, best first; listed pairs have cosine similarity 1, other pairs 0.
 
-    Methods that are given a word raise KeyError if it is not in the table, as TextAttack expects. It is a
-    `WordEmbedding`, without vectors, because TextAttack's recipes take no other kind in place of their own.
+    A word that is not in the table raises KeyError, as TextAttack expects. The class is a `WordEmbedding` without
+    vectors, because TextAttack's recipes accept no other class.
     """
 
     def __init__(self, table: Mapping[str, Sequence[str]]):

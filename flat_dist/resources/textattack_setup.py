@@ -1,7 +1,7 @@
-"""NLTK and TextAttack on this package's assets, without the network and without files in the user's home.
+"""Imports TextAttack with this package's NLTK data, without network and without files in the user's home.
 
-By itself, `import textattack` downloads NLTK data, notes in the home folder that it has, and, where TA_CACHE_DIR names
-another folder, moves the caches of other libraries there. `activate` imports it so that none of this happens.
+A plain `import textattack` downloads NLTK data, writes a mark into the home folder, and moves the caches of other
+libraries to TA_CACHE_DIR if that is set. `activate` prevents all of this.
 """
 
 import contextlib
@@ -17,25 +17,25 @@ import nltk
 from flat_dist.resources.assets import Assets
 
 POST_INSTALL_MARK = "post_install_check_3"
-"""The file in its cache folder by which TextAttack 0.3.11 knows that it has downloaded everything."""
+"""The file that tells TextAttack 0.3.11 that its downloads are complete."""
 REDIRECTED = ("TFHUB_CACHE_DIR", "PYTORCH_TRANSFORMERS_CACHE", "HF_HOME", "XDG_CACHE_HOME")
 """Environment variables that TextAttack sets to TA_CACHE_DIR."""
 
 
 def activate(assets: Assets) -> None:
-    """Import TextAttack and give NLTK's data to it; later calls in the same process do nothing.
+    """Import TextAttack with our NLTK data; later calls in the same process do nothing.
 
-    From then on `nltk.download` does nothing and returns False, as it does where there is no network. English WordNet
-    needs no `omw-1.4`, the only data that TextAttack's attacks ask for later.
+    Afterwards `nltk.download` does nothing and returns False, as without network. The attacks later request only
+    `omw-1.4`, which English WordNet does not need.
 
     Raises:
-        RuntimeError: TextAttack was imported before, with data from elsewhere.
+        RuntimeError: TextAttack is already imported, with other data.
     """
     folder = str(assets.nltk_data)
     if nltk.data.path[:1] == [folder] and "textattack" in sys.modules:
         return
     if "textattack" in sys.modules:
-        raise RuntimeError("textattack was imported before activate(), so it may use other data: call activate() first")
+        raise RuntimeError("textattack was imported before activate() and may use other data: call activate() first")
     nltk.data.path.insert(0, folder)
     nltk.download = nltk.downloader.download = _no_download
     _import_textattack(assets)
@@ -50,8 +50,8 @@ def _import_textattack(assets: Assets) -> None:
     cache.mkdir(exist_ok=True)
     (cache / POST_INSTALL_MARK).touch()
     for library in ("huggingface_hub", "transformers", "datasets"):
-        importlib.import_module(library)  # they read their cache folder once, now, before TextAttack moves it
-    matplotlib = os.environ.get("MPLCONFIGDIR", str(assets.folder / "matplotlib"))  # else it makes a folder in the home
+        importlib.import_module(library)  # they read their cache folder now, before TextAttack moves it
+    matplotlib = os.environ.get("MPLCONFIGDIR", str(assets.folder / "matplotlib"))  # default: a folder in the home
     with _environment(TA_CACHE_DIR=str(cache), MPLCONFIGDIR=matplotlib):
         importlib.import_module("textattack")
     logging.getLogger("textattack.shared.utils.install").setLevel(logging.ERROR)

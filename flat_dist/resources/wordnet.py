@@ -1,4 +1,4 @@
-"""What WordNet says of words, as constraints and features for counter-fitting.
+"""Constraints and features of words from WordNet, for counter-fitting.
 
 Shape letters: V words, P attracted pairs, Q repelled pairs, S synsets, F features, D dimensions.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
 
-from flat_dist.resources.counterfitting import Counterfit, balanced, unit
+from flat_dist.resources.counterfitting import Constraints, Counterfit, balanced, unit
 from flat_dist.resources.english import ALPHABETIC
 
 UNIVERSAL = {"n": "NOUN", "v": "VERB", "a": "ADJ", "s": "ADJ", "r": "ADV"}
@@ -25,10 +25,10 @@ TAGS = {"NOUN": "N", "VERB": "V", "ADJ": "J", "ADV": "R"}
 """First letter of the Penn Treebank's tags, by universal part of speech."""
 
 
-OF_LEMMAS = {"antonym": "antonyms", "derivation": "derivationally_related_forms", "pertainym": "pertainyms"}
-"""Relations between lemmas, and the methods of NLTK's lemmas that give them."""
+LEMMA_RELATIONS = {"antonym": "antonyms", "derivation": "derivationally_related_forms", "pertainym": "pertainyms"}
+"""Relations between lemmas, and NLTK's methods for them."""
 
-OF_SYNSETS = {
+SYNSET_RELATIONS = {
     "hypernym": "hypernyms",
     "similar": "similar_tos",
     "also": "also_sees",
@@ -36,23 +36,14 @@ OF_SYNSETS = {
     "entailment": "entailments",
     "cause": "causes",
 }
-"""Relations between synsets, and the methods of NLTK's synsets that give them."""
+"""Relations between synsets, and NLTK's methods for them."""
 
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Constraints:
-    """Pairs of word indices, each pair once, the lower index first."""
-
-    attract_P2: np.ndarray
-    weight_P: np.ndarray
-    repel_Q2: np.ndarray
-
-
-@dataclass(frozen=True)
 class Link:
-    """Two senses that WordNet relates; `pos` is set where both have it, so that their inflections correspond."""
+    """Two related senses; `pos` is their common part of speech, if any: then their inflections correspond."""
 
     relation: str
     first: str
@@ -62,10 +53,9 @@ class Link:
 
 
 def vocabulary(words: Sequence[str], wordnet: Any, config: Counterfit) -> list[int]:
-    """Indices of the `config.words` words that get neighbours, most frequent first, all made of the letters a to z.
+    """Indices of the vocabulary's `config.words` words, most frequent first, all of the letters a to z.
 
-    Beyond the `config.common` most frequent ones, only words that WordNet knows, or whose lemma it knows: the others
-    are names, for the most part.
+    Beyond the `config.common` most frequent ones, the word or its lemma must be in WordNet: most others are names.
 
     Args:
         words: candidates, most frequent first.
@@ -85,9 +75,9 @@ def _lemmas(word: str) -> set[str]:
 def constraints(words: Sequence[str], wordnet: Any, config: Counterfit = Counterfit()) -> Constraints:  # noqa: B008
     """Attracted and repelled pairs among `words`.
 
-    Attracted are words that share a synset or are related otherwise, each weighted by 1 / sqrt(sense number of one
-    times sense number of the other), so that rare senses count less; the same inflections of two related words; and
-    the inflections of one word. The weights of several relations add up. Antonyms are repelled, and not attracted.
+    Attracted pairs are: words with a common synset or another relation, with weight 1 / sqrt(product of their sense
+    numbers), so that rare senses count less; the same inflections of two related words; and the inflections of one
+    word. Weights of several relations are added. Antonyms are repelled and never attracted.
 
     Args:
         words: the vocabulary, in lower case.
@@ -105,11 +95,12 @@ def constraints(words: Sequence[str], wordnet: Any, config: Counterfit = Counter
             attract[pair] += float(weight)
     for pair in map(tuple, repel_Q2.tolist()):
         attract.pop(pair, None)
-    return Constraints(_pairs(attract), np.array([attract[pair] for pair in sorted(attract)], np.float32), repel_Q2)
+    weight_P = np.array([attract[pair] for pair in sorted(attract)], np.float32)
+    return Constraints(_pairs(attract), repel_Q2, weight_P)
 
 
 def _weights(words: Sequence[str], wordnet: Any) -> dict[str, dict[Pair, float]]:
-    # By relation and pair, the largest weight of the pair's senses.
+    """By relation and pair, the largest weight of the pair's senses."""
     index = {word: position for position, word in enumerate(words)}
     inflections = functools.cache(lambda lemma, upos: lemminflect.getAllInflections(lemma, upos=upos))
     weights: dict[str, dict[Pair, float]] = defaultdict(dict)
@@ -138,16 +129,16 @@ def _links(wordnet: Any) -> Iterator[Link]:
         lemmas = synset.lemmas()
         for first, second in itertools.combinations(lemmas, 2):
             yield link("synonym", first, second)
-        for relation, method in OF_LEMMAS.items():
+        for relation, method in LEMMA_RELATIONS.items():
             for lemma in lemmas:
                 yield from (link(relation, lemma, other) for other in getattr(lemma, method)())
-        for relation, method in OF_SYNSETS.items():
+        for relation, method in SYNSET_RELATIONS.items():
             for lemma, synset_ in itertools.product(lemmas, getattr(synset, method)()):
                 yield from (link(relation, lemma, other) for other in synset_.lemmas())
 
 
 def _sense_numbers(wordnet: Any) -> dict[str, int]:
-    # Number of each sense among its word's, by sense key; the most frequent sense is 1.
+    """Number of each sense of a word by sense key; 1 is the most frequent sense."""
     with wordnet.open("index.sense") as file:
         fields = [line.split() for line in file]
     return {key: int(number) for key, _, number, _ in fields}
@@ -179,10 +170,10 @@ def _same_word(words: Sequence[str], index: dict[str, int]) -> set[Pair]:
 
 
 def codes(words: Sequence[str], wordnet: Any, config: Counterfit) -> np.ndarray:
-    """Features (V, D) of length 1 that GloVe lacks: half from definitions, half from spelling.
+    """Features (V, D) of length 1 in addition to GloVe: half from definitions, half from spelling.
 
-    Words with like definitions, or that share rare character n-grams (Bojanowski et al. 2017), get near codes. TF-IDF
-    vectors are projected at random (Johnson and Lindenstrauss), which keeps their cosines up to about
+    Words with similar definitions or common rare character n-grams (Bojanowski et al. 2017) get similar codes. TF-IDF
+    vectors are projected at random (Johnson and Lindenstrauss), which changes cosines by about
     1 / sqrt(`config.codes`).
     """
     generator = np.random.default_rng(config.seed)
