@@ -121,7 +121,7 @@ def test_a_copied_cache_is_valid_and_hard_links_are_not_written_through(
     monkeypatch.setattr(module, "FORMAT", 99)
     monkeypatch.setattr(module, "_contents", lambda archives: iter([("a.txt", b"new")]))
     prepare(tmp_path / "linked")
-    assert "linked is damaged, or from another version: it is made again" in capfd.readouterr().err.replace("\n", "")
+    assert "linked is damaged or from another version, and is built again" in capfd.readouterr().err.replace("\n", "")
     assert [(tmp_path / name / "a.txt").read_bytes() for name in ("linked", "first")] == [b"new", b"abc"]
 
 
