@@ -81,6 +81,6 @@ class PairAttributions:
     attacked: AttackedModel
     method: AttributionMethod
     pairs: pa.Table
-    """Rows of `flat_dist.evaluation.attributions.SCHEMA`."""
+    """Rows of `flat_dist.evaluation.attributions.SCHEMA`, without pairs that could not be explained."""
     folder: Folder
-    """Where they are kept."""
+    """Folder of the stage, whose table has all pairs."""
