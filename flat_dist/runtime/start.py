@@ -1,7 +1,7 @@
-"""What a command does first: a job imports this module before all else of this package. No other import has an effect.
+"""The first import of every command. It is the only module of this package whose import has an effect.
 
-To import the rest takes seconds, in which an interrupt would end in a traceback. And some of it asks for the home
-folder, which not every user has: neither HOME nor an entry among the users of the machine, as in containers.
+Importing the rest takes a second or more: an interrupt in that time would print a traceback. Some libraries need the
+home folder, which a user in a container may not have (neither HOME nor an entry among the users of the machine).
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from flat_dist.runtime import interrupts
 
 NO_HOME = "/nonexistent"
-"""What systems give users who have no home."""
+"""Home folder of users who have none, as Linux systems name it."""
 
 interrupts.exit_on_signal()
 try:
