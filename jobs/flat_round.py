@@ -17,6 +17,7 @@ from flat_dist.config.schema import Config
 from flat_dist.config.serialization import to_dict
 from flat_dist.data import datasets
 from flat_dist.pipeline import run_folder
+from flat_dist.pipeline.plan import check, hints, plan
 from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
@@ -27,8 +28,6 @@ from flat_dist.tracking import mlflow
 def job(arguments: Sequence[str]) -> None:
     """Parse, check, and run or show the plan."""
     command = cli.parse(arguments, str(__doc__))
-    from flat_dist.pipeline.plan import check
-
     config = command.config
     check(config)
     dataset = datasets.load(config.data)
@@ -44,7 +43,6 @@ def run(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     from flat_dist.pipeline import results
     from flat_dist.pipeline.adversarial_training import AdversarialTraining, Environment
     from flat_dist.pipeline.experiment import Experiment, source
-    from flat_dist.pipeline.plan import hints
     from flat_dist.runtime import cluster
 
     mlflow.check_server(config)
@@ -68,8 +66,6 @@ def run(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
 
 def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     """Print the config and the steps of the run, as it would run on this machine."""
-    from flat_dist.pipeline.plan import hints, plan
-
     machine = hardware.detect() if config.hardware == "auto" else hardware.Machine()
     config, hardware_said = hardware.resolve(config, machine, imagine=True)
     steps = [hardware_said, *datasets.describe(dataset), *hints(config, dataset), *plan(config, dataset)]

@@ -1,5 +1,6 @@
 """What a command imports before it works: `--help` and `--dry-run` need none of the large libraries."""
 
+import json
 import os
 import subprocess
 import sys
@@ -78,3 +79,15 @@ def test_the_help_of_each_measurement_imports_no_large_library(tmp_path: Path, m
 def test_the_package_imports_no_large_library(tmp_path: Path) -> None:
     _, imported = run(["-c", "import flat_dist"], tmp_path)
     assert imported & {*LARGE, "numpy", "pyarrow"} == set()
+
+
+@pytest.mark.parametrize("command", ["jobs/flat_round.py", "tuning/sweep.py"])
+def test_a_dry_run_on_csv_files_imports_no_large_library(command: str, tmp_path: Path) -> None:
+    given = []
+    for split in ("train", "dev", "test"):
+        rows = [f"a {word} film number {number},{word}" for number in range(10) for word in ("good", "bad")]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,label", *(f"{split} {row}" for row in rows)]))
+        given += [f"--data.{split}", str(tmp_path / f"{split}.csv")]
+    out, imported = run([command, *given, "--hardware", "cpu", "--dry-run", "--json"], tmp_path)
+    assert json.loads(out.splitlines()[-1])
+    assert imported & LARGE <= {"pandas"}  # pyarrow imports it, if it is there, to convert a list

@@ -24,6 +24,7 @@ from flat_dist.config.schema import Config
 from flat_dist.config.validation import HIGHEST, validate
 from flat_dist.data import datasets
 from flat_dist.pipeline import run_folder
+from flat_dist.pipeline.plan import check, hints
 from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
@@ -104,8 +105,6 @@ def _check(command: Command) -> None:
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, search."""
     command, axes = parse(arguments)
-    from flat_dist.pipeline.plan import check
-
     config = command.config
     settings = replace(command.search, searcher="grid") if command.ablation else command.search
     check(config)
@@ -119,7 +118,6 @@ def job(arguments: Sequence[str]) -> None:
 def run(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Settings, command: Command) -> None:
     """Search on Ray, and show the trials."""
     from flat_dist.pipeline import results
-    from flat_dist.pipeline.plan import hints
     from flat_dist.runtime import cluster
     from flat_dist.sweep import results as sweep_results
     from flat_dist.sweep import search
@@ -157,8 +155,6 @@ def identify(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Se
 
 def show_plan(command: Command, dataset: datasets.Dataset, axes: Axes, settings: Settings) -> None:
     """Print the space and what a trial is."""
-    from flat_dist.pipeline.plan import hints
-
     config = command.config
     trials = size(axes) if settings.searcher == "grid" else settings.samples
     if command.json:
