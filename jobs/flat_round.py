@@ -41,8 +41,9 @@ def job(arguments: Sequence[str]) -> None:
 def run(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     """Train, attack and evaluate on Ray, and show the results."""
     from flat_dist.pipeline import results
-    from flat_dist.pipeline.adversarial_training import AdversarialTraining, Environment
+    from flat_dist.pipeline.adversarial_training import AdversarialTraining
     from flat_dist.pipeline.experiment import Experiment, source
+    from flat_dist.pipeline.stages import Environment, RunStages
     from flat_dist.runtime import cluster
 
     mlflow.check_server(config)
@@ -59,7 +60,7 @@ def run(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
             mlflow.tracked(config, name, settings, folder, display.log_line) as tracker,
         ):
             environment = Environment(Folder(config.storage), tracker, display)
-            found = AdversarialTraining(config, dataset, environment).run()
+            found = AdversarialTraining(RunStages(config, dataset, environment)).run()
             results.publish(folder, Experiment(config, settings, source(config, dataset)), found, tracker)
     results.show(found, folder, config, f"{dataset.source}, {config.model.name}", as_json)
 

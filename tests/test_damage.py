@@ -35,7 +35,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.pipeline import results, run_folder
-from flat_dist.pipeline.adversarial_training import AdversarialTraining, Environment
+from flat_dist.pipeline.stages import Environment, RunStages
 from flat_dist.resources import counterfitted_glove
 from flat_dist.resources.assets import Assets
 from flat_dist.runtime.progress import Display
@@ -232,18 +232,18 @@ def test_a_run_goes_on_over_a_damaged_stage_of_its_model(
     assert len([line for line in said if "is damaged" in line]) == 1
 
 
-def first_model(run: AdversarialTraining) -> Folder:
+def first_model(run: RunStages) -> Folder:
     """The base model of a run."""
-    return run._train({"base": run._clean_training("base")})["base"].folder
+    return run.train({"base": run.clean_training("base")})["base"].folder
 
 
 @pytest.fixture
-def quick_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AdversarialTraining]:
+def quick_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunStages]:
     """Makes runs that train at once, and here."""
     monkeypatch.setattr(distributed, "places", lambda training, log_line: 1)
     model = ModelConfig(embedding_dim=4, kernels=2, vectors=None)
 
-    def make(data: Dataset, storage: Path, said: list[str], trained: list[str]) -> AdversarialTraining:
+    def make(data: Dataset, storage: Path, said: list[str], trained: list[str]) -> RunStages:
         class Said(Display):
             def log_line(self, line: str, **facts: Any) -> None:
                 said.append(line)
@@ -254,7 +254,7 @@ def quick_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AdversarialTrain
             output.write_json(HISTORY, [{"epoch": 1, "loss": 0.5}])
 
         environment = Environment(Folder(storage), NoTracker(), Said(quiet=True), train)
-        return AdversarialTraining(Config(model=model), data, environment)
+        return RunStages(Config(model=model), data, environment)
 
     return make
 

@@ -20,11 +20,11 @@ from ray.tune.search.optuna import OptunaSearch
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import to_dict
-from flat_dist.data.dataset_stage import dataset_stage
 from flat_dist.data.datasets import Dataset
 from flat_dist.evaluation.result import Result
 from flat_dist.pipeline import run_folder
-from flat_dist.pipeline.adversarial_training import AdversarialTraining, Environment
+from flat_dist.pipeline.adversarial_training import AdversarialTraining
+from flat_dist.pipeline.stages import Environment, RunStages
 from flat_dist.runtime import capacity
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
@@ -79,12 +79,12 @@ def search(
     workers, bundles = _share(shared, settings.samples)
     capacity.wait_for_resources(_sum(bundles), "a trial", display.log_line)
     storage = Folder(shared.storage)
-    training = AdversarialTraining(shared, dataset, Environment(storage, NoTracker(), display))
+    training = AdversarialTraining(RunStages(shared, dataset, Environment(storage, NoTracker(), display)))
     base = seen(shared, next(training.rounds()).results)
     attack = replace(config.attack, workers=workers, cpu_workers=0)
     job = TrialJob(
         config=to_dict(replace(shared, attack=attack)),
-        data=training.executor.run(dataset_stage(dataset)).folder.uri,
+        data=training.stages.data.folder.uri,
         contents=run_folder.contents(config),
         records=(folder / TRIALS).uri,
         axes=axes,

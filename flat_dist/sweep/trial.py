@@ -19,7 +19,8 @@ from flat_dist.data.dataset_stage import read_dataset
 from flat_dist.evaluation import distributed as distributed_evaluation
 from flat_dist.evaluation.attribution_worker import AttributionWorker
 from flat_dist.evaluation.result import Result
-from flat_dist.pipeline.adversarial_training import AdversarialTraining, Environment, Round
+from flat_dist.pipeline.adversarial_training import AdversarialTraining, Round
+from flat_dist.pipeline.stages import Environment, RunStages
 from flat_dist.runtime.progress import Display
 from flat_dist.scheduling.worker_group import WarmWorkers
 from flat_dist.storage.folder import Folder
@@ -105,13 +106,13 @@ def _rounds(config: Config, job: TrialJob) -> Iterator[RoundMetrics]:
     group = ATTACK_WORKERS.group(config.attack.workers) if config.attack.device == "cpu" else None
     explainers = EXPLANATION_WORKERS.group(config.attack.workers) if config.training.device == "cpu" else None
     environment = Environment(storage, NoTracker(), display, train_alone, group, job.contents)
-    run = AdversarialTraining(config, dataset, environment)
+    run = AdversarialTraining(RunStages(config, dataset, environment))
     for found in run.rounds():
         if found.number:
-            explained = distributed_evaluation.explain_pairs(config, run.executor, found.attacked, display, explainers)
-            yield _measured(
-                config, replace(found, results=distributed_evaluation.with_consistency(found.results, explained))
-            )
+            executor = run.stages.executor
+            explained = distributed_evaluation.explain_pairs(config, executor, found.attacked, display, explainers)
+            results = distributed_evaluation.with_consistency(found.results, explained)
+            yield _measured(config, replace(found, results=results))
 
 
 def _measured(config: Config, found: Round) -> RoundMetrics:

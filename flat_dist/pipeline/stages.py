@@ -1,0 +1,158 @@
+"""The stages of a run: what is trained, attacked and explained, and what each stage depends on."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
+from flat_dist.attack.pool.run import run_attacks
+from flat_dist.config.schema import Config
+from flat_dist.data.dataset_stage import dataset_stage
+from flat_dist.data.datasets import Dataset, sample
+from flat_dist.data.shards import MANIFEST
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.artifact import ModelArtifact, from_stage
+from flat_dist.models.factory import initial_stage
+from flat_dist.pipeline import run_folder
+from flat_dist.runtime.progress import Display
+from flat_dist.runtime.seeds import derive_seed
+from flat_dist.scheduling.worker_group import WorkerGroup
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import Artifact, Executor, OpenStage, Stage
+from flat_dist.tracking.tracker import Tracker
+from flat_dist.training import distributed, memory
+from flat_dist.training.job import HISTORY, Train
+from flat_dist.training.stage import Trainer, TrainingInputs, training_stage
+from flat_dist.training.state import History
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run works: everything that no result depends on."""
+
+    storage: Folder
+    tracker: Tracker
+    display: Display
+    train: Train = distributed.train
+    """Trains a stage, as `distributed.train` does."""
+    workers: WorkerGroup | None = None
+    """Attack workers that stay warm. Training texts are then attacked only when the next round is asked for."""
+    contents: Mapping[str, str | None] | None = None
+    """As `run_folder.contents`; None: computed, for which the user's files must be on this machine."""
+
+
+@dataclass
+class RunStages:
+    """The stages of one run.
+
+    Args:
+        config: what to run, with hardware resolved.
+        dataset: what to train and measure on.
+        environment: where to work.
+    """
+
+    config: Config
+    dataset: Dataset
+    environment: Environment
+
+    @cached_property
+    def executor(self) -> Executor:
+        """Runs the stages."""
+        return Executor(self.environment.storage, self.environment.display.log_line)
+
+    @cached_property
+    def _places(self) -> int:
+        """Trainings that fit on the cluster at once."""
+        return distributed.places(self.config.training, self.environment.display.log_line)
+
+    @cached_property
+    def data(self) -> Artifact:
+        """The dataset's splits."""
+        return self.executor.run(dataset_stage(self.dataset))
+
+    @cached_property
+    def _contents(self) -> Mapping[str, str | None]:
+        return self.environment.contents or run_folder.contents(self.config)
+
+    def prepare(self) -> None:
+        """Wait for a place to train, and choose a micro-batch that fits into the memory of a GPU."""
+        display, _ = self.environment.display, self._places
+        if self.config.training.device == "cuda":
+            model = checkpoints.load(self._initial(masked=False).folder).model
+            self.config, message = memory.fit(model, self.config)
+            display.log_line(message)
+
+    def _initial(self, masked: bool) -> Artifact:
+        log_line = self.environment.display.log_line
+        return self.executor.run(initial_stage(self.config, self.dataset, masked, self._contents, log_line))
+
+    def clean_training(self, kind: str) -> TrainingInputs:
+        """The training before the first attack: base's, which the other kinds share, or FLAT's own."""
+        own = kind == "flat" and self.config.training.init == "scratch"
+        return TrainingInputs("flat" if own else "base", 0, self.data, self._initial(masked=own))
+
+    def round_training(self, number: int, model: ModelArtifact, shards: Sequence[Artifact]) -> TrainingInputs:
+        """The training of a round, on the attacked examples of all rounds so far, or of the last one."""
+        used = shards if self.config.training.shards == "accumulate" else shards[-1:]
+        return TrainingInputs(model.model_name, number, self.data, model, used)
+
+    def train(self, trainings: Mapping[str, TrainingInputs]) -> dict[str, ModelArtifact]:
+        """The models of trainings, by kind of training."""
+        environment = self.environment
+        trainer = Trainer(environment.train, environment.storage, environment.display)
+        stages = [
+            training_stage(self.config, inputs, trainer, partial(self._log_history, kind, inputs.round))
+            for kind, inputs in trainings.items()
+        ]
+        artifacts = self.executor.run_all(stages, self._fill_side_by_side)
+        return {
+            kind: replace(from_stage(each), model_name=kind) for kind, each in zip(trainings, artifacts, strict=True)
+        }
+
+    def _fill_side_by_side(self, opened: Sequence[OpenStage[Stage]]) -> None:
+        """Train as many models at once as fit on the cluster: most of a small one's time is Ray Train's start."""
+        threads = ThreadPoolExecutor(min(self._places, len(opened)))
+        try:
+            futures = [threads.submit(each.fill) for each in opened]
+            for future in futures:
+                future.result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _log_history(self, kind: str, number: int, artifact: Artifact) -> None:
+        training = self.config.training
+        before = training.epochs + (number - 1) * training.epochs_per_round if number else 0
+        for metrics in artifact.folder.read_json(HISTORY, History):
+            values = {f"train/{name}": value for name, value in metrics.items() if name != "epoch"}
+            self.environment.tracker.metrics(kind, values, before + int(metrics["epoch"]))
+
+    def training_attack(self, number: int, model: ModelArtifact) -> AttackPlan:
+        """The attack on training texts whose results round `number` trains on."""
+        attack = self.config.attack
+        drawn = sample(self.dataset.train, attack.sample, derive_seed(self.config.seed, "attack", number))
+        texts = TextsToAttack("training", drawn, self.dataset.fingerprint, number)
+        return self._plan_attack(model, texts, attack.name, f"shards/round-{number}")
+
+    def test_attacks(self, number: int, model: ModelArtifact) -> list[AttackPlan]:
+        """The attacks to measure a model under: all after the last round, before it the one that training sees."""
+        evaluation = self.config.evaluation
+        last = number == self.config.training.rounds
+        rows = getattr(self.dataset, evaluation.split)
+        drawn = sample(rows, evaluation.sample, derive_seed(self.config.seed, "evaluation"))
+        texts = TextsToAttack(evaluation.split, drawn, self.dataset.fingerprint)
+        attacks = evaluation.attacks if last else (self.config.attack.name,)
+        paths = {attack: f"shards/{evaluation.split}-{attack}-round-{number}" for attack in attacks}
+        return [self._plan_attack(model, texts, attack, path) for attack, path in paths.items()]
+
+    def _plan_attack(self, model: ModelArtifact, texts: TextsToAttack, attack: str, path: str) -> AttackPlan:
+        def log(artifact: Artifact) -> None:
+            self.environment.tracker.artifact(model.model_name, artifact.folder, MANIFEST, path)
+
+        return plan_attack(self.config, model, texts, attack, log)
+
+    def attack(self, plans: Sequence[AttackPlan]) -> list[Artifact]:
+        """The shards of attacks, which all run on one pool."""
+        environment = self.environment
+        groups = [environment.workers] if environment.workers else []
+        return run_attacks(plans, self.config.attack, self.executor, environment.display, groups)
