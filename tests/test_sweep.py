@@ -20,7 +20,7 @@ from flat_dist.config.serialization import from_yaml, result_values
 from flat_dist.evaluation.result import Result
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep import report, search
-from flat_dist.sweep.report import SweepPage
+from flat_dist.sweep.page import NAMES, SweepPage
 from flat_dist.sweep.trials import (
     DIVERGED,
     FINISHED,
@@ -64,11 +64,11 @@ def test_the_best_is_robust_and_within_a_point_of_the_most_accurate() -> None:
         trial(10.0, measured(0.5, 0.5)),
     )
     pruned = trial(0.1, measured(0.8, 0.3, number=1), gamma=0.001, status=PRUNED)
-    all_of_them = [degenerate, pruned, accurate, robust]
-    assert best(all_of_them, "after_attack_accuracy", 0.01) == robust
-    assert best(all_of_them, "after_attack_accuracy", 0.0) == accurate
-    assert best(all_of_them, "after_attack_accuracy", 0.3) == degenerate
-    assert best(all_of_them, "accuracy", 0.01) == accurate
+    all_trials = [degenerate, pruned, accurate, robust]
+    assert best(all_trials, "after_attack_accuracy", 0.01) == robust
+    assert best(all_trials, "after_attack_accuracy", 0.0) == accurate
+    assert best(all_trials, "after_attack_accuracy", 0.3) == degenerate
+    assert best(all_trials, "accuracy", 0.01) == accurate
     assert best([pruned], "accuracy", 0.01) is None
 
 
@@ -179,12 +179,12 @@ def test_the_ablation_is_table_5() -> None:
         (["--samples", "0"], "--samples must be at least 1"),
         (["--space.beta", "0.1", "-1"], "--objective.beta is -1.0, but must be at least 0"),
         (["--space.learning-rate", "0"], "round_learning_rate is 0.0, but must be above 0"),
-        (["--space.gamma", "1", "1"], "none twice"),
-        (["--evaluation.split", "test"], "chooses on dev"),
-        (["--evaluation.attacks", "pwws"], "judged after textfooler"),
-        (["--training.kinds", "adv", "flat"], "one kind"),
+        (["--space.gamma", "1", "1"], "each only once"),
+        (["--evaluation.split", "test"], "must select on dev"),
+        (["--evaluation.attacks", "pwws"], "compared after textfooler"),
+        (["--training.kinds", "adv", "flat"], "one training"),
         (["--training.workers", "2"], "one worker"),
-        (["--ablation", "--objective.beta", "0"], "neither may be zero"),
+        (["--ablation", "--objective.beta", "0"], "both above zero"),
     ],
 )
 def test_bad_sweeps_are_refused(arguments: list[str], message: str) -> None:
@@ -215,7 +215,7 @@ def test_a_trial_takes_what_the_cluster_can_give(
 ) -> None:
     monkeypatch.setattr(search.ray, "cluster_resources", lambda: cluster)
     config = Config()
-    assert search._share(replace(config, attack=replace(config.attack, **options)), 16) == (workers, bundles)
+    assert search._resources(replace(config, attack=replace(config.attack, **options)), 16) == (workers, bundles)
 
 
 # ---- the preset
@@ -317,4 +317,4 @@ def test_the_ablation_stands_beside_the_papers() -> None:
 
 
 def test_objectives_have_names() -> None:
-    assert set(report.NAMES) == set(OBJECTIVES)
+    assert set(NAMES) == set(OBJECTIVES)

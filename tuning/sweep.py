@@ -1,9 +1,9 @@
 """Search learning rate, clipping, beta and gamma (paper, Appendix E) with Ray Tune, on the development split.
 
-A trial is a run of jobs/flat_round.py that trains FLAT alone and measures on dev; the base model and the attack on it
-are computed once for all. The best trial is written as a preset for jobs/flat_round.py. `--ablation` compares the
-preset's beta and gamma with zero instead, on the test split (paper, Table 5). Running the same command again continues
-an interrupted sweep, and repeats no trial that has ended.
+A trial is a run of jobs/flat_round.py that trains FLAT only and measures on dev. All trials share the base model and
+the attack on it. The best trial is written as a preset for jobs/flat_round.py. `--ablation` instead compares the
+preset's beta and gamma with zero, on the test split (paper, Table 5). Running the same command again continues an
+interrupted sweep, and repeats no finished trial.
 
   python tuning/sweep.py --preset rotten_tomatoes --samples 16
   python tuning/sweep.py --searcher grid --space.beta 0.01,0.1,1 --space.gamma 0.001,0.1 --space.clip 1
@@ -29,15 +29,15 @@ from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
-from flat_dist.sweep.space import SearchSpace, Settings, ablation
-from flat_dist.sweep.trials import Axes, size
+from flat_dist.sweep.space import SearchSpace, Settings, Sweep, ablation
+from flat_dist.sweep.trials import Axes, count_points
 from flat_dist.tracking import mlflow
 
 DEV_SAMPLE, PAIRS = 200, 100
-"""Texts that a trial attacks, and pairs that it explains, unless the preset or an option says another number."""
+"""Default numbers of texts that a trial attacks, and of pairs that it explains. Presets and options override them."""
 
 BUCKETS = 16
-"""Batches that a trial sorts by length together, likewise: with less padding, training takes half of the time."""
+"""Default number of batches that a trial sorts by length together. Less padding halves the training time."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,21 @@ class Command:
     search: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
     space: SearchSpace = field(default_factory=SearchSpace)
     ablation: bool = False
-    """Compare the preset's beta and gamma with zero, all four combinations, instead of searching (paper, Table 5)."""
+    """Instead of searching, compare the preset's beta and gamma with zero in all four combinations (paper, Table 5)."""
     preset: str = cli.DEFAULT_PRESET
-    """Named configuration of a trial, or a YAML file of one, or several with commas between."""
+    """Name or YAML file of the trials' configuration; several are separated by commas."""
     dry_run: bool = False
-    """Print the space and what a trial is, and exit."""
+    """Print the space and the settings of a trial, and exit."""
     json: bool = False
     """Print one JSON object as the last line of standard output."""
 
 
 def parse(arguments: Sequence[str]) -> tuple[Command, Axes]:
-    """The command line, and the space that it asks for.
+    """The command, and the space to search.
 
     Raises:
-        UserError: an option or the preset is unknown, or a value is one that no sweep could use.
-        SystemExit: help was asked for (code 0).
+        UserError: an option or the preset is unknown, or a value is invalid.
+        SystemExit: with code 0, after --help.
     """
     line = CommandLine(Command, arguments)
     preset = line.value("--preset", cli.DEFAULT_PRESET)
@@ -91,15 +91,15 @@ def _check(command: Command) -> None:
     if not 1 <= settings.samples <= HIGHEST or not 0 <= settings.tolerance < 1:
         raise UserError("--samples must be at least 1, and --tolerance at least 0 and below 1")
     if len(config.training.kinds) != 1 or config.training.rounds < 1:
-        raise UserError("a trial trains one kind (--training.kinds flat, or adv) for at least one round")
+        raise UserError("a trial has one training (--training.kinds flat, or adv) and at least one round")
     if config.training.workers > 1:
-        raise UserError("a trial trains on one worker (--training.workers 1): more trials run side by side instead")
+        raise UserError("a trial trains on one worker (--training.workers 1), because trials run in parallel")
     if config.attack.name not in config.evaluation.attacks:
-        raise UserError(f"trials are judged after {config.attack.name}: add it to --evaluation.attacks")
+        raise UserError(f"trials are compared after {config.attack.name}: add it to --evaluation.attacks")
     if config.evaluation.split != "dev" and not command.ablation:
-        raise UserError("a search chooses on dev, or its numbers on test say nothing: leave out --evaluation.split")
+        raise UserError("a search must select on dev, or its numbers on test are biased: omit --evaluation.split")
     if settings.objective == "kendall_tau" and not config.evaluation.explain:
-        raise UserError("--objective kendall_tau needs an interpretation: --evaluation.explain ig")
+        raise UserError("--objective kendall_tau needs attributions: add --evaluation.explain ig")
 
 
 def job(arguments: Sequence[str]) -> None:
@@ -130,22 +130,22 @@ def run(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Setting
             display.log_line(line)
         identity = identify(config, dataset, axes, settings)
         name = config.run_name or f"sweep-{run_folder.name_of(config, identity)}"
-        folder = Folder(config.storage) / name
-        run_folder.open_folder(folder, identity)
+        sweep = Sweep(config, axes, settings, Folder(config.storage) / name)
+        run_folder.open_folder(sweep.folder, identity)
         with (
-            exclusive_lock(folder, "this sweep", log_line=display.log_line),
-            mlflow.tracked(config, name, identity, folder, display.log_line) as tracker,
+            exclusive_lock(sweep.folder, "this sweep", log_line=display.log_line),
+            mlflow.tracked(config, name, identity, sweep.folder, display.log_line) as tracker,
         ):
-            base, trials = search.search(config, dataset, axes, settings, folder, tracker, display)
-            found = sweep_results.select_best(base, trials, settings, chooses=not command.ablation)
-            described = {"data": dataset.source, "data fingerprint": dataset.fingerprint}
-            sweep_results.publish(folder, config, axes, settings, described, found, tracker)
+            base, trials = search.search(sweep, dataset, tracker, display)
+            outcome = sweep_results.select_best(base, trials, settings, command.ablation)
+            data = {"data": dataset.source, "data fingerprint": dataset.fingerprint}
+            sweep_results.publish(sweep, data, outcome, tracker)
     results.print_server(config)
-    sweep_results.show(folder, found, command.json)
+    sweep_results.show(sweep.folder, outcome, command.json)
 
 
 def identify(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Settings) -> dict[str, Any]:
-    """What the results of a sweep depend on."""
+    """Everything that the results of a sweep depend on."""
     return {
         "config": run_folder.identity(config, dataset.fingerprint),
         "space": {field: list(values) for field, values in axes.items()},
@@ -154,9 +154,9 @@ def identify(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Se
 
 
 def show_plan(command: Command, dataset: datasets.Dataset, axes: Axes, settings: Settings) -> None:
-    """Print the space and what a trial is."""
+    """Print the space and the settings of a trial."""
     config = command.config
-    trials = size(axes) if settings.searcher == "grid" else settings.samples
+    trials = count_points(axes) if settings.searcher == "grid" else settings.samples
     if command.json:
         cli.print_json({"space": dict(axes), "search": asdict(settings), "trials": trials})
         return
@@ -164,9 +164,9 @@ def show_plan(command: Command, dataset: datasets.Dataset, axes: Axes, settings:
     for name, values in axes.items():
         print(f"--{name}: {', '.join(f'{value:g}' for value in values)}")
     print(
-        f"{trials} of {size(axes)} points ({settings.searcher}, scheduler {settings.scheduler}); each trains "
+        f"{trials} of {count_points(axes)} points ({settings.searcher}, scheduler {settings.scheduler}); each trains "
         f"{config.training.kinds[0]} for {config.training.rounds} rounds of {config.training.epochs_per_round} epochs, "
-        f"and is judged by {settings.objective} on {config.evaluation.sample or 'all'} {config.evaluation.split} texts"
+        f"and maximises {settings.objective} on {config.evaluation.sample or 'all'} {config.evaluation.split} texts"
     )
 
 

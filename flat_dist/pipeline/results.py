@@ -65,7 +65,7 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
                 "counts": manifest.get("counts"),
                 **manifest.get("identity", {}),
             },
-            explained={
+            attributions={
                 each.method.name: {"folder": each.folder.name, **each.method.settings()}
                 for each in found.explained
                 if each.attacked == attacked

@@ -1,4 +1,4 @@
-"""JSON cards: one for each result, which says how each of its numbers was made."""
+"""JSON cards: one for each result, with its numbers and how they were computed."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from flat_dist.report import paper
 FORMAT = "flat_dist.card/1"
 
 VERSIONS = ("flat_dist", "torch", "transformers", "textattack", "captum", "lime", "scikit-learn", "scipy", "ray")
-"""Packages that numbers depend on."""
+"""Packages that the numbers depend on."""
 
 
 def card(
@@ -23,18 +23,18 @@ def card(
     data: Mapping[str, Any],
     checkpoint: Mapping[str, Any],
     attack: Mapping[str, Any],
-    explained: Mapping[str, Mapping[str, Any]],
+    attributions: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """How a result was made, in plain values.
+    """The card of a result, as plain values.
 
     Args:
-        config: how it was measured, and on what hardware.
-        settings: all that the results depend on.
+        config: settings and hardware of the measurement.
+        settings: everything that the results depend on.
         result: the numbers.
         data: name, source, fingerprint, split and size of the data.
         checkpoint: architecture, folder and fingerprint of the model.
         attack: the attack's identity (recipe, resources, seed, limits, versions), rows by status, and its shards.
-        explained: settings of each method of interpretation, and where its pairs are.
+        attributions: settings and folder of each attribution method, by name.
     """
     seen = config.attack.name if result.trained_on is not None else None
     dataset, architecture = data["name"], checkpoint["architecture"]
@@ -56,7 +56,7 @@ def card(
             name: {
                 **asdict(consistency),
                 "sampling": _sampling(config, name),
-                **explained.get(name, {}),
+                **attributions.get(name, {}),
                 "paper": {
                     "dataset": paper.source(dataset),
                     "kendall_tau": published.kendall_tau.get(name),
@@ -79,7 +79,7 @@ def card(
 
 
 def _share(value: float, n: int, published: float | None) -> dict[str, Any]:
-    """A share, its standard error over n independent texts, and the paper's."""
+    """A share, its standard error over n texts, and the paper's number."""
     return {"value": value, "n": n, "standard_error": math.sqrt(value * (1 - value) / n), "paper": published}
 
 

@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them: an en dash where there is none, and a real minus sign."""
+"""Numbers as text: with a minus sign, and an en dash for a missing number."""
 
 import math
 
@@ -7,17 +7,17 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def fixed(value: float | None, digits: int = 2) -> str:
-    """A number with so many digits after the point."""
+    """A number with a fixed number of decimals."""
     return DASH if _missing(value) else _minus(f"{value:,.{digits}f}")
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share in [0, 1] in percent, without the sign."""
+    """A share in [0, 1] in percent, without the percent sign."""
     return DASH if share is None or _missing(share) else fixed(100 * share, digits)
 
 
 def significant(value: float | None, digits: int = 2) -> str:
-    """A number of any size with so many significant digits: 0.0012, 3.4 × 10⁻⁸."""
+    """A number of any size with a number of significant digits: 0.0012, 3.4 × 10⁻⁸."""
     if value is None or _missing(value):
         return DASH
     if value == 0 or 1e-3 <= abs(value) < 1e6:
@@ -27,7 +27,7 @@ def significant(value: float | None, digits: int = 2) -> str:
 
 
 def standard_error(share: float | None, n: int) -> float | None:
-    """Of a share of n examples: sqrt(p (1 - p) / n); None where there are none."""
+    """Standard error of a share of n examples, sqrt(p (1 - p) / n); None for no examples."""
     return None if share is None or n < 1 or _missing(share) else math.sqrt(share * (1 - share) / n)
 
 

@@ -1,4 +1,4 @@
-"""What the report shows."""
+"""The contents of the report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from flat_dist.evaluation.word_importance import Correlation, Replacement, Words
 
 @dataclass(frozen=True)
 class Saliency:
-    """What one model made of original/adversarial pairs by one method."""
+    """Attributions of original/adversarial pairs, for one model and one method."""
 
     training: str
     """Name of the model: base, adv, flat, or the name of a checkpoint."""
@@ -32,35 +32,35 @@ class Importance:
     words: Words
     correlations: Sequence[Correlation]
     spread: np.ndarray
-    """For each of a sample of words, the mean absolute difference of its importance to that of its synonyms."""
+    """For each sampled word, the mean absolute difference between its importance and its synonyms'."""
     synonyms: str
-    """Where the synonyms came from, and how many words and synonyms were drawn, in words."""
+    """Description of the source of the synonyms, and of the number of words and synonyms."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What the report shows. Whatever is empty is left out of it."""
+    """The contents of the report. The page leaves out empty parts."""
 
     title: str
     facts: Mapping[str, str]
-    """How the numbers were made: dataset, model, attack, resources, seeds, versions, hardware; name and value."""
+    """How the numbers were computed: dataset, model, attack, resources, seeds, versions, hardware; name and value."""
     dataset: str
-    """Name of the dataset, to look the paper's numbers up: sst2, imdb, ag_news, trec, rotten_tomatoes_sample, ..."""
+    """Name of the dataset, such as sst2, imdb or rotten_tomatoes_sample, to find the paper's numbers."""
     model: str
     """cnn, lstm, bert, deberta, minilm or encoder."""
     label_names: Sequence[str]
     split: str
-    """That was measured on."""
+    """The evaluated split."""
     texts: int
-    """In the whole split, which accuracy is taken over."""
+    """Number of texts in the split; accuracy is over all of them."""
     results: Sequence[Result]
-    """The last round's: each model under each attack."""
+    """Results of the last round: each model under each attack."""
     rounds: Sequence[Result] = ()
-    """Every round's, 0 among them, under the attack that training sees."""
+    """Results of all rounds, from 0, under the attack used in training."""
     saliencies: Sequence[Saliency] = ()
     importances: Sequence[Importance] = ()
-    """Masked models, the latest last."""
+    """One for each model with a mask, the latest last."""
     replacements: Mapping[str, Sequence[Replacement]] = field(default_factory=dict)
-    """What attacks changed most, by the name of the model attacked."""
+    """The words that attacks replaced most often, by the name of the attacked model."""
     cards: Sequence[Mapping[str, Any]] = ()
     """The JSON card of each result."""

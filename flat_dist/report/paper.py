@@ -1,4 +1,4 @@
-"""The paper's numbers, to stand beside measured ones (Chen & Ji, AAAI 2022; Tables 2 to 5, 8 and 9)."""
+"""The paper's numbers, to compare with measured ones (Chen & Ji, AAAI 2022; Tables 2 to 5, 8 and 9)."""
 
 import csv
 from collections.abc import Mapping
@@ -7,23 +7,23 @@ from functools import cache
 from importlib import resources
 
 DATASETS = {"sst2": "SST-2", "imdb": "IMDB", "ag_news": "AG News", "trec": "TREC"}
-"""The paper's datasets, and how they are written."""
+"""The paper's datasets, and their names in tables."""
 
-STANDS_FOR = {"rotten_tomatoes_sample": "sst2"}
-"""Datasets that the paper has not, and the one whose numbers are shown beside: both are movie reviews."""
+SUBSTITUTES = {"rotten_tomatoes_sample": "sst2"}
+"""Datasets that the paper does not have, and the dataset to compare with: both are movie reviews."""
 
 MODELS = {"cnn": "CNN", "lstm": "LSTM", "bert": "BERT", "deberta": "DeBERTa"}
-"""The paper's models, and how they are written."""
+"""The paper's models, and their names in tables."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What the paper reports for one model under one attack. Shares are in [0, 1]; None where it reports nothing."""
+    """The paper's numbers for one model under one attack. Shares are in [0, 1]; None if the paper has none."""
 
     accuracy: float | None = None
     """On the test set (Table 2)."""
     after_attack_accuracy: float | None = None
-    """Table 3 for the attack that training saw and for base models, Table 4 for another attack."""
+    """Table 3 for the attack used in training and for base models, Table 4 for other attacks."""
     kendall_tau: Mapping[str, float] = field(default_factory=dict)
     """By method: ig (Table 3), lime (Table 8)."""
     top_5: Mapping[str, float] = field(default_factory=dict)
@@ -31,21 +31,20 @@ class Numbers:
 
 
 def source(dataset: str) -> str | None:
-    """The paper's dataset whose numbers are shown for a dataset; None where there is none."""
-    name = STANDS_FOR.get(dataset, dataset)
+    """The paper's dataset to compare with; None if there is none."""
+    name = SUBSTITUTES.get(dataset, dataset)
     return name if name in DATASETS else None
 
 
 def numbers(dataset: str, model: str, training: str, attack: str, trained_on: str | None) -> Numbers:
-    """The paper's numbers for a model under an attack; empty where it has none.
+    """The paper's numbers for a model under an attack; empty if it has none.
 
     Args:
-        dataset: as the config names it; `STANDS_FOR` says whose numbers are taken for one that the paper has not.
-        model: as the config names it.
+        dataset: its name in the config. `SUBSTITUTES` names the dataset to use for one that the paper does not have.
+        model: its name in the config.
         training: base, adv or flat.
         attack: the attack on test examples.
-        trained_on: the attack that training saw, if any is known. A base model saw none and is the same whatever its
-            value.
+        trained_on: the attack used in training; None: unknown. It has no effect on base models.
     """
     row = {"dataset": source(dataset), "model": model, "training": training}
     seen = "" if training == "base" else trained_on
@@ -66,7 +65,7 @@ def numbers(dataset: str, model: str, training: str, attack: str, trained_on: st
 
 
 def correlations() -> dict[str, tuple[float, float]]:
-    """Table 9: Pearson's r and p by pair, of LSTM-FLAT on SST-2, the only model that the paper has them for."""
+    """Table 9: Pearson's r and p by pair. The paper has them for LSTM-FLAT on SST-2 only."""
     rows = _read("table9_correlations_lstm_sst2")
     return {row["pair"]: (float(row["pearson_r"]), float(row["p_value"])) for row in rows}
 
@@ -79,12 +78,12 @@ def ablation(beta: bool, gamma: bool) -> tuple[float, float]:
 
 
 def _find(table: str, **wanted: str | None) -> dict[str, str] | None:
-    found = (row for row in _read(table) if all(row[name] == value for name, value in wanted.items()))
-    return next(found, None)
+    rows = (row for row in _read(table) if all(row[name] == value for name, value in wanted.items()))
+    return next(rows, None)
 
 
 def _share(row: Mapping[str, str] | None, column: str) -> float | None:
-    return None if row is None else round(float(row[column]) / 100, 4)  # the CSV files keep the paper's percent
+    return None if row is None else round(float(row[column]) / 100, 4)  # the CSV files have percents, as the paper does
 
 
 @cache

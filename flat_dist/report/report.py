@@ -2,29 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 
-from flat_dist.report import figures, saliency, tables, templates
-from flat_dist.report.figures import Chart
+from flat_dist.report import figures, saliency, tables, templates, word_tables
+from flat_dist.report.charts import Chart
 from flat_dist.report.formatting import percent
 from flat_dist.report.page import Page
 from flat_dist.storage.folder import Folder
 
 
 def write(folder: Folder, page: Page) -> None:
-    """Write index.html, and each chart as figures/<name>.png, into the folder; words.csv where words have importance.
+    """Write the charts as figures/<name>.png, words.csv if words have an importance, and index.html, in this order.
 
-    index.html is written last. It needs no other file, and the same page gives the same bytes.
+    index.html needs no other file. The same page gives the same bytes.
     """
     charts = _charts(page)
     for chart in (chart for group in charts.values() for chart in group):
         (folder / "figures").write(f"{chart.name}.png", chart.png)
     if page.importances:
-        folder.write("words.csv", tables.words_csv(page.importances[-1].words).encode("utf-8", "replace"))
+        folder.write("words.csv", word_tables.words_csv(page.importances[-1].words).encode("utf-8", "replace"))
     folder.write("index.html", _render(page, charts))
 
 
 def _charts(page: Page) -> dict[str, list[Chart]]:
     """Charts by section of the page."""
-    spreads = tables.spreads(page.importances)
+    spreads = word_tables.spreads(page.importances)
     latest = page.importances[-1] if page.importances else None
     return {
         "rounds": figures.rounds(page.rounds) if page.rounds else [],
@@ -44,15 +44,15 @@ def _render(page: Page, charts: Mapping[str, Sequence[Chart]]) -> bytes:
         paper_note=tables.paper_note(page),
         saliency=saliency.payload(page.saliencies, page.label_names),
         cards=tables.cards(page.cards),
-        seen=tables.SEEN,
+        min_count=word_tables.MIN_COUNT,
     )
 
 
 def _summary(page: Page) -> str:
-    """What came out under the first attack, in one line."""
+    """The results under the first attack, in one line."""
     results = tables.by_attack(page.results)
     if not results:
         return ""
     first = [row for row in results if row.attack == results[0].attack]
-    kept = ", ".join(f"{row.training} {percent(row.after_attack_accuracy)}\u00a0%" for row in first)
-    return f"Accuracy after {first[0].attack}, of {first[0].n:,} texts: {kept}."
+    accuracies = ", ".join(f"{row.training} {percent(row.after_attack_accuracy)}\u00a0%" for row in first)
+    return f"Accuracy after {first[0].attack} on {first[0].n:,} texts: {accuracies}."

@@ -1,42 +1,40 @@
-"""The saliency of pairs as data for the report's page: which pairs are shown, and their numbers."""
+"""Attributions of pairs as data for the script of the report's page."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flat_dist.evaluation.consistency import KS
+from flat_dist.report.page import Saliency
 
-if TYPE_CHECKING:
-    from flat_dist.report.page import Saliency
+MAX_PAIRS = 60
+"""Maximum number of pairs of each attack in the page."""
 
-SHOWN = 60
-"""Pairs that the page holds of each attack, at most."""
-
-ATTRIBUTIONS = 160_000
-"""Attributions that the page holds of all pairs, at most: about 1.5 MB. Long texts make the pairs fewer."""
+MAX_ATTRIBUTIONS = 160_000
+"""Maximum number of attributions in the page, about 1.5 MB. With long texts, the page has fewer pairs."""
 
 
-def payload(saliencies: Sequence["Saliency"], label_names: Sequence[str]) -> dict[str, Any] | None:
-    """What the page's script shows, in plain values; None where there is no pair.
+def payload(saliencies: Sequence[Saliency], label_names: Sequence[str]) -> dict[str, Any] | None:
+    """The data of the page's script, as plain values; None if there is no pair.
 
-    A pair is known by its id: models are attacked separately, and each has an adversarial text of its own.
-    Texts are kept once (`texts`), for all models and methods that share them.
+    Pairs are matched by id: models are attacked separately, so their adversarial texts differ. `texts` has each text
+    once, for all models and methods.
     """
     texts: dict[tuple[str, ...], int] = {}
     attacks = []
     names = list(dict.fromkeys(one.attack for one in saliencies))
     for attack in names:
-        ours = [one for one in saliencies if one.attack == attack]
-        known = _by_commonness(ours)
-        found = [(one, _rows_of(one, known[:SHOWN])) for one in ours]
-        shown = _within_budget(known[:SHOWN], [rows for _, rows in found], ATTRIBUTIONS // len(names))
+        of_attack = [one for one in saliencies if one.attack == attack]
+        ids = _most_common_ids(of_attack)
+        found = [(one, _rows_of(one, ids[:MAX_PAIRS])) for one in of_attack]
+        shown = _within_budget(ids[:MAX_PAIRS], [rows for _, rows in found], MAX_ATTRIBUTIONS // len(names))
         if shown:
             rows = _packed(found, shown, texts)
-            attacks.append({"name": attack, "ids": shown, "total": len(known), "rows": rows})
+            attacks.append({"name": attack, "ids": shown, "total": len(ids), "rows": rows})
     if not attacks:
         return None
     classes = max(_classes(one) for one in saliencies)
@@ -44,20 +42,20 @@ def payload(saliencies: Sequence["Saliency"], label_names: Sequence[str]) -> dic
     return {"labels": labels, "texts": [list(text) for text in texts], "attacks": attacks}
 
 
-def _by_commonness(saliencies: Iterable["Saliency"]) -> list[str]:
-    """Ids of pairs, those first that most models and methods have; else as they come."""
-    found = Counter(pair for one in saliencies for pair in one.pairs["pair_id"].to_pylist())
-    return [pair for pair, _ in sorted(found.items(), key=lambda item: -item[1])]
+def _most_common_ids(saliencies: Iterable[Saliency]) -> list[str]:
+    """Ids of pairs, first those that the most models and methods have."""
+    counts = Counter(pair for one in saliencies for pair in one.pairs["pair_id"].to_pylist())
+    return [pair for pair, _ in sorted(counts.items(), key=lambda item: -item[1])]
 
 
-def _rows_of(saliency: "Saliency", ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _rows_of(saliency: Saliency, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     table = saliency.pairs
     wanted = pc.is_in(table["pair_id"], value_set=pa.array(ids, pa.string()))
     return {row["pair_id"]: row for row in table.filter(wanted).to_pylist()}
 
 
 def _within_budget(ids: Sequence[str], found: Sequence[Mapping[str, Mapping[str, Any]]], budget: int) -> list[str]:
-    """As many of the ids, from the first on, as there is room for their attributions; one at least."""
+    """The first ids whose attributions fit into the budget; at least one."""
     shown: list[str] = []
     for pair in ids:
         rows = [rows[pair] for rows in found if pair in rows]
@@ -70,11 +68,11 @@ def _within_budget(ids: Sequence[str], found: Sequence[Mapping[str, Mapping[str,
 
 
 def _packed(
-    found: Sequence[tuple["Saliency", Mapping[str, Mapping[str, Any]]]],
+    found: Sequence[tuple[Saliency, Mapping[str, Mapping[str, Any]]]],
     shown: Sequence[str],
     texts: dict[tuple[str, ...], int],
 ) -> dict[str, Any]:
-    """Rows by method, model and id of the pair."""
+    """Rows by method, model and pair id."""
     packed: dict[str, Any] = {}
     for one, rows in found:
         models = packed.setdefault(one.method, {})
@@ -107,9 +105,9 @@ def _top_5(of_class: Sequence[float] | None) -> float | None:
 
 
 def _rounded(values: Iterable[float | None]) -> list[float | None]:
-    """Four significant digits: more cannot be seen, and float32 written in full is three times as long."""
+    """Numbers with four significant digits: all digits of a float32 would take three times the space."""
     return [None if value is None or not isfinite(value) else float(f"{value:.4g}") for value in values]
 
 
-def _classes(saliency: "Saliency") -> int:
+def _classes(saliency: Saliency) -> int:
     return pc.max(pc.list_value_length(saliency.pairs["original_scores"])).as_py() or 0

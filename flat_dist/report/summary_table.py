@@ -1,4 +1,4 @@
-"""The table that a run ends with."""
+"""The table that a run prints at its end."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from flat_dist.evaluation.result import Result
 
 BAR = "\\|"
-"""A bar inside a cell of a Markdown table."""
+"""A vertical bar inside a cell of a Markdown table."""
 
 METHODS = {"ig": "IG", "lime": "LIME"}
-"""Methods of interpretation, and how they are written."""
+"""Attribution methods, and their names in tables."""
 
 
 def _tau(method: str) -> Callable[["Result"], str]:

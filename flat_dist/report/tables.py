@@ -1,89 +1,62 @@
-"""The tables of the report's page: every number as it is printed."""
+"""The tables of the report. Every number is a text, as the page shows it."""
 
-import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from io import StringIO
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from flat_dist.evaluation.consistency import KS
 from flat_dist.evaluation.result import Result
-from flat_dist.evaluation.word_importance import Replacement, Words, extremes
-from flat_dist.report import paper
-from flat_dist.report.figures import SCATTERS, curves_of
+from flat_dist.report import paper, word_tables
+from flat_dist.report.figures import curves_of
 from flat_dist.report.formatting import DASH, fixed, percent, significant, standard_error
+from flat_dist.report.page import Page
 from flat_dist.report.summary_table import METHODS
-
-if TYPE_CHECKING:
-    from flat_dist.report.page import Importance, Page
-
-EXTREMES = 20
-"""Most and least important words that are shown, each."""
-
-SEEN = 5
-"""Occurrences in training that a word needs to be among them: importance of a rarer one is hardly learned."""
-
-WORDS = 2000
-"""Words that the table of the scatter plots holds, at most; words.csv holds all."""
+from flat_dist.report.table import Table
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table."""
-
-    header: Sequence[str]
-    """Names of the columns; a line break in one is a line break on the page."""
-    rows: Sequence[Sequence[str]]
-    text_columns: int = 1
-    """Columns, from the left, that hold words instead of numbers."""
-    title: str = ""
-
-
-def build_tables(page: "Page") -> dict[str, Table | list[Table]]:
-    """The page's tables by the place that they take; those without rows are left empty."""
+def build_tables(page: Page) -> dict[str, Table | list[Table]]:
+    """The tables of the page, by section. Some may have no rows."""
     words = page.importances[-1].words if page.importances else None
+    replaced = {model: rows for model, rows in page.replacements.items() if rows}
     return {
         "models": _models(page),
         "consistency": _consistency(page),
         "rounds": _rounds(page.rounds),
         "top_k": _top_k(by_attack(page.results)),
-        "correlations": _correlations(page.importances),
-        "words": _words(words, range(min(WORDS, len(words.words)))) if words else Table((), ()),
-        "spread": _spread(page.importances),
-        "extremes": _extremes(words) if words else [],
-        "replacements": [_replacements(model, rows) for model, rows in page.replacements.items() if rows],
+        "correlations": word_tables.correlation_table(page.importances),
+        "words": word_tables.frequent_table(words) if words else Table((), ()),
+        "spread": word_tables.spread_table(page.importances),
+        "extremes": word_tables.extreme_tables(words) if words else [],
+        "replacements": [word_tables.replacement_table(model, rows) for model, rows in replaced.items()],
     }
 
 
 def by_attack(results: Sequence[Result]) -> list[Result]:
-    """Results under the attack that training saw first."""
+    """Results sorted by attack; the attack used in training comes first."""
     return sorted(results, key=lambda row: (not row.trained_on, row.attack))
 
 
-def paper_note(page: "Page") -> str:
-    """Which of the paper's numbers stand beside ours; empty where none do."""
+def paper_note(page: Page) -> str:
+    """A note on the paper's numbers in the tables; empty if there are none."""
     source = paper.source(page.dataset)
     if source is None or page.model not in paper.MODELS:
         return ""
     of, on = paper.MODELS[page.model], paper.DATASETS[source]
     trained_on = _trained_on(page)
     seen = f", trained against {trained_on}" if trained_on else ""
-    note = f"Columns “paper, {on}” hold the paper’s {of} on {on}{seen} (Chen & Ji, AAAI 2022; Tables 2, 3, 4 and 8)."
+    note = f"Columns “paper, {on}” are the paper’s {of} on {on}{seen} (Chen & Ji, AAAI 2022; Tables 2, 3, 4 and 8)."
     if source != page.dataset:
-        note += f" The paper has no numbers for {page.dataset}; {on} is movie reviews too, but not the same ones."
+        note += f" The paper has no numbers for {page.dataset}; {on} has other movie reviews."
     return note
 
 
-def _trained_on(page: "Page") -> str | None:
+def _trained_on(page: Page) -> str | None:
     return next((row.attack for row in (*page.results, *page.rounds) if row.trained_on), None)
 
 
-def _paper(page: "Page") -> tuple[str, Callable[[Result], paper.Numbers]]:
-    """Heading of columns with the paper's numbers, and where to look them up."""
+def _paper(page: Page) -> tuple[str, Callable[[Result], paper.Numbers]]:
+    """Heading of the columns with the paper's numbers, and a function that returns them."""
     source, trained_on = paper.source(page.dataset), _trained_on(page)
 
     def of(row: Result) -> paper.Numbers:
@@ -96,7 +69,7 @@ def _name(row: Result) -> str:
     return f"{row.attack}, unseen" if row.trained_on is False else row.attack
 
 
-def _models(page: "Page") -> Table:
+def _models(page: Page) -> Table:
     heading, published = _paper(page)
     head = ("attack", "training", "accuracy, %", heading, "after\nattack, %", heading)
     rows = [
@@ -114,7 +87,9 @@ def _models(page: "Page") -> Table:
         )
         for row in by_attack(page.results)
     ]
-    return _known(Table((*head, "success, %", "queries", "words\nchanged, %", "n"), rows, text_columns=2), heading)
+    return _without_empty(
+        Table((*head, "success, %", "queries", "words\nchanged, %", "n"), rows, text_columns=2), heading
+    )
 
 
 def _with_error(share: float | None, n: int) -> str:
@@ -122,7 +97,7 @@ def _with_error(share: float | None, n: int) -> str:
     return percent(share) if error is None else f"{percent(share)} ± {percent(error)}"
 
 
-def _consistency(page: "Page") -> Table:
+def _consistency(page: Page) -> Table:
     heading, published = _paper(page)
     compared = ("attack", "training", "method", "Kendall’s τ", heading, "top-5", heading)
     rows = [
@@ -143,11 +118,11 @@ def _consistency(page: "Page") -> Table:
         for method, found in row.interpretations.items()
     ]
     head = (*compared, "pairs", "without τ", "unaligned", "completeness\nerror")
-    return _known(Table(head, rows, text_columns=3), heading)
+    return _without_empty(Table(head, rows, text_columns=3), heading)
 
 
-def _known(table: Table, heading: str) -> Table:
-    """The table without those of the paper's columns that are empty."""
+def _without_empty(table: Table, heading: str) -> Table:
+    """The table without empty columns of the paper."""
     kept = [
         column
         for column, name in enumerate(table.header)
@@ -181,93 +156,13 @@ def _top_k(results: Sequence[Result]) -> Table:
     return Table(("attack", "method", "training", *(f"k = {k}" for k in KS)), rows, text_columns=3)
 
 
-def _correlations(importances: Sequence["Importance"]) -> Table:
-    published = paper.correlations()
-    rows = [
-        (
-            one.training,
-            " – ".join(reversed(SCATTERS[found.pair])) if found.pair in SCATTERS else found.pair,
-            fixed(found.r, 3),
-            significant(found.p, 3),
-            f"{found.n:,}",
-            fixed(published.get(found.pair, (None, None))[0], 3),
-            significant(published.get(found.pair, (None, None))[1], 3),
-        )
-        for one in importances
-        for found in one.correlations
-    ]
-    return Table(
-        ("model", "correlation of", "r", "p", "words", "r, paper’s\nLSTM", "p, paper’s\nLSTM"), rows, text_columns=2
-    )
-
-
-def _words(words: Words, which: Iterable[int], title: str = "") -> Table:
-    rows = [
-        (
-            words.words[index],
-            fixed(words.importance_V[index], 3),
-            fixed(words.frequency_V[index], 0),
-            fixed(words.replaced_V[index], 0),
-        )
-        for index in which
-    ]
-    return Table(("word", "importance", "in training", "replaced"), rows, title=title)
-
-
-def _extremes(words: Words) -> list[Table]:
-    most, least = extremes(words, EXTREMES, SEEN)
-    return [_words(words, most, "Most important"), _words(words, least, "Least important")] if most else []
-
-
-def words_csv(words: Words) -> str:
-    """All words with their numbers, as CSV."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("word", "importance", "frequency", "replaced"))
-    columns = (words.importance_V, words.frequency_V, words.replaced_V)
-    for word, importance, *counts in zip(words.words, *(column.tolist() for column in columns), strict=True):
-        writer.writerow((word, f"{importance:.6g}", *(f"{count:g}" for count in counts)))
-    return text.getvalue()
-
-
-def spreads(importances: Sequence["Importance"]) -> dict[str, np.ndarray]:
-    """Differences between synonyms by model, of those that have any; a second model of a name gets a number."""
-    found: dict[str, np.ndarray] = {}
-    for one in importances:
-        values = np.asarray(one.spread, dtype=np.float64)
-        if np.isfinite(values).any():
-            again = sum(name.split(" #")[0] == one.training for name in found)
-            found[f"{one.training} #{again + 1}" if again else one.training] = values[np.isfinite(values)]
-    return found
-
-
-def _spread(importances: Sequence["Importance"]) -> Table:
-    rows = [
-        (name, f"{len(values):,}", *(fixed(float(at), 4) for at in np.quantile(values, (0, 0.25, 0.5, 0.75, 1))))
-        for name, values in spreads(importances).items()
-    ]
-    return Table(("model", "words", "least", "lower quartile", "median", "upper quartile", "most"), rows)
-
-
-def _replacements(model: str, replacements: Sequence[Replacement]) -> Table:
-    rows = [
-        (
-            one.word,
-            ", ".join(f"{word} {count}" for word, count in one.substitutes) or DASH,
-            f"{one.count:,}",
-        )
-        for one in replacements
-    ]
-    return Table(("word", "in its place", "times"), rows, text_columns=2, title=model)
-
-
 def cards(values: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The cards as JSON that people can read."""
+    """The cards as indented JSON."""
     return [json.dumps(_plain(value), indent=1, ensure_ascii=False, default=str) for value in values]
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN: undefined numbers are null."""
+    """A value for JSON, which has no NaN: undefined numbers become null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""The search: Ray Tune decides which trials run and which end early; what it costs to restart is kept small.
+"""The search: Ray Tune decides which trials run, and which end early.
 
-A trial is a run of the main job that measures on dev. Its stages are those of any run, so that what trials have in
-common, the base model and the attack on it, is computed once, and a trial that is started again finds what it had.
+A trial is a run of the main job that measures on dev. It uses the same cached stages as every run. So all trials share
+the base model and the attack on it, and a restarted trial continues after its last finished stage.
 """
 
 import logging
@@ -29,73 +29,69 @@ from flat_dist.runtime import capacity
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep.callback import STATUSES, TrialCallback
-from flat_dist.sweep.space import Settings
-from flat_dist.sweep.trial import TrialJob, run_trial, seen
-from flat_dist.sweep.trials import OBJECTIVES, Axes, Records, Trial, finished, size
+from flat_dist.sweep.space import Settings, Sweep
+from flat_dist.sweep.trial import TrialJob, result_of_training_attack, run_trial
+from flat_dist.sweep.trials import OBJECTIVES, Records, Trial, count_points, finished
 from flat_dist.tracking.tracker import NoTracker, Tracker
 
 ENVIRONMENT = {
-    "TUNE_GLOBAL_CHECKPOINT_S": "2",  # what is younger than this is searched again after a crash
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # trials are logged to MLflow, and kept as records
+    "TUNE_GLOBAL_CHECKPOINT_S": "2",  # seconds between saves of the search's state
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # trials are logged to MLflow, and written as records
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # which would announce the search, whatever the verbosity
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a sweep at once, as it ends every job
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of the user stay what they are
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a header at every verbosity
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends a sweep at once, like every job
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the user's relative paths stay valid
 }
 
 STATE = "tune"
-"""Folder in that of the sweep where Ray Tune keeps its state."""
+"""Subfolder of the sweep for the state of Ray Tune."""
 TRIALS = "trials"
-"""Folder in that of the sweep that holds a record of each trial."""
+"""Subfolder of the sweep with a record of each trial."""
 
 WORKER_LOSSES = 2
-"""Times that a trial goes on after its last stage when its process was lost."""
+"""How often a trial restarts after its process was lost."""
 
 RANDOM_FIRST = 5
-"""Points that TPE draws at random before it models what it has seen (Optuna: 10, more than half of a small search)."""
+"""Points that TPE draws at random before it fits a model. Optuna's default, 10, is over half of a small search."""
 
 
-def search(
-    config: Config, dataset: Dataset, axes: Axes, settings: Settings, folder: Folder, tracker: Tracker, display: Display
-) -> tuple[Result, list[Trial]]:
-    """Search the space; goes on where an interrupted search of the same folder stopped.
+def search(sweep: Sweep, dataset: Dataset, tracker: Tracker, display: Display) -> tuple[Result, list[Trial]]:
+    """Search the space, or continue an interrupted search of the same folder.
 
     Args:
-        config: the run that a trial is, but for its point; one kind of training, hardware resolved.
-        dataset: what to train and measure on.
-        axes: the space.
-        settings: searcher, scheduler, and what is best.
-        folder: the sweep's.
-        tracker: a child run is logged for each trial.
+        sweep: the space, and how to search it.
+        dataset: the data to train and measure on.
+        tracker: logs a child run for each trial.
         display: shows the progress.
 
     Returns:
-        The base model under the attack that training sees, and all trials that have ended.
+        The base model's result under the attack used in training, and all trials that have ended.
 
     Raises:
-        UserError: the cluster has no place for a trial, or no trial could be trained to the end.
+        UserError: the cluster has too few resources for a trial, or no trial could be trained to the end.
     """
-    shared = replace(config, storage=Folder(config.storage).uri)
-    workers, bundles = _share(shared, settings.samples)
+    folder, settings = sweep.folder, sweep.settings
+    shared = replace(sweep.config, storage=Folder(sweep.config.storage).uri)
+    workers, bundles = _resources(shared, settings.samples)
     capacity.wait_for_resources(_sum(bundles), "a trial", display.log_line)
     storage = Folder(shared.storage)
     training = AdversarialTraining(RunStages(shared, dataset, Environment(storage, NoTracker(), display)))
-    base = seen(shared, next(training.rounds()).results)
-    attack = replace(config.attack, workers=workers, cpu_workers=0)
+    base = result_of_training_attack(shared, next(training.rounds()).results)
+    attack = replace(shared.attack, workers=workers, cpu_workers=0)
     job = TrialJob(
         config=to_dict(replace(shared, attack=attack)),
         data=training.stages.data.folder.uri,
-        contents=run_folder.contents(config),
+        contents=run_folder.contents(sweep.config),
         records=(folder / TRIALS).uri,
-        axes=axes,
+        axes=sweep.axes,
         objective=settings.objective,
         least_accuracy=base.accuracy - settings.tolerance,
     )
     _drop_damaged(folder, Records(folder / TRIALS), display)
-    total = size(axes) if settings.searcher == "grid" else settings.samples
+    total = count_points(sweep.axes) if settings.searcher == "grid" else settings.samples
     with display.stage("sweep", total) as bar:
-        callback = TrialCallback(job, config.training.rounds, tracker, bar, display)
-        _tune(job, settings, folder / STATE, bundles, callback, config)
+        callback = TrialCallback(job, shared.training.rounds, tracker, bar, display)
+        _tune(job, settings, folder / STATE, bundles, callback, shared)
     ended = [trial for trial in callback.trials.values() if trial.status in STATUSES]
     if not finished(ended):
         reason = next((trial.reason for trial in ended if trial.reason), "all were interrupted")
@@ -104,22 +100,23 @@ def search(
 
 
 def _drop_damaged(folder: Folder, records: Records, display: Display) -> None:
-    """Forget trials whose files are damaged; Ray Tune, which takes them for ended, has to begin anew to run them again.
+    """Delete trials with damaged files, so that they run again.
 
-    The others are not run again: they are known by their files.
+    Ray Tune must lose its state too, because it counts them as ended. The records of the other trials stay, so those
+    are not run again.
     """
     damaged = set(records.names()) - records.all().keys()
     if damaged:
-        display.log_line(f"damaged, and run again: {', '.join(sorted(damaged))}")
+        display.log_line(f"trials with damaged files run again: {', '.join(sorted(damaged))}")
         folder.remove(STATE)
         for name in damaged:
             records.folder.delete(f"{name}.json")
 
 
-def _share(config: Config, samples: int) -> tuple[int, list[dict[str, float]]]:
-    """Attack workers of a trial, and the bundles of a placement group that it trains, attacks and measures in.
+def _resources(config: Config, samples: int) -> tuple[int, list[dict[str, float]]]:
+    """Number of attack workers of a trial, and the bundles of its placement group.
 
-    The first bundle is that of the trial's own process, which only waits.
+    The first bundle is for the trial's own process, which only waits.
     """
     cluster = ray.cluster_resources()
     cpus = float(config.training.cpus_per_worker)
@@ -154,20 +151,20 @@ def _tune(
     sizes = {field: len(values) for field, values in job.axes.items()}
     grid = settings.searcher == "grid"
     files, path = state.remote or (None, str(state.local))
-    # Not `Tuner.restore`, which would bring the callback back from a pickle: it holds the connection to MLflow.
+    # Not `Tuner.restore`: it would unpickle the callback, which holds the connection to MLflow.
     tune.run(
         tune.with_parameters(run_trial, job=job),
         name=state.name,
         storage_path=path.rpartition("/")[0],
         storage_filesystem=files,
-        # Points are told by the numbers of their values: to a searcher the order of the values is what it can learn.
+        # The parameters are indices into the axes: a searcher can learn from the order of the values.
         config={name: tune.grid_search(list(range(n))) if grid else tune.randint(0, n) for name, n in sizes.items()},
         num_samples=1 if grid else settings.samples,
         search_alg=_searcher(settings, config.seed),
         scheduler=_scheduler(settings, config.training.rounds),
         resources_per_trial=tune.PlacementGroupFactory([dict(bundle) for bundle in bundles]),
         max_failures=WORKER_LOSSES,
-        reuse_actors=True,  # a process takes longer to start than a small model to train
+        reuse_actors=True,  # starting a process takes longer than training a small model
         verbose=0,
         callbacks=[callback],
         resume="AUTO+RESTART_ERRORED" if state.names() else None,
@@ -189,5 +186,5 @@ def _searcher(settings: Settings, seed: int) -> Searcher | BasicVariantGenerator
 def _scheduler(settings: Settings, rounds: int) -> TrialScheduler:
     if settings.scheduler == "none":
         return FIFOScheduler()
-    # One round more than there is, or it would end the processes of those that are through.
+    # One more than the number of rounds: otherwise ASHA would end the processes of finished trials.
     return ASHAScheduler("round", metric="score", mode="max", max_t=rounds + 1, grace_period=1, reduction_factor=4)

@@ -1,4 +1,4 @@
-"""What is searched: the space of the paper's Appendix E, and the four points of its Table 5."""
+"""Search spaces: that of the paper's Appendix E, and the four points of its Table 5."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,6 +6,7 @@ from typing import Literal
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.config.validation import validate
+from flat_dist.storage.folder import Folder
 from flat_dist.sweep.trials import Axes, Objective, apply_point
 
 FIELDS = {
@@ -14,8 +15,8 @@ FIELDS = {
     "beta": "objective.beta",
     "gamma": "objective.gamma",
 }
-"""Fields of the config that the axes set. Learning rate and clipping are those after an attack: the base model, and the
-attack on it, stay the same for all trials."""
+"""Fields of the config that the axes set. Learning rate and clipping are those of the rounds after an attack, so all
+trials share the base model and the attack on it."""
 
 
 @dataclass(frozen=True)
@@ -23,42 +24,53 @@ class Settings:
     """How the space is searched."""
 
     samples: int = 16
-    """Trials; a grid has one for each of its points instead."""
+    """Number of trials. A grid search runs one trial for each point instead."""
     searcher: Literal["grid", "random", "tpe", "pareto"] = "tpe"
-    """grid, random, tpe (Optuna's tree-structured Parzen estimator), or pareto (the same for all three objectives at
-    once)."""
+    """grid, random, tpe (Optuna's tree-structured Parzen estimator), or pareto (TPE on all three objectives)."""
     scheduler: Literal["none", "asha"] = "asha"
-    """asha: trials that are not among the best quarter after as many rounds of training end early; or none."""
+    """asha ends a trial early if it is not in the best quarter after the same number of rounds; none ends no trial."""
     objective: Objective = "after_attack_accuracy"
-    """What the best trial is best in: after_attack_accuracy, accuracy, or kendall_tau (interpretation consistency)."""
+    """Number to maximise: after_attack_accuracy, accuracy, or kendall_tau (interpretation consistency)."""
     tolerance: float = 0.01
-    """Clean accuracy that the best trial may lack to the most accurate one, as a share."""
+    """How far the best trial's clean accuracy may be below the highest one, as a share."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One sweep."""
+
+    config: Config
+    """The config of all trials, except for their points; hardware resolved, one training."""
+    axes: Axes
+    settings: Settings
+    folder: Folder
+    """For the records, the results and the report."""
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Values to search, log-spaced (paper, Appendix E). One value alone fixes what it is a value of."""
+    """Values to search, log-spaced (paper, Appendix E). A single value fixes its field."""
 
     learning_rate: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-    """Learning rates after an attack (paper: 1e-5 to 0.1)."""
+    """Learning rates of the rounds (paper: 1e-5 to 0.1)."""
     clip: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 5.0, 10.0)
-    """Largest norms of the gradient after an attack (paper: 1e-3 to 10)."""
+    """Maximum gradient norms of the rounds (paper: 1e-3 to 10)."""
     beta: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
-    """Weights of the masks' entropy (paper: 1e-5 to 1000)."""
+    """Weights of the mask entropy (paper: 1e-5 to 1000)."""
     gamma: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
     """Weights of the importance difference (paper: 1e-5 to 1000)."""
 
     def axes(self, config: Config) -> Axes:
-        """The space, by field of the config, of the kind of training that the config names.
+        """The space by field of the config, for the config's training.
 
         Raises:
-            UserError: an axis has no value, one twice, or one that no run could use.
+            UserError: an axis has no value, a repeated value, or an invalid one.
         """
         axes = {}
         for name, field in FIELDS.items():
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
-                raise UserError(f"--space.{name} holds {list(values)}: give at least one value, and none twice")
+                raise UserError(f"--space.{name} is {list(values)}: give at least one value, and each only once")
             for value in values:
                 validate(apply_point(config, {field: value}))
             if config.training.kinds == ("flat",) or not field.startswith("objective."):
@@ -67,12 +79,12 @@ class SearchSpace:
 
 
 def ablation(config: Config) -> Axes:
-    """Table 5: beta, gamma, both and neither set to zero.
+    """The points of Table 5: beta, gamma, both or none of them set to zero.
 
     Raises:
         UserError: one of them is zero already.
     """
     beta, gamma = config.objective.beta, config.objective.gamma
     if not (beta and gamma):
-        raise UserError(f"--ablation sets beta ({beta:g}) and gamma ({gamma:g}) to zero: neither may be zero before")
+        raise UserError(f"--ablation sets beta ({beta:g}) and gamma ({gamma:g}) to zero: set both above zero before")
     return {FIELDS["beta"]: (beta, 0.0), FIELDS["gamma"]: (gamma, 0.0)}

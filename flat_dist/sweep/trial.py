@@ -1,7 +1,7 @@
-"""One trial, in a process of Ray Tune's: the rounds at a point of the space.
+"""One trial, in a process of Ray Tune: the rounds at a point of the space.
 
-The process holds no processor: it waits for tasks and attack workers that live in the trial's share of the cluster, one
-after another, and so cannot wait for what it holds itself.
+The process reserves no CPU: its tasks and attack workers run one after another in the trial's placement group. So a
+trial cannot deadlock on its own resources.
 """
 
 import json
@@ -31,32 +31,32 @@ from flat_dist.training.loop import DivergenceError
 from flat_dist.training.single_task import train_alone
 
 ATTACK_WORKERS, EXPLANATION_WORKERS = WarmWorkers(AttackWorker), WarmWorkers(AttributionWorker)
-"""Workers of the trials that this process runs, one after another."""
+"""Workers that all trials of this process use, one trial after another."""
 
 
 @dataclass(frozen=True)
 class TrialJob:
-    """What trials have in common, in plain values that travel."""
+    """What all trials share, as plain values that can be sent to other processes."""
 
     config: Mapping[str, Any]
-    """The sweep's, as `config.to_dict` makes it."""
+    """Config of the sweep, as `to_dict` returns it."""
     data: str
     """Folder of the dataset's splits."""
     contents: Mapping[str, str | None]
-    """As `run_folder.contents`: a trial's machine need not have the user's files."""
+    """Result of `run_folder.contents`: the machine of a trial may not have the user's files."""
     records: str
     """Folder of `Records`."""
     axes: Axes
     objective: str
     least_accuracy: float
-    """Clean accuracy below which a trial's score is lowered: the base model's, less the tolerance."""
+    """Clean accuracy below which a trial's score has a penalty: the base model's, minus the tolerance."""
 
     def point(self, indices: Mapping[str, int]) -> dict[str, float]:
-        """The values, by field of the config, that numbers of values stand for."""
+        """The values by field of the config, from their indices in the axes."""
         return {field: values[indices[field]] for field, values in self.axes.items()}
 
     def report(self, measured: RoundMetrics, diverged: str = "") -> None:
-        """Tell Ray Tune what a round came to."""
+        """Report a round to Ray Tune."""
         tune.report(
             {
                 "round": measured.round,
@@ -69,11 +69,11 @@ class TrialJob:
 
 
 def run_trial(indices: Mapping[str, int], job: TrialJob) -> None:
-    """What Ray Tune runs: the rounds at a point, each reported; what has ended before is reported again.
+    """Run the rounds at a point, and report each one. The rounds of a trial that ended before are reported again.
 
     Args:
-        indices: number of the value, by field of the config.
-        job: what trials have in common.
+        indices: index of the value, by field of the config.
+        job: what all trials share.
     """
     point = job.point(indices)
     name, records = Trial(point).name, Folder(job.records)
@@ -95,34 +95,34 @@ def run_trial(indices: Mapping[str, int], job: TrialJob) -> None:
 
 
 def _worst(number: int) -> RoundMetrics:
-    """What a model that diverged counts for: a searcher that is told nothing would come back to it."""
+    """The numbers of a model that diverged: without a report, the searcher would try similar points again."""
     return RoundMetrics(number, 0.0, 0.0, None, {}, _now())
 
 
 def _rounds(config: Config, job: TrialJob) -> Iterator[RoundMetrics]:
     storage, display = Folder(config.storage), Display(quiet=True)
     dataset = read_dataset(Folder(job.data))
-    # Idle workers on a GPU would keep training from it.
+    # Warm workers on a GPU would keep memory that training needs.
     group = ATTACK_WORKERS.group(config.attack.workers) if config.attack.device == "cpu" else None
     explainers = EXPLANATION_WORKERS.group(config.attack.workers) if config.training.device == "cpu" else None
     environment = Environment(storage, NoTracker(), display, train_alone, group, job.contents)
     run = AdversarialTraining(RunStages(config, dataset, environment))
-    for found in run.rounds():
-        if found.number:
+    for done in run.rounds():
+        if done.number:
             executor = run.stages.executor
-            explained = distributed_evaluation.explain_pairs(config, executor, found.attacked, display, explainers)
-            results = distributed_evaluation.with_consistency(found.results, explained)
-            yield _measured(config, replace(found, results=results))
+            explained = distributed_evaluation.explain_pairs(config, executor, done.attacked, display, explainers)
+            results = distributed_evaluation.with_consistency(done.results, explained)
+            yield _metrics(config, replace(done, results=results))
 
 
-def _measured(config: Config, found: Round) -> RoundMetrics:
-    own = seen(config, found.results)
+def _metrics(config: Config, done: Round) -> RoundMetrics:
+    own = result_of_training_attack(config, done.results)
     consistency = next((own.interpretations[name] for name in config.evaluation.explain), None)
     metrics: dict[str, float | None] = {}
-    for result in found.results:
+    for result in done.results:
         metrics |= result.metrics(config.evaluation.split)
     return RoundMetrics(
-        round=found.number,
+        round=done.number,
         accuracy=own.accuracy,
         after_attack_accuracy=own.after_attack_accuracy,
         kendall_tau=consistency.kendall_tau if consistency else None,
@@ -131,8 +131,8 @@ def _measured(config: Config, found: Round) -> RoundMetrics:
     )
 
 
-def seen(config: Config, results: Sequence[Result]) -> Result:
-    """The result under the attack that training sees."""
+def result_of_training_attack(config: Config, results: Sequence[Result]) -> Result:
+    """The result under the attack used in training."""
     return next(result for result in results if result.attack == config.attack.name)
 
 

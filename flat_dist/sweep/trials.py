@@ -1,6 +1,6 @@
-"""Trials of a sweep: what each was, what it came to, and which of them is best.
+"""Trials of a sweep: their points, their numbers, and which of them is best.
 
-A trial's name is a hash of its point, so that whoever meets the same point again finds it.
+The name of a trial is a hash of its point: the same point always has the same record.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,23 +14,23 @@ from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 
 Axes = Mapping[str, Sequence[float]]
-"""The values that are searched, by field of the config, such as objective.beta."""
+"""Values to search, by field of the config, such as objective.beta."""
 
 Objective = Literal["after_attack_accuracy", "accuracy", "kendall_tau"]
 OBJECTIVES = literals(Objective)
-"""What a trial is judged by, more being better; all three make the Pareto front."""
+"""Numbers to maximise. The Pareto front is over all three."""
 
 RUNNING, FINISHED, PRUNED, DIVERGED, FAILED = "running", "finished", "pruned", "diverged", "failed"
 
 ENDED = (FINISHED, PRUNED, DIVERGED)
-"""Trials that are not run again."""
+"""Statuses of trials that are not run again."""
 
 PENALTY = 5.0
-"""What each point of clean accuracy lost beyond the tolerance costs a trial's score, in points. A model that gives one
-class to all texts cannot be attacked: without the penalty it would win."""
+"""Points that a trial's score loses for each point of clean accuracy below the tolerance. Without it, a model that
+predicts one class for all texts would win: no attack changes its predictions."""
 
-LEAST = {"after_attack_accuracy": 0.0, "accuracy": 0.0, "kendall_tau": -1.0}
-"""What a model that diverged counts for, and one of whose reasons nothing is known."""
+WORST = {"after_attack_accuracy": 0.0, "accuracy": 0.0, "kendall_tau": -1.0}
+"""Objectives of a model that diverged, and of one without a consistency."""
 
 
 @dataclass(frozen=True)
@@ -41,28 +41,28 @@ class RoundMetrics:
     accuracy: float
     """On the whole split."""
     after_attack_accuracy: float
-    """Of the attacked examples, under the attack that training sees."""
+    """On the attacked examples, under the attack used in training."""
     kendall_tau: float | None
-    """Interpretation consistency by the first method of the config; None where no pair has one, or none was asked."""
+    """Interpretation consistency by the first method of the config; None if it is undefined, or not configured."""
     metrics: Mapping[str, int | float | None]
-    """All that was measured, by the names that it is tracked under."""
+    """All numbers, by their names in MLflow."""
     timestamp: int
-    """When it was, in milliseconds since 1970."""
+    """Time of the measurement, in milliseconds since 1970."""
 
     def objective(self, name: str) -> float:
-        """One of `OBJECTIVES`, as a searcher wants it."""
+        """One of `OBJECTIVES`, as a number even if it is undefined."""
         value: float | None = getattr(self, name)
-        return LEAST[name] if value is None else value
+        return WORST[name] if value is None else value
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A point of the search space, and what came of it."""
+    """A point of the search space, and its results."""
 
     point: Mapping[str, int | float]
     """Values by field of the config."""
     status: str = RUNNING
-    """running, finished, pruned (ended early, for others were better), diverged, or failed."""
+    """running, finished, pruned (ended early, because others were better), diverged, or failed."""
     reason: str = ""
     """Why it diverged or failed."""
     rounds: tuple[RoundMetrics, ...] = ()
@@ -70,23 +70,23 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Depends on the point alone."""
+        """A hash of the point."""
         return f"trial-{content_hash(dict(self.point))[:8]}"
 
     @property
     def last(self) -> RoundMetrics | None:
-        """Its latest round."""
+        """The latest round."""
         return self.rounds[-1] if self.rounds else None
 
 
 @dataclass(frozen=True)
 class Records:
-    """Trials as files of a folder, one for each."""
+    """One file for each trial, in a folder."""
 
     folder: Folder
 
     def read(self, name: str) -> Trial | None:
-        """The trial of that name; None if there is none, or its file is damaged: it is then run again."""
+        """The trial with a name; None if it does not exist or its file is damaged, so that it is run again."""
         try:
             trial: Trial = self.folder.read_json(f"{name}.json", Trial)
         except (FileNotFoundError, DamagedFileError):
@@ -94,21 +94,21 @@ class Records:
         return trial if trial.name == name else None
 
     def write(self, trial: Trial) -> None:
-        """Write a trial, in place of what was there of it."""
+        """Write a trial; an earlier record of it is replaced."""
         self.folder.write_json(f"{trial.name}.json", asdict(trial))
 
     def all(self) -> dict[str, Trial]:
         """All trials, by name."""
-        found = map(self.read, self.names())
-        return {trial.name: trial for trial in found if trial is not None}
+        trials = map(self.read, self.names())
+        return {trial.name: trial for trial in trials if trial is not None}
 
     def names(self) -> list[str]:
-        """Names of all trials, those whose files are damaged among them."""
+        """Names of all trials, including those with damaged files."""
         return [name.removesuffix(".json") for name in self.folder.names() if name.endswith(".json")]
 
 
 def apply_point(config: Config, point: Mapping[str, float]) -> Config:
-    """The config at a point.
+    """The config, with the values of a point.
 
     Raises:
         UserError: a field of the point does not exist, or its value has the wrong type.
@@ -119,8 +119,8 @@ def apply_point(config: Config, point: Mapping[str, float]) -> Config:
     return config
 
 
-def size(axes: Axes) -> int:
-    """Points of the space."""
+def count_points(axes: Axes) -> int:
+    """Number of points in the space."""
     points = 1
     for values in axes.values():
         points *= len(values)
@@ -128,29 +128,29 @@ def size(axes: Axes) -> int:
 
 
 def score(measured: RoundMetrics, objective: str, least_accuracy: float) -> float:
-    """What a search maximises: an objective, less `PENALTY` times what clean accuracy lacks."""
+    """The number that a search maximises: an objective, minus `PENALTY` times the missing clean accuracy."""
     return measured.objective(objective) - PENALTY * max(0.0, least_accuracy - measured.accuracy)
 
 
 def finished(trials: Iterable[Trial]) -> list[Trial]:
-    """Those that were trained to the end."""
+    """The trials that were trained to the end."""
     return [trial for trial in trials if trial.status == FINISHED]
 
 
 def best(trials: Iterable[Trial], objective: str, tolerance: float) -> Trial | None:
-    """The best by an objective among the finished trials whose clean accuracy is within `tolerance` of the best one.
+    """The finished trial with the highest objective, if its accuracy is at most `tolerance` below the highest accuracy.
 
-    None if no trial finished; of equals, the one of the higher clean accuracy, and then the first by name.
+    None if no trial finished. Ties are broken by clean accuracy, then by name.
     """
     known = sorted(finished(trials), key=lambda trial: trial.name)
     highest = max((trial.rounds[-1].accuracy for trial in known), default=0.0)
-    # the last digits of a difference of shares are noise
+    # 1e-9 allows for rounding errors
     near = [trial for trial in known if trial.rounds[-1].accuracy >= highest - tolerance - 1e-9]
     return max(near, key=lambda one: (one.rounds[-1].objective(objective), one.rounds[-1].accuracy), default=None)
 
 
 def pareto_front(trials: Iterable[Trial]) -> list[Trial]:
-    """The finished trials that none beats in one objective without losing in another, best after attack first."""
+    """The finished trials that no other trial dominates, by falling accuracy after attack."""
     values = [(_objectives(trial), trial) for trial in sorted(finished(trials), key=lambda trial: trial.name)]
     front = [(own, trial) for own, trial in values if not any(_dominates(other, own) for other, _ in values)]
     return [trial for _, trial in sorted(front, key=lambda pair: pair[0], reverse=True)]
@@ -165,22 +165,22 @@ def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def describe(trial: Trial) -> str:
-    """A trial in one line."""
-    said = f"{trial.name} ({', '.join(f'{short(field)} {value:g}' for field, value in trial.point.items())})"
+    """A trial as one line of text."""
+    line = f"{trial.name} ({', '.join(f'{short_name(field)} {value:g}' for field, value in trial.point.items())})"
     if trial.last:
         tau = "" if trial.last.kendall_tau is None else f", tau {trial.last.kendall_tau:.2f}"
-        said += (
+        line += (
             f": accuracy {100 * trial.last.accuracy:.1f} %, after attack "
             f"{100 * trial.last.after_attack_accuracy:.1f} %{tau}"
         )
     if trial.status == FINISHED:
-        return said
+        return line
     after = f"{len(trial.rounds)} round{'' if len(trial.rounds) == 1 else 's'}"
-    return f"{said}; {trial.status} after {after}" + (f": {trial.reason}" if trial.reason else "")
+    return f"{line}; {trial.status} after {after}" + (f": {trial.reason}" if trial.reason else "")
 
 
-def short(field: str) -> str:
-    """Name of a field, as in the paper."""
+def short_name(field: str) -> str:
+    """Name of a field, as the paper writes it."""
     return {"round_learning_rate": "lr", "round_clip": "clip"}.get(name := field.rpartition(".")[2], name)
 
 

@@ -108,7 +108,7 @@ def test_the_first_pair_is_shown_for_each_model(opened: webdriver.Chrome, page: 
     measures = texts(opened, ".measures")[0].replace("−", "-")
     assert f"class positive · τ {row['kendall_tau'][1]:.2f} · top-5 {row['top_k'][1][4]:.2f}" in measures
     assert "completeness error 0.0123" in measures
-    assert "60 pairs to choose from; this page holds 60 of 71" in texts(opened, "#count")[0]
+    assert "60 pairs. This page has 60 of the 71" in texts(opened, "#count")[0]
 
 
 def test_replaced_words_are_underlined_and_words_carry_their_numbers(opened: webdriver.Chrome, page: Page) -> None:
@@ -150,9 +150,9 @@ def test_the_filter_keeps_pairs_that_have_the_word(opened: webdriver.Chrome, pag
     ]
     assert found == wanted and 0 < len(found) < 60
     assert shown(opened) == expected(page, "textfooler", "ig", wanted[0])
-    assert f"{len(wanted)} pairs to choose from, of 60" in texts(opened, "#count")[0]
+    assert f"{len(wanted)} pairs of 60" in texts(opened, "#count")[0]
     field.send_keys(" nowhere")
-    assert texts(opened, "#cards") == ["No pair has this word."]
+    assert texts(opened, "#cards") == ["No pair contains this word."]
     assert not opened.find_element(By.ID, "next").is_enabled()
     opened.execute_script("arguments[0].value = ''; arguments[0].dispatchEvent(new Event('input'))", field)
     assert len(select(opened, "pair").options) == 60
@@ -194,7 +194,7 @@ def test_a_model_without_the_pair_says_so(browser: webdriver.Chrome, tmp_path: P
     write(Folder(tmp_path), pages.page(saliencies=saliencies))
     browser.get((tmp_path / "index.html").as_uri())
     assert texts(browser, f"{MODEL} h3") == ["base", "flat"]
-    assert "has no such pair" in texts(browser, ".measures")[1]
+    assert "no pair: " in texts(browser, ".measures")[1]
     browser.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
     cells = [[cell.text for cell in row.find_elements(By.TAG_NAME, "td")] for row in rows_of(browser, "#numbers")]
     assert [(row[1], row[3]) for row in cells] == [("a", "a"), ("film", "film"), ("fine", "–"), ("–", "indeed")]

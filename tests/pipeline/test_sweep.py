@@ -19,7 +19,7 @@ from flat_dist.data.datasets import Dataset
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep import search
-from flat_dist.sweep.search import Settings
+from flat_dist.sweep.search import Settings, Sweep
 from flat_dist.sweep.trial import TrialJob
 from flat_dist.sweep.trials import DIVERGED, FAILED, FINISHED, OBJECTIVES, PRUNED, RoundMetrics, Trial
 from flat_dist.tracking.mlflow import database
@@ -225,4 +225,4 @@ def test_a_space_without_room_for_a_trial_is_refused(sentences: Dataset, local_r
     config = replace(cli.load_preset("rotten_tomatoes"), storage=str(tmp_path))
     config = replace(config, training=replace(config.training, kinds=("flat",), cpus_per_worker=64, device="cpu"))
     with pytest.raises(UserError, match=r"a trial needs 64 CPU, but this Ray cluster has 2 CPU"):
-        search.search(config, sentences, {}, Settings(), Folder(tmp_path), NoTracker(), Display(quiet=True))
+        search.search(Sweep(config, {}, Settings(), Folder(tmp_path)), sentences, NoTracker(), Display(quiet=True))
