@@ -19,7 +19,7 @@ UPDATE_SECONDS = 2.0
 WAITING_SECONDS = 30.0
 """How often it says what it waits for."""
 STARTS = 3
-"""Maximum number of failures in a row, for each worker that the pool had at its largest: of starts, and of loads."""
+"""The run ends after this many failed starts in a row, or failed loads, for each worker of the pool at its largest."""
 CHECK_MACHINES = "check the memory and the file systems of the machines, then run the same command again"
 
 
@@ -99,7 +99,7 @@ class WorkerPool:
         return time.monotonic() - self._updated > UPDATE_SECONDS
 
     def update_soon(self) -> None:
-        """Adjust the number of workers at the next chance: the place of one may be free, or gone."""
+        """Adjust the number of workers as soon as possible, because a worker or its node was lost."""
         self._updated = float("-inf")
 
     def wait(self) -> list[ray.ObjectRef]:
