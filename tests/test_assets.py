@@ -142,7 +142,7 @@ def test_permissions_follow_the_umask_without_write_access_for_groups(
 
 def test_a_lock_that_cannot_be_opened_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "assets.lock").mkdir()
-    with pytest.raises(UserError, match=r"cannot write to .*: set FLAT_DIST_CACHE to a folder that can be$"):
+    with pytest.raises(UserError, match=r"cannot write to .*: set FLAT_DIST_CACHE to a writable folder$"):
         prepare(tmp_path)
 
 

@@ -16,7 +16,7 @@ def refuse(*arguments, **options):
 socket.socket.connect = socket.getaddrinfo = refuse
 import numpy as np
 from flat_dist.resources.assets import Assets
-from flat_dist.attack.resources import activate
+from flat_dist.resources.textattack_setup import activate
 
 assets = Assets(Path(sys.argv[1]))
 before = dict(os.environ)
@@ -77,7 +77,7 @@ def test_activation_after_the_import_is_refused(assets: Assets, tmp_path: Path) 
 import sys, types
 from pathlib import Path
 from flat_dist.resources.assets import Assets
-from flat_dist.attack.resources import activate
+from flat_dist.resources.textattack_setup import activate
 sys.modules["textattack"] = types.ModuleType("textattack")
 activate(Assets(Path(sys.argv[1])))
 """
