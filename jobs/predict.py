@@ -17,7 +17,7 @@ from flat_dist.config import options
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, Hardware
 from flat_dist.config.validation import HIGHEST, validate
-from flat_dist.data.readers import UTF8_BOM
+from flat_dist.data.text_files import UTF8_BOM
 from flat_dist.runtime import hardware
 from flat_dist.storage.folder import Folder
 

@@ -16,7 +16,8 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from flat_dist.config.schema import DataConfig, ModelConfig
 from flat_dist.data import datasets
-from flat_dist.data.batches import Encoder, encode_clean
+from flat_dist.data.batches import encode_clean
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary, tokenize
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint

@@ -27,7 +27,7 @@ from flat_dist import cli
 from flat_dist.attack.pool import run as pool
 from flat_dist.benchmarks import common
 from flat_dist.config.schema import ModelConfig
-from flat_dist.data.batches import Encoder
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
@@ -541,9 +541,9 @@ FILES = [
         )
     ),
     ("evaluate", f"{VICTIM} --data.folder nowhere", "nowhere"),
-    ("evaluate", f"{VICTIM} --data.folder IN/three", "tells negative, positive apart"),
+    ("evaluate", f"{VICTIM} --data.folder IN/three", "has the classes negative, positive"),
     ("attack", f"{VICTIM} --data.folder nowhere", "nowhere"),
-    ("attack", f"{VICTIM} --data.folder IN/three", "tells negative, positive apart"),
+    ("attack", f"{VICTIM} --data.folder IN/three", "has the classes negative, positive"),
     ("sweep", "--data.folder nowhere", "nowhere"),
     ("sweep", "--data.folder IN/both", "has both"),
     ("bench", "attack --data.folder nowhere", "nowhere"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from flat_dist.config.schema import ModelConfig
-from flat_dist.data.batches import Encoder
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.batch_invariance import InvariantBatchSize, InvariantLinear

@@ -7,7 +7,8 @@ from transformers import BertTokenizerFast
 
 from flat_dist.data import shards
 from flat_dist.data.alignment import align_spans
-from flat_dist.data.batches import Encoder, Examples, SwapIds, encode_adversarial, encode_clean, to_batch
+from flat_dist.data.batches import Examples, SwapIds, encode_adversarial, encode_clean, to_batch
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary, clean, tokenize
 from flat_dist.data.shards import Record, Swap
 from flat_dist.data.wordpieces import WordPieces
@@ -106,7 +107,7 @@ def test_swaps_of_word_pieces_stand_where_their_texts_have_them(tokenizer: BertT
     good, ness, bad, fine, film, s, is_ = (
         piece[name] for name in ["good", "##ness", "bad", "fine", "film", "##s", "is"]
     )
-    encoder = Encoder(WordPieces.of(tokenizer), max_length=20)
+    encoder = Encoder(WordPieces.from_tokenizer(tokenizer), max_length=20)
     # [CLS] a good film [SEP] and [CLS] a good ##ness film ##s [SEP]
     longer = (Swap(1, "good", "goodness"), Swap(2, "film", "films"))
     assert read_swaps("a good film", "a goodness films", longer, encoder) == (
@@ -131,7 +132,7 @@ def test_swaps_of_word_pieces_stand_where_their_texts_have_them(tokenizer: BertT
 def test_a_swap_counts_only_where_all_its_words_are_read_in_both_texts(
     max_word_pieces: int, tokenizer: BertTokenizerFast
 ) -> None:
-    encoder = Encoder(WordPieces.of(tokenizer), max_length=max_word_pieces + 2)
+    encoder = Encoder(WordPieces.from_tokenizer(tokenizer), max_length=max_word_pieces + 2)
     # Four pieces and six: of the longer text the last word is cut, whole, also where its first piece would fit.
     short, long = "a good bad film", "a goodness bad films"
     assert [len(encoder.encode(text)) for text in (short, long)] == [6, 6]

@@ -16,7 +16,7 @@ import torch
 from flat_dist import cli
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ModelConfig
-from flat_dist.data.batches import Encoder
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint

@@ -21,9 +21,9 @@ from flat_dist.attack.pool.stage import AttackStage
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, EvaluationConfig, ModelConfig, TrainingConfig
 from flat_dist.data import datasets, shards
-from flat_dist.data.batches import Encoder
 from flat_dist.data.dataset_stage import dataset_stage, read_dataset
 from flat_dist.data.datasets import Dataset
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.evaluation import attribution_stage
 from flat_dist.evaluation import distributed as distributed_evaluation
@@ -855,7 +855,7 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     "pieces below 0": (
         "transformer",
         lambda described, tensors: described["vocabulary"].update(prefix=[-1]),
-        "prefix, suffix and unknown must be numbers of pieces",
+        "prefix, suffix and unknown must be ids of pieces",
     ),
     "no tokenizer": (
         "transformer",

@@ -112,7 +112,7 @@ def test_label_names(
         ('text,label\n"two\nlines",1\nx\n', "train.csv:4: 1 fields"),
         ('text,label\na,1\n"never closed,0\n', "train.csv:3: not valid CSV"),
         ("text,label\na,1\n ,0\n", "train.csv:3: the text is empty"),
-        ("text,label\na,1\n***,0\n", "train.csv:3: nothing is left of the text '***' after cleaning"),
+        ("text,label\na,1\n***,0\n", "train.csv:3: the text '***' is empty after cleaning"),
         ("text,label\na,1\nb,\n", "train.csv:3: label '' is neither an integer nor a name"),
         ("text,label\na,1\nb,0\nc,good\n", "train.csv:4: label 'good' is a name, but the first is an integer"),
         ("text,label\na,good\nb,bad\nc,1\n", "train.csv:4: label '1' is an integer, but the first is a name"),
@@ -130,7 +130,7 @@ def test_bad_training_file(tmp_path: Path, train: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("dev", "expected"),
     [
-        ("text,label\na,1\nb,2\n", "dev.csv:3: label '2' is none of the classes 0, 1: mend the row"),
+        ("text,label\na,1\nb,2\n", "dev.csv:3: label '2' is none of the classes 0, 1: fix the row"),
         ("text,label\na,1\nb,x\n", "dev.csv:3: label 'x' is none of the classes"),
         ("text,label\n\n", "dev.csv has no rows"),
     ],
@@ -144,7 +144,7 @@ def test_all_bad_rows_are_named_at_once(tmp_path: Path) -> None:
     said = message(folder(tmp_path, train=train, dev=GOOD + "a,9\n"))
     assert said.startswith(f"15 bad rows: {tmp_path}/train.csv:4: the text is empty; {tmp_path}/train.csv:5: 3 fields")
     assert said.count(f"{tmp_path}/train.csv:") == 10
-    assert "; and 5 more: mend them, or leave them out with --data.drop_bad_rows" in said
+    assert "; and 5 more: fix them, or drop them with --data.drop_bad_rows" in said
 
 
 def test_bad_rows_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -153,14 +153,14 @@ def test_bad_rows_are_dropped_and_counted(tmp_path: Path) -> None:
     dataset = load(config)
     assert dataset.train["text"].to_pylist() == ["a", "f"]
     assert dataset.dropped == (6, 0, 1)
-    assert describe(dataset) == ["classes: 0 (1), 1 (1)", "left out 7 bad rows: 6 of train, 1 of test"]
+    assert describe(dataset) == ["classes: 0 (1), 1 (1)", "dropped 7 bad rows: 6 of train, 1 of test"]
     assert dataset.source.endswith("(without 7 bad rows: 6 of train, 1 of test)")
     folder(tmp_path, train="text,label\na,1\nf,0\n")
     assert load(config).fingerprint == dataset.fingerprint
     folder(tmp_path, dev="text,label\n,1\n")
-    assert "dev.csv has no row that can be used" in message(config)
+    assert "dev.csv has no usable row" in message(config)
     folder(tmp_path, train="text,label\n,1\n")
-    assert "train.csv has no row that can be used" in message(config)
+    assert "train.csv has no usable row" in message(config)
 
 
 def test_the_classes_are_described_with_their_integers(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ from flat_dist.config.options import options
 from flat_dist.config.schema import Config, ModelConfig
 from flat_dist.config.serialization import to_dict
 from flat_dist.data import hub
-from flat_dist.data.batches import Encoder
 from flat_dist.data.datasets import LABEL_NAMES
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.data.readers import Row, Rows
 from flat_dist.models import checkpoint as checkpoints

@@ -2,7 +2,8 @@
 
 import pyarrow as pa
 
-from flat_dist.data.datasets import Dataset, Example, table
+from flat_dist.data.datasets import Dataset, table
+from flat_dist.data.examples import Example
 from flat_dist.data.hints import dataset_hints
 from flat_dist.data.shards import Record, to_table, write_manifest, write_shard
 from flat_dist.evaluation.result import AttackedModel
@@ -29,7 +30,7 @@ def test_there_is_nothing_to_say_of_real_sentences(sentences: Dataset) -> None:
 def test_texts_that_are_cut() -> None:
     long = [("a b c d e", 0), ("a b c d f", 1)]
     assert dataset_hints(dataset(train=long), 4) == [
-        "hint: all 2 training texts are longer than --data.max_length 4, so that their ends are not read; the longest "
+        "hint: all 2 training texts are longer than --data.max_length 4, so their ends are not read; the longest "
         "has 5 words"
     ]
     assert dataset_hints(dataset(train=long), 5) == []
@@ -43,8 +44,8 @@ def test_texts_that_are_training_texts() -> None:
     train = [("a", 0), ("b", 1), ("c", 1)]
     found = dataset_hints(dataset(train=train, dev=[("a", 0), ("d", 1)], test=[("c", 1), ("c", 1)]), 50)
     assert [line.partition(", ")[0] for line in found] == [
-        "hint: 1 of 2 dev texts are training texts",
-        "hint: all 2 test texts are training texts",
+        "hint: 1 of 2 dev texts are also training texts",
+        "hint: all 2 test texts are also training texts",
     ]
 
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ModelConfig
-from flat_dist.data.batches import Encoder, to_batch
+from flat_dist.data.batches import to_batch
+from flat_dist.data.encoder import Encoder
 from flat_dist.evaluation.integrated_gradients import integrated_gradients
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flat_dist.config.schema import ModelConfig
-from flat_dist.data.batches import Encoder
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.evaluation import lime
 from flat_dist.evaluation.lime import Lime, Text

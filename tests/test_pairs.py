@@ -69,7 +69,7 @@ def test_bad_pairs_are_named_together_or_dropped(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_pairs(path, NAMES)
     said = str(caught.value)
-    assert said.startswith(f"3 bad rows: {path}:3: the text is empty; {path}:4: nothing is left of the text '***'")
+    assert said.startswith(f"3 bad rows: {path}:3: the text is empty; {path}:4: the text '***' is empty")
     assert f"{path}:5: label 'great' is none of the classes" in said
     pairs = read_pairs(path, NAMES, drop_bad_rows=True)
     assert pairs.originals["text"].to_pylist() == ["a", "c"] and pairs.adversarials == ("b", "d")

@@ -9,7 +9,7 @@ from flat_dist.attack.limits import resolve
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool.session import AttackSession
 from flat_dist.config.schema import AttackConfig, ModelConfig
-from flat_dist.data.batches import Encoder
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary, clean, tokenize
 from flat_dist.data.shards import Example
 from flat_dist.models import checkpoint as checkpoints

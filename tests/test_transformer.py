@@ -27,8 +27,9 @@ from transformers import (
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainingConfig
-from flat_dist.data.batches import Batch, Encoder, Examples
+from flat_dist.data.batches import Batch, Examples
 from flat_dist.data.datasets import Dataset
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.wordpieces import WordPieces
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders
@@ -371,7 +372,7 @@ def test_a_transformer_trains_in_parts_and_compares_importance_in_float32(precis
 
 
 def make_checkpoint(model: Transformer, tokenizer: BertTokenizerFast) -> Checkpoint:
-    return Checkpoint(model, model.options, Encoder(WordPieces.of(tokenizer), 12), ("negative", "positive"))
+    return Checkpoint(model, model.options, Encoder(WordPieces.from_tokenizer(tokenizer), 12), ("negative", "positive"))
 
 
 @pytest.mark.parametrize(

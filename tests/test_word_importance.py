@@ -18,8 +18,8 @@ from scipy import stats
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ModelConfig
 from flat_dist.data import shards
-from flat_dist.data.batches import Encoder
 from flat_dist.data.datasets import Dataset
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import clean
 from flat_dist.evaluation import predict, word_importance
 from flat_dist.evaluation.word_importance import Replacement, Words

@@ -5,8 +5,8 @@ from hypothesis import example, given
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, DebertaTokenizerFast, PreTrainedTokenizerFast
 
-from flat_dist.data.batches import Encoder
 from flat_dist.data.datasets import Dataset
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import clean, tokenize
 from flat_dist.data.wordpieces import WordPieces
 from flat_dist.resources.assets import prepare
@@ -64,7 +64,7 @@ Made = tuple[PreTrainedTokenizerFast, str]
 
 def test_pieces_are_those_of_the_whole_text(made: Made, sentences: Dataset) -> None:
     tokenizer, before = made
-    encoder = Encoder(WordPieces.of(tokenizer), max_length=10**6)
+    encoder = Encoder(WordPieces.from_tokenizer(tokenizer), max_length=10**6)
     texts = [*sentences.test["text"].to_pylist()[:300], *SENTENCES, *ODD]
     for text in texts:
         assert list(encoder.encode(text)) == tokenizer(before + clean(text)).input_ids, text
@@ -72,7 +72,7 @@ def test_pieces_are_those_of_the_whole_text(made: Made, sentences: Dataset) -> N
 
 def test_special_pieces_are_those_of_the_tokenizer(made: Made) -> None:
     tokenizer, _ = made
-    pieces = WordPieces.of(tokenizer)
+    pieces = WordPieces.from_tokenizer(tokenizer)
     assert (pieces.prefix, pieces.suffix) == ((tokenizer.cls_token_id,), (tokenizer.sep_token_id,))
     assert pieces.unknown == tokenizer.unk_token_id
     assert len(pieces) == len(tokenizer)
@@ -83,21 +83,21 @@ def test_special_pieces_are_those_of_the_tokenizer(made: Made) -> None:
 @pytest.mark.parametrize("kind", [DebertaTokenizerFast, PreTrainedTokenizerFast])
 def test_special_pieces_are_found_whatever_class_the_tokenizer_has(kind: type[PreTrainedTokenizerFast]) -> None:
     # ModernBERT's tokenizer, for one, is of the general class, which leaves special pieces to the post-processor.
-    pieces = WordPieces.of(byte_level(kind))
+    pieces = WordPieces.from_tokenizer(byte_level(kind))
     assert (pieces.prefix, pieces.suffix) == ((1,), (2,))
 
 
 def test_a_tokenizer_without_a_piece_for_unknown_words_is_refused() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()))
     with pytest.raises(ValueError, match="no piece for unknown words"):
-        WordPieces.of(tokenizer)
+        WordPieces.from_tokenizer(tokenizer)
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_any_text_part_by_part_is_the_whole(name: str) -> None:
     make, before = MAKERS[name]
     tokenizer = make()
-    pieces = WordPieces.of(tokenizer)
+    pieces = WordPieces.from_tokenizer(tokenizer)
     encoder = Encoder(pieces, max_length=10**6)
 
     @given(NASTY)
@@ -116,7 +116,7 @@ def test_any_text_part_by_part_is_the_whole(name: str) -> None:
 
 def test_spans_hold_the_pieces_of_each_word(made: Made, sentences: Dataset) -> None:
     tokenizer, before = made
-    encoder = Encoder(WordPieces.of(tokenizer), max_length=10**6)
+    encoder = Encoder(WordPieces.from_tokenizer(tokenizer), max_length=10**6)
     for text in sentences.test["text"].to_pylist()[:50]:
         read, spans = encoder.encode(text), encoder.spans(text)
         for word, (start, end) in zip(tokenize(clean(text)), spans, strict=True):
@@ -127,7 +127,7 @@ def test_spans_hold_the_pieces_of_each_word(made: Made, sentences: Dataset) -> N
 @pytest.mark.parametrize("max_length", [3, 4, 7, 12, 19])
 def test_long_texts_are_cut_between_words(max_length: int, made: Made, sentences: Dataset) -> None:
     tokenizer, before = made
-    encoder = Encoder(WordPieces.of(tokenizer), max_length)
+    encoder = Encoder(WordPieces.from_tokenizer(tokenizer), max_length)
     cut = 0
     for text in sentences.test["text"].to_pylist()[:50]:
         words = [tokenizer(before + word, add_special_tokens=False).input_ids for word in tokenize(clean(text))]
@@ -148,7 +148,7 @@ def test_a_giant_first_word_is_cut_itself(made: Made) -> None:
     giant = "antidisestablishmentarianism" * 3
     whole = tokenizer(before + giant).input_ids
     assert len(whole) > 12
-    encoder = Encoder(WordPieces.of(tokenizer), max_length=10)
+    encoder = Encoder(WordPieces.from_tokenizer(tokenizer), max_length=10)
     assert list(encoder.encode(f"{giant} film")) == [*whole[:9], tokenizer.sep_token_id]
     assert encoder.spans(f"{giant} film") == [(1, 9)]
     assert len(encoder.encode(f"film {giant}")) < 10
@@ -158,7 +158,7 @@ def test_pieces_survive_json(made: Made) -> None:
     tokenizer, _ = made
     tokenizer.backend_tokenizer.enable_truncation(2)
     tokenizer.backend_tokenizer.enable_padding(length=9)
-    pieces = WordPieces.of(tokenizer)
+    pieces = WordPieces.from_tokenizer(tokenizer)
     again = WordPieces.from_json(json.loads(json.dumps(pieces.to_json())))
     assert again == pieces and hash(again) == hash(pieces)
     assert again.pieces("unconvincing") == pieces.pieces("unconvincing")

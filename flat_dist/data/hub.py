@@ -1,4 +1,4 @@
-"""The Hugging Face hub, and its datasets as rows like those of files."""
+"""Datasets of the Hugging Face hub, as rows like those of files."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     import datasets
 
 TIMEOUT_S = 5.0
-"""Seconds that the hub may take to answer at all, before it counts as out of reach."""
+"""Seconds to wait for the hub's first answer."""
 
 
 @dataclass(frozen=True)
 class Hosted:
-    """A dataset of the paper, as the hub has it."""
+    """A dataset of the paper on the hub."""
 
     path: str
     text_column: str = "text"
     label_column: str = "label"
     revision: str | None = None
     dev_rows: int = 0
-    """Rows held out of train for dev, where the hub has no dev split (paper, Table 1: the size)."""
+    """Rows held out from train for dev, if the hub has no dev split (size: paper, Table 1)."""
     labels: tuple[int, ...] = ()
-    """Our integer for each of the hub's, where they differ."""
+    """Our integer for each of the hub's integers, if they differ."""
 
 
 HOSTED = {
@@ -34,9 +34,9 @@ HOSTED = {
     "trec": Hosted(
         "CogComp/trec",
         label_column="coarse_label",
-        revision="refs/convert/parquet",  # the main branch is a script, which the library no longer runs
+        revision="refs/convert/parquet",  # the main branch is a script, which the library does not run
         dev_rows=452,
-        labels=(2, 1, 0, 3, 4, 5),  # the hub's begin ABBR, ENTY, DESC
+        labels=(2, 1, 0, 3, 4, 5),  # the hub's order begins ABBR, ENTY, DESC
     ),
     "ag_news": Hosted("fancyzhx/ag_news", dev_rows=6_000),
     "imdb": Hosted("stanfordnlp/imdb", dev_rows=5_000),
@@ -54,22 +54,22 @@ def load_named(name: str) -> list[Rows]:
     rows = {
         split: _rows(hosted.path, splits, split, hosted.text_column, hosted.label_column)
         for split in ("train", "validation", "test")
-        if split in splits  # IMDB has a fourth, without labels
+        if split in splits  # IMDB has a fourth split without labels
     }
     if hosted.dev_rows:
         rows["train"], rows["validation"] = hold_out(rows["train"], hosted.dev_rows)
-    found = [rows[split] for split in ("train", "validation", "test")]
+    ordered = [rows[split] for split in ("train", "validation", "test")]
     if hosted.labels:
-        found = [_relabelled(split, hosted.labels) for split in found]
-    return found
+        ordered = [_relabel(split, hosted.labels) for split in ordered]
+    return ordered
 
 
-def _relabelled(split: Rows, labels: Sequence[int]) -> Rows:
+def _relabel(split: Rows, labels: Sequence[int]) -> Rows:
     return Rows(split.source, [row._replace(label=labels[row.label]) for row in split.rows])
 
 
 def load(path: str, text_column: str, label_column: str) -> tuple[list[Rows], tuple[str, ...]]:
-    """Train, dev and test of any dataset of the hub, and its class names if it declares them.
+    """Train, dev and test of any dataset on the hub, and its class names if it has them.
 
     Raises:
         UserError: the hub cannot be reached, or the dataset, a split or a column does not exist.
@@ -86,7 +86,7 @@ def load(path: str, text_column: str, label_column: str) -> tuple[list[Rows], tu
 
 
 def hold_out(split: Rows, n: int) -> tuple[Rows, Rows]:
-    """The split without `n` of its rows, and those `n`, all in their order: the first by the hash of their text."""
+    """The split without `n` rows, and these `n` rows: those with the smallest hash of their text. The order stays."""
     by_hash = sorted(split.rows, key=lambda row: hashlib.sha256(str(row.text).encode()).digest())
     places = {row.place for row in by_hash[:n]}
     rest = [row for row in split.rows if row.place not in places]
@@ -103,7 +103,7 @@ def _rows(path: str, splits: "datasets.DatasetDict", split: str, text_column: st
 
 
 def check_reachable(name: str, kind: str = "model") -> None:
-    """Raise OSError if the hub does not answer soon; the libraries themselves would retry for half a minute."""
+    """Raise OSError if the hub does not answer soon; its libraries would retry for half a minute."""
     from huggingface_hub import HfApi, constants
 
     if not constants.HF_HUB_OFFLINE:
@@ -111,7 +111,7 @@ def check_reachable(name: str, kind: str = "model") -> None:
 
 
 def _fetch(path: str, revision: str | None) -> "datasets.DatasetDict":
-    """Download a dataset, or read it from the cache where HF_HUB_OFFLINE is set."""
+    """Download a dataset, or read it from the cache if HF_HUB_OFFLINE is set."""
     import datasets  # takes seconds
 
     try:

@@ -1,4 +1,4 @@
-"""Labels as files have them, and the classes that they stand for."""
+"""Labels in files, and their classes."""
 
 import re
 import unicodedata
@@ -9,41 +9,40 @@ from typing import Any
 from flat_dist.config.errors import UserError
 
 INTEGER = re.compile(r"-?\d{1,9}", re.ASCII)
-_WHOLE = re.compile(r"(-?\d{1,9})(\.0*)?", re.ASCII)
-"""An integer, also as a column of floats has it, which pandas makes of integers with a gap."""
+_INTEGER_OR_FLOAT = re.compile(r"(-?\d{1,9})(\.0*)?", re.ASCII)
+"""An integer, also written as a float, as pandas writes integer columns with missing values."""
 
-SHOWN = 10
+MAX_LISTED = 10
 """Classes that a message lists."""
 
 
 class UnusableError(Exception):
-    """A row cannot be used; its message says why, but not where the row is."""
+    """A row cannot be used; the message says why, but not where the row is."""
 
 
-def read(value: Any) -> str:
-    """A label, or the name of a class, as text: an integer (`1`, `01`, `1.0` and `1.` are the same), `true` or `false`,
-    or a name.
+def normalize(value: Any) -> str:
+    """A label or class name as text: an integer (`1`, `01`, `1.0` and `1.` are the same), `true`, `false`, or a name.
 
     Raises:
-        UnusableError: it is nothing of these.
+        UnusableError: it is none of these.
     """
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, float | Decimal) and value == value // 1:  # not NaN, nor infinite
+    if isinstance(value, float | Decimal) and value == value // 1:  # not NaN or infinite
         return str(int(value))
     text = " ".join(value.split()) if isinstance(value, str) else ""
     if not text or (not text.isascii() and any(unicodedata.category(letter) == "Cs" for letter in text)):
-        raise UnusableError(f"label {_cut(value)} is neither an integer nor a name")
-    whole = _WHOLE.fullmatch(text)
-    return str(int(whole[1])) if whole else text
+        raise UnusableError(f"label {_shorten(value)} is neither an integer nor a name")
+    match = _INTEGER_OR_FLOAT.fullmatch(text)
+    return str(int(match[1])) if match else text
 
 
-def find(label: str, names: Sequence[str]) -> int:
-    """The number of the class that a label, as `read` made it, stands for: by its name, or by its number.
+def class_number(label: str, names: Sequence[str]) -> int:
+    """Number of a label's class, by name or by number.
 
-    Where names are integers, an integer is a name and never a number: labels counted from 1 and from 0 are not mixed.
+    If names are integers, an integer is always a name, so that labels from 1 and labels from 0 are not mixed.
 
     Raises:
         UnusableError: it is none of the classes.
@@ -53,23 +52,23 @@ def find(label: str, names: Sequence[str]) -> int:
     numbered = not any(map(INTEGER.fullmatch, names))
     if numbered and INTEGER.fullmatch(label) and 0 <= int(label) < len(names):
         return int(label)
-    alike = [name for name in names if fold(name) == fold(label)]
-    if alike and fold(label) in ("true", "false"):  # as JSON, pandas and R write them
-        return names.index(alike[0])
+    similar = [name for name in names if fold(name) == fold(label)]
+    if similar and fold(label) in ("true", "false"):  # as JSON, pandas and R write them
+        return names.index(similar[0])
     numbers = f" (or 0 to {len(names) - 1})" if numbered else ""
-    meant = f" (is {alike[0]!a} meant?)" if alike else ""
-    shown = ascii(label) if alike else _cut(label)
-    raise UnusableError(f"label {shown} is none of the classes {listed(names)}{numbers}{meant}")
+    meant = f" (is {similar[0]!a} meant?)" if similar else ""
+    printable = ascii(label) if similar else _shorten(label)
+    raise UnusableError(f"label {printable} is none of the classes {listed(names)}{numbers}{meant}")
 
 
-def found(labels: Sequence[str], source: str) -> tuple[str, ...]:
-    """The classes of a training file: "0", "1", ... where labels are integers, else the names, sorted.
+def infer_classes(labels: Sequence[str], source: str) -> tuple[str, ...]:
+    """The classes of a training file: "0", "1", ... for integer labels, else the sorted names.
 
     Raises:
-        UserError: there is no label, integers leave gaps, or there is one class only, or classes that look the same.
+        UserError: there is no label, only one class, a gap between integers, or names that look the same.
     """
     if not labels:
-        raise UserError(f"{source} has no row that can be used: give it at least one")
+        raise UserError(f"{source} has no usable row: give it at least one")
     names = set(labels)
     if len(names) == 1:
         raise UserError(f"{source} has only the class {names.pop()!r}: give it examples of at least two classes")
@@ -78,17 +77,18 @@ def found(labels: Sequence[str], source: str) -> tuple[str, ...]:
         return tuple(sorted(names))
     numbers = sorted(map(int, names))
     if numbers != list(range(len(numbers))):
+        example = " ".join(map(str, numbers[:MAX_LISTED])) + " ..." * (len(numbers) > MAX_LISTED)
         raise UserError(
             f"{source} has the labels {listed(list(map(str, numbers)))}: number classes 0, 1, ... without gaps, or "
-            f"name them: --data.label_names {' '.join(map(str, numbers[:SHOWN]))}{' ...' * (len(numbers) > SHOWN)}"
+            f"name them: --data.label_names {example}"
         )
     return tuple(map(str, numbers))
 
 
-def other_kind(label: str, first: str) -> str:
-    """What is wrong with a training label where the first one is an integer and it a name, or the reverse."""
+def kind_error(label: str, first: str) -> str:
+    """Error of a training label that is a name while the first label is an integer, or the reverse; else empty."""
     kinds = ("an integer", "a name") if INTEGER.fullmatch(label) else ("a name", "an integer")
-    return "" if _same_kind(label, first) else f"label {_cut(label)} is {kinds[0]}, but the first is {kinds[1]}"
+    return "" if _same_kind(label, first) else f"label {_shorten(label)} is {kinds[0]}, but the first is {kinds[1]}"
 
 
 def _same_kind(label: str, other: str) -> bool:
@@ -101,28 +101,28 @@ def _check_alike(names: Iterable[str], source: str) -> None:
         other = by_fold.setdefault(fold(name), name)
         if other != name:
             raise UserError(
-                f"{source} has the classes {other!a} and {name!a}, which differ in case, spaces or invisible "
-                "characters alone: write them alike, or name all classes with --data.label_names"
+                f"{source} has the classes {other!a} and {name!a}, which differ only in case, spaces or "
+                "invisible characters: write them alike, or name all classes with --data.label_names"
             )
 
 
 def fold(name: str) -> str:
-    """A name without case, spaces, and characters that are not seen."""
+    """A name in lower case, without spaces and invisible characters."""
     text = unicodedata.normalize("NFKC", name).casefold()
     return "".join(letter for letter in text if not unicodedata.category(letter).startswith(("C", "Z")))
 
 
-def shown(name: str) -> str:
-    """A name as it is printed: characters that are not seen as escapes."""
+def printable(name: str) -> str:
+    """A printable name: invisible characters become escapes."""
     return name if name.isprintable() else ascii(name)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Some names, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(shown, names[:SHOWN])) + more
+    """The first names, and the number of further ones."""
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(map(printable, names[:MAX_LISTED])) + more
 
 
-def _cut(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."

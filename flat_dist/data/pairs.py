@@ -1,4 +1,4 @@
-"""Original/adversarial pairs of a user, from a file."""
+"""Original/adversarial pairs from a user's file."""
 
 import re
 from dataclasses import dataclass
@@ -9,28 +9,28 @@ import pyarrow as pa
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import DataConfig
 from flat_dist.config.serialization import content_hash, to_dict
-from flat_dist.data import datasets, readers
+from flat_dist.data import datasets, examples, readers
 
 COLUMNS = ("original", "adversarial", "label")
 """Columns of pairs."""
 
 LOG = ("original_text", "perturbed_text", "ground_truth_output")
-"""The same in the log that TextAttack writes."""
+"""The same columns in TextAttack's log."""
 
 BRACKETED = re.compile(r"\[\[(.*?)\]\]")
-"""A word that differs, as TextAttack's log marks it."""
+"""A changed word, as marked in TextAttack's log."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Original/adversarial pairs of a user, cleaned."""
+    """A user's original/adversarial pairs, cleaned."""
 
     file: str
     originals: pa.Table
     """Columns example_id, text and label."""
     adversarials: tuple[str, ...]
     dropped: int = 0
-    """Bad rows that were left out."""
+    """Number of dropped bad rows."""
 
     @property
     def fingerprint(self) -> str:
@@ -39,13 +39,13 @@ class Pairs:
 
 
 def read_pairs(path: Path, label_names: tuple[str, ...], drop_bad_rows: bool = False) -> Pairs:
-    """Pairs of a .csv, .jsonl or .parquet file: original, adversarial, label; or as in TextAttack's log.
+    """Pairs of a .csv, .jsonl or .parquet file with columns original, adversarial, label, or of TextAttack's log.
 
-    TextAttack's log (`--log-to-csv`) has the columns `LOG`, and brackets around the words that differ; texts that it
-    skipped stand there as pairs of equal texts, and are read as such.
+    TextAttack's log (`--log-to-csv`) has the columns `LOG` and brackets around changed words; its skipped texts are
+    pairs of equal texts.
 
     Raises:
-        UserError: the file or a column is missing, or a row is empty, or its label is none of the classes.
+        UserError: the file or a column is missing, a row is empty, or a label is not one of the classes.
     """
     try:
         sides = [readers.read(path, column, COLUMNS[2]) for column in COLUMNS[:2]]
@@ -60,12 +60,12 @@ def read_pairs(path: Path, label_names: tuple[str, ...], drop_bad_rows: bool = F
     if not sides[0].rows:
         raise UserError(f"{path} has no rows: give it at least one pair")
     read = [
-        next((side for side in pair if isinstance(side, datasets.Fault)), pair)
-        for pair in zip(*(datasets.examples(side, label_names) for side in sides), strict=True)
+        next((side for side in pair if isinstance(side, examples.Fault)), pair)
+        for pair in zip(*(examples.to_examples(side, label_names) for side in sides), strict=True)
     ]
-    (pairs,), (dropped,) = datasets.split_faults([read], drop_bad_rows)
+    (pairs,), (dropped,) = examples.split_faults([read], drop_bad_rows)
     if not pairs:
-        raise UserError(f"{path} has no row that can be used: give it at least one pair")
+        raise UserError(f"{path} has no usable row: give it at least one pair")
     originals = datasets.table("pair", [original for original, _ in pairs])
     return Pairs(str(path), originals, tuple(adversarial.text for _, adversarial in pairs), dropped)
 
@@ -78,7 +78,7 @@ def _without_brackets(rows: readers.Rows) -> readers.Rows:
 
 
 def check_data_options(data: DataConfig) -> None:
-    """Raise UserError for options of the data that have no effect on pairs: columns have fixed names there."""
+    """Raise UserError for data options without effect on pairs, whose columns have fixed names."""
     for name, value in to_dict(data).items():
         if name != "drop_bad_rows" and value != to_dict(DataConfig())[name]:
             raise UserError(

@@ -1,7 +1,7 @@
-"""Cleaning, word tokenising and the vocabulary: once, before everything else (paper, Appendix A).
+"""Cleaning, tokenisation and vocabulary: done once, before everything else (paper, Appendix A).
 
-All later stages, the attacks among them, read cleaned text and split it at single spaces. An attack exchanges a word
-inside a token and never a space, so that tokens of an original and its perturbed text stay aligned one to one.
+All later stages, also the attacks, read cleaned text and split it at single spaces. An attack replaces words inside
+tokens and never spaces, so the tokens of an original and its perturbed text stay aligned.
 """
 
 import html
@@ -19,18 +19,17 @@ from flat_dist.config.serialization import content_hash
 PAD, UNKNOWN = "<pad>", "<unk>"
 
 MARKS = ".,!?;:()$%"
-"""Characters that are tokens of their own; `$` and `%` because they carry meaning in business news."""
+"""Characters that are separate tokens; `$` and `%` because they matter in business news."""
 
 _CLITIC = r"(?:s|d|m|t|n|ll|re|ve|em|til|cause|\d+s?)"
-"""What may begin with an apostrophe: 's, 'll, 'em, '90s; before anything else it is taken for a quotation mark."""
+"""What may follow an apostrophe: 's, 'll, 'em, '90s; any other apostrophe before a word is a quotation mark."""
 
 _ACCENTS = ((0x300, 0x36F), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x20D0, 0x20FF), (0xFE00, 0xFE0F), (0xFE20, 0xFE2F))
-"""Blocks of marks that belong to no script: accents, of which those that NFC composes are in the letter, and selectors
-of a picture's form. The rest of them, piled up as ornament, is dropped."""
+"""Unicode blocks of accents and variation selectors. NFC composes usual accents with a letter; others are dropped."""
 
 
 def _is_vowel_sign(character: str) -> bool:
-    """Whether it is a mark of a script's own that is written on the letter before it, such as a vowel sign."""
+    """Whether it is a mark of a script on the letter before it, such as a vowel sign."""
     code = ord(character)
     return (
         code > 0x300
@@ -41,7 +40,7 @@ def _is_vowel_sign(character: str) -> bool:
 
 
 def _ranges(characters: Iterable[str]) -> str:
-    """Characters in rising order as the inside of a regular expression's class."""
+    """Sorted characters as ranges for a character class of a regular expression."""
     spans: list[list[str]] = []
     for character in characters:
         if spans and ord(character) == ord(spans[-1][1]) + 1:
@@ -52,7 +51,7 @@ def _ranges(characters: Iterable[str]) -> str:
 
 
 _VOWEL_SIGNS = _ranges(filter(_is_vowel_sign, map(chr, range(0x300, 0x1F000))))
-"""Devanagari, Thai, Arabic, Hebrew ... write vowels and tones so; the last of such marks stands before U+1F000."""
+"""Vowels and tones in Devanagari, Thai, Arabic, Hebrew and others; all such marks are below U+1F000."""
 
 _LETTERS = rf"\w[\w{_VOWEL_SIGNS}]*"
 _WORD = rf"(?:'(?={_CLITIC}(?![\w{_VOWEL_SIGNS}])))?{_LETTERS}(?:['-]{_LETTERS})*"
@@ -60,14 +59,14 @@ _LAST_OF_RUN = "|".join(rf"{re.escape(mark)}(?!{re.escape(mark)})" for mark in M
 _TOKEN = re.compile(rf"{_WORD}|\.\.\.(?!\.)|{_LAST_OF_RUN}")
 
 _ENTITY = re.compile(r"&#x[\da-f]{2,6};|&?#\d{2,6};|&[a-z]{2,8};|\b(?:quot|amp|lt|gt|nbsp);", re.IGNORECASE)
-"""HTML entities, and those that lost their ampersand, of which AG News is full (`#39;`)."""
+"""HTML entities, also without ampersand, as often in AG News (`#39;`)."""
 
 _TAG = re.compile(r"</?[a-z][^<>]*>")
 SPANNING = re.compile("[<;]")
-"""Found in every text with something that cleaning takes for one across a space: tags, and entities that hide them."""
+"""Matches every text in which a tag or entity may contain a space."""
 _BRACKETS = {"-lrb-": "(", "-rrb-": ")", "-lsb-": " ", "-rsb-": " ", "-lcb-": " ", "-rcb-": " "}
 _BRACKET = re.compile("|".join(_BRACKETS))
-"""The Penn Treebank's names of brackets, which SST-2 keeps."""
+"""The Penn Treebank's names of brackets, as in SST-2."""
 
 _APOSTROPHES, _HYPHENS, _SPACES = "\x91\x92\u2018\u2019\u201b\u2032\u02bc\xb4", "\x96\u2010\u2011\u2013\u2212", "_"
 _CHARACTERS = str.maketrans(
@@ -79,26 +78,26 @@ _CHARACTERS = str.maketrans(
         "\u2026": "...",
     }
 )
-"""Typographic characters to their ASCII forms, with those that IMDB has from Windows-1252 (`\\x85` to `\\x96`)."""
+"""Typographic characters to ASCII, also those from Windows-1252 in IMDB (`\\x85` to `\\x96`)."""
 
 
 def clean(text: str) -> str:
-    """Lower-case text of tokens between single spaces; idempotent, and never fails (paper, Appendix A).
+    """Lower-case tokens separated by single spaces; idempotent, never fails (paper, Appendix A).
 
     A token is one of:
 
-    - a word of letters and digits of any script, NFC-normalised, with the vowel signs, tones and points that its script
-      writes on letters (`क्या`, `ชอบ`), the apostrophes and hyphens inside it (`don't`, `re-imagining`) and the
-      apostrophe before a clitic or a decade (`'s`, `'em`, `'90s`);
-    - a mark of `MARKS`, of which a run counts once (`!!!` becomes `!`), or `...` for a run of three or more full stops.
+    - a word of letters and digits of any script, NFC-normalised, with vowel signs, tones and points of the script
+      (`क्या`, `ชอบ`), apostrophes and hyphens inside it (`don't`, `re-imagining`), and an apostrophe before a clitic or
+      a decade (`'s`, `'em`, `'90s`);
+    - a mark of `MARKS`, where a run counts once (`!!!` becomes `!`), or `...` for three or more full stops.
 
-    HTML entities are read and tags dropped; bracket names of the Penn Treebank (`-lrb-`) become brackets. Everything
-    else becomes a space: quotation marks, slashes, dashes, square brackets, symbols, control characters. Thus a token
-    of text without Chinese characters and vowel signs holds at most one word as TextAttack splits them; TextAttack
-    takes a vowel sign for the end of a word.
+    HTML entities are decoded, tags are dropped, and bracket names of the Penn Treebank (`-lrb-`) become brackets.
+    Everything else becomes a space: quotation marks, slashes, dashes, square brackets, symbols, control characters. So
+    without Chinese characters and vowel signs, a token has at most one word as TextAttack splits words; TextAttack ends
+    a word at a vowel sign.
 
-    Accents that do not compose with their letter are dropped, and so are characters without width: soft hyphens,
-    and joiners, so that a Persian word is the same with its non-joiner and without.
+    Accents that do not compose with their letter are dropped, and so are characters without width (soft hyphens and
+    joiners): a Persian word is the same with and without its non-joiner.
 
     Returns:
         The cleaned text; empty if nothing is left.
@@ -116,13 +115,13 @@ def _character(entity: re.Match[str]) -> str:
 
 
 def _normalise(text: str) -> str:
-    """Lower case, NFC, without accents that do not compose and characters that have no width (soft hyphen, joiners)."""
+    """Lower case, NFC, without accents that do not compose and without characters of zero width."""
     text = text.lower()
     if text.isascii():
         return text
     text = unicodedata.normalize("NFC", text)
     text = "".join(letter for letter in text if not _invisible(letter))
-    return unicodedata.normalize("NFC", text)  # letters that a dropped mark kept apart may compose
+    return unicodedata.normalize("NFC", text)  # letters that a dropped mark separated may compose
 
 
 def _invisible(letter: str) -> bool:
@@ -133,7 +132,7 @@ def _invisible(letter: str) -> bool:
 
 
 def tokenize(text: str) -> list[str]:
-    """The tokens of a cleaned text, or of one that an attack perturbed: its parts between single spaces."""
+    """The tokens of a cleaned or perturbed text: its parts between single spaces."""
     return text.split(" ") if text else []
 
 
@@ -153,13 +152,15 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if self.words[:2] != (PAD, UNKNOWN) or len(self._index) != len(self.words):
-            raise UserError(f"a vocabulary must begin with {PAD} and {UNKNOWN} and hold every word once: build it anew")
+            raise UserError(
+                f"a vocabulary must begin with {PAD} and {UNKNOWN} and contain every word once: build it again"
+            )
 
     @classmethod
     def build(cls, texts: Iterable[Sequence[str]], min_frequency: int = 0) -> "Vocabulary":
-        """The words of tokenised texts that occur more than `min_frequency` times (paper, Table 6: the threshold).
+        """The words that occur more than `min_frequency` times in tokenised texts (threshold: paper, Table 6).
 
-        The order is by falling count, then alphabetical, so that it does not depend on the order of the texts.
+        Sorted by descending count, then alphabetically: the order of the texts does not matter.
         """
         counts = Counter(word for tokens in texts for word in tokens)
         kept = [word for word, count in counts.items() if count > min_frequency and word not in (PAD, UNKNOWN)]
@@ -192,7 +193,7 @@ class Vocabulary:
         """The vocabulary that `to_json` wrote.
 
         Raises:
-            UserError: it is no list of distinct words that begins with `<pad>` and `<unk>`.
+            UserError: it is not a list of distinct words that begins with `<pad>` and `<unk>`.
         """
         return cls(tuple(words))
 

@@ -16,26 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flat_dist.config.errors import UserError
-
-UTF8_BOM = b"\xef\xbb\xbf"
-
-FOREIGN = {
-    b"\x1f\x8b": "compressed (gzip): unpack it",
-    b"BZh": "compressed (bzip2): unpack it",
-    b"\xfd7zXZ": "compressed (xz): unpack it",
-    b"\x28\xb5\x2f\xfd": "compressed (zstd): unpack it",
-    b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save it as CSV in UTF-8",
-    b"\xd0\xcf\x11\xe0": "an Excel workbook: save it as CSV in UTF-8",
-    b"PAR1": "a Parquet file: let its name end in .parquet",
-    b"\xff\xfe": "UTF-16: save it as UTF-8",
-    b"\xfe\xff": "UTF-16: save it as UTF-8",
-}
-"""First bytes of files that are no text in UTF-8, and what to do about them."""
+from flat_dist.data.text_files import LINE_END, read_text
 
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-"""What stands between columns in files that are called CSV, beside commas."""
-
-LINE_END = re.compile("\r\n|\n|\r")
+"""Separators other than commas in files named .csv."""
 
 SHOWN = 20
 """Columns that a message lists."""
@@ -46,14 +30,14 @@ class ColumnError(UserError):
 
 
 class Row(NamedTuple):
-    """One example as it was found, before cleaning."""
+    """One example of a file, before cleaning."""
 
     text: Any
     label: Any
     place: str
-    """Where it was found, as `train.csv:7`, for messages."""
+    """File and line, such as `train.csv:7`, for messages."""
     fault: str = ""
-    """Why it cannot be read, if it cannot."""
+    """Why the row cannot be read; empty if it can."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +45,18 @@ class Rows:
     """The examples of one split."""
 
     source: str
-    """File or split of the hub that they came from."""
+    """File, or split of a dataset on the hub."""
     rows: list[Row]
 
 
 def read(path: Path, text_column: str, label_column: str) -> Rows:
-    """The rows of a .csv (with a header), .jsonl or .parquet file; blank lines are left out.
+    """The rows of a .csv (with a header), .jsonl or .parquet file, without blank lines.
 
-    A malformed row is one with a `fault`, as long as the rows after it can be told from it.
+    A malformed row has a `fault`, if the rows after it can still be read.
 
     Raises:
-        ColumnError: it lacks a column.
-        UserError: the file is missing, empty, of another kind, not UTF-8, or broken.
+        ColumnError: a column is missing.
+        UserError: the file is missing, empty, damaged, not UTF-8, or of another format.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -81,7 +65,7 @@ def read(path: Path, text_column: str, label_column: str) -> Rows:
     if path.is_dir():
         raise UserError(f"{path} is a folder: name a file, or a folder with train, dev and test files as --data.folder")
     if not path.is_file():
-        what = "is no file with a content of its own" if os.path.lexists(path) else "does not exist"
+        what = "is not a regular file" if os.path.lexists(path) else "does not exist"
         raise UserError(f"{path} {what}: name a file that holds the data")
     return Rows(str(path), list(reader(path, text_column, label_column)))
 
@@ -90,22 +74,24 @@ def read_csv(path: Path, text_column: str, label_column: str, header: Sequence[s
     """The rows of a CSV file in UTF-8; `header` names the columns of a file whose first line is data.
 
     Raises:
-        UserError: as `read`.
+        UserError: as in `read`.
     """
     csv.field_size_limit(sys.maxsize)  # a text may be longer than the 131,072 characters of the default
-    content = _decode(path)
+    content = read_text(path)
     if not header:
         _check_separator(path, content, (text_column, label_column))
     records = _records(path, csv.reader(io.StringIO(content, newline=""), strict=True))
     columns = list(header) or _header(path, records)
     text, label = (_position(path, columns, name) for name in (text_column, label_column))
-    found = list(records)
-    if found and all(not isinstance(fields, str) and len(fields) == len(columns) + 1 for _, fields in found):
+    records_read = list(records)
+    if records_read and all(
+        not isinstance(fields, str) and len(fields) == len(columns) + 1 for _, fields in records_read
+    ):
         raise UserError(
-            f"{path}: every row has one field more than the header, as where R writes row names: save it without them "
+            f"{path}: every row has one field more than the header, such as row names from R: save it without them "
             "(row.names = FALSE), or name their column in the header"
         )
-    for line, fields in found:
+    for line, fields in records_read:
         place = f"{path}:{line}"
         if isinstance(fields, str):
             yield Row(None, None, place, fields)
@@ -118,7 +104,7 @@ def read_csv(path: Path, text_column: str, label_column: str, header: Sequence[s
 
 
 def _records(path: Path, lines: Any) -> Iterator[tuple[int, list[str] | str]]:
-    """Line and fields of each record of a CSV reader, which may span lines; or, of a malformed one, what is wrong."""
+    """Line and fields of each record of a CSV reader; for a malformed record, what is wrong instead of fields."""
     while True:
         line = lines.line_num + 1
         try:
@@ -127,9 +113,7 @@ def _records(path: Path, lines: Any) -> Iterator[tuple[int, list[str] | str]]:
             return
         except csv.Error as error:
             if "end of data" in str(error):
-                raise UserError(
-                    f"{path}:{line}: not valid CSV: a quote that is opened there is never closed: close it"
-                ) from error
+                raise UserError(f"{path}:{line}: not valid CSV: an opening quote is never closed: close it") from error
             yield line, f"not valid CSV ({error}): check the quotes"
             continue
         if fields:
@@ -138,7 +122,7 @@ def _records(path: Path, lines: Any) -> Iterator[tuple[int, list[str] | str]]:
 
 def _header(path: Path, records: Iterator[tuple[int, list[str] | str]]) -> list[str]:
     line, columns = next(records)
-    if columns in (["sep=", ""], ["sep=,"]):  # a line for Excel, bare or quoted
+    if columns in (["sep=", ""], ["sep=,"]):  # a line for Excel
         line, columns = next(records, (line + 1, []))
     if isinstance(columns, str):
         raise UserError(f"{path}:{line}: {columns}")
@@ -146,7 +130,7 @@ def _header(path: Path, records: Iterator[tuple[int, list[str] | str]]) -> list[
 
 
 def _check_separator(path: Path, content: str, names: Sequence[str]) -> None:
-    """Raise UserError if the columns are found with another separator than a comma."""
+    """Raise UserError if the columns are separated by another character than a comma."""
     lines = [line for line in LINE_END.split(content[:10_000]) if line.strip()][:2] or [""]
     given = re.fullmatch('"?sep=(.)"?', lines[0].strip("\n\r"))
     header = lines[1] if given and len(lines) > 1 else lines[0]
@@ -163,7 +147,7 @@ def _position(path: Path, columns: Sequence[str], name: str) -> int:
 
 
 def wrong_column(where: str, columns: Sequence[str], name: str) -> ColumnError:
-    """The error for a column that is missing, or there twice, with the columns that `where` has, and the nearest."""
+    """The error for a missing or duplicate column; it lists the columns and the most similar name."""
     number = "no column" if name not in columns else "more than one column"
     listed = ", ".join(_shown(column) for column in columns[:SHOWN]) or "none"
     more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
@@ -185,40 +169,8 @@ def _shown(column: str) -> str:
     return cut if cut.isprintable() and cut == cut.strip() else ascii(cut)
 
 
-def foreign(head: bytes) -> str:
-    """What a file is that begins so, and what to do about it; empty if nothing is known against it."""
-    return next((said for magic, said in FOREIGN.items() if head.startswith(magic)), "")
-
-
-def _decode(path: Path) -> str:
-    try:
-        content = path.read_bytes().removeprefix(UTF8_BOM)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
-    if not content.strip():
-        raise UserError(f"{path} is empty: give it at least one row")
-    if said := foreign(content[:8]):
-        raise UserError(f"{path} is {said}")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte = content[error.start : error.start + 1]
-        latin = f", which is {byte.decode('latin-1')} in Latin-1" if byte >= b"\xa0" else ""
-        raise UserError(
-            f"{path}:{_line(content[: error.start])}: not UTF-8 (byte 0x{byte.hex()}{latin}): save it as UTF-8"
-        ) from error
-    if "\0" in text:
-        line = _line(content[: content.index(b"\0")])
-        raise UserError(f"{path}:{line}: a NUL byte, as in UTF-16 and in files that are no text: save it as UTF-8")
-    return text
-
-
-def _line(before: bytes) -> int:
-    return len(LINE_END.findall(before.decode("latin-1"))) + 1
-
-
 def _read_jsonl(path: Path, text_column: str, label_column: str) -> Iterator[Row]:
-    content = _decode(path)
+    content = read_text(path)
     if content.lstrip().startswith("[") and not content.lstrip().partition("\n")[0].rstrip().endswith("]"):
         raise UserError(f"{path} is one JSON array over several lines: write one object a line")
     lines = [(number, line) for number, line in enumerate(LINE_END.split(content), start=1) if line.strip()]
@@ -230,8 +182,8 @@ def _read_jsonl(path: Path, text_column: str, label_column: str) -> Iterator[Row
     for place, record in records:
         if isinstance(record, str):
             yield Row(None, None, place, record)
-        elif lacking := [name for name in (text_column, label_column) if name not in record]:
-            yield Row(None, None, place, f"no column {lacking[0]!r} among {', '.join(map(_shown, record)) or 'none'}")
+        elif missing := [name for name in (text_column, label_column) if name not in record]:
+            yield Row(None, None, place, f"no column {missing[0]!r} among {', '.join(map(_shown, record)) or 'none'}")
         else:
             yield Row(record[text_column], record[label_column], place)
 

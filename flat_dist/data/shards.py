@@ -1,7 +1,7 @@
 """Shards of attacked examples: the Arrow schema, and the manifest that is the only commit.
 
-A shard's name ends in the hash of its bytes, so that a restarted job can tell a whole shard from a damaged one without
-any other record. Readers trust only shards that the manifest lists.
+A shard's name ends in the hash of its content, so a restarted job can verify it without any other record. Readers use
+only shards that the manifest lists.
 """
 
 import json
@@ -20,7 +20,7 @@ from flat_dist.storage.folder import Folder
 FORMAT = "flat_dist.shard/1"
 MANIFEST = "manifest.json"
 STATUSES = ("successful", "failed", "skipped", "timeout", "error")
-"""Attack broke the model; model withstood; already wrong before; over its limit; could not be attacked."""
+"""Attack successful; attack failed; already misclassified; limit reached; could not be attacked."""
 
 REMEDY = "run again the command that wrote it"
 
@@ -54,7 +54,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Swap:
-    """Words of the original, from word `index` on, and what stands in their place; either side may be empty."""
+    """Words of the original, starting at word `index`, and their substitute; either may be empty."""
 
     index: int
     original: str
@@ -63,7 +63,7 @@ class Swap:
 
 @dataclass(frozen=True)
 class Record:
-    """One attacked example; the columns of `SCHEMA` without the scores, which are predicted for a whole shard."""
+    """One attacked example: the columns of `SCHEMA` without scores, which are predicted per shard."""
 
     example_id: str
     label: int
@@ -72,13 +72,13 @@ class Record:
     status: str
     swaps: tuple[Swap, ...] = ()
     num_queries: int | None = 0
-    """None where nobody counted them."""
+    """None if not counted."""
     error: str | None = None
 
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """What a manifest says of a shard."""
+    """A shard in a manifest."""
 
     name: str
     rows: int
@@ -93,7 +93,7 @@ def to_table(
     round_number: int,
     metadata: Mapping[str, Any],
 ) -> pa.Table:
-    """Records and their scores (N, C), None where not known, as a table of `SCHEMA` with `metadata` in its schema."""
+    """Records and their scores (N, C), None if unknown, as a table of `SCHEMA`; `metadata` goes into its schema."""
     rows = [asdict(record) for record in records]
     columns: dict[str, Any] = (
         {name: [row[name] for row in rows] for name in rows[0]} if rows else {name: [] for name in SCHEMA.names}
@@ -102,7 +102,7 @@ def to_table(
         "round": [round_number] * len(rows),
         "original_scores": original_scores,
         "perturbed_scores": perturbed_scores,
-        # One dictionary for every shard, whatever statuses it happens to hold.
+        # The same dictionary in every shard, whatever its statuses.
         "status": pa.DictionaryArray.from_arrays(
             pa.array([STATUSES.index(record.status) for record in records], pa.int8()), pa.array(STATUSES)
         ),
@@ -112,7 +112,7 @@ def to_table(
 
 
 def write_shard(folder: Folder, unit: int, table: pa.Table) -> ShardInfo:
-    """Write one unit's table as an Arrow IPC file, zstd-compressed."""
+    """Write one unit's table as a zstd-compressed Arrow IPC file."""
     part = write_part(folder, unit, table)
     return ShardInfo(part.name, table.num_rows, part.sha256, count_statuses(table))
 
@@ -124,15 +124,14 @@ def count_statuses(table: pa.Table) -> dict[str, int]:
 
 
 def finished_units(folder: Folder, ids: Callable[[int], Sequence[str]], count: int) -> Iterator[tuple[int, ShardInfo]]:
-    """Whole shards that an interrupted job left, with the numbers of their units.
+    """Valid shards of an interrupted job, with the numbers of their units.
 
-    A file whose bytes do not hash to its name, or that holds other examples than its unit, or is of another schema, is
-    removed.
+    Files whose content does not match the hash in the name, with other examples or another schema are removed.
 
     Args:
         folder: of the shards.
         ids: example ids of a unit.
-        count: how many units there are.
+        count: number of units.
     """
 
     def belongs(unit: int, table: pa.Table) -> bool:
@@ -145,17 +144,17 @@ def finished_units(folder: Folder, ids: Callable[[int], Sequence[str]], count: i
 def write_manifest(
     folder: Folder, shards: Iterable[ShardInfo], identity: Mapping[str, Any], timings: Mapping[str, Any]
 ) -> None:
-    """Commit the shards: everything about the stage that its readers may rely on."""
-    listed = sorted(shards, key=lambda shard: shard.name)
+    """Write the manifest, which commits the shards."""
+    infos = sorted(shards, key=lambda shard: shard.name)
     counts = Counter[str]()
-    for shard in listed:
+    for shard in infos:
         counts.update(shard.counts)
     manifest = {
         "format": FORMAT,
         "identity": identity,
-        "rows": sum(shard.rows for shard in listed),
+        "rows": sum(shard.rows for shard in infos),
         "counts": {status: counts[status] for status in STATUSES if counts[status]},
-        "shards": [asdict(shard) for shard in listed],
+        "shards": [asdict(shard) for shard in infos],
         "timings": timings,
     }
     folder.write_json(MANIFEST, manifest)
@@ -163,7 +162,7 @@ def write_manifest(
 
 @dataclass(frozen=True)
 class _Manifest:
-    """What a manifest must hold, and its types."""
+    """Fields of a manifest and their types."""
 
     format: str
     identity: dict[str, Any]
@@ -172,8 +171,8 @@ class _Manifest:
     shards: list[ShardInfo]
     timings: dict[str, Any]
 
-    def fits(self) -> bool:
-        """Whether what it says twice agrees, and its shards are files of its folder."""
+    def is_consistent(self) -> bool:
+        """Whether the counts agree and the shard names are valid."""
         counts = Counter[str]()
         for shard in self.shards:
             counts.update(shard.counts)
@@ -188,12 +187,12 @@ class _Manifest:
 
 
 def read_manifest(folder: Folder) -> dict[str, Any] | None:
-    """The manifest; None while the stage is not finished, or if the file is damaged."""
+    """The manifest; None if the stage is not finished or the file is damaged."""
     try:
         manifest: _Manifest = folder.read_json(MANIFEST, _Manifest)
     except (FileNotFoundError, DamagedFileError):
         return None
-    return asdict(manifest) if manifest.fits() else None
+    return asdict(manifest) if manifest.is_consistent() else None
 
 
 def read_shards(folder: Folder) -> pa.Table:
@@ -212,14 +211,14 @@ def read_shards(folder: Folder) -> pa.Table:
 
 
 def _read(folder: Folder, manifest: Mapping[str, Any]) -> Iterator[pa.Table]:
-    listed = [ShardInfo(**shard) for shard in manifest["shards"]]
-    for info, data in zip(listed, _contents(folder, listed), strict=True):
+    infos = [ShardInfo(**shard) for shard in manifest["shards"]]
+    for info, data in zip(infos, _contents(folder, infos), strict=True):
         yield _table(folder, info, data)
 
 
-def _contents(folder: Folder, listed: Sequence[ShardInfo]) -> Iterator[bytes]:
+def _contents(folder: Folder, infos: Sequence[ShardInfo]) -> Iterator[bytes]:
     try:
-        yield from folder.read_many([info.name for info in listed])
+        yield from folder.read_many([info.name for info in infos])
     except FileNotFoundError as error:
         raise DamagedFileError(f"a shard is missing from {folder.uri}: {error}; {REMEDY}") from error
 
@@ -227,7 +226,7 @@ def _contents(folder: Folder, listed: Sequence[ShardInfo]) -> Iterator[bytes]:
 def _table(folder: Folder, info: ShardInfo, data: bytes) -> pa.Table:
     if sha256(data) != info.sha256:
         raise DamagedFileError(
-            f"shard {info.name} in {folder.uri} is damaged: its sha256 is not the manifest's; {REMEDY}"
+            f"shard {info.name} in {folder.uri} is damaged: its sha256 does not match the manifest; {REMEDY}"
         )
     table = from_bytes(data, SCHEMA, folder.place(info.name), REMEDY)
     if table.num_rows != info.rows:

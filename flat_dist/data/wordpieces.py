@@ -1,4 +1,4 @@
-"""Word pieces: the integers that a transformer's tokenizer makes of words."""
+"""Word pieces: the ids of a transformer's tokenizer for words."""
 
 import json
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class WordPieces:
     """A tokenizer of the `tokenizers` library, and the special pieces around a text.
 
-    A word is tokenized by itself, with a space before it: for byte-level pieces the first word of a text is thus no
-    other word than the same one later on. Words of a cleaned text stand between single spaces, which no tokenizer's
-    piece reaches across, so that the pieces are those of the whole text.
+    Each word is tokenized separately, with a space before it, so that byte-level tokenizers treat a text's first word
+    like any other. Cleaned text has single spaces between words, and no piece reaches across a space, so the pieces are
+    the same as for the whole text.
     """
 
     tokenizer: str
@@ -25,25 +25,25 @@ class WordPieces:
     prefix: tuple[int, ...]
     """Special pieces before the words, such as [CLS]."""
     suffix: tuple[int, ...]
-    """Special pieces after them, such as [SEP]."""
+    """Special pieces after the words, such as [SEP]."""
     unknown: int
-    """Stands for a word of which the tokenizer makes nothing."""
+    """Replaces a word without pieces."""
 
     @classmethod
-    def of(cls, tokenizer: "PreTrainedTokenizerFast") -> "WordPieces":
+    def from_tokenizer(cls, tokenizer: "PreTrainedTokenizerFast") -> "WordPieces":
         """The pieces of a Hugging Face tokenizer.
 
         Raises:
-                ValueError: it has no piece for unknown words, or puts a text not between special pieces.
+            ValueError: it has no piece for unknown words, or no special pieces around a text.
         """
         if tokenizer.unk_token_id is None:
             raise ValueError("its tokenizer has no piece for unknown words")
         content = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
-        around, inside = (tokenizer("a", add_special_tokens=special).input_ids for special in (True, False))
-        starts = [start for start in range(len(around)) if around[start : start + len(inside)] == inside]
-        if not inside or not starts:
+        full, bare = (tokenizer("a", add_special_tokens=special).input_ids for special in (True, False))
+        starts = [start for start in range(len(full)) if full[start : start + len(bare)] == bare]
+        if not bare or not starts:
             raise ValueError("its tokenizer does not put special pieces around a text")
-        before, after = around[: starts[0]], around[starts[0] + len(inside) :]
+        before, after = full[: starts[0]], full[starts[0] + len(bare) :]
         return cls(_dumps(content), tuple(before), tuple(after), tokenizer.unk_token_id)
 
     @cached_property
@@ -55,8 +55,8 @@ class WordPieces:
         return tuple(self._tokenizer.encode(f" {word}", add_special_tokens=False).ids) or (self.unknown,)
 
     @cached_property
-    def largest(self) -> int:
-        """The largest piece that a text can have."""
+    def max_id(self) -> int:
+        """The largest id of a piece."""
         return max((*self._tokenizer.get_vocab().values(), *self.prefix, *self.suffix, self.unknown))
 
     def __len__(self) -> int:
@@ -76,11 +76,11 @@ class WordPieces:
         """The pieces that `to_json` wrote.
 
         Raises:
-            ValueError: they are none.
+            ValueError: the values are not valid.
         """
         prefix, suffix = (tuple(values.get(name, (None,))) for name in ("prefix", "suffix"))
         if not all(type(piece) is int and piece >= 0 for piece in (*prefix, *suffix, values.get("unknown"))):
-            raise ValueError("prefix, suffix and unknown must be numbers of pieces, 0 or more")
+            raise ValueError("prefix, suffix and unknown must be ids of pieces, 0 or more")
         return cls(_dumps(values.get("tokenizer")), prefix, suffix, values["unknown"])
 
 

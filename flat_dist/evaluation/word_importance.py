@@ -18,7 +18,7 @@ import torch
 from scipy.stats import pearsonr
 
 from flat_dist.config.errors import UserError
-from flat_dist.data.batches import Encoder
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import tokenize
 from flat_dist.data.wordpieces import WordPieces
 from flat_dist.models.checkpoint import Checkpoint

@@ -13,7 +13,8 @@ from safetensors.torch import save as save_tensors
 from flat_dist.config.errors import unknown
 from flat_dist.config.schema import ModelConfig
 from flat_dist.config.serialization import to_dict
-from flat_dist.data.batches import Batch, Encoder, to_batch
+from flat_dist.data.batches import Batch, to_batch
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.data.wordpieces import WordPieces
 from flat_dist.models import encoders
@@ -192,7 +193,7 @@ def _build(
         with torch.device("meta"):  # uses no memory, whatever sizes the file states
             check_fit(folder, _fresh(described, config, vocabulary), tensors)
         model = _fresh(described, config, vocabulary)
-        largest = vocabulary.largest if isinstance(vocabulary, WordPieces) else len(vocabulary) - 1
+        largest = vocabulary.max_id if isinstance(vocabulary, WordPieces) else len(vocabulary) - 1
     except DamagedFileError:
         raise
     except Exception as error:  # wrong values can raise any error

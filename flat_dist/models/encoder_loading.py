@@ -91,7 +91,7 @@ def load_tokenizer(name: str) -> WordPieces:
     if not isinstance(tokenizer, library().PreTrainedTokenizerFast):
         raise UserError(f"{name} has no fast tokenizer: save one (tokenizer.json) beside its weights")
     try:
-        return WordPieces.of(tokenizer)
+        return WordPieces.from_tokenizer(tokenizer)
     except ValueError as error:
         raise UserError(f"{name} cannot be used: {error}") from error
 

@@ -109,9 +109,9 @@ def pretrained(config: ModelConfig, classes: int) -> tuple["Transformer", WordPi
 
 def _check_sizes(config: ModelConfig, pieces: WordPieces, embeddings: int | None) -> None:
     """Raise UserError if the tokenizer has pieces without an embedding."""
-    if embeddings is not None and pieces.largest >= embeddings:
+    if embeddings is not None and pieces.max_id >= embeddings:
         raise UserError(
-            f"the tokenizer of {source(config)} has {pieces.largest + 1} pieces, the encoder {embeddings} embeddings: "
+            f"the tokenizer of {source(config)} has {pieces.max_id + 1} pieces, the encoder {embeddings} embeddings: "
             "resize them (model.resize_token_embeddings(len(tokenizer))) and save both again"
         )
 

@@ -7,8 +7,8 @@ import torch
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import stage_values
-from flat_dist.data.batches import Encoder
 from flat_dist.data.datasets import Dataset
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary, tokenize
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders, vectors

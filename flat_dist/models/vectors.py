@@ -12,7 +12,7 @@ import numpy as np
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ModelConfig
-from flat_dist.data.readers import foreign
+from flat_dist.data.text_files import other_format
 from flat_dist.resources import assets
 
 BUILT_IN, BUILT_IN_SIZE = "glove-6b-50d", 50
@@ -118,7 +118,7 @@ def _check_kind(path: Path, head: bytes, has_header: bool) -> None:
     """Raise UserError if the file has another known format."""
     if not head.strip():
         raise UserError(f"{path} is empty: name a file of word vectors")
-    problem = foreign(head) or ("fastText's own format: name its .vec file" if head.startswith(FASTTEXT) else "")
+    problem = other_format(head) or ("fastText's own format: name its .vec file" if head.startswith(FASTTEXT) else "")
     if problem:
         raise UserError(f"{path} is {problem}")
     if not has_header and b"\0" in head:

@@ -8,7 +8,7 @@ import numpy as np
 
 from flat_dist.config.schema import Config
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.labels import shown
+from flat_dist.data.labels import printable
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
 from flat_dist.models import checkpoint as checkpoints
@@ -94,7 +94,7 @@ def hints(found: ExperimentResults) -> list[str]:
         if len(predicted) == 1 and rows.num_rows >= FEW and len(set(rows["label"].to_pylist())) > 1:
             name = checkpoints.describe(attacked.model.folder)["label_names"][predicted.pop()]
             lines.append(
-                f"hint: {attacked.model_name} predicts {shown(name)} for all {rows.num_rows:,} texts: it has not "
+                f"hint: {attacked.model_name} predicts {printable(name)} for all {rows.num_rows:,} texts: it has not "
                 "learned the classes"
             )
     return lines

@@ -8,7 +8,8 @@ import pyarrow as pa
 import torch
 
 from flat_dist.config.schema import Config
-from flat_dist.data.batches import Encoder, encode_adversarial, encode_clean
+from flat_dist.data.batches import encode_adversarial, encode_clean
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.shards import read_shards
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint

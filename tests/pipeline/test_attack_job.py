@@ -44,7 +44,7 @@ def test_the_attack_job_wants_the_checkpoints_classes(private_token: None, victi
         (tmp_path / f"{split}.csv").write_text("text,label\na film,0\nbad,1\ngood,2\n")
     arguments = ["--checkpoint", victim.uri, "--data.folder", str(tmp_path), "--storage", str(tmp_path)]
     _, said = run("attack.py", *arguments, code=2)
-    assert "tells negative, positive apart" in said
+    assert "has the classes negative, positive" in said
 
 
 def test_bench_compares_the_engine_with_stock_textattack(victim: Folder) -> None:

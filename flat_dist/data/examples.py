@@ -1,0 +1,102 @@
+"""Rows of files as cleaned, labelled examples, and what is wrong with rows that cannot be used."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from flat_dist.config.errors import UserError
+from flat_dist.data import labels
+from flat_dist.data.labels import UnusableError
+from flat_dist.data.preprocessing import clean
+from flat_dist.data.readers import Row, Rows
+
+MAX_NAMED_FAULTS = 10
+"""Bad rows that a message names."""
+
+
+class CleanRow(NamedTuple):
+    """A row whose text is cleaned and whose label is text."""
+
+    text: str
+    label: str
+    place: str
+
+
+class Fault(NamedTuple):
+    """A row that cannot be used."""
+
+    place: str
+    reason: str
+
+
+class Example(NamedTuple):
+    """A row whose class is known."""
+
+    text: str
+    label: int
+
+
+def to_examples(rows: Rows, label_names: Sequence[str]) -> list[Example | Fault]:
+    """Rows as cleaned, labelled examples, or as faults."""
+    return [classify(read_row(row), label_names) for row in rows.rows]
+
+
+def read_row(row: Row) -> CleanRow | Fault:
+    """A row with cleaned text and its label as text."""
+    try:
+        return CleanRow(_clean_text(row), labels.normalize(row.label), row.place)
+    except UnusableError as error:
+        return Fault(row.place, str(error))
+
+
+def classify(row: CleanRow | Fault, label_names: Sequence[str]) -> Example | Fault:
+    """A row with the number of its class."""
+    if isinstance(row, Fault):
+        return row
+    try:
+        return Example(row.text, labels.class_number(row.label, label_names))
+    except UnusableError as error:
+        return Fault(row.place, str(error))
+
+
+def _clean_text(row: Row) -> str:
+    if row.fault:
+        raise UnusableError(row.fault)
+    if row.text is None or (isinstance(row.text, str) and not row.text.strip()):
+        raise UnusableError("the text is empty")
+    if not isinstance(row.text, str):
+        raise UnusableError(f"the text is {repr(row.text)[:60]}, not a string")
+    if not (text := clean(row.text)):
+        raise UnusableError(f"the text {row.text[:40]!r} is empty after cleaning")
+    return text
+
+
+def split_faults(splits: Sequence[Sequence[tuple]], drop: bool) -> tuple[list[list[Any]], tuple[int, ...]]:
+    """The usable rows of each split, and the number of dropped rows of each.
+
+    Raises:
+        UserError: there are bad rows and `drop` is off; the message names the first ones.
+    """
+    faults = [row for split in splits for row in split if isinstance(row, Fault)]
+    if faults and not drop:
+        raise _bad_rows(faults)
+    kept = [[row for row in split if not isinstance(row, Fault)] for split in splits]
+    return kept, tuple(len(split) - len(usable) for split, usable in zip(splits, kept, strict=True))
+
+
+def _bad_rows(faults: Sequence[Fault]) -> UserError:
+    named = "; ".join(f"{fault.place}: {fault.reason}" for fault in faults[:MAX_NAMED_FAULTS])
+    if len(faults) == 1:
+        return UserError(f"{named}: fix the row, or drop bad rows with --data.drop_bad_rows")
+    more = f"; and {len(faults) - MAX_NAMED_FAULTS:,} more" if len(faults) > MAX_NAMED_FAULTS else ""
+    return UserError(f"{len(faults):,} bad rows: {named}{more}: fix them, or drop them with --data.drop_bad_rows")
+
+
+def check_label_kinds(train: Sequence[CleanRow | Fault]) -> list[CleanRow | Fault]:
+    """Training rows; integers among names, or names among integers, become faults, because they would be ambiguous."""
+    first = next((row.label for row in train if isinstance(row, CleanRow)), "")
+    return [
+        Fault(row.place, reason)
+        if isinstance(row, CleanRow) and (reason := labels.kind_error(row.label, first))
+        else row
+        for row in train
+    ]
