@@ -1,13 +1,14 @@
-"""Attack the texts of a dataset with a checkpoint as the victim, and write Arrow shards.
+"""Attack a checkpoint on the texts of a dataset, and write Arrow shards.
 
-The same command again continues an interrupted attack, and finds a finished one. A checkpoint is a folder that training
-left, such as runs/stages/train-base-0-...
+A checkpoint is a folder that training wrote, such as runs/stages/train-base-0-... Running the same command again
+continues an interrupted attack; a finished attack is not repeated.
 
   python jobs/attack.py --checkpoint runs/stages/train-base-0-... --attack.name pwws --evaluation.sample 100
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
@@ -23,12 +24,12 @@ from flat_dist.storage.folder import Folder
 
 @dataclass(frozen=True)
 class Texts:
-    """What is attacked."""
+    """The texts to attack."""
 
     split: Split = "test"
     """Split to attack: train, dev or test."""
     sample: int = 0
-    """Texts to attack, drawn by the seed; 0: all of the split."""
+    """Number of texts to attack, drawn by the seed; 0: the whole split."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Command:
     """What to attack, and how."""
 
     checkpoint: str
-    """Folder of the victim."""
+    """Folder of the checkpoint to attack."""
     storage: str = "runs"
     """Folder for the shards; an absolute path when run by `ray job submit`."""
     hardware: Hardware = "auto"
-    """What it runs on: cpu, gtx1080, a100, h100, or auto: this cluster's GPUs, or its CPUs."""
+    """Hardware profile: cpu, gtx1080, a100, h100, or auto: the cluster's GPUs if it has any, else its CPUs."""
     seed: int = 1111
-    """Seed of the draw and of the attack."""
+    """Seed of the sample of texts and of the attack."""
     json: bool = False
     """Print one JSON object as the last line of standard output."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -83,24 +84,27 @@ def job(arguments: Sequence[str]) -> None:
     Folder(config.storage).check()
     synonym_file.check(attack.synonyms)
     folder = Folder(command.checkpoint)
-    label_names = checkpoints.load(folder).label_names
     dataset = datasets.load(config.data)
-    datasets.check_classes(dataset, label_names, folder.uri)
+    datasets.check_classes(dataset, checkpoints.load(folder).label_names, folder.uri)
     draw = derive_seed(config.seed, "evaluation")
     examples = datasets.sample(getattr(dataset, split), config.evaluation.sample, draw)
     with cluster.connected(), Display(as_json=command.json) as display:
-        config, said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
-        display.log_line(said)
+        config, description = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
+        display.log_line(description)
         texts = TextsToAttack(split, examples, dataset.fingerprint)
         plan = plan_attack(config, open_checkpoint(folder), texts, attack.name)
         executor = Executor(Folder(config.storage), display.log_line)
         (shards,) = run_attacks([plan], config.attack, executor, display)
-    summary = asdict(after_attack(read_shards(shards.folder)))
+    show(asdict(after_attack(read_shards(shards.folder))), shards.folder, command.json)
+
+
+def show(summary: Mapping[str, Any], shards: Folder, as_json: bool) -> None:
+    """Print the numbers of an attack, and the folder of its shards."""
     for name, value in summary.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
-    print(f"shards: {shards.folder.uri}")
-    if command.json:
-        cli.print_json(summary | {"shards": shards.folder.uri})
+    print(f"shards: {shards.uri}")
+    if as_json:
+        cli.print_json({**summary, "shards": shards.uri})
 
 
 if __name__ == "__main__":

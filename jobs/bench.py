@@ -1,7 +1,7 @@
-"""Measurements: attacks against stock TextAttack, how they scale, an attack worker's memory, training against a plain
-loop, GPU memory, explanations against captum and lime.
+"""Benchmarks: attacks against stock TextAttack, scaling, memory of an attack worker, training against a plain loop,
+GPU memory, and attributions against captum and lime.
 
-A victim is trained for the purpose, for a few epochs, unless a checkpoint is given.
+Each benchmark trains a small victim for a few epochs, unless a checkpoint is given.
 
   python jobs/bench.py attack --attack.name textfooler --model.name lstm --examples 200 --json
   python jobs/bench.py scale --examples 2000
@@ -35,55 +35,55 @@ from flat_dist.storage.folder import Folder
 
 @dataclass(frozen=True)
 class Shared:
-    """What every measurement takes."""
+    """Options of all benchmarks."""
 
     preset: str = cli.DEFAULT_PRESET
-    """Data, model and training, such as minilm; several with commas between."""
+    """Preset of data, model and training, such as minilm; several are separated by commas."""
     examples: int = 200
-    """Texts to attack, to explain, or to train on in an epoch."""
+    """Number of texts to attack, to explain, or to train on in an epoch."""
     checkpoint: str | None = None
-    """Folder of a victim, instead of training one; the model is then its own."""
+    """Folder of a checkpoint to use instead of training a victim. It also decides the model."""
     hardware: Hardware = "auto"
-    """What it runs on: cpu, gtx1080, a100, h100, or auto."""
+    """Hardware profile: cpu, gtx1080, a100, h100, or auto."""
     seed: int = 1111
-    """Seed of the model and of the choice of texts."""
+    """Seed of the model and of the sample of texts."""
     json: bool = False
     """Print one JSON object, instead of a line for each value."""
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    """bert has random weights where the hub cannot be reached."""
+    """bert has random weights if the hub cannot be reached."""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
 
 
 @dataclass(frozen=True)
 class Attack(Shared):
-    """The attack engine against stock TextAttack, in turns, one core each, or on the same GPU."""
+    """The attack engine against stock TextAttack, in turns, on one core or on the same GPU."""
 
     stock_encoder: Literal["auto", "package", "ours"] = "auto"
-    """Stock's sentence encoder: the NumPy code that its weights come with (auto: on a CPU), or this project's, which is
-    faster (auto: on a GPU)."""
+    """Sentence encoder of stock TextAttack: package is the NumPy code of its weights, ours is this project's, which is
+    faster. auto uses package on a CPU, and ours on a GPU."""
 
 
 @dataclass(frozen=True)
 class Memory(Shared):
-    """Resident memory of one attack worker over many examples, all of them different."""
+    """Resident memory of one attack worker over many distinct examples."""
 
     examples: int = 20000
-    """Texts to attack; halves of texts are joined where the data has fewer."""
+    """Number of texts to attack. If the data has fewer, halves of texts are combined to new ones."""
 
 
 @dataclass(frozen=True)
 class Scale(Shared):
-    """One attack worker against two, in turns; how evenly they end; and what the pool costs its driver, with workers
-    that do nothing."""
+    """One attack worker against two, in turns; their idle time at the end; and the driver's overhead, measured with
+    workers that do nothing."""
 
     examples: int = 2000
-    """Texts to attack in a turn."""
+    """Number of texts to attack in each turn."""
     planned: int = 5_000_000
-    """Examples that workers do nothing with."""
+    """Number of examples for the workers that do nothing."""
     in_flight: tuple[int, ...] = (1, 10, 100, 1000)
-    """How many such workers there are; a measurement for each number."""
+    """Numbers of workers that do nothing; one measurement for each."""
 
 
 @dataclass(frozen=True)
@@ -96,19 +96,19 @@ class Train(Shared):
 
 @dataclass(frozen=True)
 class Peak(Shared):
-    """Peak GPU memory of training with texts of the greatest length, against the planner's estimate."""
+    """Peak GPU memory of training on texts of maximum length, against the planner's estimate."""
 
     preset: str = "transformer"
     hardware: Hardware = "gtx1080"
     length: int = 250
-    """Pieces of each text (paper, Table 6: IMDB)."""
+    """Word pieces of each text (paper, Table 6: IMDB)."""
     limit_gib: float = 8.0
-    """GPU memory that the process may take."""
+    """Limit of the process's GPU memory, in GiB."""
 
 
 @dataclass(frozen=True)
 class Interpret(Shared):
-    """Explaining pairs, spread over Ray, against loops over captum and lime, in turns; a line for each method."""
+    """Attributions on Ray against plain loops over captum and lime, in turns; one measurement for each method."""
 
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -123,7 +123,7 @@ VERBS: dict[str, type[Shared]] = {
 }
 
 SECTIONS = ("data", "model", "training", "attack", "evaluation")
-"""Parts of a config that a measurement may take from its preset."""
+"""Sections of the config that a benchmark may take from its preset."""
 
 RENAMED = {
     "--recipe": "--attack.name",
@@ -137,18 +137,18 @@ FORMER = ("data:data-config", "evaluation:evaluation-config")
 
 
 def parse(arguments: Sequence[str]) -> tuple[Shared, Config]:
-    """What is to be measured, and the config that it is measured with.
+    """The command of the benchmark, and its config.
 
     Raises:
-        UserError: the measurement, an option or the preset is unknown, or a value is one that nothing could use.
-        SystemExit: help was asked for (code 0).
+        UserError: the benchmark, an option or the preset is unknown, or a value is invalid.
+        SystemExit: with code 0, after --help.
     """
     verb, *rest = arguments or [""]
     if verb in HELP:
         print(__doc__, *(f"  {name:11}{' '.join(str(kind.__doc__).split())}" for name, kind in VERBS.items()), sep="\n")
         sys.exit()
     if verb not in VERBS:
-        raise unknown("measurement", verb, VERBS) if verb else UserError(f"name a measurement: {', '.join(VERBS)}")
+        raise unknown("benchmark", verb, VERBS) if verb else UserError(f"name a benchmark: {', '.join(VERBS)}")
     kind = VERBS[verb]
     given = [argument for argument in rest if argument not in FORMER]
     line = CommandLine(kind, given, RENAMED)
@@ -193,7 +193,7 @@ def job(arguments: Sequence[str]) -> None:
 
 
 def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[str, Any]]:
-    """The measurements that were asked for."""
+    """Run a benchmark, and return its measurements one by one."""
     from flat_dist.benchmarks import attributions, common, pool_scaling
     from flat_dist.benchmarks import training as training_benchmark
 
@@ -216,4 +216,4 @@ def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[
 
 
 if __name__ == "__main__":
-    cli.main(job, "nothing of the measurement is kept")
+    cli.main(job, "no measurement is kept")

@@ -1,9 +1,9 @@
-"""Measure checkpoints: accuracy, accuracy under attack, and whether their reasons survive it.
+"""Evaluate checkpoints: accuracy, accuracy under attack, and consistency of their attributions under attack.
 
-Several checkpoints are compared side by side. `--pairs-file` takes original/adversarial pairs of your own, instead of
-attacking: a .csv, .jsonl or .parquet file with the columns original, adversarial and label, or TextAttack's CSV log
-(original_text, perturbed_text, ground_truth_output). Results, a JSON card for
-each, and the report go to <storage>/<run name>/, and to MLflow. The same command again continues where it stopped.
+Several checkpoints are compared in one report. `--pairs-file` uses your own original/adversarial pairs instead of
+attacks: a .csv, .jsonl or .parquet file with the columns original, adversarial and label, or TextAttack's CSV log
+(original_text, perturbed_text, ground_truth_output). Results, JSON cards and the report are written to
+<storage>/<run name>/ and to MLflow. Running the same command again continues an interrupted evaluation.
 
   python jobs/evaluate.py --checkpoint runs/stages/train-flat-2-... --evaluation.attacks textfooler,pwws
   python jobs/evaluate.py --checkpoint base=FOLDER flat=FOLDER --trained-on textfooler --evaluation.explain ig
@@ -18,7 +18,16 @@ from typing import Any
 import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config import options
-from flat_dist.config.schema import Attack, AttackConfig, Config, DataConfig, EvaluationConfig, Hardware, TrackingConfig
+from flat_dist.config.schema import (
+    Attack,
+    AttackConfig,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    Hardware,
+    ModelConfig,
+    TrackingConfig,
+)
 from flat_dist.config.serialization import content_hash
 from flat_dist.config.validation import validate
 from flat_dist.data import datasets
@@ -34,23 +43,23 @@ from flat_dist.tracking import mlflow
 
 @dataclass(frozen=True)
 class Command:
-    """What to measure, on what."""
+    """What to evaluate, and on which data."""
 
     checkpoint: tuple[str, ...]
-    """Folders that training left, such as runs/stages/train-flat-2-...; NAME=FOLDER says what one is called."""
+    """Folders of checkpoints, such as runs/stages/train-flat-2-...; NAME=FOLDER gives one a name."""
     pairs_file: str | None = None
-    """Original/adversarial pairs of your own, instead of a dataset and attacks; of the --data options,
-    --data.drop-bad-rows alone has an effect on them."""
+    """File with your own original/adversarial pairs, instead of a dataset and attacks. Of the --data options, it uses
+    only --data.drop-bad-rows."""
     trained_on: Attack | None = None
-    """Attack that training saw: names the other one unseen, and finds the paper's numbers."""
+    """Attack used in training: other attacks are then marked as unseen, and the paper's numbers are shown."""
     storage: str = "runs"
-    """Folder for shards, explanations and results; an absolute path when run by `ray job submit`."""
+    """Folder for shards, attributions and results; an absolute path when run by `ray job submit`."""
     run_name: str | None = None
-    """Name of the results' folder; default: from what they depend on."""
+    """Name of the results' folder; default: a hash of the settings."""
     hardware: Hardware = "auto"
-    """What it runs on: cpu, gtx1080, a100, h100, or auto: this cluster's GPUs, or its CPUs."""
+    """Hardware profile: cpu, gtx1080, a100, h100, or auto: the cluster's GPUs if it has any, else its CPUs."""
     seed: int = 1111
-    """Seed of draws, attacks and LIME."""
+    """Seed of samples, attacks and LIME."""
     json: bool = False
     """Print one JSON object as the last line of standard output."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -62,23 +71,18 @@ class Command:
 RENAMED = {
     f"--{one.name}".replace("_", "-"): f"--evaluation.{one.name}".replace("_", "-") for one in fields(EvaluationConfig)
 }
-"""The settings of the evaluation may be given without their prefix, as in --attacks pwws."""
+"""Options of the evaluation are accepted without their prefix, as in --attacks pwws."""
 
 
-def job(arguments: Sequence[str]) -> None:
-    """Parse, build, measure."""
-    command = options.read(Command, arguments, __doc__, RENAMED)
-    from flat_dist.data import pairs as pairs_file
-    from flat_dist.models import checkpoint as checkpoints
-    from flat_dist.pipeline import evaluation, experiment, results
-    from flat_dist.runtime import cluster
-    from flat_dist.storage.stage import Executor
+def build_config(command: Command, model: ModelConfig) -> Config:
+    """The config of an evaluation.
 
-    models = evaluation.models(command.checkpoint)
-    classes = evaluation.label_names(models)
+    Raises:
+        UserError: an option has a value that no evaluation can use.
+    """
     config = Config(
         data=command.data,
-        model=checkpoints.load(models[0].folder).config,
+        model=model,
         attack=replace(command.attack, name=command.trained_on or command.attack.name),
         evaluation=command.evaluation,
         tracking=command.tracking,
@@ -92,8 +96,23 @@ def job(arguments: Sequence[str]) -> None:
     Folder(config.storage).check()
     synonym_file.check(config.attack.synonyms)
     mlflow.check(config)
+    return config
+
+
+def job(arguments: Sequence[str]) -> None:
+    """Parse, check, evaluate."""
+    command = options.read(Command, arguments, __doc__, RENAMED)
+    from flat_dist.data import pairs as pairs_file
+    from flat_dist.models import checkpoint as checkpoints
+    from flat_dist.pipeline import evaluation, experiment, results
+    from flat_dist.runtime import cluster
+    from flat_dist.storage.stage import Executor
+
+    models = evaluation.models(command.checkpoint)
+    classes = evaluation.label_names(models)
+    config = build_config(command, checkpoints.load(models[0].folder).config)
     measured: dict[str, Any]
-    about: list[str] = []
+    messages: list[str] = []
     if command.pairs_file:
         pairs_file.check_data_options(config.data)
         pairs = pairs_file.read_pairs(Path(command.pairs_file), classes, config.data.drop_bad_rows)
@@ -103,7 +122,7 @@ def job(arguments: Sequence[str]) -> None:
         datasets.check_classes(dataset, classes, models[0].folder.uri)
         source, measured = experiment.source(config, dataset), {"data": dataset.fingerprint}
         length = checkpoints.describe(models[0].folder)["max_length"]
-        about = [*datasets.describe(dataset), *dataset_hints(dataset, length, config.evaluation.split)]
+        messages = [*datasets.describe(dataset), *dataset_hints(dataset, length, config.evaluation.split)]
         measured |= {"split": config.evaluation.split, "trained_on": command.trained_on}
     settings = evaluation.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"
@@ -111,8 +130,8 @@ def job(arguments: Sequence[str]) -> None:
     run_folder.check_folder(folder, settings)
     mlflow.check_server(config)
     with cluster.connected(), Display(as_json=command.json) as display:
-        config, said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
-        for line in (said, *about):
+        config, description = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
+        for line in (description, *messages):
             display.log_line(line)
         run_folder.open_folder(folder, settings)
         with (

@@ -1,7 +1,7 @@
-"""Train a base classifier, then attack it and train it again, plainly and with FLAT, and compare the three.
+"""Train a base classifier, attack it, train it again with adversarial training and with FLAT, and compare the three.
 
-Every step is a stage whose folder is named by a hash of its config and inputs. Running the same command again continues
-an interrupted run, and repeats nothing that is finished.
+The result of each step is kept in a folder named by a hash of its inputs. Running the same command again continues an
+interrupted run, and repeats no finished step.
 
   python jobs/flat_round.py --dry-run --model.name lstm
   python jobs/flat_round.py --data.train a.csv --data.dev b.csv --data.test c.csv
@@ -48,8 +48,8 @@ def run(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
 
     mlflow.check_server(config)
     with cluster.connected(), Display(as_json=as_json) as display:
-        config, hardware_said = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
-        for line in (hardware_said, *datasets.describe(dataset), *hints(config, dataset)):
+        config, hardware_description = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
+        for line in (hardware_description, *datasets.describe(dataset), *hints(config, dataset)):
             display.log_line(line)
         settings = run_folder.identity(config, dataset.fingerprint)
         name = run_folder.run_name(config, settings)
@@ -68,14 +68,14 @@ def run(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
 def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     """Print the config and the steps of the run, as it would run on this machine."""
     machine = hardware.detect() if config.hardware == "auto" else hardware.Machine()
-    config, hardware_said = hardware.resolve(config, machine, imagine=True)
-    steps = [hardware_said, *datasets.describe(dataset), *hints(config, dataset), *plan(config, dataset)]
+    config, hardware_description = hardware.resolve(config, machine, imagine=True)
+    steps = [hardware_description, *datasets.describe(dataset), *hints(config, dataset), *plan(config, dataset)]
     if config.training.device == "cuda":
         from flat_dist.models.factory import initial
         from flat_dist.training import memory
 
-        config, memory_said = memory.fit(initial(config, dataset, masked=False)[0].model, config)
-        steps.insert(1, memory_said)
+        config, memory_description = memory.fit(initial(config, dataset, masked=False)[0].model, config)
+        steps.insert(1, memory_description)
     if as_json:
         cli.print_json({"config": to_dict(config), "plan": steps})
         return

@@ -1,7 +1,7 @@
-"""Predict texts with a checkpoint: one text a line on standard input, one JSON object a line on standard output.
+"""Predict the class of texts: reads one text per line from standard input, and prints one JSON object per line.
 
-Each has the text as the model reads it, its label, the probability of each class, and, where the model has a word mask,
-the global importance of each word (the mean over its pieces). A line without words gets one too.
+An object has the text as the model reads it, its label, and the probability of each class. If the model has a word
+mask, it also has the global importance of each word (the mean over its pieces). Empty lines are predicted too.
 
   echo "a fine film" | python jobs/predict.py --checkpoint runs/stages/train-flat-2-...
 """
@@ -24,14 +24,14 @@ from flat_dist.storage.folder import Folder
 
 @dataclass(frozen=True)
 class Command:
-    """What to predict with."""
+    """The model, and how to run it."""
 
     checkpoint: str
     """Folder of the checkpoint, such as runs/stages/train-flat-2-..."""
     batch_size: int = 64
-    """Texts read at once."""
+    """Texts per batch."""
     hardware: Hardware = "auto"
-    """What it runs on: cpu, gtx1080, a100, h100, or auto: this machine's GPU, or its CPU."""
+    """Hardware profile: cpu, gtx1080, a100, h100, or auto: this machine's GPU if it has one, else its CPU."""
 
 
 def job(arguments: Sequence[str]) -> None:
@@ -44,7 +44,9 @@ def job(arguments: Sequence[str]) -> None:
     if not 1 <= command.batch_size <= HIGHEST:
         raise UserError(f"--batch-size is {command.batch_size}, but must be at least 1, and at most {HIGHEST}")
     if sys.stdin is None or sys.stdout is None:
-        raise UserError("standard input or output is closed: texts come from the one, and predictions go to the other")
+        raise UserError(
+            "standard input or output is closed: it reads texts from the one, and prints predictions to the other"
+        )
     config, _ = hardware.resolve(Config(hardware=command.hardware), hardware.detect())
     checkpoint = checkpoints.load(Folder(command.checkpoint), config.attack.device)
     texts = lines(sys.stdin.buffer)
@@ -54,10 +56,10 @@ def job(arguments: Sequence[str]) -> None:
 
 
 def lines(file: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a file in UTF-8, without their ends.
+    """The lines of a UTF-8 file, without line ends.
 
     Raises:
-        UserError: a line is not UTF-8, or holds a NUL.
+        UserError: a line is not UTF-8, or contains a NUL byte.
     """
     for number, line in enumerate(file, 1):
         if number == 1:
@@ -69,9 +71,9 @@ def lines(file: Iterable[bytes]) -> Iterator[str]:
                 f"standard input, line {number}: not UTF-8 (byte {line[error.start]:#04x}): convert it, as with iconv"
             ) from error
         if "\0" in text:
-            raise UserError(f"standard input, line {number}: holds a NUL byte, so it is no text: give one text a line")
+            raise UserError(f"standard input, line {number}: contains a NUL byte: give one text per line")
         yield text.rstrip("\r\n")
 
 
 if __name__ == "__main__":
-    cli.main(job, "the predictions so far stand")
+    cli.main(job, "the predictions printed so far are complete")

@@ -48,7 +48,7 @@ def job(arguments: Sequence[str]) -> None:
     command = options.read(Command, arguments, __doc__, RENAMED)
     folder = Folder(command.run)
     if not folder.names():
-        raise UserError(f"{folder.uri} holds no files: name the folder of a run or sweep")
+        raise UserError(f"{folder.uri} is missing or empty: name the folder of a run or sweep")
     if command.tracking_uri and not command.resend:
         raise UserError("--tracking.uri has an effect only with --resend: give both")
     if command.resend:
