@@ -11,7 +11,7 @@ from flat_dist.runtime import interrupts
 
 COMMAND = """
 import sys
-import flat_dist.start
+import flat_dist.runtime.start
 print("imports", flush=True)
 import {module}
 if "{module}" == "time":
@@ -41,7 +41,9 @@ def interrupted(number: signal.Signals, module: str, heard: str) -> tuple[int, s
     assert process.stdout is not None
     out = ""
     while not out.endswith(f"{heard}\n"):
-        out += process.stdout.readline()
+        line = process.stdout.readline()
+        assert line, f"the command ended: {process.communicate()[1]}"
+        out += line
     process.send_signal(number)
     rest, errors = process.communicate(timeout=60)
     return process.returncode, out + rest, errors
@@ -49,13 +51,13 @@ def interrupted(number: signal.Signals, module: str, heard: str) -> tuple[int, s
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(("module", "heard"), [("time", "imports"), ("sys", "works")])
-def test_an_interrupt_is_one_sentence(number: signal.Signals, module: str, heard: str) -> None:
+def test_an_interrupt_is_one_line(number: signal.Signals, module: str, heard: str) -> None:
     code, out, errors = interrupted(number, module, heard)
     assert (code, errors) == (130, f"interrupted; {interrupts.CONTINUES}\n")
     assert ("puts in order" in out) == (heard == "works")
 
 
-def test_what_is_started_to_ignore_ctrl_c_ignores_it() -> None:
+def test_ctrl_c_stays_ignored_if_it_was_ignored_before() -> None:
     code = "import flat_dist.runtime.start, os, signal; os.kill(os.getpid(), signal.SIGINT); print('on')"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -66,7 +68,7 @@ def test_what_is_started_to_ignore_ctrl_c_ignores_it() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "on\n", "")
 
 
-def test_importing_the_rest_changes_no_handler() -> None:
+def test_other_imports_change_no_signal_handler() -> None:
     code = "import signal\nimport flat_dist.cli, flat_dist.runtime.cluster, flat_dist.runtime.interrupts\n"
     code += (
         "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, signal.getsignal(signal.SIGTERM) == 0)"
@@ -75,7 +77,7 @@ def test_importing_the_rest_changes_no_handler() -> None:
     assert done.stdout == "True True\n", done.stderr
 
 
-def test_a_user_without_a_home_can_give_commands() -> None:
+def test_a_user_without_a_home_folder_can_run_commands() -> None:
     code = "import os, pwd\ndel os.environ['HOME']\ndef nobody(uid):\n    raise KeyError(uid)\npwd.getpwuid = nobody\n"
     code += "import flat_dist.runtime.start\nimport ray.train\nfrom flat_dist.resources import assets\n"
     code += "print(assets.cache_folder())"
@@ -84,9 +86,9 @@ def test_a_user_without_a_home_can_give_commands() -> None:
     assert done.stdout == "/nonexistent/.cache/flat_dist\n", done.stderr
 
 
-def test_an_interrupt_that_a_library_turns_into_its_own_error_is_one_sentence() -> None:
+def test_an_interrupt_that_a_library_wraps_in_its_own_error_is_one_line() -> None:
     code = """
-import flat_dist.start, os, signal
+import flat_dist.runtime.start, os, signal
 from flat_dist import cli
 def job(arguments):
     try:
