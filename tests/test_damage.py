@@ -240,7 +240,7 @@ def first_model(run: RunStages) -> Folder:
 @pytest.fixture
 def quick_run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunStages]:
     """Makes runs that train at once, and here."""
-    monkeypatch.setattr(distributed, "places", lambda training, log_line: 1)
+    monkeypatch.setattr(distributed, "parallel_trainings", lambda training, log_line: 1)
     model = ModelConfig(embedding_dim=4, kernels=2, vectors=None)
 
     def make(data: Dataset, storage: Path, said: list[str], trained: list[str]) -> RunStages:
@@ -493,7 +493,7 @@ def test_a_training_does_not_go_on_from_a_damaged_state(
         kept.write(file, trained.read(file))
     (Folder(tmp_path)).write_json(single_task.LATEST, "epoch-1")
     fresh = make_loop("base")
-    single_task._go_on(fresh, Folder(tmp_path))
+    single_task._resume(fresh, Folder(tmp_path))
     assert fresh.state.epoch == 1 and fresh.state.history == read_saved(kept).history
     damage_file(tmp_path / "epoch-1" / name, damage)
     fresh = make_loop("base")
@@ -501,7 +501,7 @@ def test_a_training_does_not_go_on_from_a_damaged_state(
     with pytest.raises(DamagedFileError) as error:
         fresh.restore(kept)
     one_sentence(error, "epoch-1", "run again the command")
-    single_task._go_on(fresh, Folder(tmp_path))
+    single_task._resume(fresh, Folder(tmp_path))
     assert fresh.state.epoch == 0
     assert all(torch.equal(value, before[key]) for key, value in fresh.model.state_dict().items())
 
@@ -517,7 +517,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 def test_a_latest_state_is_one_of_the_stages_own(content: bytes, trained: Folder, tmp_path: Path) -> None:
     (Folder(tmp_path)).write(single_task.LATEST, content)
     loop = make_loop("base")
-    single_task._go_on(loop, Folder(tmp_path))
+    single_task._resume(loop, Folder(tmp_path))
     assert loop.state.epoch == 0
 
 

@@ -164,7 +164,9 @@ def test_the_largest_micro_batch_that_fits_is_taken_and_then_checkpointing() -> 
 
 def test_what_cannot_fit_is_refused_with_the_arithmetic() -> None:
     model, config = make(memory_gib=0.5)
-    with pytest.raises(UserError, match=r"at length 60 cannot be trained in 0.5 GiB: weights .* \+ .* = 0\.\d\d GiB"):
+    with pytest.raises(
+        UserError, match=r"at length 60 does not fit into 0.5 GiB of GPU memory: weights .* \+ .* = 0\.\d\d GiB"
+    ):
         memory.fit(model, config)
 
 

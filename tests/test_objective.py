@@ -206,5 +206,5 @@ def test_pairs_without_swaps_cost_nothing_and_clean_data_alone_is_enough() -> No
     terms = objective(CLEAN.batch([0, 1]), None)
     assert "importance_difference" not in terms
     assert math.isfinite(terms["loss"].item())
-    with pytest.raises(ValueError, match="without swaps"):
+    with pytest.raises(ValueError, match="needs swaps"):
         objective(None, replace(CLEAN.batch([0]), swaps=None))

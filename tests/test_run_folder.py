@@ -59,7 +59,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["stages", "STAGES", "ray_train", "mlartifacts", "mlflow.db", "mlflow.db-journal"])
 def test_what_all_runs_share_is_no_run(name: str) -> None:
-    with pytest.raises(UserError, match="what all runs share"):
+    with pytest.raises(UserError, match="the storage uses that name itself"):
         run_folder.check_name(name)
     run_folder.check_name(name, "the name of a model", reserved=())
 

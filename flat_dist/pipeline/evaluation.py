@@ -36,30 +36,31 @@ from flat_dist.storage.stage import Executor, Output, Stage
 from flat_dist.tracking.tracker import Tracker
 
 PAIRS = "pairs"
-"""What stands in an attack's place where a user brings pairs."""
+"""Name of the attack if the user provides the pairs."""
 
 NAME = re.compile(r"[^\W_][\w .+@,-]{0,99}")
-"""What a model may be called: names of files, and cells of tables, are made of it."""
+"""Valid names of models: they become names of files and cells of tables."""
 
 
 def models(arguments: Sequence[str]) -> list[ModelArtifact]:
-    """The checkpoints that a user names, as folder or as name=folder.
+    """The checkpoints that the user gives as FOLDER or NAME=FOLDER.
 
     Raises:
-        UserError: none is given, a folder holds no checkpoint, two have one name, a name cannot be used, or their
+        UserError: there is none, a folder has no checkpoint, two have the same name, a name is not valid, or their
             classes differ.
     """
     if not arguments:
-        raise UserError("--checkpoint names no folder: give at least one that training left")
+        raise UserError("--checkpoint needs at least one folder of a trained model")
     found = [_model(argument) for argument in arguments]
-    classes = [checkpoints.load(model.folder).label_names for model in found]  # all of it, before any work
+    classes = [checkpoints.load(model.folder).label_names for model in found]  # reads all of them, before any work
     names = [model.model_name for model in found]
     for name, own in zip(names, classes, strict=True):
         if names.count(name) > 1:
-            raise UserError(f"two checkpoints are called {name!r}: name them, as in first=FOLDER second=FOLDER")
+            raise UserError(f"two checkpoints are called {name!r}: give them names, such as first=FOLDER second=FOLDER")
         if own != classes[0]:
             raise UserError(
-                f"{names[0]} tells {', '.join(classes[0])} apart, but {name} {', '.join(own)}: evaluate them apart"
+                f"{names[0]} has the classes {', '.join(classes[0])}, but {name} has {', '.join(own)}: evaluate them "
+                "separately"
             )
     return found
 
@@ -82,28 +83,28 @@ def _name_and_folder(argument: str) -> tuple[str | None, Folder]:
 def _check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise UserError(
-            f"--checkpoint: {reprlib.repr(name)} cannot be a model's name, which has at most 100 letters, digits, "
-            "spaces and ._+@,- and begins with a letter or digit: write NAME=FOLDER with such a name"
+            f"--checkpoint: {reprlib.repr(name)} cannot be a model's name: write NAME=FOLDER with a NAME of at most "
+            "100 letters, digits, spaces and ._+@,- that begins with a letter or a digit"
         )
 
 
 def _split(argument: str) -> tuple[str | None, str]:
-    """A name only where one is given: paths and URIs have equals signs in them, too."""
+    """The name, if there is one, and the folder. Paths and URIs may contain equals signs, too."""
     name, equals, rest = argument.partition("=")
     if not equals or "://" in name or is_folder(argument):
         return None, argument
-    if "/" in name and not ("://" in rest or is_folder(rest)):  # a path, of which there is no folder
+    if "/" in name and not ("://" in rest or is_folder(rest)):  # a path of a folder that does not exist
         return None, argument
     return name, rest
 
 
 def label_names(models: Sequence[ModelArtifact]) -> tuple[str, ...]:
-    """The classes that the models tell apart."""
+    """The classes of the models."""
     return tuple(checkpoints.describe(models[0].folder)["label_names"])
 
 
 def settings(config: Config, models: Sequence[ModelArtifact], measured: Mapping[str, Any]) -> dict[str, Any]:
-    """What the results of an evaluation depend on; `measured` is the data."""
+    """All that the results of an evaluation depend on; `measured` identifies the data."""
     values = result_values(config)
     values["attack"]["synonyms"] = synonyms(config)
     return {
@@ -153,7 +154,7 @@ def on_dataset(
 def on_pairs(
     config: Config, models: Sequence[ModelArtifact], pairs: Pairs, environment: Environment
 ) -> ExperimentResults:
-    """Measure models on pairs: how often they are right before and after, and whether their reasons survive."""
+    """Measure models on pairs: accuracy before and after the change, and interpretation consistency."""
     attacked = attacked_by_pairs(config, models, pairs, environment.executor)
     return _explain(config, PAIRS, attacked, distributed.results(attacked, {}, None), environment)
 
@@ -161,14 +162,14 @@ def on_pairs(
 def attacked_by_pairs(
     config: Config, models: Sequence[ModelArtifact], pairs: Pairs, executor: Executor
 ) -> list[AttackedModel]:
-    """Each model, with the pairs in place of an attack on it."""
+    """Each model with the predictions for the pairs, as if an attack had made them."""
     return [
         AttackedModel(model, PAIRS, executor.run(_pairs_stage(pairs, model, config.attack.device))) for model in models
     ]
 
 
 def _pairs_stage(pairs: Pairs, model: ModelArtifact, device: str) -> Stage:
-    """The pairs as an attack would have left them: predicted, with what was changed."""
+    """The stage that predicts the pairs, and writes them as an attack's shards."""
     identity = {
         "recipe": PAIRS,
         "file": Path(pairs.file).name,
@@ -220,7 +221,7 @@ def _explain(
 
 
 def pairs_source(pairs: Pairs, label_names: Sequence[str]) -> Source:
-    """A user's pairs as data that was measured on."""
+    """The user's pairs as the data that models are measured on."""
     return Source(
         name="",
         described=pairs.file + (f" (without {pairs.dropped:,} bad rows)" if pairs.dropped else ""),

@@ -1,4 +1,4 @@
-"""What was run on which data, and what was measured."""
+"""An experiment: its config, its data, and its results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,29 +15,29 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.storage.folder import Folder
 
-FEW = 10
-"""Texts below which a model may predict one class for all by chance."""
+MIN_TEXTS = 10
+"""Minimum number of texts for the hint that a model predicts only one class: with fewer it may be chance."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The data that was measured on."""
+    """The data that models are measured on."""
 
     name: str
-    """As the config names it, to look the paper's numbers up."""
+    """Name of the dataset, to find the paper's numbers; empty for the user's own data."""
     described: str
-    """In words."""
+    """The dataset in words."""
     fingerprint: str
     split: str
     texts: int
-    """In the whole split."""
+    """Number of texts in the whole split."""
     label_names: Sequence[str]
     words: Sequence[str]
-    """Texts whose words' frequency is counted: those trained on."""
+    """Training texts, from which word frequencies are counted."""
 
 
 def source(config: Config, dataset: Dataset) -> Source:
-    """The split of a dataset that is measured on, with the words of its training texts."""
+    """The split of a dataset that models are measured on."""
     split = config.evaluation.split
     return Source(
         name=config.data.named or "",
@@ -55,13 +55,13 @@ class MaskedModel:
     """A model whose word importance the report shows."""
 
     title: str
-    """What the report calls it."""
+    """Its name in the report."""
     model: ModelArtifact
 
 
 @dataclass(frozen=True)
 class ExperimentResults:
-    """What was measured of some models."""
+    """Everything that was measured."""
 
     results: Sequence[Result]
     """Those of the last round, one for each attacked model."""
@@ -77,7 +77,7 @@ class ExperimentResults:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What was run, on which data."""
+    """A config and the data that it ran on."""
 
     config: Config
     settings: Mapping[str, Any]
@@ -86,12 +86,12 @@ class Experiment:
 
 
 def hints(found: ExperimentResults) -> list[str]:
-    """What the results hide: models that predict one class for all texts."""
+    """Warnings about the results: models that predict the same class for all texts."""
     lines = []
     for attacked in {each.model_name: each for each in found.attacked}.values():
         rows = read_shards(attacked.shards.folder)
         predicted = {int(np.argmax(scores)) for scores in rows["original_scores"].to_pylist() if scores}
-        if len(predicted) == 1 and rows.num_rows >= FEW and len(set(rows["label"].to_pylist())) > 1:
+        if len(predicted) == 1 and rows.num_rows >= MIN_TEXTS and len(set(rows["label"].to_pylist())) > 1:
             name = checkpoints.describe(attacked.model.folder)["label_names"][predicted.pop()]
             lines.append(
                 f"hint: {attacked.model_name} predicts {printable(name)} for all {rows.num_rows:,} texts: it has not "

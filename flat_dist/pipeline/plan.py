@@ -1,4 +1,4 @@
-"""What a run is checked for before any work, and its steps in words."""
+"""Before a run: checks of the config, hints, and the steps in words."""
 
 from flat_dist.config.schema import Config
 from flat_dist.data.datasets import Dataset
@@ -11,11 +11,11 @@ from flat_dist.storage.folder import Folder
 from flat_dist.tracking import mlflow
 
 FINE_TUNING_RATE = 5e-4
-"""Learning rates above this one unlearn what an encoder was pretrained for."""
+"""Learning rates above this one destroy the pretrained weights of an encoder."""
 
 
 def check(config: Config) -> None:
-    """Raise UserError for names, places and resources of the user that no run could use, before any work is done."""
+    """Raise UserError for names, folders and files that cannot be used, before any work is done."""
     run_folder.check_name(config.run_name)
     Folder(config.storage).check()
     synonym_file.check(config.attack.synonyms)
@@ -25,7 +25,7 @@ def check(config: Config) -> None:
 
 
 def hints(config: Config, dataset: Dataset) -> list[str]:
-    """What is allowed, but seldom meant, or would make the results mislead."""
+    """Warnings about valid settings and data that are probably not intended, or make the results misleading."""
     return [*_rate_hints(config), *dataset_hints(dataset, config.data.max_length)]
 
 
@@ -36,7 +36,7 @@ def _rate_hints(config: Config) -> list[str]:
         return []
     return [
         f"hint: a learning rate of {fast:g} suits CNN and LSTM; transformers are fine-tuned at 1e-5 to 1e-4, as "
-        "after the preset transformer: --preset sst2,transformer, or rotten_tomatoes,transformer"
+        "in the preset transformer: --preset sst2,transformer, or rotten_tomatoes,transformer"
     ]
 
 

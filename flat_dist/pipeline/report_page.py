@@ -1,4 +1,4 @@
-"""The report's page, made of the results of a run or an evaluation."""
+"""The content of the report's page, from the results of a run or an evaluation."""
 
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -18,16 +18,16 @@ from flat_dist.resources import assets, synonyms
 from flat_dist.runtime.seeds import derive_seed
 
 SPREAD_WORDS, SPREAD_SYNONYMS = 1000, 10
-"""Words, and synonyms of each, whose importance is compared (paper, Figure 5)."""
+"""Maximum number of words, and of synonyms of each word, whose importance is compared (paper, Figure 5)."""
 
 
 def page(experiment: Experiment, found: ExperimentResults, cards: Sequence[Mapping[str, Any]]) -> Page:
-    """What the report shows."""
+    """The content of the report."""
     config, source = experiment.config, experiment.source
     tables = {kind: [read_shards(shards) for shards in folders] for kind, folders in found.shards.items()}
     return Page(
         title=f"{config.model.name} on {source.described}",
-        facts=_facts(experiment) | ({"hints": "; ".join(said)} if (said := hints(found)) else {}),
+        facts=_facts(experiment) | ({"hints": "; ".join(warnings)} if (warnings := hints(found)) else {}),
         dataset=source.name,
         model=config.model.name,
         label_names=source.label_names,
@@ -57,7 +57,7 @@ def _facts(experiment: Experiment) -> dict[str, str]:
     if "checkpoints" in settings:
         facts["checkpoints"] = ", ".join(" ".join(pair) for pair in settings["checkpoints"].items())
     if config.model.contextual:
-        facts["word importance"] = "not shown: to a contextual mask a word alone has none"
+        facts["word importance"] = "not shown: with a contextual mask, the importance of a word depends on its text"
     chosen = attributions.methods(config.evaluation, config.seed)
     facts |= {METHODS[method.name]: _listed(method.settings()) for method in chosen}
     return facts | {
@@ -86,7 +86,7 @@ def _importances(
     for masked in found.masked:
         checkpoint = checkpoints.load(masked.model.folder)
         if checkpoint.config.contextual:
-            continue  # a word alone has no importance there
+            continue  # the importance of a word depends on its text
         words = word_importance.words_of(source.words, tables.get(masked.model.model_name, ()), checkpoint)
         spread = word_importance.synonym_spread(
             words, neighbours, SPREAD_WORDS, SPREAD_SYNONYMS, derive_seed(config.seed, "spread")

@@ -1,4 +1,4 @@
-"""Results of a run or an evaluation: as JSON, as Markdown, one card for each, the report, and all of it in MLflow."""
+"""Output of a run or an evaluation: results as JSON and Markdown, cards, the report, and all of it in MLflow."""
 
 import shlex
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def publish(folder: Folder, experiment: Experiment, found: ExperimentResults, tr
 
 
 def log_accuracies(tracker: Tracker, results: Sequence[Result], split: str) -> None:
-    """Log the numbers of attacks on each model, as soon as they are known."""
+    """Log the accuracies of each model under each attack."""
     for result in results:
         tracker.metrics(result.training, result.accuracy_metrics(split), result.round)
 
@@ -75,7 +75,7 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
 
 
 def show(found: ExperimentResults, folder: Folder, config: Config, title: str, as_json: bool) -> None:
-    """Print the table, and where everything is; as JSON too, in the last line."""
+    """Print the table, the paths of all outputs, and warnings; with `as_json`, one line of JSON at the end."""
     print_table(found.results, folder, title)
     print_server(config)
     for hint in hints(found):
@@ -85,13 +85,13 @@ def show(found: ExperimentResults, folder: Folder, config: Config, title: str, a
 
 
 def print_table(results: Sequence[Result], folder: Folder, title: str) -> None:
-    """Print the table, and where report and numbers are."""
+    """Print the table, and the paths of the results and the report."""
     PlainConsole().print(table(results, title))
     print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
 
 
 def print_server(config: Config) -> None:
-    """Print where it is logged."""
+    """Print the MLflow server, and the command that opens its UI."""
     if not config.tracking.enabled:
         return
     uri = config.tracking.uri or database(config.storage)
@@ -100,7 +100,7 @@ def print_server(config: Config) -> None:
 
 
 def print_results(results: Sequence[Result], folder: Folder) -> None:
-    """Print a run and its results as one line of JSON."""
+    """Print the results as one line of JSON."""
     rows = [asdict(result) for result in results]
     cli.print_json({"run": folder.uri, "results": rows})
 
@@ -113,15 +113,15 @@ def _log(folder: Folder, found: ExperimentResults, split: str, tracker: Tracker)
                 tracker.metrics(result.training, {f"top_k/{result.attack}/{method}": share}, k)
     for each in found.explained:
         path = f"pairs/{each.attacked.attack}-{each.method.name}.json"
-        tracker.table(each.attacked.model_name, _readable(each.pairs), path)
+        tracker.table(each.attacked.model_name, _table_rows(each.pairs), path)
     for name in (RESULTS, MARKDOWN):
         tracker.artifact(None, folder, name, "run")
     for part in (CARDS, REPORT):
         tracker.artifacts(None, folder / part, f"run/{part}")
 
 
-def _readable(pairs: pa.Table) -> list[dict[str, Any]]:
-    """Explained pairs as rows that people filter by."""
+def _table_rows(pairs: pa.Table) -> list[dict[str, Any]]:
+    """Explained pairs as rows for the table in MLflow's UI."""
     rows = []
     for pair in pairs.to_pylist():
         taus = [tau for tau in pair["kendall_tau"] if tau is not None]
@@ -137,8 +137,8 @@ def _readable(pairs: pa.Table) -> list[dict[str, Any]]:
                 "adversarial": " ".join(pair["perturbed_words"]),
                 "label": pair["label"],
                 "status": pair["status"],
-                "predicted": _largest(pair["original_scores"]),
-                "predicted adversarial": _largest(pair["perturbed_scores"]),
+                "predicted": _argmax(pair["original_scores"]),
+                "predicted adversarial": _argmax(pair["perturbed_scores"]),
                 "changed": ", ".join(changed),
                 "kendall_tau": sum(taus) / len(taus) if taus else None,
                 "top_5": sum(row[KS.index(5)] for row in pair["top_k"]) / len(pair["top_k"]) if pair["top_k"] else None,
@@ -147,5 +147,5 @@ def _readable(pairs: pa.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _largest(scores: Sequence[float]) -> int:
+def _argmax(scores: Sequence[float]) -> int:
     return max(range(len(scores)), key=scores.__getitem__)

@@ -1,4 +1,4 @@
-"""The folder of one run: its config, and the line that keeps other configs out."""
+"""The folder of a run: its name, its config, and the check that no other config uses it."""
 
 import hashlib
 import reprlib
@@ -15,44 +15,47 @@ from flat_dist.storage.folder import Folder
 CONFIG = "config.json"
 AUTO = "auto"
 
-SHOWN = 5
-"""Differences between two configs that a message names."""
+MAX_DIFFERENCES = 5
+"""Number of differences between two configs that a message lists."""
 
 RESERVED = ("stages", "ray_train", "mlartifacts", "mlflow.db")
-"""Names in a storage that belong to all of its runs; names that begin with the last one are SQLite's."""
+"""Names in a storage that all runs share. Names that begin with the last one belong to SQLite."""
 
-LONGEST = 200
-"""Bytes of a name: file systems take 255, and endings and prefixes are added to it."""
+MAX_BYTES = 200
+"""Maximum length of a name in bytes: file systems allow 255, and prefixes and endings are added."""
 
 
 def check_name(name: str | None, option: str = "--run-name", reserved: Sequence[str] = RESERVED) -> None:
-    """Raise UserError if a name cannot be that of a folder or a file inside the one that it is meant for.
+    """Check the name of a new folder or file.
 
     Args:
-        name: as the user gave it; None is no name, and fits.
-        option: where it was given, for the message.
-        reserved: names that others have there; letters count as equal in upper and lower case.
+        name: given by the user; None is valid.
+        option: the option that it was given with, for messages.
+        reserved: names that are in use, in upper or lower case.
+
+    Raises:
+        UserError: the name is not valid.
     """
     if name is None:
         return
     check_text(option, name)
-    said = f"{option} is {quoted(name)}"
+    given = f"{option} is {quoted(name)}"
     if "/" in name or "\\" in name or name in (".", ".."):
-        raise UserError(f"{said}, but a name is no path: leave out slashes")
+        raise UserError(f"{given}, but a name must not contain slashes")
     if name != name.strip() or name.startswith("."):
-        raise UserError(f"{said}, but a name begins with neither a dot nor a space, and ends with no space")
-    if len(name.encode()) > LONGEST:
-        raise UserError(f"{said}, which is {len(name.encode())} bytes long: give it {LONGEST} at most")
+        raise UserError(f"{given}, but a name must not begin with a dot or a space, or end with a space")
+    if len(name.encode()) > MAX_BYTES:
+        raise UserError(f"{given}, which is {len(name.encode())} bytes long: use at most {MAX_BYTES}")
     if any(name.casefold() == one or (one.endswith(".db") and name.casefold().startswith(one)) for one in reserved):
-        raise UserError(f"{said}, but that is where the storage keeps what all runs share: give it another name")
+        raise UserError(f"{given}, but the storage uses that name itself: choose another name")
 
 
 def identity(config: Config, fingerprint: str) -> dict[str, Any]:
-    """What a run is: what its results depend on, with the content of the user's files in the place of their paths.
+    """All that the results of a run depend on, with the content of the user's files instead of their paths.
 
     Args:
         config: of the run.
-        fingerprint: of the dataset. Other data under the same paths are another run; the same data elsewhere are not.
+        fingerprint: of the dataset. Other data under the same path make another run; the same data elsewhere do not.
     """
     values = result_values(config)
     values["data"] = {**stage_values(config.data), "name": dataset_name(config), "fingerprint": fingerprint}
@@ -63,7 +66,7 @@ def identity(config: Config, fingerprint: str) -> dict[str, Any]:
 
 
 def contents(config: Config) -> dict[str, str | None]:
-    """What a model starts from, by fields of its config: files of the user by their content."""
+    """Fingerprints of the vectors and the encoder that a model starts from, by field of its config."""
     model = config.model
     folder = bool(model.encoder) and Path(str(model.encoder)).is_dir()
     return {
@@ -73,7 +76,7 @@ def contents(config: Config) -> dict[str, str | None]:
 
 
 def synonyms(config: Config) -> str:
-    """The synonyms that attacks use: a table of the user by its content."""
+    """The source of synonyms; of the user's own file, the hash of its content."""
     path = Path(config.attack.synonyms)
     if not path.is_file():
         return config.attack.synonyms
@@ -81,50 +84,50 @@ def synonyms(config: Config) -> str:
 
 
 def dataset_name(config: Config) -> str:
-    """What the data are called in names: as the named dataset, or the one of the hub; `custom` are the user's own."""
+    """Name of the dataset, for names of runs; the user's own data are called `custom`."""
     return config.data.named or (config.data.hf or "custom").replace("/", "-")
 
 
 def run_name(config: Config, settings: Mapping[str, Any]) -> str:
-    """The folder's name: as given, or from dataset, model, attack and `settings`, on which the results depend."""
+    """Name of the run's folder: as given, or made of dataset, model, attack and `settings`."""
     return config.run_name or name_of(config, settings)
 
 
 def name_of(config: Config, settings: Mapping[str, Any]) -> str:
-    """A name from dataset, model, attack and settings."""
+    """A name made of dataset, model, attack and the hash of the settings."""
     return f"{dataset_name(config)}-{config.model.name}-{config.attack.name}-{content_hash(settings)[:8]}"
 
 
 def check(config: Config, settings: Mapping[str, Any]) -> None:
-    """Raise UserError if the run's folder is another config's; fields that are still `auto` fit anything."""
-    if config.run_name:  # or else the name itself says which config it is
+    """Raise UserError if the run's folder belongs to another config. Fields that are `auto` match any value."""
+    if config.run_name:  # other names contain the hash of the config
         _refuse_other(Folder(config.storage) / config.run_name, settings)
 
 
 def check_folder(folder: Folder, wanted: Mapping[str, Any]) -> None:
-    """Raise UserError if the folder is that of a run whose results depend on something else than `wanted`."""
+    """Raise UserError if the folder belongs to a run with other settings than `wanted`."""
     _refuse_other(folder, wanted)
 
 
 def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
-    remedy = "delete that file, and the run's results are made again from its stages; or give another --run-name"
+    remedy = "delete that file, and the results are computed again from the stages; or choose another --run-name"
     known = folder.read_json(CONFIG, dict[str, Any], remedy) if folder.exists(CONFIG) else wanted
     if differences := _differences(known, wanted):
         other = (
             "from other data" if any("data.fingerprint was" in line for line in differences) else "with another config"
         )
-        more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
+        more = f"; and {len(differences) - MAX_DIFFERENCES} more" if len(differences) > MAX_DIFFERENCES else ""
         raise UserError(
-            f"{folder.uri} was made {other} ({'; '.join(differences[:SHOWN])}{more}): "
-            "give these values again, or another --run-name"
+            f"{folder.uri} was made {other} ({'; '.join(differences[:MAX_DIFFERENCES])}{more}): "
+            "use these values again, or another --run-name"
         )
 
 
 def open_folder(folder: Folder, wanted: Mapping[str, Any]) -> None:
-    """Make the folder of a run whose results depend on `wanted`, if it is not there.
+    """Create the folder of a run with the settings `wanted`, if it does not exist.
 
     Raises:
-        UserError: the folder was made by a run with another config, or cannot be written.
+        UserError: the folder belongs to a run with other settings, or cannot be written.
     """
     _refuse_other(folder, wanted)
     if folder.exists(CONFIG):

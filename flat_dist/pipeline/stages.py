@@ -62,9 +62,9 @@ class RunStages:
         return Executor(self.environment.storage, self.environment.display.log_line)
 
     @cached_property
-    def _places(self) -> int:
-        """Trainings that fit on the cluster at once."""
-        return distributed.places(self.config.training, self.environment.display.log_line)
+    def _parallel_trainings(self) -> int:
+        """Trainings that fit on the cluster at the same time."""
+        return distributed.parallel_trainings(self.config.training, self.environment.display.log_line)
 
     @cached_property
     def data(self) -> Artifact:
@@ -77,7 +77,7 @@ class RunStages:
 
     def prepare(self) -> None:
         """Wait for a place to train, and choose a micro-batch that fits into the memory of a GPU."""
-        display, _ = self.environment.display, self._places
+        display, _ = self.environment.display, self._parallel_trainings
         if self.config.training.device == "cuda":
             model = checkpoints.load(self._initial(masked=False).folder).model
             self.config, message = memory.fit(model, self.config)
@@ -112,7 +112,7 @@ class RunStages:
 
     def _fill_side_by_side(self, opened: Sequence[OpenStage[Stage]]) -> None:
         """Train as many models at once as fit on the cluster: most of a small one's time is Ray Train's start."""
-        threads = ThreadPoolExecutor(min(self._places, len(opened)))
+        threads = ThreadPoolExecutor(min(self._parallel_trainings, len(opened)))
         try:
             futures = [threads.submit(each.fill) for each in opened]
             for future in futures:

@@ -1,4 +1,4 @@
-"""The order of training: which examples make up each optimiser step of an epoch."""
+"""Which examples make up each optimiser step of an epoch."""
 
 import functools
 import itertools
@@ -14,13 +14,13 @@ Step = tuple[np.ndarray, np.ndarray]
 def plan_epoch(clean_N: np.ndarray, adversarial_M: np.ndarray, config: Config, seed: int) -> list[Step]:
     """Steps of one epoch: every clean example once.
 
-    `balanced` weighting gives each step as many adversarial examples as clean ones, going through them in fresh
-    orders as often as needed; `union` shuffles both together, so that each appears once (released code).
+    With `balanced` weighting, each step has as many adversarial examples as clean ones, which are shuffled again when
+    all are used. With `union`, both are shuffled together and each appears once (released code).
 
     Args:
         clean_N, adversarial_M: lengths of the clean and of the adversarial texts.
         config: weighting, batch size, and how many batches are sorted by length together.
-        seed: of the order.
+        seed: of the random order.
     """
     generator = np.random.default_rng(seed)
     size, clean = config.training.batch_size, len(clean_N)
@@ -37,7 +37,7 @@ def plan_epoch(clean_N: np.ndarray, adversarial_M: np.ndarray, config: Config, s
 
 
 def _order(lengths_N: np.ndarray, size: int, buckets: int, generator: np.random.Generator) -> np.ndarray:
-    """A random order in which the texts of a batch, drawn from `buckets` batches at a time, are of similar length."""
+    """A random order in which batches hold texts of similar length: `buckets` batches at a time are sorted by it."""
     order = generator.permutation(len(lengths_N))
     if buckets == 1:
         return order
@@ -45,6 +45,6 @@ def _order(lengths_N: np.ndarray, size: int, buckets: int, generator: np.random.
     for start in range(0, len(order), size * buckets):
         drawn = order[start : start + size * buckets]
         by_length = drawn[np.argsort(lengths_N[drawn], kind="stable")]
-        whole = len(by_length) // size * size  # a batch that is not full stays the last
+        whole = len(by_length) // size * size  # an incomplete batch stays last
         batches += [*generator.permutation(by_length[:whole].reshape(-1, size)), by_length[whole:]]
     return np.concatenate(batches)

@@ -1,4 +1,4 @@
-"""The training loop under Ray Train: one run name for each stage, resumed from its last epoch."""
+"""The training loop under Ray Train. An interrupted training resumes after its last complete epoch."""
 
 import errno
 import math
@@ -29,7 +29,7 @@ from flat_dist.training.job import (
     WORKER_LOSSES,
     TrainingJob,
     load_data,
-    start,
+    load_start,
     write_best,
     write_history,
 )
@@ -38,41 +38,41 @@ from flat_dist.training.progress import ProgressFile, watch
 from flat_dist.training.state import read_saved
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"
-"""Ray Train's: which folders hold states. It writes it in place, so that a kill or a power cut may leave half of it."""
+"""Ray Train's file of the saved states. Ray Train writes it in place, so a killed process can leave half of it."""
 
 
-def places(config: TrainingConfig, log_line: Callable[[str], None]) -> int:
-    """How many stages the cluster can train at once; one that grows is waited for until that is one.
+def parallel_trainings(config: TrainingConfig, log_line: Callable[[str], None]) -> int:
+    """Number of trainings that fit on the cluster at the same time. Waits for a growing cluster until one fits.
 
     Raises:
-        UserError: not even one.
+        UserError: not even one fits.
     """
-    wanted = {"CPU": float(config.workers * config.cpus_per_worker)}
+    required = {"CPU": float(config.workers * config.cpus_per_worker)}
     if config.device == "cuda":
-        wanted["GPU"] = float(config.workers)
+        required["GPU"] = float(config.workers)
     purpose = f"training (--training.workers {config.workers}, --training.cpus_per_worker {config.cpus_per_worker})"
-    capacity.wait_for_resources(wanted, purpose, log_line)
+    capacity.wait_for_resources(required, purpose, log_line)
     total = ray.cluster_resources()
-    return min(int(total[name] // amount) for name, amount in wanted.items())
+    return min(int(total[name] // amount) for name, amount in required.items())
 
 
 def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar: Bar) -> None:
-    """Train on Ray, and write the best epoch's checkpoint and `history.json`, each epoch's metrics, to `output`.
+    """Train on Ray; write the checkpoint of the best epoch and `history.json`, the metrics of each epoch, to `output`.
 
     Args:
         job: what to train, and on what.
-        run_name: a run of this name that was interrupted goes on after its last epoch.
-        storage: where Ray Train keeps its state meanwhile.
-        output: where the result goes.
-        bar: follows the epochs.
+        run_name: an interrupted run of this name resumes after its last epoch.
+        storage: where Ray Train keeps its state during the training.
+        output: folder of the result.
+        bar: shows the epochs.
 
     Raises:
         UserError: a shard is damaged, or the disk is full.
-        ray.train.TrainingFailedError: a worker raised something else, or was lost too often.
+        ray.train.TrainingFailedError: a worker raised another error, or crashed too often.
     """
     config = from_dict(Config, job.config, job.name)
     _drop_damaged_state(storage, run_name, bar)
-    _notice_stopped_workers(config.attack.stall_seconds)
+    _set_worker_timeout(config.attack.stall_seconds)
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={"job": job, "output": output.uri},
@@ -86,12 +86,12 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
     finished = threading.Event()
     watcher = threading.Thread(target=watch, args=(output, bar, finished), daemon=True)
     watcher.start()
-    # Not in the main thread: there Ray Train takes Ctrl-C over for good, and ends the process in a way of its own.
+    # Not in the main thread: Ray Train would replace the handler of Ctrl-C there, and never restore it.
     executor = ThreadPoolExecutor(1)
     try:
         executor.submit(trainer.fit).result()
     except TrainingFailedError as error:
-        raise _explained(error, storage) from error
+        raise _translate_error(error, storage) from error
     finally:
         executor.shutdown(wait=False)
         finished.set()
@@ -106,7 +106,7 @@ class _Reported:
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """What Ray Train's must hold, and its types."""
+    """The fields of Ray Train's file, and their types."""
 
     checkpoint_results: list[_Reported]
     checkpoint_report_indices: list[int]
@@ -120,12 +120,12 @@ class _Snapshot:
 
 
 def _drop_damaged_state(storage: Folder, run_name: str, bar: Bar) -> None:
-    """Remove what Ray Train kept of an interrupted run if it could not go on from it."""
+    """Remove the state of an interrupted run if Ray Train could not resume from it."""
     kept = storage / run_name
     try:
         snapshot: _Snapshot = kept.read_json(SNAPSHOT, _Snapshot)
         for reported in snapshot.checkpoint_results:
-            kept.place(reported.checkpoint_dir_name)  # no path to somewhere else
+            kept.place(reported.checkpoint_dir_name)  # refuses paths that leave the folder
             read_saved(kept / reported.checkpoint_dir_name)
     except FileNotFoundError:
         return
@@ -134,14 +134,14 @@ def _drop_damaged_state(storage: Folder, run_name: str, bar: Bar) -> None:
         storage.remove(run_name)
 
 
-def _notice_stopped_workers(stall_seconds: float) -> None:
-    """Have Ray Train end workers whose processes give no sign for so long, and go on after the last epoch."""
+def _set_worker_timeout(stall_seconds: float) -> None:
+    """Make Ray Train restart workers whose processes do not answer for so long."""
     seconds = max(stall_seconds, LEAST_STALL_SECONDS) if stall_seconds else math.inf
     os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(seconds))
 
 
-def _explained(error: TrainingFailedError, storage: Folder) -> Exception:
-    """What the user can mend about a failure, if it is in there."""
+def _translate_error(error: TrainingFailedError, storage: Folder) -> Exception:
+    """The UserError that caused a failure, if there is one; otherwise the error itself."""
     failures = getattr(error, "worker_failures", {}).values()
     for failure in failures:
         while failure is not None:
@@ -165,12 +165,12 @@ def _run_config(name: str, storage: Folder) -> RunConfig:
 
 
 def train_worker(settings: dict[str, Any]) -> None:
-    """What each Ray Train worker runs."""
+    """The function that each Ray Train worker runs."""
     job: TrainingJob = settings["job"]
     output = Folder(settings["output"])
     config = from_dict(Config, job.config, job.name)
     torch.set_num_threads(config.training.cpus_per_worker)
-    checkpoint = start(job, config)
+    checkpoint = load_start(job, config)
     checkpoint.model.to(ray.train.torch.get_device())
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()

@@ -1,4 +1,4 @@
-"""A training in plain values, and what every worker does with it."""
+"""A training as plain values, and what every worker does before and after it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,46 +21,43 @@ from flat_dist.training import memory
 from flat_dist.training.loop import Loop, TrainingData
 
 HISTORY = "history.json"
-"""Metrics of each epoch so far."""
-
+"""Name of the file with the metrics of each epoch."""
 
 TIMINGS = "timings.json"
-"""Seconds of each epoch's training in the latest call, and what it took of a GPU; no result depends on it."""
-
+"""Name of the file with the seconds of each epoch in the latest call, and the peak of GPU memory."""
 
 WORKER_LOSSES = 2
-"""Times that training goes on after its last epoch when a worker was lost; a node that is taken away does not count."""
-
+"""Crashes of workers after which training resumes. Lost nodes do not count."""
 
 LEAST_STALL_SECONDS = 60.0
-"""Without a sign of a process, after which it hangs, at least, however soon one that attacks does."""
+"""Minimum time without progress after which a training counts as hanging, also where attacks have a shorter one."""
 
 Train = Callable[["TrainingJob", str, Folder, Folder, Bar], None]
-"""What trains a stage: `train`, or `train_alone`."""
+"""A function that trains: `distributed.train` or `single_task.train_alone`."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A training stage in plain values, which travel to the workers."""
+    """A training as plain values, which are sent to the workers."""
 
     name: str
-    """What is trained, such as adv-2; its random numbers depend on it."""
-    kind: str
+    """Training kind and round, such as adv-2; the random numbers depend on it."""
+    training: str
     """base, adv or flat."""
     config: dict[str, Any]
-    """The run's config, as `config.to_dict` makes it."""
+    """The run's config, from `config.serialization.to_dict`."""
     data: str
-    """Folder of the clean splits."""
+    """Folder of the dataset's splits."""
     start: str
     """Folder of the checkpoint to start from."""
     shards: tuple[str, ...]
-    """Folders of the attack stages to train on, oldest first."""
+    """Folders of the attacked examples to train on, oldest first."""
     epochs: int
     learning_rate: float
 
 
 def load_data(job: TrainingJob, config: Config, encoder: Encoder) -> TrainingData:
-    """Clean examples and those of all the shards, encoded."""
+    """The clean examples and the attacked examples of all shards, encoded."""
     folder = Folder(job.data)
     adversarial = None
     if job.shards:
@@ -70,14 +67,14 @@ def load_data(job: TrainingJob, config: Config, encoder: Encoder) -> TrainingDat
     return TrainingData(clean, adversarial, dev)
 
 
-def start(job: TrainingJob, config: Config) -> Checkpoint:
-    """The checkpoint to start from; FLAT adds a word mask where there is none yet."""
+def load_start(job: TrainingJob, config: Config) -> Checkpoint:
+    """The checkpoint to start from. FLAT adds a word mask if the model has none yet."""
     checkpoint = checkpoints.load(Folder(job.start))
     model = checkpoint.model
-    if job.kind == "flat" and model.mask is None:
+    if job.training == "flat" and model.mask is None:
         torch.manual_seed(derive_seed(config.seed, "mask"))
         checkpoints.add_mask(model, checkpoint.config)
-    model.embeddings.requires_grad_(job.kind not in config.training.freeze_embeddings)
+    model.embeddings.requires_grad_(job.training not in config.training.freeze_embeddings)
     return checkpoint
 
 

@@ -24,12 +24,12 @@ from flat_dist.training.state import TrainingState, restore_state, save_state
 
 
 class DivergenceError(UserError):
-    """A term of the objective, or a weight, is no finite number any more."""
+    """A term of the objective, or a weight, is not finite."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a stage trains on; no adversarial examples before the first attack."""
+    """Encoded examples. Before the first attack there are no adversarial ones."""
 
     clean: Examples
     adversarial: Examples | None
@@ -38,7 +38,7 @@ class TrainingData:
 
 @torch.no_grad()
 def accuracy(model: TextClassifier, examples: Examples, batch_size: int = 64) -> float:
-    """Share of examples that the model classifies rightly, dropout and mask sampling off."""
+    """Share of correctly classified examples, with dropout and mask sampling off."""
     model.eval()
     device = model.output.weight.device
     right, order = 0, np.argsort(examples.lengths, kind="stable")
@@ -61,15 +61,15 @@ class Worker:
 
 
 class Loop:
-    """Epochs of one training stage on one worker.
+    """The epochs of a training on one worker.
 
     Args:
-        model: what is trained, in place.
-        data: what it is trained on.
-        config: the run.
-        name: the stage's name, which its random numbers depend on.
-        learning_rate: the optimiser's rate.
-        worker: this worker's place among all.
+        model: is trained in place.
+        data: examples to train on.
+        config: of the run.
+        name: of the training; the random numbers depend on it.
+        learning_rate: of the optimiser, before its schedule.
+        worker: this worker's share of each batch.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class Loop:
         self.objective = worker.wrap(Objective(model, config.objective, config.data.max_length, worker.world_size))
         self.state = TrainingState()
         self.seconds: list[float] = []
-        """Of each epoch's training in this process."""
+        """Duration of each epoch in this process."""
 
     def run(self, epochs: int, after_epoch: Callable[["Loop", dict[str, float]], None]) -> None:
-        """Train until `epochs` are done, calling `after_epoch` with the epoch's metrics after each."""
+        """Train until `epochs` are done; call `after_epoch` with the metrics of each."""
         while self.state.epoch < epochs:
             began = time.perf_counter()
             metrics = self.train_epoch(epochs)
@@ -105,10 +105,10 @@ class Loop:
             after_epoch(self, metrics)
 
     def train_epoch(self, epochs: int) -> dict[str, float]:
-        """Train for the next one of `epochs`, over which the schedule of the learning rate extends.
+        """Train one epoch. The learning rate's schedule extends over all `epochs`.
 
         Raises:
-            DivergenceError: the epoch's mean of a term of the objective, or a weight after it, is not finite.
+            DivergenceError: the mean of a term of the objective, or a weight, is not finite.
         """
         seed = derive_seed(self.config.seed, self.name, self.state.epoch)
         torch.manual_seed(derive_seed(seed, self.worker.rank))
@@ -193,9 +193,9 @@ class Loop:
         save_state(folder, self.model, self.optimizer, self.state)
 
     def restore(self, folder: Folder) -> None:
-        """Continue from what `save` wrote; the next epoch is the one that would have come.
+        """Resume from the state in a folder, with the next epoch.
 
         Raises:
-            DamagedFileError: it is not as it was written; nothing is changed then.
+            DamagedFileError: a file is missing or damaged; then nothing is changed.
         """
         self.state = restore_state(folder, self.model, self.optimizer)

@@ -13,12 +13,11 @@ from flat_dist.models.transformer import Transformer
 from flat_dist.runtime.hardware import GIB
 
 CUDA_GIB = 0.6
-"""What CUDA takes for itself: its context, and the workspaces of its libraries."""
-
+"""GPU memory of CUDA itself: its context, and the workspaces of its libraries."""
 
 FRAGMENTATION = 1.25
-"""Memory that activations take, for each byte of them: the backward pass makes others, and allocators leave gaps.
-BERT-base at length 250 and micro-batch 8 took 6.9 GiB of a CPU's memory, which is planned as 6.8."""
+"""Factor on the size of activations: the backward pass creates others, and allocators leave gaps. Measured: BERT-base
+at length 250 and micro-batch 8 uses 6.9 GiB of a CPU's memory, and the estimate is 6.8."""
 
 
 def peak_gib(device: torch.device) -> float:
@@ -28,7 +27,7 @@ def peak_gib(device: torch.device) -> float:
 
 @dataclass(frozen=True)
 class Estimate:
-    """GPU memory that training takes, by what for, in GiB."""
+    """GPU memory of a training, by purpose, in GiB."""
 
     micro_batch: int
     checkpointing: bool
@@ -36,11 +35,11 @@ class Estimate:
 
     @property
     def total(self) -> float:
-        """GiB in all."""
+        """The sum, in GiB."""
         return sum(self.parts.values())
 
     def describe(self) -> str:
-        """The arithmetic."""
+        """The sum in words."""
         terms = " + ".join(f"{name} {gib:.2f}" for name, gib in self.parts.items())
         saving = ", gradient checkpointing" if self.checkpointing else ""
         return f"{terms} = {self.total:.2f} GiB (micro-batch {self.micro_batch}{saving})"
@@ -49,14 +48,14 @@ class Estimate:
 def estimate(
     model: TextClassifier, config: Config, micro_batch: int, checkpointing: bool, bytes_per_text: int
 ) -> Estimate:
-    """What training takes: weights, gradients, the optimiser's moments, and activations of clean and adversarial texts.
+    """Memory of weights, gradients, the optimiser's moments, and activations of clean and adversarial texts.
 
     Args:
-        model: what is trained.
+        model: to train.
         config: lengths and precision.
-        micro_batch: clean texts at a time; as many adversarial ones come with them.
-        checkpointing: keep each layer's input only, and one layer's activations at a time.
-        bytes_per_text: what `activation_bytes` measured.
+        micro_batch: clean texts at a time, with as many adversarial ones.
+        checkpointing: keep only each layer's input, and one layer's activations at a time.
+        bytes_per_text: from `activation_bytes`.
     """
     weights = sum(parameter.numel() for parameter in model.parameters())
     texts = 2 * micro_batch
@@ -78,7 +77,7 @@ def estimate(
 
 
 def activation_bytes(model: TextClassifier, config: Config) -> int:
-    """Bytes that autograd keeps for the backward pass of one more text of the greatest length."""
+    """Bytes that autograd keeps for the backward pass of a text of maximum length."""
     one, two = (_kept(model, config, texts) for texts in (1, 2))
     return two - one
 
@@ -88,7 +87,7 @@ def _kept(model: TextClassifier, config: Config, texts: int) -> int:
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage  # held, so that no later one gets its address
+        kept[storage.data_ptr()] = storage  # kept alive, so that no other tensor gets its address
         return tensor
 
     ids_BT = torch.zeros(texts, config.data.max_length, dtype=torch.long)
@@ -107,11 +106,11 @@ def _kept(model: TextClassifier, config: Config, texts: int) -> int:
 def fit(model: TextClassifier, config: Config) -> tuple[Config, str]:
     """The config with the largest micro-batch that fits in GPU memory, and the estimate in one sentence.
 
-    Gradients add up over micro-batches, so that the optimiser's step is that of the whole batch. Gradient checkpointing
-    is used where not even one example fits without it, or where the config asks for it.
+    Gradients are summed over micro-batches. Gradient checkpointing is used if not even one example fits without it, or
+    if the config says so.
 
     Raises:
-        UserError: it cannot fit; the arithmetic is in the message.
+        UserError: it cannot fit; the message has the sum.
     """
     training = config.training
     per_text = activation_bytes(model, config)
@@ -120,12 +119,13 @@ def fit(model: TextClassifier, config: Config) -> tuple[Config, str]:
         last = estimate(model, config, micro_batch, checkpointing, per_text)
         if last.total <= training.memory_gib:
             chosen = replace(training, micro_batch=micro_batch, checkpointing=checkpointing)
-            said = f"training memory: {last.describe()} of {training.memory_gib:g} GiB"
-            return replace(config, training=chosen), said
+            message = f"training memory: {last.describe()} of {training.memory_gib:g} GiB"
+            return replace(config, training=chosen), message
     arithmetic = last.describe() if last else ""
     raise UserError(
-        f"{config.model.name} at length {config.data.max_length} cannot be trained in {training.memory_gib:g} GiB: "
-        f"{arithmetic}; lower --data.max_length, or take a smaller encoder or a larger GPU (--training.memory_gib)"
+        f"{config.model.name} at length {config.data.max_length} does not fit into {training.memory_gib:g} GiB of GPU "
+        f"memory: {arithmetic}; lower --data.max_length, or use a smaller encoder or a larger GPU "
+        "(--training.memory_gib)"
     )
 
 
@@ -136,7 +136,7 @@ def _choices(model: TextClassifier, config: Config) -> Iterator[tuple[int, bool]
     while not training.micro_batch and share:
         sizes.append(share)
         share //= 2
-    ways = [True] if training.checkpointing else [False, True]
-    for checkpointing in ways:
+    options = [True] if training.checkpointing else [False, True]
+    for checkpointing in options:
         if not checkpointing or isinstance(model, Transformer):
             yield from ((size, checkpointing) for size in sizes)

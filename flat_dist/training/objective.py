@@ -32,7 +32,7 @@ def mask_entropy(
         log_odds_BT: log-odds of each word's importance.
         real_BT: true at words, false at padding.
         reduction: `sum` over real words (the paper's formula), `mean` over them, or `padded_mean` over all `length`
-            positions, of which the padding counts too (released code).
+            positions, including the padding (released code).
         length: positions of a padded text, for `padded_mean`.
         padding: gives the log-odds of the padding's importance, a scalar, for `padded_mean`.
     """
@@ -48,7 +48,7 @@ def mask_entropy(
 def importance_difference(model: TextClassifier, swaps: Swaps, pieces: str = "mean") -> Tensor:
     """|phi(x_i) - phi(x'_i)| of each swap (S), Eq. 3.
 
-    The importance of what stands on one side, often of several pieces, is their mean, or their max (released code).
+    The importance of a word of several pieces is their mean, or their max (released code).
     """
     original_S, substitute_S = (_importance(model, side, pieces) for side in (swaps.original, swaps.substitute))
     return (original_S - substitute_S).abs()
@@ -62,9 +62,9 @@ def _importance(model: TextClassifier, side: Pieces, reduction: str) -> Tensor:
 
 
 class Objective(nn.Module):
-    """A model with its loss, so that whatever wraps it for several workers sees every use of its parameters.
+    """A model with its loss in one module, so that DistributedDataParallel sees every use of the parameters.
 
-    Without a mask this is plain training: beta and gamma have nothing to act on (paper, Section 3.3).
+    Without a mask this is plain training: beta and gamma have no effect (paper, Section 3.3).
     """
 
     def __init__(self, model: TextClassifier, config: ObjectiveConfig, max_length: int, world_size: int = 1):
@@ -75,10 +75,10 @@ class Objective(nn.Module):
         self.world_size = world_size
 
     def forward(self, clean: Batch | None, adversarial: Batch | None) -> dict[str, Tensor]:
-        """Scalar terms; `loss` is what to minimise, the others are logged.
+        """Scalar terms: `loss`, which training minimises, and others to log.
 
-        Means are over the whole batch: sums over this worker's share, divided by the batch's count, times the number
-        of workers, because workers' gradients are averaged.
+        Means are over the whole batch: the sum over this worker's share, divided by the batch's size, times the number
+        of workers, because gradients are averaged over workers.
         """
         parts = {}
         if clean is not None:
@@ -97,9 +97,9 @@ class Objective(nn.Module):
         return {"loss": total, **terms}
 
     def _prediction_loss(self, batch: Batch) -> dict[str, Tensor]:
-        if not len(batch.labels_B):  # a small batch, of which other workers have the whole
+        if not len(batch.labels_B):  # this worker has no share of a small batch
             names = ("cross_entropy", "prediction_loss", *(("mask_entropy",) if self.model.mask is not None else ()))
-            return dict.fromkeys(names, self._nothing())
+            return dict.fromkeys(names, self._zero())
         prediction: Prediction = self.model(batch.ids_BT, batch.real_BT)
         cross_entropy_B = cross_entropy(prediction.logits_BC, batch.labels_B, self.config.double_softmax)
         terms = {"cross_entropy": self._mean(cross_entropy_B, batch.count)}
@@ -118,14 +118,14 @@ class Objective(nn.Module):
 
     def _importance_loss(self, adversarial: Batch, union: int) -> Tensor:
         if adversarial.swaps is None:
-            raise ValueError("an adversarial batch without swaps has no importance to compare")
+            raise ValueError("an adversarial batch needs swaps to compare importance")
         if not len(adversarial.swaps.original.ids_SW):
-            return self._nothing()
+            return self._zero()
         count = adversarial.swaps.pairs if self.config.pairs == "pairs" else union
         return self._mean(importance_difference(self.model, adversarial.swaps, self.config.pieces), count)
 
-    def _nothing(self) -> Tensor:
-        # Zero, with a gradient for every parameter: workers wait for one another's gradients.
+    def _zero(self) -> Tensor:
+        # Zero, but with a gradient for every parameter: workers wait for each other's gradients.
         parameters = [parameter.sum() for parameter in self.model.parameters() if parameter.requires_grad]
         return 0.0 * torch.stack(parameters).sum()
 

@@ -9,9 +9,9 @@ from flat_dist.config.schema import TrainingConfig
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig, learning_rate: float) -> torch.optim.Optimizer:
-    """Adam, or AdamW whose decay spares biases and normalisation, which have one dimension (released BERT code).
+    """Adam, or AdamW with weight decay on matrices only, not on biases and normalisation (released BERT code).
 
-    The groups' `initial_lr` is the rate that a schedule starts from; the word mask may have one of its own.
+    `initial_lr` of a group is its rate before the schedule; the word mask may have its own rate.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
@@ -27,7 +27,7 @@ def make_optimizer(model: nn.Module, config: TrainingConfig, learning_rate: floa
 
 
 def rate_factor(step: int, steps: int, config: TrainingConfig) -> float:
-    """What the learning rate is multiplied with in step `step`, from 0, of `steps`."""
+    """Factor of the learning rate in step `step` (from 0) of `steps`."""
     warmup = round(config.warmup * steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)

@@ -1,4 +1,4 @@
-"""How far a training is: what a worker writes down, and what the driver shows of it."""
+"""Progress of a training: a file that a worker writes, and the bar that the driver shows."""
 
 import math
 import threading
@@ -13,15 +13,13 @@ from flat_dist.training.job import HISTORY
 from flat_dist.training.state import History
 
 PROGRESS = "progress.json"
-"""Epochs done so far, a fraction; for whoever watches."""
-
+"""Name of the file with the number of epochs done so far, a fraction."""
 
 PROGRESS_SECONDS = 3.0
-"""How often it is written."""
-
+"""How often a worker writes it."""
 
 WATCH_SECONDS, REMOTE_WATCH_SECONDS = 1.0, 5.0
-"""How often the driver looks for a new epoch, on this machine and on an object store."""
+"""How often the driver reads it, on a local disk and on an object store."""
 
 
 def watch(output: Folder, bar: Bar, finished: threading.Event) -> None:
@@ -38,18 +36,18 @@ def show_progress(output: Folder, bar: Bar) -> None:
         f"loss {one.get('loss', math.nan):.3f}, dev accuracy {100 * one.get('dev_accuracy', math.nan):.1f} %"
         for one in history[-1:]
     ]
-    under_way = done - len(history)
-    if under_way > 0:
-        notes.append(f"{100 * under_way:.0f} % of epoch {len(history) + 1}")
+    current = done - len(history)
+    if current > 0:
+        notes.append(f"{100 * current:.0f} % of epoch {len(history) + 1}")
     bar.advance(len(history) - bar.done, ", ".join(notes))
 
 
-def _read_latest(output: Folder, name: str, kind: Any, nothing: Any) -> Any:
-    """What the worker wrote down last; nothing yet where an earlier one left a file that is damaged."""
+def _read_latest(output: Folder, name: str, kind: Any, default: Any) -> Any:
+    """Content of a file of the worker; `default` if it is missing, or damaged by an earlier worker."""
     try:
         return output.read_json(name, kind)
     except (FileNotFoundError, DamagedFileError):
-        return nothing
+        return default
 
 
 @dataclass

@@ -1,11 +1,9 @@
-"""Training in one task of Ray's, for models that train faster than Ray Train starts."""
+"""Training in a single Ray task, for models that train faster than Ray Train starts."""
 
 import re
 from functools import partial
 
 import ray
-import ray.train
-import ray.train.torch
 import torch
 
 from flat_dist.config.schema import Config
@@ -19,7 +17,7 @@ from flat_dist.training.job import (
     WORKER_LOSSES,
     TrainingJob,
     load_data,
-    start,
+    load_start,
     write_best,
     write_history,
 )
@@ -27,18 +25,17 @@ from flat_dist.training.loop import Loop
 from flat_dist.training.progress import show_progress
 
 LATEST = "latest.json"
-"""Without Ray Train: name of the folder that holds the state after the latest epoch."""
+"""Name of the file that names the folder of the latest state."""
 
 
 def train_alone(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar: Bar) -> None:
-    """`train` in a task of Ray's, without Ray Train, whose start takes longer than a small model's training.
+    """As `distributed.train` with one worker, but in a single Ray task, which starts faster.
 
-    It asks Ray for what one worker of Ray Train would, and nothing beside; inside a trial of Ray Tune it gets that from
-    the trial's share. The results are those of `train` with one worker.
+    The task needs the resources of one training worker. Inside a trial of Ray Tune they come from the trial's share.
 
     Raises:
-        UserError: training diverged, a shard is damaged, the disk is full, or its process hangs again and again.
-        ray.exceptions.RayError: it raised something else, or was lost too often.
+        UserError: training diverged, a shard is damaged, the disk is full, or its process hangs repeatedly.
+        ray.exceptions.RayError: the task raised another error, or crashed too often.
     """
     config = from_dict(Config, job.config, job.name)
     training = config.training
@@ -55,11 +52,11 @@ def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str, name: str) ->
     output, kept = Folder(output_uri), Folder(kept_uri)
     config = from_dict(Config, job.config, job.name)
     torch.set_num_threads(config.training.cpus_per_worker)
-    checkpoint = start(job, config)
+    checkpoint = load_start(job, config)
     checkpoint.model.to(config.training.device)
     progress.follow(checkpoint.model.output)
     loop = Loop(checkpoint.model, load_data(job, config, checkpoint.encoder), config, job.name, job.learning_rate)
-    _go_on(loop, kept)
+    _resume(loop, kept)
 
     def report(loop: Loop, metrics: dict[str, float]) -> None:
         write_history(loop, output)
@@ -71,8 +68,8 @@ def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str, name: str) ->
     write_best(loop, checkpoint, output)
 
 
-def _go_on(loop: Loop, kept: Folder) -> None:
-    """Continue after the latest epoch, if its state is there and whole."""
+def _resume(loop: Loop, kept: Folder) -> None:
+    """Resume after the latest epoch, if its state is complete."""
     try:
         latest = kept.read_json(LATEST, str)
         if re.fullmatch(r"epoch-\d+", latest):

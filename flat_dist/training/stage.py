@@ -91,7 +91,7 @@ def training_job(config: Config, inputs: TrainingInputs) -> TrainingJob:
         training = replace(training, clip=training.round_clip)
     return TrainingJob(
         name=inputs.name,
-        kind=inputs.training,
+        training=inputs.training,
         config=to_dict(replace(config, training=training)),
         data=inputs.data.folder.uri,
         start=inputs.start.folder.uri,

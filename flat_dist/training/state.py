@@ -17,7 +17,7 @@ History = list[dict[str, int | float]]
 
 @dataclass
 class TrainingState:
-    """Where training stands at the end of an epoch."""
+    """State of training at the end of an epoch, apart from the weights and the optimiser's moments."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -28,43 +28,42 @@ class TrainingState:
 
 MODEL, BEST, OPTIMIZER = "model.safetensors", "best.safetensors", "optimizer.safetensors"
 
-
 STATE = "state.json"
-"""Written last into the folder of a state, with the hashes of its other files."""
+"""Name of the file that is written last, with the hashes of the others."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What `Loop.save` writes beside tensors."""
+    """Content of the file `STATE`."""
 
     epoch: int
     best_epoch: int
     best_accuracy: float
     history: History
     files: dict[str, str]
-    """sha256 of each file of tensors."""
+    """sha256 of each of the other files."""
 
 
 def read_saved(folder: Folder) -> Saved:
-    """What `Loop.save` wrote beside tensors, once it is known that those are whole.
+    """Content of the file `STATE`, after checking the files that it lists.
 
     Raises:
-        DamagedFileError: a file is missing, or not as it was written.
+        DamagedFileError: a file is missing or damaged.
     """
     try:
         saved: Saved = folder.read_json(STATE, Saved)
-        whole = saved.files.keys() == {MODEL, BEST, OPTIMIZER} and all(
+        complete = saved.files.keys() == {MODEL, BEST, OPTIMIZER} and all(
             folder.sha256(name) == digest for name, digest in saved.files.items()
         )
     except FileNotFoundError as error:
-        raise DamagedFileError(f"{folder.uri} lacks a file ({error}): {DEFAULT_REMEDY}") from error
-    if not whole:
-        raise DamagedFileError(f"a file of {folder.uri} is not as it was written: {DEFAULT_REMEDY}")
+        raise DamagedFileError(f"a file of {folder.uri} is missing ({error}): {DEFAULT_REMEDY}") from error
+    if not complete:
+        raise DamagedFileError(f"a file of {folder.uri} is damaged: {DEFAULT_REMEDY}")
     return saved
 
 
 def save_state(folder: Folder, model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> None:
-    """Write weights, the best weights so far, the optimiser's moments, and the history."""
+    """Write the weights, the best weights so far, the optimiser's moments and the history."""
     moments = optimizer.state_dict()["state"]
     tensors = {
         MODEL: model.state_dict(),
@@ -80,7 +79,7 @@ def restore_state(folder: Folder, model: nn.Module, optimizer: torch.optim.Optim
     """Load what `save_state` wrote into a model and its optimiser.
 
     Raises:
-        DamagedFileError: a file is missing, or not as it was written; nothing is changed then.
+        DamagedFileError: a file is missing or damaged; then nothing is changed.
     """
     saved = read_saved(folder)
     tensors = {name: load_tensors(folder.read(name)) for name in saved.files}

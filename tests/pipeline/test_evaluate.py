@@ -240,9 +240,9 @@ def test_checkpoints_need_names_of_their_own(victim: Folder, tmp_path: Path) -> 
         evaluation.models([trained.uri, trained.uri])
     with pytest.raises(UserError, match="holds no checkpoint"):
         evaluation.models([str(tmp_path / "nowhere")])
-    with pytest.raises(UserError, match="names no folder"):
+    with pytest.raises(UserError, match="needs at least one folder"):
         evaluation.models([])
     other = checkpoints.load(victim)
     checkpoints.save(replace(other, label_names=("bad", "good")), Folder(tmp_path / "other"))
-    with pytest.raises(UserError, match="evaluate them apart"):
+    with pytest.raises(UserError, match="evaluate them separately"):
         evaluation.models([victim.uri, str(tmp_path / "other")])

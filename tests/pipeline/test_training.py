@@ -63,7 +63,7 @@ def train_plainly(folder: Folder, epochs: int) -> Loop:
     torch.set_num_threads(1)
     config: Config = training_driver.CONFIG
     job = training_driver.job(folder, epochs)
-    checkpoint = job_module.start(job, config)
+    checkpoint = job_module.load_start(job, config)
     data = load_data(job, config, checkpoint.encoder)
     loop = Loop(checkpoint.model, data, config, job.name, job.learning_rate)
     loop.run(epochs, lambda *_: None)
@@ -176,7 +176,7 @@ def test_two_workers_that_share_each_batch_come_to_the_losses_of_one(
     job = replace(training_driver.job(stage, 2), config=to_dict(two))
     with Display(quiet=True) as display, display.stage("train", 2) as bar:
         distributed.train(job, f"stage-{architecture}", stage / "ray", stage / "result", bar)
-    start = job_module.start(job, one)
+    start = job_module.load_start(job, one)
     loop = Loop(start.model, load_data(job, one, start.encoder), one, job.name, job.learning_rate)
     loop.run(2, lambda *_: None)
     for ours, plain in zip((stage / "result").read_json("history.json"), loop.state.history, strict=True):

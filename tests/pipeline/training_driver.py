@@ -19,7 +19,7 @@ def job(folder: Folder, epochs: int = EPOCHS) -> TrainingJob:
     uris = {name: (folder / name).uri for name in ("data", "start", "shards")}
     return TrainingJob(
         name="flat-1",
-        kind="flat",
+        training="flat",
         config=to_dict(CONFIG),
         data=uris["data"],
         start=uris["start"],
