@@ -9,7 +9,8 @@ import pyarrow as pa
 from flat_dist.evaluation.attributions import SCHEMA
 from flat_dist.evaluation.consistency import KS, Consistency, align, kendall_tau, top_k_intersection
 from flat_dist.evaluation.result import Result
-from flat_dist.evaluation.word_importance import Correlation, Replacement, Words
+from flat_dist.evaluation.substitutions import Replacement
+from flat_dist.evaluation.word_importance import Correlation, Words
 from flat_dist.report.page import Importance, Page, Saliency
 
 LABELS = ("negative", "positive")

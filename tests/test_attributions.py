@@ -10,7 +10,7 @@ from flat_dist.config.schema import EvaluationConfig
 from flat_dist.data import shards
 from flat_dist.data.batches import to_batch
 from flat_dist.data.shards import Record, Swap
-from flat_dist.evaluation.attributions import SCHEMA, AttributionMethod, choose, explain, methods, summarise
+from flat_dist.evaluation.attributions import SCHEMA, AttributionMethod, choose_pairs, explain, methods, summarise
 from flat_dist.evaluation.lime import Lime
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
@@ -44,7 +44,7 @@ def attacked() -> pa.Table:
 
 def test_which_rows_are_pairs(attacked: pa.Table) -> None:
     def chosen(which: str, count: int = 0, seed: int = 0) -> list[str]:
-        return choose(attacked, which, count, seed)["example_id"].to_pylist()
+        return choose_pairs(attacked, which, count, seed)["example_id"].to_pylist()
 
     assert chosen("changed") == ["pair-0", "pair-1", "pair-2", "pair-3"]
     assert chosen("successful") == ["pair-0", "pair-2", "pair-3"]

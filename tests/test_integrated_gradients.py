@@ -134,7 +134,7 @@ def test_an_empty_text_has_no_attributions(lstm: MaskedLSTM, batch: tuple[Tensor
     emptied = integrated_gradients(lstm, ids_BT, real_BT & (torch.arange(len(real_BT)) != 1).unsqueeze(1), steps=5)
     assert not emptied.words[1].any()
     torch.testing.assert_close(emptied.words[2:], kept.words[2:])
-    with pytest.raises(UserError, match="every text is empty"):
+    with pytest.raises(UserError, match="no text has a word to explain"):
         integrated_gradients(lstm, ids_BT, torch.zeros_like(real_BT), steps=5)
 
 

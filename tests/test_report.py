@@ -10,7 +10,8 @@ import pytest
 
 from flat_dist.evaluation.attributions import SCHEMA
 from flat_dist.evaluation.consistency import Consistency
-from flat_dist.evaluation.word_importance import Replacement, Words
+from flat_dist.evaluation.substitutions import Replacement
+from flat_dist.evaluation.word_importance import Words
 from flat_dist.report import charts, paper, word_tables
 from flat_dist.report import saliency as saliency_payload
 from flat_dist.report.formatting import fixed, percent, significant, standard_error

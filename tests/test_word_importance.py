@@ -21,12 +21,13 @@ from flat_dist.data import shards
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import clean
-from flat_dist.evaluation import predict, word_importance
-from flat_dist.evaluation.word_importance import Replacement, Words
+from flat_dist.evaluation import predict, substitutions, word_importance
+from flat_dist.evaluation.substitutions import Replacement
+from flat_dist.evaluation.word_importance import Words
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.resources import counterfitting, synonyms, textattack_setup
+from flat_dist.resources import counterfitted_glove, counterfitting, synonyms, textattack_setup
 from flat_dist.resources.assets import Assets
 from flat_dist.storage.folder import Folder
 
@@ -90,34 +91,34 @@ def make_bert(folder: Path, masked: bool = True, max_length: int = 12, **options
 
 def test_marks_are_no_words() -> None:
     texts = [clean("It's 'good', re-imagined: 24 (good) films..."), "good ! $ % 3", ""]
-    assert word_importance.count_words(texts) == {"it's": 1, "good": 3, "re-imagined": 1, "24": 1, "films": 1, "3": 1}
+    assert substitutions.count_words(texts) == {"it's": 1, "good": 3, "re-imagined": 1, "24": 1, "films": 1, "3": 1}
 
 
 def test_words_replaced_in_successful_attacks_count() -> None:
     table = attacked(ROWS)
     assert pa.types.is_dictionary(table["status"].type)
-    assert word_importance.count_replaced([table]) == REPLACED
+    assert substitutions.count_replaced([table]) == REPLACED
     plain = table.set_column(table.column_names.index("status"), "status", table["status"].cast(pa.string()))
-    assert word_importance.count_replaced([plain.select(["status", "swaps"])]) == REPLACED
+    assert substitutions.count_replaced([plain.select(["status", "swaps"])]) == REPLACED
     rounds = [attacked(ROWS[:2]), attacked([]), pa.concat_tables([attacked(ROWS[2:4]), attacked(ROWS[4:])])]
-    assert word_importance.count_replaced(rounds) == REPLACED
-    assert word_importance.count_replaced([table, table])["good"] == 6
-    assert word_importance.count_replaced([]) == {}
+    assert substitutions.count_replaced(rounds) == REPLACED
+    assert substitutions.count_replaced([table, table])["good"] == 6
+    assert substitutions.count_replaced([]) == {}
 
 
 def test_replacements_by_hand() -> None:
-    assert word_importance.replacements([attacked(ROWS)]) == [
+    assert substitutions.replacements([attacked(ROWS)]) == [
         Replacement("good", 3, (("decent", 1), ("fine", 1), ("great", 1))),
         Replacement("film", 2, (("flick", 1), ("movie", 1))),
         Replacement("bad", 1, (("", 1),)),
         Replacement("very", 1, (("great", 1),)),
     ]
-    assert [found.word for found in word_importance.replacements([attacked(ROWS)], count=1)] == ["good"]
+    assert [found.word for found in substitutions.replacements([attacked(ROWS)], count=1)] == ["good"]
     many = attacked([("successful", [("good", letter) for letter in "gfedcbaa"])])
-    assert word_importance.replacements([many]) == [
+    assert substitutions.replacements([many]) == [
         Replacement("good", 8, (("a", 2), ("b", 1), ("c", 1), ("d", 1), ("e", 1)))
     ]
-    assert word_importance.replacements([]) == word_importance.replacements([attacked(ROWS[5:])]) == []
+    assert substitutions.replacements([]) == substitutions.replacements([attacked(ROWS[5:])]) == []
 
 
 SIDES = st.lists(st.sampled_from(["good", "bad", "film", "."]), max_size=2).map(" ".join)
@@ -134,13 +135,13 @@ def test_replacements_count_as_substitution_frequency_does(first: list[Row], sec
     for status, swaps in first + second:
         for original, _ in swaps if status == "successful" else ():
             expected.update(word for word in original.split() if word != ".")
-    found = word_importance.replacements(tables)
-    assert word_importance.count_replaced(tables) == expected == {each.word: each.count for each in found}
+    found = substitutions.replacements(tables)
+    assert substitutions.count_replaced(tables) == expected == {each.word: each.count for each in found}
     assert [each.word for each in found] == sorted(expected, key=lambda word: (-expected[word], word))
     for each in found:
         counts = [count for _, count in each.substitutes]
-        assert counts == sorted(counts, reverse=True) and len(counts) <= word_importance.SUBSTITUTES
-        assert sum(counts) == each.count or len(counts) == word_importance.SUBSTITUTES
+        assert counts == sorted(counts, reverse=True) and len(counts) <= substitutions.SUBSTITUTES
+        assert sum(counts) == each.count or len(counts) == substitutions.SUBSTITUTES
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 4096])
@@ -172,17 +173,17 @@ def test_importance_of_word_pieces_is_their_mean_without_special_ones(encoder_fo
 def test_no_words_have_no_importance_and_two_are_not_one(cnn: Checkpoint) -> None:
     assert word_importance.importances(cnn, []).shape == (0,)
     for none in ("a film", "", "<b>"):
-        with pytest.raises(ValueError, match="not a single word"):
+        with pytest.raises(ValueError, match="words, not one"):
             word_importance.importances(cnn, ["good", none])
 
 
-def test_models_without_importance_of_words_alone_are_refused(
+def test_models_without_importance_of_single_words_are_refused(
     victim: Folder, encoder_folder: Path, cnn: Checkpoint
 ) -> None:
     for unmasked in (checkpoints.load(victim), make_bert(encoder_folder, masked=False)):
         with pytest.raises(UserError, match="no word mask, so its words have no global importance"):
             word_importance.importances(unmasked, ["good"])
-    with pytest.raises(UserError, match=r"--model\.contextual, so a word's importance depends on where it stands"):
+    with pytest.raises(UserError, match=r"--model\.contextual, so the importance of a word depends on its context"):
         word_importance.words_of(["good"], [], make_bert(encoder_folder, contextual=True))
     config = ModelConfig(kernels=16, contextual=True)  # an option that a CNN does not look at
     unchanged = Checkpoint(cnn.model, config, cnn.encoder, cnn.label_names)
@@ -213,14 +214,14 @@ def test_every_word_of_real_texts_is_one_word_to_a_model(sentences: Dataset, cnn
     own = {word for word in cnn.encoder.vocabulary.words[2:] if any(letter.isalnum() for letter in word)}
     assert set(found.words) == own and found.importance_V.std() > 0
     assert ((found.importance_V > 0) & (found.importance_V < 1)).all()
-    everything = list(word_importance.count_words(texts))
+    everything = list(substitutions.count_words(texts))
     assert word_importance.importances(cnn, everything).shape == (len(everything),)
 
 
 @given(st.text())
 @settings(max_examples=200, deadline=None)
 def test_words_of_any_cleaned_text_are_single_words(cnn: Checkpoint, text: str) -> None:
-    found = list(word_importance.count_words([clean(text)]))
+    found = list(substitutions.count_words([clean(text)]))
     assert len(word_importance.importances(cnn, found)) == len(found)
 
 
@@ -323,12 +324,12 @@ def test_extremes_are_frequent_words_and_ties_go_to_the_more_frequent() -> None:
     assert word_importance.extremes(six, min_frequency=10) == word_importance.extremes(words([])) == ([], [])
 
 
-def test_neighbours_of_the_stand_in_are_those_of_its_folder(
+def test_neighbours_of_counterfitted_glove_are_read_from_its_folder(
     assets: Assets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = np.array([[1, 0], [1, 0.1], [0, 1], [0.2, 1]])
-    synonyms._write(tmp_path, ["good", "fine", "bad", "poor"], vectors, counterfitting.nearest(vectors, 2))
-    monkeypatch.setattr(synonyms, "build", lambda assets: tmp_path)
+    counterfitted_glove._write(tmp_path, ["good", "fine", "bad", "poor"], vectors, counterfitting.nearest(vectors, 2))
+    monkeypatch.setattr(counterfitted_glove, "build", lambda assets: tmp_path)
     assert synonyms.neighbours("counterfit", assets) == {
         "good": ["fine", "poor"],
         "fine": ["good", "poor"],
@@ -337,7 +338,7 @@ def test_neighbours_of_the_stand_in_are_those_of_its_folder(
     }
 
 
-def test_neighbours_of_the_original_are_as_many_as_of_the_stand_in(
+def test_neighbours_of_the_original_are_as_many_as_of_counterfitted_glove(
     assets: Assets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count, activated = counterfitting.Counterfit().neighbours, []
@@ -363,7 +364,7 @@ def test_neighbours_of_a_table_need_no_textattack(tmp_path: Path) -> None:
     path.write_text(json.dumps({"Good": ["fine", "nice"], "nice": ["kind"]}))
     script = (
         "import json, sys\n"
-        "from flat_dist.attack import synonyms\n"
+        "from flat_dist.resources import synonyms\n"
         "found = synonyms.neighbours(sys.argv[1], None)\n"
         "print(json.dumps([found, 'textattack' in sys.modules]))\n"
     )

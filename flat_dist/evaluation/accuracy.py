@@ -1,4 +1,4 @@
-"""Accuracy before and after an attack, from the rows that the attack left (paper, Section 5.1, Tables 2 and 3)."""
+"""Accuracy before and after an attack, from the attack's rows (paper, Section 5.1, Tables 2 and 3)."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,26 +13,25 @@ from flat_dist.data.shards import STATUSES
 
 @dataclass(frozen=True)
 class AttackSummary:
-    """What an attack did to a model. Shares are in [0, 1]; None where there is nothing to take a mean over."""
+    """The results of an attack on a model. Shares are in [0, 1]; None for a mean over nothing."""
 
     n: int
-    """Examples scored: every row but those with status error, about which nothing is known."""
+    """Number of scored examples: all rows except those with status error."""
     standard_accuracy: float
-    """Share of the n examples that the model classifies right before the attack: those not skipped."""
+    """Share of the n examples that the model classifies correctly before the attack: those not skipped."""
     after_attack_accuracy: float
-    """Share of the n examples still classified right after it: failed, and timeout (nothing found in the time given).
+    """Share of the n examples that are still correct after the attack: failed and timeout. Skipped ones are wrong.
 
-    Skipped examples count as wrong. A timeout proves less than a failed attack: leaving them out would take off
-    counts["timeout"] / n.
+    A timeout is weaker evidence than a failed attack. Without timeouts, the share is lower by counts["timeout"] / n.
     """
     attack_success_rate: float | None
     """Successful attacks as a share of all attacks: successful, failed and timeout."""
     mean_queries: float | None
-    """Victim queries of an attack that ended by itself (successful or failed); a timeout's depend on the machine."""
+    """Mean number of victim queries of successful and failed attacks. Those of timeouts depend on the machine."""
     words_changed: float | None
-    """Mean share of an original text's words that a successful attack changed; punctuation is no word."""
+    """Mean share of a text's words that a successful attack changed, without punctuation."""
     counts: dict[str, int]
-    """Rows by status, all five of them."""
+    """Number of rows by status, for all five statuses."""
 
 
 def after_attack(table: pa.Table) -> AttackSummary:
@@ -50,15 +49,15 @@ def after_attack(table: pa.Table) -> AttackSummary:
     n = sum(counts.values()) - counts["error"]
     if not n:
         raise UserError(
-            f"no attacked example to score: {counts['error']} rows, all with status error; see their column error"
+            f"no attacked example to score: all {counts['error']} rows have the status error; see their column error"
         )
-    held = counts["failed"] + counts["timeout"]
-    attacked = counts["successful"] + held
+    robust = counts["failed"] + counts["timeout"]
+    attacked = counts["successful"] + robust
     ended = table.filter(pc.is_in(table["status"], pa.array(["successful", "failed"])))
     return AttackSummary(
         n=n,
         standard_accuracy=attacked / n,
-        after_attack_accuracy=held / n,
+        after_attack_accuracy=robust / n,
         attack_success_rate=counts["successful"] / attacked if attacked else None,
         mean_queries=pc.mean(ended["num_queries"]).as_py(),
         words_changed=_words_changed(table.filter(pc.equal(table["status"], "successful"))),
@@ -67,11 +66,11 @@ def after_attack(table: pa.Table) -> AttackSummary:
 
 
 def _count(status: pa.ChunkedArray) -> dict[str, int]:
-    found: Counter[Any] = Counter(status.to_pylist())
-    for value in found:
+    counts: Counter[Any] = Counter(status.to_pylist())
+    for value in counts:
         if value not in STATUSES:
             raise unknown("status in the rows of an attack", str(value), STATUSES)
-    return {value: found[value] for value in STATUSES}
+    return {value: counts[value] for value in STATUSES}
 
 
 def _words_changed(successful: pa.Table) -> float | None:
@@ -81,5 +80,5 @@ def _words_changed(successful: pa.Table) -> float | None:
 
 
 def _count_words(text: str) -> int:
-    """Words of a text: what stands between spaces and has at least one letter or digit."""
+    """Number of words: tokens between spaces with at least one letter or digit."""
     return sum(any(character.isalnum() for character in token) for token in text.split())

@@ -1,4 +1,4 @@
-"""Explanations of original/adversarial pairs, and how consistent they are (paper, Section 5.2)."""
+"""Word attributions of original/adversarial pairs, and their consistency (paper, Section 5.2)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.runtime.seeds import derive_seed
 
 BY_WORD = pa.list_(pa.list_(pa.float32()))
-"""Numbers by class, and then by word, or by k from 1 to 10."""
+"""Numbers by class, then by word, or by k from 1 to 10."""
 
 SCHEMA = pa.schema(
     [
@@ -39,10 +39,10 @@ SCHEMA = pa.schema(
         ("error", pa.string()),
     ]
 )
-"""One explained pair: the words that the model reads, class probabilities, attributions, which words count as the same,
-and the pair's agreement by class: null where it is not defined, empty where no words are aligned.
+"""One explained pair: words as the model reads them, class probabilities, attributions, aligned words, and consistency
+by class (null if undefined, empty if no words are aligned).
 
-The column error is null, unless explaining the pair crashed its worker: then it gives the reason, and the results are
+The column error is null unless explaining the pair crashed its worker. Then it has the reason, and the results are
 null."""
 
 PAIRS = {
@@ -50,22 +50,22 @@ PAIRS = {
     "successful": lambda table: pc.equal(table["status"].cast(pa.string()), "successful"),
     "all": lambda table: pc.not_equal(table["status"].cast(pa.string()), "error"),
 }
-"""Rows of an attack that are pairs: those in which it changed a word, whether it succeeded or not; those in which it
-succeeded; or all, of which those that it left alone (skipped, above all) compare a text with itself."""
+"""Rows of an attack to use as pairs: those with a changed word, successful or not; the successful ones; or all of them.
+A row without a changed word, such as a skipped one, compares a text with itself."""
 
 
 @dataclass(frozen=True)
 class AttributionMethod:
-    """A method of interpretation, and all that its attributions depend on."""
+    """An attribution method, and all settings of its attributions."""
 
     name: str
     """ig or lime."""
     steps: int = 50
-    """Steps of the path of integrated gradients."""
+    """Steps on the path of integrated gradients."""
     lime: Lime = field(default_factory=Lime)
 
     def settings(self) -> dict[str, Any]:
-        """What its numbers depend on, in plain values."""
+        """All settings of its attributions, as plain values."""
         if self.name == "ig":
             return {
                 "method": "integrated gradients (captum) of the softmax probability, on word embeddings",
@@ -83,26 +83,26 @@ class AttributionMethod:
 
 
 def methods(evaluation: EvaluationConfig, seed: int) -> dict[AttributionMethod, int]:
-    """The methods that a config asks for, and how many pairs each explains; 0: all."""
+    """The methods of a config, and how many pairs each explains; 0: all."""
     settings = Lime(evaluation.lime_samples, evaluation.lime_kernel_width, derive_seed(seed, "lime") % 2**32)
     pairs = {"ig": evaluation.ig_pairs, "lime": evaluation.lime_pairs}
     return {AttributionMethod(name, evaluation.ig_steps, settings): pairs[name] for name in evaluation.explain}
 
 
-def choose(attacked: pa.Table, which: str, count: int, seed: int) -> pa.Table:
-    """The pairs to explain among the rows of an attack: so many, drawn by the seed; 0: all."""
+def choose_pairs(attacked: pa.Table, which: str, count: int, seed: int) -> pa.Table:
+    """Pairs to explain among the rows of an attack: `count` of them, drawn by the seed; 0: all."""
     return sample(attacked.filter(PAIRS[which](attacked)), count, derive_seed(seed, "pairs"))
 
 
 def explain(checkpoint: Checkpoint, rows: Sequence[Mapping[str, Any]], method: AttributionMethod) -> pa.Table:
-    """As `explain_rows`, as a table."""
+    """The result of `explain_rows` as a table."""
     return pa.Table.from_pylist(explain_rows(checkpoint, rows, method), schema=SCHEMA)
 
 
 def explain_rows(
     checkpoint: Checkpoint, rows: Sequence[Mapping[str, Any]], method: AttributionMethod
 ) -> list[dict[str, Any]]:
-    """Explain pairs: rows of `flat_dist.data.shards.SCHEMA` to rows of `SCHEMA`.
+    """Explain pairs: turns rows of `flat_dist.data.shards.SCHEMA` into rows of `SCHEMA`.
 
     Args:
         checkpoint: the model to explain.
@@ -115,23 +115,23 @@ def explain_rows(
     scores = checkpoint.probabilities(texts).tolist()
     explained = []
     for number, row in enumerate(rows):
-        twin = number + len(rows)
-        alignment = align(words[number], words[twin])
+        perturbed = number + len(rows)
+        alignment = align(words[number], words[perturbed])
         pair = {
             "pair_id": row["example_id"],
             "label": row["label"],
             "status": row["status"],
             "original_words": words[number],
-            "perturbed_words": words[twin],
+            "perturbed_words": words[perturbed],
             "original_scores": scores[number],
-            "perturbed_scores": scores[twin],
+            "perturbed_scores": scores[perturbed],
             "original_attributions": attributions[number].tolist(),
-            "perturbed_attributions": attributions[twin].tolist(),
+            "perturbed_attributions": attributions[perturbed].tolist(),
             "alignment": [{"original": word, "perturbed": other} for word, other in alignment],
-            "completeness_error": max(errors[number], errors[twin]) if errors else None,
+            "completeness_error": max(errors[number], errors[perturbed]) if errors else None,
         }
         if alignment:
-            taus_C, tops_CK = compare(attributions[number], attributions[twin], alignment)
+            taus_C, tops_CK = compare(attributions[number], attributions[perturbed], alignment)
             pair["kendall_tau"] = [None if np.isnan(tau) else tau for tau in taus_C]
             pair["top_k"] = tops_CK.tolist()
         else:
@@ -141,27 +141,27 @@ def explain_rows(
 
 
 def summarise(explained: pa.Table) -> Consistency:
-    """Consistency over explained pairs, without pairs that could not be explained."""
+    """Consistency over all explained pairs. Pairs with an error are left out."""
     explained = explained.filter(pc.is_null(explained["error"]))
     rows = explained.select(["kendall_tau", "top_k", "completeness_error"]).to_pylist()
     aligned = [row for row in rows if row["kendall_tau"]]
     taus = [np.array(row["kendall_tau"], dtype=np.float64) for row in aligned]
     errors = [row["completeness_error"] for row in rows if row["completeness_error"] is not None]
-    found = consistency(taus, [np.array(row["top_k"]) for row in aligned], len(rows) - len(aligned))
-    return replace(found, completeness_error=max(errors, default=None))
+    result = consistency(taus, [np.array(row["top_k"]) for row in aligned], len(rows) - len(aligned))
+    return replace(result, completeness_error=max(errors, default=None))
 
 
 def _attributions(
     checkpoint: Checkpoint, texts: Sequence[str], method: AttributionMethod
 ) -> tuple[list[np.ndarray], list[float] | None]:
-    """Attributions (C, words) of each text, and, of integrated gradients, each text's completeness error."""
+    """Attributions (C, words) of each text, and its completeness error for integrated gradients."""
     encoded = [checkpoint.encoder.encode(text) for text in texts]
     spans = [checkpoint.encoder.spans(text) for text in texts]
     classes = len(checkpoint.label_names)
     if method.name == "ig":
         batch = to_batch(encoded).to(checkpoint.device)
-        found = integrated_gradients(checkpoint.model, batch.ids_BT, batch.real_BT, method.steps)
-        return found.by_word(spans), found.error.abs().amax(dim=1).tolist()
-    wordy = [lime.Text(*pair) for pair in zip(encoded, spans, strict=True) if pair[1]]
-    weights = iter(lime.explain(checkpoint.model, wordy, checkpoint.encoder.vocabulary.unknown, method.lime))
+        attributions = integrated_gradients(checkpoint.model, batch.ids_BT, batch.real_BT, method.steps)
+        return attributions.by_word(spans), attributions.error.abs().amax(dim=1).tolist()
+    not_empty = [lime.Text(*pair) for pair in zip(encoded, spans, strict=True) if pair[1]]
+    weights = iter(lime.explain(checkpoint.model, not_empty, checkpoint.encoder.vocabulary.unknown, method.lime))
     return [next(weights) if words else np.zeros((classes, 0)) for words in spans], None

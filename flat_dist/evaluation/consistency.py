@@ -1,7 +1,7 @@
-"""Interpretation consistency: do a model's reasons survive the attack? (paper, Section 5.2)
+"""Interpretation consistency under attack (paper, Section 5.2).
 
 For each original/adversarial pair and class, the word attributions of the two texts are compared by Kendall's tau and
-by the intersection of their k top words. A substitute counts as the word that it replaced, as in the paper. Shape
+by the intersection of their k top words. A substitute counts as the word that it replaces, as in the paper. Shape
 letters: P pairs, C classes, T words, K sizes k.
 """
 
@@ -22,32 +22,32 @@ Alignment = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Consistency:
-    """Agreement of interpretations: the mean over pairs within each class, then over classes."""
+    """Agreement of attributions: the mean over pairs within each class, then over classes."""
 
     kendall_tau: float | None
-    """Kendall's tau-b over all aligned words, in [-1, 1]; None where no pair has one."""
+    """Kendall's tau-b over all aligned words, in [-1, 1]; None if no pair has one."""
     top_k: dict[int, float]
-    """Share of the k top words in common, in [0, 1], by k from 1 to 10; empty where no pair has aligned words."""
+    """Share of common words among the k top words, in [0, 1], by k from 1 to 10; empty if no pair has aligned words."""
     pairs: int
-    """Pairs compared: those with at least one aligned word."""
+    """Number of compared pairs: those with at least one aligned word."""
     undefined: int
-    """Comparisons (a pair, a class) left out of `kendall_tau`, because one word or equal attributions have no order."""
+    """Number of comparisons (a pair and a class) without a `kendall_tau`: one word, or equal attributions."""
     unaligned: int = 0
-    """Pairs left out of everything, because no word of one text stands for one of the other."""
+    """Number of pairs without an aligned word, which are left out."""
     completeness_error: float | None = None
-    """Integrated gradients only: by how much the attributions of a text miss the change in probability that they add up
-    to, at most."""
+    """Integrated gradients only: largest difference between the sum of a text's attributions and the change in
+    probability."""
 
     @property
     def top_5(self) -> float | None:
-        """The top-5 intersection of Table 3, in [0, 1]; None where no pair has aligned words."""
+        """The top-5 intersection of Table 3, in [0, 1]; None if no pair has aligned words."""
         return self.top_k.get(5)
 
 
 def kendall_tau(a: np.ndarray, b: np.ndarray) -> float | None:
     """Kendall's tau-b of two attributions of the same words, each (T,), in [-1, 1].
 
-    None where it is not defined: fewer than two words, or all attributions of one text equal.
+    None if undefined: fewer than two words, or all attributions of one text are equal.
     """
     if len(a) < 2:
         return None
@@ -56,9 +56,9 @@ def kendall_tau(a: np.ndarray, b: np.ndarray) -> float | None:
 
 
 def top_k_intersection(a: np.ndarray, b: np.ndarray, k: int) -> float:
-    """Share in common of the k most positively attributed words, of two attributions of the same words, each (T,).
+    """Share of common words among the k words with the highest attributions; both are of the same words, (T,).
 
-    Fewer than k words are all top words, and all in common. Of equal attributions, the earlier word comes first.
+    With fewer than k words, all are top words. Ties are broken by position: the earlier word comes first.
 
     Raises:
         ValueError: there is no word, or k is below 1.
@@ -69,7 +69,7 @@ def top_k_intersection(a: np.ndarray, b: np.ndarray, k: int) -> float:
 
 
 def _top_k_intersections(a: np.ndarray, b: np.ndarray, ks: Iterable[int]) -> np.ndarray:
-    """The intersection for each k, (K,): a word is in common once k exceeds its rank in both texts."""
+    """The intersection for each k, (K,): a word is common if its rank in both texts is below k."""
     both = np.maximum(_ranks(a), _ranks(b))
     return np.array([np.count_nonzero(both < k) / min(k, len(both)) for k in ks])
 
@@ -81,9 +81,9 @@ def _ranks(a: np.ndarray) -> np.ndarray:
 
 
 def align(original_tokens: Sequence[str], perturbed_tokens: Sequence[str]) -> list[tuple[int, int]]:
-    """Word indices (original, perturbed) that count as the same word, for the words that the model read of each text.
+    """Indices (original, perturbed) of the words that count as the same.
 
-    Substitutes count as the words that they replaced (paper, Section 5.2); words inserted, dropped or merged have no
+    Substitutes count as the words that they replace (paper, Section 5.2). Inserted, dropped and merged words have no
     counterpart.
     """
     return [
@@ -94,12 +94,12 @@ def align(original_tokens: Sequence[str], perturbed_tokens: Sequence[str]) -> li
 
 
 def compare(original_CT: np.ndarray, perturbed_CT: np.ndarray, alignment: Alignment) -> tuple[np.ndarray, np.ndarray]:
-    """Kendall's tau (C,), NaN where it is not defined, and the top-k intersections (C, K) of one pair.
+    """Kendall's tau (C,), NaN if undefined, and the top-k intersections (C, K) of one pair.
 
     Args:
         original_CT: attributions of the original text's words.
-        perturbed_CT: those of the perturbed text's words, of which there may be another number.
-        alignment: the words that count as the same, as `align` gives them; at least one.
+        perturbed_CT: attributions of the perturbed text's words; their number may differ.
+        alignment: the result of `align`, with at least one pair.
     """
     words, others = np.array(alignment).T
     classes = list(zip(original_CT[:, words], perturbed_CT[:, others], strict=True))
@@ -108,12 +108,12 @@ def compare(original_CT: np.ndarray, perturbed_CT: np.ndarray, alignment: Alignm
 
 
 def consistency(taus: Sequence[np.ndarray], tops: Sequence[np.ndarray], unaligned: int = 0) -> Consistency:
-    """Agreement over pairs, from what `compare` gives for each: (C,) and (C, K).
+    """Agreement over pairs, from the results of `compare` for each pair: (C,) and (C, K).
 
     Args:
         taus: Kendall's tau of each pair and class.
         tops: top-k intersections of each pair and class.
-        unaligned: pairs without an aligned word, which have neither.
+        unaligned: number of pairs without an aligned word, which have neither.
     """
     if not len(taus):
         return Consistency(kendall_tau=None, top_k={}, pairs=0, undefined=0, unaligned=unaligned)
@@ -128,7 +128,7 @@ def consistency(taus: Sequence[np.ndarray], tops: Sequence[np.ndarray], unaligne
 
 
 def _mean_over_classes(taus_PC: np.ndarray) -> float | None:
-    """Mean over the pairs that have a tau, class by class, then over the classes where any has."""
+    """Mean over the pairs with a tau for each class, then over the classes with one."""
     classes = [taus_P[~np.isnan(taus_P)] for taus_P in taus_PC.T]
     means = [taus_P.mean() for taus_P in classes if len(taus_P)]
     return float(np.mean(means)) if means else None

@@ -1,4 +1,4 @@
-"""Word attributions: what each word adds to the probability of each class (paper, Section 5.2).
+"""Integrated gradients: the contribution of each word to the probability of each class (paper, Section 5.2).
 
 Shape letters: B texts, T words, C classes, D embedding dimensions, S steps of the path, N points of paths (steps times
 texts).
@@ -17,11 +17,10 @@ from flat_dist.config.errors import UserError
 from flat_dist.models.classifier import TextClassifier
 
 BASELINE = 0.0
-"""What every word's vector is multiplied by at the path's start: a text with as many words that say nothing. Special
-pieces stay as they are along the whole path."""
+"""Factor of every word vector at the start of the path. Special pieces do not change along the path."""
 
 WORDS_PER_BATCH = 4096
-"""Word vectors evaluated at once, padding included: bounds memory for texts of any length."""
+"""Maximum number of word vectors in a batch, including padding; it limits memory for texts of any length."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,12 @@ class Attributions:
     """Word attributions of a batch of texts, on the CPU."""
 
     words: Tensor
-    """What piece t adds to the probability of class c, (B, C, T), float32; 0 at padding and special pieces."""
+    """Contribution of piece t to the probability of class c, (B, C, T), float32; 0 at padding and special pieces."""
     error: Tensor
-    """By how much the attributions of a text miss the change in probability that they should add up to, (B, C)."""
+    """Difference between the sum of a text's attributions and the change in probability, (B, C)."""
 
     def by_word(self, spans: Sequence[Sequence[tuple[int, int]]]) -> list[np.ndarray]:
-        """One array (C, words) for each text: the sums over the pieces of each word, from start to end."""
+        """An array (C, words) for each text: the sums over the pieces of each word."""
         return [
             np.stack([words_CT[:, start:end].sum(1) for start, end in spans_of_text], axis=1)
             if spans_of_text
@@ -49,22 +48,22 @@ def integrated_gradients(
 ) -> Attributions:
     """Integrated gradients (Sundararajan et al. 2017) of every class with respect to every word.
 
-    The path runs from zero vectors to the word vectors, by Gauss-Legendre quadrature; the attributions of a word's D
-    numbers are added up. Completeness: over the words, they add up to the probability less that of the baseline.
+    The path runs from zero vectors to the word vectors, with Gauss-Legendre quadrature. A word's attribution is the sum
+    over its D numbers. Completeness: the attributions add up to the probability minus that of the baseline.
 
-    Captum is given one factor for each word, which multiplies its vector and goes from 0 to 1. By the chain rule a
-    factor's attribution is that sum over the vector, of the same path; models need not see D numbers apart for it.
+    Captum gets one factor for each word vector, from 0 to 1. By the chain rule, the attribution of the factor
+    is the sum over the vector on the same path, so captum need not keep D numbers for each word.
 
-    The function explained is the softmax probability, not the logit: a logit means nothing by itself (the same number
-    added to all of them changes no prediction), LIME explains probabilities too, and the released code's CNN and LSTM
-    return them. The paper does not say which it explains, nor its baseline and steps.
+    The explained function is the softmax probability, not the logit: adding a constant to all logits changes no
+    prediction, LIME explains probabilities too, and the CNN and LSTM of the released code return them. The paper does
+    not say which function, baseline and number of steps it uses.
 
     Args:
         model: left in evaluation mode; no gradient is kept on its parameters.
         ids_BT: word ids, (B, T).
         real_BT: True at real words, False at padding, (B, T). Each text starts at the first column.
         steps: points on the path of each text; 50 is captum's default.
-        words_per_batch: word vectors evaluated at once; changes memory and time, not the result.
+        words_per_batch: word vectors in a batch; it changes memory and time, not the result.
 
     Raises:
         UserError: the attributions are not finite numbers.
@@ -116,7 +115,7 @@ def _class_gradients(
 def _batches(lengths: list[int], words: int) -> Iterator[tuple[list[int], int]]:
     """Rows of similar length, and the length of the longest; at most `words` words, but at least one row.
 
-    Texts without words are left out: nothing can be attributed to them.
+    Texts without words are left out.
     """
     order = [row for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]) if lengths[row]]
     start = 0
@@ -128,15 +127,15 @@ def _batches(lengths: list[int], words: int) -> Iterator[tuple[list[int], int]]:
 
 
 def _differentiable(model: TextClassifier) -> AbstractContextManager[None]:
-    """CuDNN's recurrent layers refuse a backward pass in evaluation mode; PyTorch's own do not."""
+    """Turn off cuDNN for recurrent layers: it has no backward pass in evaluation mode."""
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     return torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
 
 
 def _gather(results: dict[int, tuple[Tensor, Tensor]], texts: int, length: int) -> Attributions:
-    """Put the rows back in their places, and padding to the right of them."""
+    """Put the rows back in order, with padding on the right."""
     if not results:
-        raise UserError("there is no word to explain: every text is empty; give texts with at least one word")
+        raise UserError("no text has a word to explain: give texts with at least one word")
     classes = next(iter(results.values()))[0].shape[0]
     words_BCT, error_BC = torch.zeros(texts, classes, length), torch.zeros(texts, classes)
     for row, (words_CT, error_C) in results.items():

@@ -8,7 +8,7 @@ import pyarrow as pa
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import content_hash, stage_values
 from flat_dist.data.shards import read_shards
-from flat_dist.evaluation.attributions import AttributionMethod, choose, methods
+from flat_dist.evaluation.attributions import AttributionMethod, choose_pairs, methods
 from flat_dist.evaluation.result import AttackedModel
 from flat_dist.storage.stage import Stage
 
@@ -30,7 +30,7 @@ def plan_attributions(config: Config, attacked: AttackedModel) -> list[Attributi
 
 
 def _plan(config: Config, attacked: AttackedModel, method: AttributionMethod, count: int) -> AttributionPlan:
-    rows = choose(read_shards(attacked.shards.folder), config.evaluation.pairs, count, config.seed)
+    rows = choose_pairs(read_shards(attacked.shards.folder), config.evaluation.pairs, count, config.seed)
     others = tuple(f"{name}_" for name in ("ig", "lime") if name != method.name)
     settings = stage_values(config.evaluation)
     return AttributionPlan(

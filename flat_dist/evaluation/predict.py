@@ -1,4 +1,4 @@
-"""Predictions of a checkpoint, with the importance that its word mask gives each word."""
+"""Predictions of a checkpoint, with the global importance of each word."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,10 @@ from flat_dist.models.checkpoint import Checkpoint
 def predict(checkpoint: Checkpoint, texts: Sequence[str]) -> list[dict[str, Any]]:
     """For each text: its words as the model reads them, label, probabilities by class, and importance by word.
 
-    The importance is left out where the model has no mask, or where the text has no word.
+    There is no importance if the model has no mask, or the text has no word.
     """
     names = checkpoint.label_names
-    found = []
+    predictions = []
     for text, scores in zip(texts, checkpoint.probabilities(texts).tolist(), strict=True):
         words = checkpoint.encoder.words(text)
         prediction: dict[str, Any] = {
@@ -26,13 +26,13 @@ def predict(checkpoint: Checkpoint, texts: Sequence[str]) -> list[dict[str, Any]
         if checkpoint.model.mask is not None and words:
             importance = word_importance(checkpoint, text)
             prediction["importance"] = [list(pair) for pair in zip(words, importance, strict=True)]
-        found.append(prediction)
-    return found
+        predictions.append(prediction)
+    return predictions
 
 
 @torch.no_grad()
 def word_importance(checkpoint: Checkpoint, text: str) -> list[float]:
-    """Global importance phi of each word that the model reads of a text: the mean over its pieces.
+    """Global importance phi of each word of a text, as the model reads it: the mean over its pieces.
 
     Raises:
         ValueError: the model has no mask.

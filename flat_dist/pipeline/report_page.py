@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from flat_dist.config.schema import Config
 from flat_dist.data.shards import read_shards
-from flat_dist.evaluation import attributions, word_importance
+from flat_dist.evaluation import attributions, substitutions, word_importance
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, Source, hints
 from flat_dist.report import cards
@@ -40,7 +40,7 @@ def page(experiment: Experiment, found: ExperimentResults, cards: Sequence[Mappi
             for each in found.explained
         ],
         importances=_importances(config, source, found, tables),
-        replacements={kind: word_importance.replacements(rows) for kind, rows in tables.items() if rows},
+        replacements={kind: substitutions.replacements(rows) for kind, rows in tables.items() if rows},
         cards=cards,
     )
 

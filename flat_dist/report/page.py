@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from flat_dist.evaluation.result import Result
-from flat_dist.evaluation.word_importance import Correlation, Replacement, Words
+from flat_dist.evaluation.substitutions import Replacement
+from flat_dist.evaluation.word_importance import Correlation, Words
 
 
 @dataclass(frozen=True)

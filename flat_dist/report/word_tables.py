@@ -7,7 +7,8 @@ from io import StringIO
 import numpy as np
 
 from flat_dist.evaluation import word_importance
-from flat_dist.evaluation.word_importance import Replacement, Words
+from flat_dist.evaluation.substitutions import Replacement
+from flat_dist.evaluation.word_importance import Words
 from flat_dist.report import paper
 from flat_dist.report.figures import SCATTERS
 from flat_dist.report.formatting import DASH, fixed, significant
