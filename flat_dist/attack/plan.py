@@ -47,7 +47,7 @@ class AttackJob:
 
 
 HASHED_AT_ONCE = 2**16
-"""Example ids that are in memory at a time."""
+"""Example ids that are hashed at a time."""
 
 
 @dataclass(frozen=True)
@@ -94,29 +94,9 @@ def plan_attack(
         UserError: the checkpoint or the synonyms cannot be read.
     """
     transformer = checkpoints.describe(model.folder)["model"]["name"] in TRANSFORMERS
-    limits = resolve(config.attack, transformer)
-    size = unit_size(config.attack, limits)
-    identity = {
-        "recipe": attack,
-        "resources": provenance(attack, config.attack.synonyms, assets.prepare()),
-        "checkpoint": model.fingerprint,
-        "seed": config.seed,
-        "limits": {"queries": limits.max_queries, "seconds": limits.max_seconds},
-        "versions": {name: metadata.version(name) for name in ("textattack", "torch", "nltk")},
-    }
-    job = AttackJob(
-        attack=attack,
-        checkpoint=model.folder.uri,
-        synonyms=config.attack.synonyms,
-        output="",
-        round_number=texts.round,
-        seed=config.seed,
-        device=config.attack.device,
-        limits={device: resolve(config.attack, transformer, device) for device in DEFAULTS},
-        unit_size=size,
-        identity=identity,
-        stall_seconds=config.attack.stall_seconds,
-    )
+    limits = {device: resolve(config.attack, transformer, device) for device in DEFAULTS}
+    size = unit_size(config.attack, limits[config.attack.device])
+    identity = _identity(config, model, attack)
     examples = content_hash([_hash(texts.examples["example_id"]), texts.dataset])
     settings = {**stage_values(config.attack), "unit_size": size}
     return AttackPlan(
@@ -126,13 +106,37 @@ def plan_attack(
         keep_damaged=True,
         log=log,
         model=model,
-        job=job,
+        job=AttackJob(
+            attack=attack,
+            checkpoint=model.folder.uri,
+            synonyms=config.attack.synonyms,
+            output="",
+            round_number=texts.round,
+            seed=config.seed,
+            device=config.attack.device,
+            limits=limits,
+            unit_size=size,
+            identity=identity,
+            stall_seconds=config.attack.stall_seconds,
+        ),
         examples=texts.examples,
     )
 
 
+def _identity(config: Config, model: ModelArtifact, attack: str) -> dict[str, Any]:
+    """What every shard says about its attack. The key `recipe` is part of the format on disk."""
+    return {
+        "recipe": attack,
+        "resources": provenance(attack, config.attack.synonyms, assets.prepare()),
+        "checkpoint": model.fingerprint,
+        "seed": config.seed,
+        "limits": {"queries": config.attack.max_queries, "seconds": config.attack.max_seconds},
+        "versions": {name: metadata.version(name) for name in ("textattack", "torch", "nltk")},
+    }
+
+
 def _hash(ids: pa.ChunkedArray) -> str:
-    """A hash of a column of strings, some at a time: as Python's own strings, millions take gigabytes."""
+    """Hash of a column of strings, in parts: millions of Python strings would need gigabytes."""
     digest = hashlib.sha256()
     for start in range(0, len(ids), HASHED_AT_ONCE):
         digest.update(json.dumps(ids.slice(start, HASHED_AT_ONCE).to_pylist()).encode())
