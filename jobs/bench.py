@@ -194,7 +194,7 @@ def job(arguments: Sequence[str]) -> None:
 
 def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[str, Any]]:
     """Run a benchmark, and return its measurements one by one."""
-    from flat_dist.benchmarks import attributions, common, pool_scaling
+    from flat_dist.benchmarks import attributions, common, memory, pool_scaling
     from flat_dist.benchmarks import training as training_benchmark
 
     if isinstance(command, Scale):
@@ -204,9 +204,9 @@ def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[
     elif isinstance(command, Train):
         yield training_benchmark.measure(config, command.examples, display)
     elif isinstance(command, Peak):
-        yield common.peak(config, command.length, command.limit_gib)
+        yield memory.peak(config, command.length, command.limit_gib)
     elif isinstance(command, Memory):
-        yield common.worker_memory(config, command.checkpoint, command.examples, display)
+        yield memory.worker_memory(config, command.checkpoint, command.examples, display)
     elif isinstance(command, Interpret):
         for method in config.evaluation.explain:
             yield attributions.compare(config, command.checkpoint, command.examples, method, display)

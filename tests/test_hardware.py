@@ -9,6 +9,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from flat_dist.benchmarks import common
+from flat_dist.benchmarks import memory as memory_benchmark
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, DataConfig, ModelConfig, TrainingConfig
 from flat_dist.models.transformer import Transformer
@@ -191,7 +192,9 @@ gpu = pytest.mark.skipif(hardware.detect().gpu is None, reason=hardware.detect()
 def test_bert_base_trains_within_the_planned_memory_of_a_gtx1080() -> None:
     from flat_dist import cli
 
-    measured = common.peak(replace(cli.load_preset("transformer"), hardware="gtx1080"), length=250, limit_gib=8.0)
+    measured = memory_benchmark.peak(
+        replace(cli.load_preset("transformer"), hardware="gtx1080"), length=250, limit_gib=8.0
+    )
     planned = float(measured["planned"].split(" = ")[1].split()[0])
     assert measured["peak_gib"] <= planned <= 7.5
 

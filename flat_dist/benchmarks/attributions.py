@@ -1,4 +1,4 @@
-"""Explanations of pairs, spread over Ray, against loops over captum and lime, text by text and class by class."""
+"""Measures attributions on Ray against plain loops over captum and lime, which take one text and class at a time."""
 
 import statistics
 import tempfile
@@ -39,14 +39,14 @@ TURNS = 2
 
 
 def compare(config: Config, folder: str | None, count: int, name: Interpretation, display: Display) -> dict[str, Any]:
-    """Seconds of both, and the largest difference of an attribution.
+    """Seconds of both, and the largest difference between their attributions.
 
     Args:
-        config: data and model, settings of the interpretations.
+        config: data, model and settings of the attributions.
         folder: a checkpoint to explain, instead of training one.
-        count: pairs: test texts, each with a twin in which the longest word is that of the next text.
+        count: number of pairs: test texts, and copies in which the longest word is that of the next text.
         name: ig or lime.
-        display: shows how far it is.
+        display: shows the progress.
 
     Raises:
         UserError: the test split has fewer texts.
@@ -66,17 +66,23 @@ def compare(config: Config, folder: str | None, count: int, name: Interpretation
         victim = Folder(scratch) / "victim"
         checkpoints.save(checkpoint, victim)
         pairs = _pairs(sample(dataset.test, count, config.seed))
-        found = _compare(config, open_checkpoint(victim, "victim"), checkpoint, pairs, scratch, display)
-    return {"method": name, "model": checkpoint.config.name, "weights": folder or weights, "examples": count, **found}
+        measured = _compare(config, open_checkpoint(victim, "victim"), checkpoint, pairs, scratch, display)
+    return {
+        "method": name,
+        "model": checkpoint.config.name,
+        "weights": folder or weights,
+        "examples": count,
+        **measured,
+    }
 
 
 def _pairs(examples: pa.Table) -> Pairs:
     texts = examples["text"].to_pylist()
     longest = [max(text.split(" "), key=len) for text in texts]
-    twins = (
+    copies = (
         text.replace(word, other) for text, word, other in zip(texts, longest, longest[1:] + longest[:1], strict=True)
     )
-    return Pairs("bench", examples, tuple(twins))
+    return Pairs("bench", examples, tuple(copies))
 
 
 def _compare(
@@ -94,7 +100,7 @@ def _compare(
     workers = int(ray.cluster_resources()["CPU"])
     group = WarmWorkers(AttributionWorker).group(workers) if config.training.device == "cpu" else None
     _ours(config, model, pairs, str(Path(scratch) / "first"), display, group)  # starts the workers
-    with display.stage("explain, ours and naively", 2 * TURNS) as bar:
+    with display.stage("explain pairs, ours and naive", 2 * TURNS) as bar:
         for turn in range(TURNS):
             began = time.perf_counter()
             explained, method = _ours(config, model, pairs, str(Path(scratch) / str(turn)), display, group)
@@ -138,11 +144,11 @@ def _captum(checkpoint: Checkpoint, text: str, method: AttributionMethod) -> np.
         return model.classify(embedded_STD, batch.real_BT.expand(len(embedded_STD), -1)).softmax(-1)
 
     captum = IntegratedGradients(probabilities)
-    found = [
+    by_class = [
         captum.attribute(embedded_1TD, start_1TD, target=label, n_steps=method.steps).sum(-1)[0]
         for label in range(len(checkpoint.label_names))
     ]
-    pieces_CT = torch.stack(found).detach().cpu().numpy()
+    pieces_CT = torch.stack(by_class).detach().cpu().numpy()
     return np.stack([pieces_CT[:, start:end].sum(1) for start, end in checkpoint.encoder.spans(text)], axis=1)
 
 
@@ -161,4 +167,4 @@ def _lime(checkpoint: Checkpoint, text: str, method: AttributionMethod) -> np.nd
 
 
 NAIVE: dict[str, Callable[[Checkpoint, str, AttributionMethod], np.ndarray]] = {"ig": _captum, "lime": _lime}
-"""How each method explains one text, as its package's documentation has it."""
+"""The naive way to explain one text, as the package's documentation shows it."""

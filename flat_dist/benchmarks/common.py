@@ -1,6 +1,5 @@
-"""What `jobs/bench.py` measures, on a victim trained for the purpose."""
+"""Victims and texts of the benchmarks, and the comparison of attack engines."""
 
-import itertools
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,11 +14,10 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from flat_dist.attack import limits
-from flat_dist.attack.plan import AttackJob
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.data import datasets
-from flat_dist.data.batches import Examples, encode_clean
+from flat_dist.data.batches import encode_clean
 from flat_dist.data.datasets import Dataset, sample
 from flat_dist.data.shards import Example
 from flat_dist.models import checkpoint as checkpoints
@@ -31,18 +29,17 @@ from flat_dist.resources import assets, textattack_setup
 from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
-from flat_dist.training import memory
 from flat_dist.training.batching import plan_epoch
 from flat_dist.training.loop import Loop, TrainingData
 from flat_dist.training.optimizer import make_optimizer
 
 EPOCHS = 3
-"""Of a victim's training: enough to be mostly right."""
+"""Epochs of a victim's training: enough to be correct on most texts."""
 
 
 @contextmanager
 def with_weights(config: Config) -> Iterator[tuple[Config, str]]:
-    """The config, and where its weights come from; BERT-base has random ones where the hub cannot be reached."""
+    """The config, and the source of its weights. BERT-base has random weights if the hub cannot be reached."""
     try:
         encoders.check(config.model)
     except UserError:
@@ -60,7 +57,7 @@ def with_weights(config: Config) -> Iterator[tuple[Config, str]]:
 
 
 def victim(config: Config, dataset: Dataset, folder: str | None, display: Display) -> Checkpoint:
-    """The checkpoint of a folder, or a classifier after a few epochs on clean data."""
+    """The checkpoint of a folder, or a classifier trained for a few epochs on clean data."""
     if folder:
         return checkpoints.load(Folder(folder), config.attack.device)
     if config.attack.device == "cpu":
@@ -75,9 +72,9 @@ def victim(config: Config, dataset: Dataset, folder: str | None, display: Displa
 
 
 def plain_epochs(config: Config, dataset: Dataset, epochs: int) -> list[float]:
-    """Seconds of each epoch of a training loop with nothing around it: no Ray, no logging, no checkpoints.
+    """Seconds of each epoch of a plain training loop: without Ray, logging and checkpoints.
 
-    Model, batches and optimiser are those of `flat_dist.training.loop`.
+    Model, batches and optimiser are the same as in `flat_dist.training.loop`.
     """
     torch.set_num_threads(config.training.cpus_per_worker)
     checkpoint, _ = initial(config, dataset, masked=False)
@@ -102,50 +99,8 @@ def plain_epochs(config: Config, dataset: Dataset, epochs: int) -> list[float]:
     return seconds
 
 
-def peak(config: Config, length: int, limit_gib: float) -> dict[str, Any]:
-    """The GPU memory of training steps on texts of so many pieces, against what the planner says.
-
-    Args:
-        config: model and training.
-        length: pieces of each text.
-        limit_gib: GPU memory that this process may take.
-
-    Raises:
-        UserError: there is no GPU, or the planner says that it does not fit.
-    """
-    machine = hardware.detect()
-    if machine.gpu is None:
-        raise UserError(f"the memory of a GPU cannot be measured here: {machine.problem}")
-    config = replace(config, data=replace(config.data, max_length=length))
-    config, _ = hardware.resolve(config, machine)
-    torch.cuda.set_per_process_memory_fraction(min(limit_gib / machine.memory_gib, 1.0))
-    with with_weights(config) as (config, weights):
-        checkpoint, _ = initial(config, datasets.load(config.data), masked=True)
-    config, said = memory.fit(checkpoint.model, config)
-    size = config.training.batch_size
-    ids = (tuple(range(1, length + 1)),) * (2 * size)
-    clean = Examples(ids, np.zeros(len(ids), dtype=np.int64))
-    adversarial = replace(clean, swaps=((((ids[0][1:2], 1), (ids[0][2:3], 1)),),) * len(ids))
-    data = TrainingData(clean, adversarial, clean)
-    torch.cuda.reset_peak_memory_stats()
-    loop = Loop(checkpoint.model.to("cuda"), data, config, "peak", config.training.learning_rate)
-    loop.train_epoch(1)
-    return {
-        "model": config.model.name,
-        "weights": weights,
-        "gpu": machine.gpu,
-        "length": length,
-        "batch_size": size,
-        "micro_batch": config.training.micro_batch,
-        "checkpointing": config.training.checkpointing,
-        "limit_gib": limit_gib,
-        "peak_gib": round(memory.peak_gib(loop.device) + memory.CUDA_GIB, 2),
-        "planned": said,
-    }
-
-
 def attack(config: Config, folder: str | None, count: int, stock_encoder: str, display: Display) -> dict[str, Any]:
-    """The engine against stock TextAttack on test texts, and then training texts where there are too few.
+    """The engine against stock TextAttack on test texts, and on training texts if there are too few.
 
     Raises:
         UserError: the dataset has fewer texts.
@@ -163,57 +118,23 @@ def attack(config: Config, folder: str | None, count: int, stock_encoder: str, d
         stock_encoder = "package" if device == "cpu" else "ours"
     prepared = assets.prepare()
     textattack_setup.activate(prepared)
-    # These import TextAttack, which must find its resources in place.
+    # These import TextAttack, which needs its resources at import.
     from flat_dist.attack import recipes
     from flat_dist.benchmarks import attack_engine
 
-    measured = attack_engine.compare(
-        config.attack.name,
-        checkpoint,
-        [Example(row["example_id"], row["text"], row["label"]) for row in rows[:count]],
-        recipes.LinguisticResources(prepared, config.attack.synonyms, device, config.attack.cache_size),
-        limits.resolve(config.attack, isinstance(checkpoint.model, Transformer)),
-        stock_encoder,
-        display,
+    comparison = attack_engine.Comparison(
+        attack=config.attack.name,
+        resources=recipes.LinguisticResources(prepared, config.attack.synonyms, device, config.attack.cache_size),
+        limits=limits.resolve(config.attack, isinstance(checkpoint.model, Transformer)),
+        stock_encoder=stock_encoder,
     )
+    examples = [Example(row["example_id"], row["text"], row["label"]) for row in rows[:count]]
+    measured = attack_engine.compare(comparison, checkpoint, examples, display)
     return measured | {"weights": folder or weights, "device": machine.gpu if device == "cuda" else device}
 
 
-def worker_memory(config: Config, given: str | None, count: int, display: Display) -> dict[str, Any]:
-    """The memory of one worker that attacks many texts with the victim of folder `given`, or a new one."""
-    config, _ = hardware.resolve(config, hardware.detect())
-    dataset = datasets.load(config.data)
-    with with_weights(config) as (config, _):
-        checkpoint = victim(config, dataset, given, display)
-    textattack_setup.activate(assets.prepare())
-    from flat_dist.benchmarks import attack_engine
-
-    bounds = limits.resolve(config.attack, isinstance(checkpoint.model, Transformer))
-    size = limits.unit_size(config.attack, bounds)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Folder(scratch)
-        checkpoints.save(checkpoint, folder / "victim")
-        job = AttackJob(
-            attack=config.attack.name,
-            checkpoint=(folder / "victim").uri,
-            synonyms=config.attack.synonyms,
-            output=(folder / "shards").uri,
-            round_number=0,
-            seed=config.seed,
-            device=config.attack.device,
-            limits={config.attack.device: bounds},
-            unit_size=size,
-            identity={},
-        )
-        del checkpoint
-        examples = itertools.islice(distinct(dataset), count)
-        units = iter(lambda: list(itertools.islice(examples, size)), [])
-        with display.stage("attack", count) as bar:
-            return attack_engine.memory(job, units, bar)
-
-
-def distinct(dataset: Dataset) -> Iterator[Example]:
-    """Texts that never repeat: the dataset's own, then the first half of each joined to the second half of others."""
+def distinct_examples(dataset: Dataset) -> Iterator[Example]:
+    """Texts without repetition: those of the dataset, then first halves joined to second halves of other texts."""
     rows = [*dataset.test.to_pylist(), *dataset.train.to_pylist()]
     words = [row["text"].split(" ") for row in rows]
     for distance in range(len(rows)):

@@ -82,7 +82,7 @@ def measure(
         config, _ = hardware.resolve(config, cluster.machine())
         folder = Folder(scratch)
         checkpoints.save(common.victim(config, dataset, given, display), folder / "victim")
-        found = _workers(config, folder, common.distinct(dataset), count, display)
+        found = _workers(config, folder, common.distinct_examples(dataset), count, display)
     drivers = []
     for number in in_flight:
         display.log_line(f"driver: {planned} examples, {number} units in flight")

@@ -1,4 +1,4 @@
-"""Training under Ray Train against a plain PyTorch loop, in turns."""
+"""Measures training under Ray Train against a plain PyTorch loop, in turns."""
 
 import statistics
 import tempfile
@@ -21,7 +21,7 @@ from flat_dist.training.job import TIMINGS, TrainingJob
 
 TURNS = 2
 EPOCHS = 3
-"""Of each turn; the first, in which everything is new, is not counted."""
+"""Epochs of each turn. The first one, which includes the warm-up, is not counted."""
 
 
 def measure(config: Config, count: int, display: Display) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def measure(config: Config, count: int, display: Display) -> dict[str, Any]:
     Args:
         config: data, model and training.
         count: training texts of an epoch.
-        display: shows how far it is.
+        display: shows the progress.
     """
     with cluster.connected(), common.with_weights(config) as (config, weights):
         config, _ = hardware.resolve(config, cluster.machine())
@@ -42,7 +42,7 @@ def _measure(config: Config, dataset: Dataset, count: int, display: Display) -> 
     plain: list[float] = []
     under_ray: list[float] = []
     peak = 0.0
-    with display.stage(f"train {config.model.name}, plainly and under Ray", 2 * TURNS) as bar:
+    with display.stage(f"train {config.model.name}, plain and under Ray", 2 * TURNS) as bar:
         for turn in range(TURNS):
             plain += common.plain_epochs(config, dataset, EPOCHS)[1:]
             bar.advance(1)
