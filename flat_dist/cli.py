@@ -171,7 +171,7 @@ def _one_line(text: str) -> str:
 
 def _end_interrupted(interrupted: str) -> None:
     interrupts.exit_silently()
-    _end(f"interrupted; {interrupted}", interrupts.CODE)
+    _end(f"interrupted; {interrupted}", interrupts.EXIT_CODE)
 
 
 def _end(message: str, code: int) -> None:

@@ -20,7 +20,7 @@ from flat_dist.runtime.cluster_address import Address
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_address, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(cluster_address, "START_SECONDS", 1.0)
     monkeypatch.setattr(cluster_address, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(cluster_address.services, "resolve_ip_for_localhost", lambda host: host)
 
@@ -53,7 +53,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("\N{SUPERSCRIPT TWO}:\N{SUPERSCRIPT TWO}", "host:port"),
     ],
 )
-def test_a_form_that_ray_does_not_take_is_refused(given: str, said: str) -> None:
+def test_malformed_addresses_are_refused(given: str, said: str) -> None:
     with pytest.raises(UserError) as caught:
         cluster_address.reachable(Address(given, "RAY_ADDRESS"))
     sentence = str(caught.value)
@@ -61,7 +61,7 @@ def test_a_form_that_ray_does_not_take_is_refused(given: str, said: str) -> None
     assert "\n" not in sentence
 
 
-def test_a_password_is_not_repeated() -> None:
+def test_a_password_is_not_printed() -> None:
     with pytest.raises(UserError, match="//head:8265, which") as caught:
         cluster_address.reachable(Address("http://me:secret@head:8265", "RAY_ADDRESS"))
     assert "secret" not in str(caught.value)
@@ -90,15 +90,15 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
             yield taken.getsockname()[1]
 
 
-def test_who_is_no_cluster_is_found_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_a_cluster_is_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", f" 127.0.0.1:{port} ")
     found = cluster_address.find()
     assert found is not None
-    with pytest.raises(UserError, match=rf"127.0.0.1:{port}.*is no Ray cluster.*RAY_ADDRESS=local"):
+    with pytest.raises(UserError, match=rf"127.0.0.1:{port}.*does not answer as a Ray cluster.*RAY_ADDRESS=local"):
         cluster_address.reachable(found)
 
 
-def test_what_a_killed_ray_start_left_is_named(port: int, temporary: Path) -> None:
+def test_a_stale_address_file_is_named(port: int, temporary: Path) -> None:
     temporary.write_text(f"127.0.0.1:{port}\n")
     found = cluster_address.find()
     assert found is not None
@@ -106,12 +106,12 @@ def test_what_a_killed_ray_start_left_is_named(port: int, temporary: Path) -> No
         cluster_address.reachable(found)
 
 
-def test_a_name_that_nobody_knows_is_one_sentence() -> None:
-    with pytest.raises(UserError, match=r"nowhere.invalid:6379.*is no Ray cluster"):
+def test_an_unknown_host_is_a_user_error() -> None:
+    with pytest.raises(UserError, match=r"nowhere.invalid:6379.*does not answer as a Ray cluster"):
         cluster_address.reachable(Address("nowhere.invalid:6379", "RAY_ADDRESS"))
 
 
-def test_without_an_address_the_job_has_a_ray_of_its_own(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_address_there_is_no_cluster_to_join(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cluster_address.find() is None
     temporary.write_text("\n")
     assert cluster_address.find() is None
@@ -121,7 +121,7 @@ def test_without_an_address_the_job_has_a_ray_of_its_own(temporary: Path, monkey
     assert cluster_address.find() is None
 
 
-def test_auto_is_a_ray_start_of_this_user_or_an_error(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_finds_this_users_ray_start_or_is_an_error(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     with pytest.raises(UserError, match="RAY_ADDRESS is auto"):
         cluster_address.find()
@@ -129,7 +129,7 @@ def test_auto_is_a_ray_start_of_this_user_or_an_error(temporary: Path, monkeypat
     assert cluster_address.find() == Address("127.0.0.1:6379", str(temporary))
 
 
-def test_another_users_cluster_is_not_joined_unasked(
+def test_another_users_cluster_is_joined_only_by_ray_address(
     temporary: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     temporary.write_text("127.0.0.1:6379")
@@ -139,10 +139,10 @@ def test_another_users_cluster_is_not_joined_unasked(
     assert f"{temporary} belongs to another user" in capsys.readouterr().err
 
 
-def test_where_a_token_is_wanted_and_there_is_none_it_is_one_sentence(tmp_path: Path) -> None:
-    code = "from flat_dist.runtime import cluster_address as places\nplaces.PATIENCE_SECONDS = 0\n"
+def test_a_missing_token_is_a_user_error(tmp_path: Path) -> None:
+    code = "from flat_dist.runtime import cluster_address as places\nplaces.START_SECONDS = 0\n"
     code += "try:\n    places.reachable(places.find())\nexcept places.UserError as error:\n    print(error)"
     known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     known |= {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path), "RAY_ADDRESS": "127.0.0.1:1"}
     done = subprocess.run([sys.executable, "-c", code], env=known, capture_output=True, text=True)
-    assert "is not asked without a token" in done.stdout, done.stderr
+    assert "cannot be asked without a token" in done.stdout, done.stderr

@@ -787,7 +787,7 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     "a word twice": (
         "word_model",
         lambda described, tensors: described["vocabulary"].__setitem__(-1, "a"),
-        "hold every word once",
+        "contain every word once",
     ),
     "words of another type": ("word_model", lambda described, tensors: described.update(vocabulary=[1]), "vocabulary"),
     "no words but pieces": ("word_model", lambda described, tensors: described.update(vocabulary={}), "vocabulary"),

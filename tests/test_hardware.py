@@ -37,7 +37,7 @@ NONE = Machine(problem="torch finds no GPU")
         ([], (8, 0), False),
     ],
 )
-def test_which_cards_a_build_has_kernels_for(built_for: list[str], capability: tuple[int, int], runs: bool) -> None:
+def test_kernels_of_a_build(built_for: list[str], capability: tuple[int, int], runs: bool) -> None:
     assert hardware.has_kernels(built_for, capability) == runs
 
 
@@ -49,7 +49,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, name: str, capability: tuple[int, i
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: built_for)
 
 
-def test_a_card_without_kernels_is_named_with_the_install_line_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_kernels_gets_the_right_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "NVIDIA GeForce GTX 1080", (6, 1), ["sm_75", "sm_80", "sm_90"])
     found = hardware.detect()
     assert found.gpu is None
@@ -65,7 +65,7 @@ def test_a_card_without_kernels_is_named_with_the_install_line_that_works(monkey
         hardware.resolve(Config(hardware="gtx1080"), found)
 
 
-def test_a_card_that_fails_at_its_first_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_fails_at_its_first_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA error: no kernel image is available\nmore")
 
@@ -90,7 +90,9 @@ def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> No
         (NONE, "cpu", "float32", 0.0, 0),
     ],
 )
-def test_auto_takes_what_is_there(machine: Machine, name: str, precision: str, memory_gib: float, workers: int) -> None:
+def test_auto_uses_detected_hardware(
+    machine: Machine, name: str, precision: str, memory_gib: float, workers: int
+) -> None:
     config, said = hardware.resolve(Config(), machine)
     assert (config.hardware, config.training.precision) == (name, precision)
     assert config.training.memory_gib == pytest.approx(memory_gib)
@@ -101,7 +103,7 @@ def test_auto_takes_what_is_there(machine: Machine, name: str, precision: str, m
     assert (machine.gpu or machine.problem) in said
 
 
-def test_what_the_user_says_stays() -> None:
+def test_the_users_settings_are_not_changed() -> None:
     mine = replace(TrainingConfig(), precision="float32", memory_gib=20.0)
     config, _ = hardware.resolve(Config(training=mine), H100)
     assert (config.training.precision, config.training.memory_gib) == ("float32", 20.0)
@@ -132,7 +134,7 @@ def test_activations_are_those_that_a_formula_counts() -> None:
     assert formula < memory.activation_bytes(model, config) < 1.25 * formula
 
 
-def test_measuring_leaves_no_trace() -> None:
+def test_measuring_memory_changes_nothing() -> None:
     model, config = make()
     model.eval()
     before = torch.get_rng_state()
@@ -142,7 +144,7 @@ def test_measuring_leaves_no_trace() -> None:
     assert memory.activation_bytes(model, config) == first
 
 
-def test_the_largest_micro_batch_that_fits_is_taken_and_then_checkpointing() -> None:
+def test_the_largest_fitting_micro_batch_is_chosen_before_checkpointing() -> None:
     model, config = make(layers=12, width=128, length=250, memory_gib=100.0)
     per_text = memory.activation_bytes(model, config)
     whole, said = memory.fit(model, config)
@@ -163,7 +165,7 @@ def test_the_largest_micro_batch_that_fits_is_taken_and_then_checkpointing() -> 
         assert found.micro_batch >= wanted[0] if found.checkpointing else found.micro_batch == wanted[0]
 
 
-def test_what_cannot_fit_is_refused_with_the_arithmetic() -> None:
+def test_a_model_that_does_not_fit_is_refused_with_numbers() -> None:
     model, config = make(memory_gib=0.5)
     with pytest.raises(
         UserError, match=r"at length 60 does not fit into 0.5 GiB of GPU memory: weights .* \+ .* = 0\.\d\d GiB"
@@ -201,7 +203,7 @@ def test_bert_base_trains_within_the_planned_memory_of_a_gtx1080() -> None:
 
 @gpu
 @pytest.mark.gpu
-def test_a_step_on_the_gpu_is_that_of_the_cpu() -> None:
+def test_a_training_step_on_the_gpu_equals_the_cpu() -> None:
     model, _ = make()
     ids_BT = torch.arange(1, 61).view(2, 30)
     labels_B, real_BT = torch.tensor([0, 1]), torch.ones(2, 30, dtype=torch.bool)

@@ -17,7 +17,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def test_a_log_has_one_line_in_thirty_seconds_over_all_bars(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_has_one_line_per_30_seconds_for_all_bars(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Display() as display:
         bars = [display.bar(title, 1000, done) for title, done in (("one", 100), ("two", 0))]
         for _ in range(100):
@@ -31,7 +31,7 @@ def test_a_log_has_one_line_in_thirty_seconds_over_all_bars(clock: Clock, capsys
     assert "restarts" not in lines[0]
 
 
-def test_machines_get_an_object_a_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_is_one_object_per_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Display(as_json=True) as display:
         display.log_line("hello, [world] " + "x" * 200)
         bar = display.bar("attack", 40, done=10)
@@ -52,7 +52,7 @@ def test_machines_get_an_object_a_line(clock: Clock, capsys: pytest.CaptureFixtu
     assert (running["restarts"], finished["done"], finished["seconds_left"]) == (1, 40, 0)
 
 
-def test_nothing_is_said_of_a_stage_that_has_not_begun(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_that_has_not_begun_prints_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with Display() as display:
         bar = display.bar("attack", 40)
         clock.now += 100
@@ -60,7 +60,7 @@ def test_nothing_is_said_of_a_stage_that_has_not_begun(clock: Clock, capsys: pyt
     assert capsys.readouterr().err == ""
 
 
-def test_bars_show_what_users_name_things(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bars_show_file_names_literally(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
     with Display() as display:

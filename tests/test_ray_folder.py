@@ -25,15 +25,15 @@ def parent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A short folder that Ray is to use, beside which there is none."""
     folder = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
     monkeypatch.setenv("RAY_TMPDIR", str(folder))
-    monkeypatch.setattr(ray_folder, "ALWAYS", ())
+    monkeypatch.setattr(ray_folder, "FALLBACKS", ())
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_nobody_else_may_enter_whatever_the_umask(parent: Path) -> None:
+def test_only_the_user_can_enter_whatever_the_umask(parent: Path) -> None:
     before = os.umask(0)
     try:
-        with ray_folder.private() as folder:
+        with ray_folder.private_folder() as folder:
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
             assert folder.parent == parent
             assert os.environ["RAY_TMPDIR"] == str(folder)
@@ -43,11 +43,11 @@ def test_nobody_else_may_enter_whatever_the_umask(parent: Path) -> None:
     assert os.environ["RAY_TMPDIR"] == str(parent)
 
 
-def test_rays_longest_socket_fits_below_the_longest_place(parent: Path) -> None:
-    inside = parent / ("x" * (ray_folder.LONGEST - ray_folder.BELOW - len(str(parent)) - 1))
+def test_rays_longest_socket_path_fits(parent: Path) -> None:
+    inside = parent / ("x" * (ray_folder.MAX_SOCKET_PATH - ray_folder.PATH_BELOW - len(str(parent)) - 1))
     inside.mkdir()
     os.environ["RAY_TMPDIR"] = str(inside)
-    with ray_folder.private() as folder:
+    with ray_folder.private_folder() as folder:
         sockets = folder / "ray" / "session_2026-11-28_21-05-53_318371_4194303" / "sockets"  # as Ray names them
         sockets.mkdir(parents=True)
         with socket.socket(socket.AF_UNIX) as one:
@@ -74,28 +74,28 @@ def unfit(request: pytest.FixtureRequest, parent: Path, monkeypatch: pytest.Monk
         place.chmod(0o777)
     monkeypatch.setenv("RAY_TMPDIR", str(place))
     said = {
-        "long": "longer path than",
+        "long": "too long for Ray's sockets",
         "missing": "No such file",
         "file": "not a folder",
-        "read-only": "may not be written",
+        "read-only": "is not writable",
         "full": "less than 64 MiB free",
         "everybody": "sticky",
     }
     return place, said[request.param]
 
 
-def test_a_place_that_does_not_serve_is_replaced_with_a_line(
+def test_an_unusable_parent_is_replaced_with_a_message(
     unfit: tuple[Path, str], parent: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ray_folder, "ALWAYS", (parent,))
-    with ray_folder.private() as folder:
+    monkeypatch.setattr(ray_folder, "FALLBACKS", (parent,))
+    with ray_folder.private_folder() as folder:
         assert folder.parent == parent
     (line,) = capsys.readouterr().err.splitlines()
     assert str(unfit[0]) in line and unfit[1] in line and str(parent) in line
 
 
-def test_where_no_place_serves_one_sentence_names_each(unfit: tuple[Path, str]) -> None:
-    with pytest.raises(UserError, match="set RAY_TMPDIR") as caught, ray_folder.private():
+def test_without_a_usable_parent_the_error_names_each(unfit: tuple[Path, str]) -> None:
+    with pytest.raises(UserError, match="set RAY_TMPDIR") as caught, ray_folder.private_folder():
         pass
     assert str(unfit[0]) in str(caught.value) and unfit[1] in str(caught.value)
 
@@ -103,7 +103,7 @@ def test_where_no_place_serves_one_sentence_names_each(unfit: tuple[Path, str]) 
 DIE = """
 import os, signal
 from flat_dist.runtime import ray_folder
-with ray_folder.private() as folder:
+with ray_folder.private_folder() as folder:
     (folder / "ray").mkdir()
     print(folder, flush=True)
     {then}
@@ -116,49 +116,52 @@ def run(then: str) -> Path:
     return Path(done.stdout.strip())
 
 
-def test_what_killed_drivers_left_is_removed_and_nothing_else(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_folders_of_killed_drivers_are_removed(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead = run("os.kill(os.getpid(), signal.SIGKILL)")
     assert dead.is_dir()
-    with ray_folder.private() as alive:
+    with ray_folder.private_folder() as alive:
         (parent / "flat-data").mkdir()
         (parent / "flat-link").symlink_to(dead)
         (parent / "flat-locked").mkdir()
         (parent / "flat-locked" / ray_folder.LOCK).symlink_to(dead / ray_folder.LOCK)
         left = {path.name for path in parent.iterdir()}
         monkeypatch.setenv("RAY_TMPDIR", str(parent))
-        with ray_folder.private():
+        with ray_folder.private_folder():
             assert {path.name for path in parent.iterdir()} >= left - {dead.name}
             assert not dead.exists()
             assert (alive / ray_folder.LOCK).exists()
 
 
-def test_what_failed_is_kept_until_the_next_job(parent: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RuntimeError), ray_folder.private() as failed:
+def test_a_failed_jobs_folder_is_kept_until_the_next_job(parent: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError), ray_folder.private_folder() as failed:
         raise RuntimeError
     assert failed.is_dir() and str(failed) in capsys.readouterr().err
-    with pytest.raises(KeyboardInterrupt), ray_folder.private() as interrupted:
+    with pytest.raises(KeyboardInterrupt), ray_folder.private_folder() as interrupted:
         assert not failed.exists()
         raise KeyboardInterrupt
     assert not interrupted.exists()
-    with ray_folder.private() as kept:
-        ray_folder.keep()
+    with ray_folder.private_folder() as kept:
+        ray_folder.keep_logs()
     assert kept.is_dir()
-    with ray_folder.private():
+    with ray_folder.private_folder():
         assert not kept.exists()
     assert list(parent.iterdir()) == []
 
 
-def test_another_users_folder_is_left_alone(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_users_folder_is_not_removed(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead = run("os.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.setattr(os, "geteuid", lambda: dead.stat().st_uid + 1)
-    with ray_folder.private():
+    with ray_folder.private_folder():
         assert dead.exists()
 
 
-def test_a_place_that_only_seems_to_serve_is_one_sentence(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parent_that_fails_at_creation_is_a_user_error(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**where: object) -> str:
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     monkeypatch.setattr(ray_folder.tempfile, "mkdtemp", full)
-    with pytest.raises(UserError, match=rf"{parent} cannot hold.*quota exceeded.*RAY_TMPDIR"), ray_folder.private():
+    with (
+        pytest.raises(UserError, match=rf"{parent} cannot hold.*quota exceeded.*RAY_TMPDIR"),
+        ray_folder.private_folder(),
+    ):
         pass

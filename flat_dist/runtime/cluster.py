@@ -1,4 +1,4 @@
-"""Connecting to Ray: the cluster that a job runs on, or one of this machine's own."""
+"""Connects to Ray: a running cluster, or a local one that this job starts."""
 
 import logging
 import os
@@ -22,55 +22,55 @@ from flat_dist.runtime import capacity, cluster_address, interrupts, ray_folder
 from flat_dist.runtime.hardware import PROFILES, Machine, detect
 
 ENVIRONMENT = {
-    # No news to Ray's authors, and no look-ups of their hosts.
+    # No usage statistics.
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray Train looks for news of its workers every 2 s by default, which each `report` waits for.
+    # Ray Train polls its workers every 2 s by default, and each `report` waits for a poll.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    # Ray ends a process that no task has used for 1 s, where there are others; the next task then waits for imports.
+    # Ray ends idle worker processes after 1 s by default; the next task then waits for imports.
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
 }
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-"""Where a user may give a token of his own."""
+"""Environment variables for a user's own token."""
 
 
 @contextmanager
 def connected(cpus: int | None = None) -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS or of a running `ray start`, or start a local Ray that ends with the block.
 
-    A local Ray listens on loopback only, and nobody but this user can enter the folder of its sockets or has its token.
-    A SIGTERM, which `ray job stop` sends, interrupts the block as Ctrl-C does.
+    A local Ray listens on loopback only; only this user can enter the folder of its sockets and has its token. SIGTERM,
+    which `ray job stop` sends, interrupts the block like Ctrl-C.
 
     Raises:
-        UserError: RAY_ADDRESS names a cluster that cannot be reached, or Ray cannot be started here.
+        UserError: the cluster of RAY_ADDRESS cannot be reached, or Ray cannot be started here.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that tokens are on is no news
-    found = cluster_address.find()
-    capacity.join(found is not None)
-    with nullcontext() if found else _own_place():
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it logs that tokens are on
+    address = cluster_address.find()
+    capacity.join(address is not None)
+    with nullcontext() if address else _private_session():
         try:
-            _join(found) if found else _start(cpus)
-            for door in _open_doors():
-                print(f"warning: {door}", file=sys.stderr)
+            _join(address) if address else _start(cpus)
+            for warning in _security_warnings():
+                print(f"warning: {warning}", file=sys.stderr)
             yield
         finally:
-            ray.shutdown()  # threads that wait for Ray then end, and the process with them
+            ray.shutdown()  # ends threads that wait for Ray
 
 
-def _join(found: cluster_address.Address) -> None:
-    target = cluster_address.reachable(found)
+def _join(address: cluster_address.Address) -> None:
+    target = cluster_address.reachable(address)
     try:
         _init(address=target)
     except Exception as error:
-        raise UserError(f"{found} cannot be joined: {_first_line(error)}") from error
+        raise UserError(f"{address} cannot be joined: {_first_line(error)}") from error
 
 
 @contextmanager
-def _own_place() -> Iterator[None]:
-    """What a Ray needs that this job starts for itself: a folder, and a token that no other job has."""
-    with ray_folder.private(), ExitStack() as undo:
+def _private_session() -> Iterator[None]:
+    """A private folder and a random token for a local Ray."""
+    with ray_folder.private_folder(), ExitStack() as undo:
         if not any(os.environ.get(name) for name in TOKENS):
             os.environ[TOKENS[0]] = secrets.token_hex(32)
             AuthenticationTokenLoader.instance().reset_cache()
@@ -80,7 +80,7 @@ def _own_place() -> Iterator[None]:
 
 
 def _start(cpus: int | None) -> None:
-    # As Ray does by itself on macOS and Windows: a cluster of one machine has only that machine to listen to.
+    # As Ray does on macOS and Windows: a cluster of one machine listens on loopback only.
     ray_constants.ENABLE_RAY_CLUSTER = False
     others = set(psutil.Process().children(recursive=True))
     try:
@@ -92,8 +92,8 @@ def _start(cpus: int | None) -> None:
         if not isinstance(error, Exception):
             raise
         raise UserError(
-            f"Ray cannot be started on this machine: {_first_line(error)} (RAY_TMPDIR and /dev/shm are where it needs "
-            "room)"
+            f"Ray cannot be started on this machine: {_first_line(error)} (it needs free space in RAY_TMPDIR "
+            "and /dev/shm)"
         ) from error
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = True
@@ -103,9 +103,9 @@ def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _open_doors() -> Iterator[str]:
+def _security_warnings() -> Iterator[str]:
     if not is_token_auth_enabled():
-        yield "this Ray asks for no token (RAY_AUTH_MODE=token), so whoever reaches it can run code on it"
+        yield "this Ray requires no token, so everybody who can reach it can run code on it (set RAY_AUTH_MODE=token)"
     host = (get_dashboard_url() or "").rpartition(":")[0]
     if host and not is_localhost(host):
         yield f"Ray's dashboard listens on {host} and not on loopback (--dashboard-host)"
@@ -114,24 +114,24 @@ def _open_doors() -> Iterator[str]:
 def _init(**options: Any) -> None:
     try:
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
-    except SystemExit as error:  # its own handler's answer to a SIGTERM
+    except SystemExit as error:  # from Ray's handler of SIGTERM
         raise KeyboardInterrupt from error
-    interrupts.raise_interrupt()  # Ray installs a handler of its own, so ours comes after it
+    interrupts.raise_interrupt()  # replaces the handler that Ray installs
 
 
 def machine(hardware: str = "auto", log_line: Callable[[str], None] = lambda line: None) -> Machine:
-    """The GPU of this cluster, looked for where Ray has one, or why there is none.
+    """The GPU of this cluster, detected on a node with a GPU, or the reason why there is none.
 
     Args:
-        hardware: a profile of `flat_dist.runtime.hardware`; if it is one of a GPU, the cluster may have to grow for it.
-        log_line: logs a line while it does.
+        hardware: a profile of `flat_dist.runtime.hardware`; for a GPU profile, wait until the cluster has a GPU.
+        log_line: logs a line while waiting.
 
     Raises:
-        UserError: it did not grow.
+        UserError: the cluster got no GPU in time.
     """
     if capacity.joined() and hardware in PROFILES and PROFILES[hardware].device == "cuda":
         capacity.wait_for_resources({"GPU": 1.0}, f"--hardware {hardware}", log_line)
     if not ray.cluster_resources().get("GPU"):
         return replace(detect(), gpu=None)
-    found: Machine = ray.get(ray.remote(num_cpus=0, num_gpus=0.01)(detect).remote())
-    return found
+    address: Machine = ray.get(ray.remote(num_cpus=0, num_gpus=0.01)(detect).remote())
+    return address

@@ -1,6 +1,6 @@
-"""The Ray cluster that a job joins: where its address comes from, and whether something there answers as one.
+"""The address of the Ray cluster that a job joins, and a check that the cluster answers.
 
-`ray.init` tries an address again and again where nobody answers, and ends in a traceback where its form is wrong.
+`ray.init` itself retries for long if nobody answers, and ends in a traceback if the address is malformed.
 """
 
 import os
@@ -21,24 +21,24 @@ from ray.exceptions import AuthenticationError
 
 from flat_dist.config.errors import UserError
 
-PATIENCE_SECONDS = 2.0
-"""How long a cluster is asked that may just be starting."""
+START_SECONDS = 2.0
+"""How long to retry, because the cluster may be starting."""
 ANSWER_SECONDS = 4.0
-"""How long it may take to answer."""
-ASK_AGAIN_SECONDS = 0.5
+"""Time limit of one answer."""
+RETRY_SECONDS = 0.5
 
 ROOT = 0
-ALONE = "RAY_ADDRESS=local uses this machine alone"
+LOCAL_HINT = "RAY_ADDRESS=local uses only this machine"
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a cluster should be."""
+    """Address of a cluster, and its source."""
 
     text: str
-    """As it was given; only the other form of it may be shown."""
+    """As given; may contain a password, so print only `str(address)`."""
     source: str
-    """Who says so: RAY_ADDRESS, or the file that `ray start` leaves."""
+    """RAY_ADDRESS, or the file that `ray start` writes."""
 
     def __str__(self) -> str:
         without_password = re.sub(r"(?<=//)[^/@]*@", "", self.text)
@@ -48,27 +48,27 @@ class Address:
 def find() -> Address | None:
     """The cluster of RAY_ADDRESS, or of this user's `ray start` on this machine; None if there is neither.
 
-    `ray.init(address="auto")` would also join the Ray that another job started for itself, and that ends with it; and
-    the cluster of any user who writes to the folder for temporary files, whom it would let run code here.
+    `ray.init(address="auto")` would also join the local Ray of another job, which ends with that job, and a cluster of
+    any user who can write to the temporary folder, who could then run code here.
 
     Raises:
-        UserError: RAY_ADDRESS is `auto`, and there is no such cluster.
+        UserError: RAY_ADDRESS is `auto`, and there is no cluster.
     """
-    given = os.environ.get("RAY_ADDRESS", "").strip()
-    if given == "local":
+    text = os.environ.get("RAY_ADDRESS", "").strip()
+    if text == "local":
         return None
-    found = Address(given, "RAY_ADDRESS") if given not in ("", "auto") else _started()
-    if found is None and given:
-        raise UserError(f"RAY_ADDRESS is auto, but you have no `ray start` running here; {ALONE}")
-    return found
+    address = Address(text, "RAY_ADDRESS") if text not in ("", "auto") else _from_ray_start()
+    if address is None and text:
+        raise UserError(f"RAY_ADDRESS is auto, but you have no `ray start` running here; {LOCAL_HINT}")
+    return address
 
 
-def _started() -> Address | None:
-    """What `ray start` left on this machine."""
+def _from_ray_start() -> Address | None:
+    """The address that `ray start` wrote on this machine."""
     file = Path(get_ray_address_file(None))
     try:
         text, owner = file.read_text(encoding="utf-8", errors="replace").strip(), file.stat().st_uid
-    except OSError:  # most often there is none
+    except OSError:  # usually it does not exist
         return None
     if owner not in (ROOT, os.geteuid()):
         print(
@@ -81,22 +81,22 @@ def _started() -> Address | None:
 
 
 def reachable(address: Address) -> str:
-    """Host and port of a cluster that answers, and has a node here.
+    """Host and port of a cluster that answers and has a node on this machine.
 
     Raises:
-        UserError: the address has another form, nobody answers, or who answers is no cluster that lets this user in.
+        UserError: the address is malformed, no cluster answers, or it denies access.
     """
     _check_form(address)
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + START_SECONDS
     try:
         target = services.canonicalize_bootstrap_address(address.text)
     except (OSError, ValueError) as error:
         raise UserError(f"{address} cannot be looked up: {error}") from error
-    while (why := _refuses(target)) and time.monotonic() + ASK_AGAIN_SECONDS < until:
-        time.sleep(ASK_AGAIN_SECONDS)
-    if why:
-        mend = "correct the address" if address.source == "RAY_ADDRESS" else f"delete {address.source}"
-        raise UserError(f"{address} {why}: start it (`ray start`), or {mend}; {ALONE}")
+    while (problem := _problem(target)) and time.monotonic() + RETRY_SECONDS < until:
+        time.sleep(RETRY_SECONDS)
+    if problem:
+        advice = "correct the address" if address.source == "RAY_ADDRESS" else f"delete {address.source}"
+        raise UserError(f"{address} {problem}: start it (`ray start`), or {advice}; {LOCAL_HINT}")
     return str(target)
 
 
@@ -104,31 +104,29 @@ def _check_form(address: Address) -> None:
     scheme = address.text.partition("://")[0].lower() if "://" in address.text else ""
     if scheme == "ray":
         raise UserError(
-            f"{address} is an address of Ray Client, which cannot run these jobs: submit them with `ray job submit`, "
-            f"or give host:port of the cluster itself (6379 is its usual port); {ALONE}"
+            f"{address} is a Ray Client address, which cannot run these jobs: submit them with `ray job submit`, "
+            f"or give host:port of the cluster itself (6379 is its usual port); {LOCAL_HINT}"
         )
     if scheme in ("http", "https"):
         raise UserError(
-            f"{address} is of a job server: `ray job submit --address ... -- python ...` gives it a job; {ALONE}"
+            f"{address} is the address of a job server: use `ray job submit --address ... -- python ...`; {LOCAL_HINT}"
         )
     host, port = parse_address(address.text) or ("", "")
     if scheme or not host or not port.isdecimal() or not 0 < int(port) < 2**16 or any(map(str.isspace, host)):
-        raise UserError(f"{address} is no address of the form host:port, such as 10.0.0.1:6379; {ALONE}")
+        raise UserError(f"{address} does not have the form host:port, such as 10.0.0.1:6379; {LOCAL_HINT}")
 
 
-def _refuses(target: str) -> str:
-    """Why no job can join the cluster there, in words that follow its name; empty if one can."""
+def _problem(target: str) -> str:
+    """Reason why no job can join the cluster, to follow its name; empty if one can."""
     channel = init_grpc_channel(target)
     try:
         NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=ANSWER_SECONDS)
     except grpc.RpcError as error:
         if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-            return "wants another token (RAY_AUTH_MODE=token, with ~/.ray/auth_token or RAY_AUTH_TOKEN)"
-        return "is no Ray cluster that answers"
+            return "requires another token (RAY_AUTH_MODE=token, with ~/.ray/auth_token or RAY_AUTH_TOKEN)"
+        return "does not answer as a Ray cluster"
     except AuthenticationError:
-        return (
-            "is not asked without a token, which RAY_AUTH_MODE wants: there is no ~/.ray/auth_token or RAY_AUTH_TOKEN"
-        )
+        return "cannot be asked without a token, which RAY_AUTH_MODE requires: set ~/.ray/auth_token or RAY_AUTH_TOKEN"
     finally:
         channel.close()
     if not services.find_node_ids():

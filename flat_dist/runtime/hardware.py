@@ -1,7 +1,7 @@
-"""What training and attacks run on: this machine's GPU or CPU, its arithmetic, and whether a model fits.
+"""The hardware for training and attacks: GPU or CPU, and its precision.
 
-Figures of the GTX 1080, the paper's own card, are reports of others: float32 6.8, float16 6.9 and (emulated) bfloat16
-3.6 TFLOPS, so that half precision saves memory there, and no time.
+For the GTX 1080, the paper's card, others report 6.8 TFLOPS in float32, 6.9 in float16, and 3.6 in emulated bfloat16:
+half precision saves memory there, but no time.
 """
 
 import ctypes
@@ -14,22 +14,22 @@ from flat_dist.config.schema import Config, Device, Hardware, Precision
 GIB = 2**30
 
 ATTACK_GIB = 3.0
-"""What one attack worker takes of a GPU: CUDA, sentence encoder, victim, and their batches."""
+"""GPU memory of one attack worker: CUDA, sentence encoder, victim, and their batches."""
 
 DRIVER = "libcuda.so.1"
 """The library of the NVIDIA driver."""
 
 PASCAL_WHEELS = "https://download.pytorch.org/whl/cu126"
-"""The last builds of PyTorch with kernels for cards before Turing (sm_75)."""
+"""The last builds of PyTorch with kernels for GPUs before Turing (sm_75)."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How to use a kind of machine."""
+    """Settings for a kind of machine."""
 
     device: Device
     precision: Precision
-    """Arithmetic of training: bfloat16 from Ampere (sm_80); before, it is emulated or missing."""
+    """Precision of training: bfloat16 from Ampere (sm_80) on; older GPUs emulate it or do not have it."""
     memory_gib: float = 0.0
     """GPU memory that this project may use."""
     attack_workers: int = 0
@@ -46,19 +46,19 @@ PROFILES: dict[Hardware, Profile] = {
 
 @dataclass(frozen=True)
 class Machine:
-    """The GPU that torch can use, or why there is none."""
+    """The GPU that torch can use, or the reason why there is none."""
 
     gpu: str | None = None
-    """Name of the card."""
+    """Name of the GPU."""
     capability: tuple[int, int] = (0, 0)
     """Compute capability, such as (6, 1)."""
     memory_gib: float = 0.0
     problem: str = "there is no GPU"
-    """One sentence that says why no GPU can be used."""
+    """Why no GPU can be used, as a clause."""
 
 
 def detect() -> Machine:
-    """Look for a GPU, and run a kernel on it. PyTorch is imported only where there is an NVIDIA driver."""
+    """Look for a GPU and run a kernel on it. PyTorch is imported only if there is an NVIDIA driver."""
     if not has_driver():
         return Machine(problem=f"this machine has no NVIDIA driver ({DRIVER} is missing)")
     import torch
@@ -89,7 +89,7 @@ def has_driver() -> bool:
 
 
 def has_kernels(built_for: list[str], capability: tuple[int, int]) -> bool:
-    """Whether a build has kernels for a card: of its major version and no later minor one, or PTX of an earlier one."""
+    """Whether a build has kernels for a GPU: of its major version and no later minor version, or earlier PTX."""
     for name in built_for:
         kind, _, number = name.partition("_")
         digits = number.rstrip("af")  # sm_90a, sm_120f
@@ -104,7 +104,7 @@ def has_kernels(built_for: list[str], capability: tuple[int, int]) -> bool:
 
 
 def _without_kernels(name: str, capability: tuple[int, int], version: str, built_for: list[str]) -> str:
-    label = PASCAL_WHEELS.rsplit("/")[-1]  # without it, pip is satisfied with the build that is installed
+    label = PASCAL_WHEELS.rsplit("/")[-1]  # without the label, pip keeps the installed build
     source = f"+{label} --index-url {PASCAL_WHEELS}" if capability < (7, 5) else " --upgrade"
     return (
         f"{name} (sm_{capability[0]}{capability[1]}) has no kernels in this build of torch ({version}, made "
@@ -113,27 +113,27 @@ def _without_kernels(name: str, capability: tuple[int, int], version: str, built
 
 
 def resolve(config: Config, machine: Machine, imagine: bool = False) -> tuple[Config, str]:
-    """The config with all that depends on the hardware filled in, and one sentence on what was chosen.
+    """The config with the settings of the hardware filled in, and one sentence about the choice.
 
     Args:
         config: a run.
         machine: what `detect` found.
-        imagine: take a GPU for granted that the config names, to plan for it.
+        imagine: assume the GPU that the config names, to plan for it.
 
     Raises:
-        UserError: the config names a GPU, and there is none that works.
+        UserError: the config names a GPU, but no GPU can be used.
     """
     name, profile = config.hardware, PROFILES.get(config.hardware)
     if profile is None:
-        name, profile = _fitting(machine)
-        said = f"hardware: {machine.gpu or machine.problem}, so {name}"
+        name, profile = _profile_for(machine)
+        summary = f"hardware: {machine.gpu or machine.problem}, so {name}"
     elif profile.device == "cuda" and machine.gpu is None and not imagine:
-        raise UserError(f"--hardware {name} needs a GPU, but {machine.problem}; --hardware cpu does without")
+        raise UserError(f"--hardware {name} needs a GPU, but {machine.problem}; use --hardware cpu")
     else:
-        said = f"hardware: {name}, as asked for"
+        summary = f"hardware: {name}, as configured"
     training, attack = config.training, config.attack
     share = _share(min(profile.attack_workers, int(profile.memory_gib / ATTACK_GIB)))
-    devices = [profile.device if chosen == "auto" else chosen for chosen in (training.device, attack.device)]
+    devices = [profile.device if device == "auto" else device for device in (training.device, attack.device)]
     training = replace(
         training,
         device=devices[0],
@@ -142,11 +142,11 @@ def resolve(config: Config, machine: Machine, imagine: bool = False) -> tuple[Co
     )
     gpus = attack.gpus_per_worker or (share if devices[1] == "cuda" else 0.0)
     attack = replace(attack, device=devices[1], gpus_per_worker=gpus)
-    return replace(config, hardware=name, training=training, attack=attack), said
+    return replace(config, hardware=name, training=training, attack=attack), summary
 
 
-def _fitting(machine: Machine) -> tuple[Hardware, Profile]:
-    """The profile for a card, with the card's own memory."""
+def _profile_for(machine: Machine) -> tuple[Hardware, Profile]:
+    """The profile for a GPU, with its actual memory."""
     if machine.gpu is None:
         return "cpu", PROFILES["cpu"]
     major = machine.capability[0]
@@ -155,5 +155,5 @@ def _fitting(machine: Machine) -> tuple[Hardware, Profile]:
 
 
 def _share(workers: int) -> float:
-    """A share of a GPU of which so many fit; Ray takes none of 1 for a share."""
+    """Share of a GPU for so many workers, below 1 because Ray does not treat 1 as a share."""
     return min(math.floor(1000 / max(workers, 1)) / 1000, 0.99)

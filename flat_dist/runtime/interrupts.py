@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to a command: one sentence and exit code 130, at any moment."""
+"""Handlers of Ctrl-C and SIGTERM: a command ends with one sentence and exit code 130 at any moment."""
 
 import os
 import signal
@@ -8,32 +8,32 @@ from types import FrameType
 
 Handler = Callable[[int, FrameType | None], object]
 
-CODE = 130
-_came = False
+EXIT_CODE = 130
+_interrupted = False
 CONTINUES = "the same command continues where this one stopped"
 
 
 def exit_on_signal() -> None:
-    """From now on both end the process, which has nothing to put in order yet.
+    """Both signals end the process at once; for use before there is anything to clean up.
 
-    A SIGINT that whoever started this process ignores stays ignored, here and below.
+    If the parent process ignores SIGINT, it stays ignored, here and in the functions below.
     """
-    _install(_say_and_end, _say_and_end)
+    _install(_print_and_exit, _print_and_exit)
 
 
 def raise_interrupt() -> None:
-    """From now on both raise KeyboardInterrupt."""
+    """Both signals raise KeyboardInterrupt."""
     _install(_interrupt, _interrupt)
 
 
 def was_interrupted() -> bool:
-    """Whether KeyboardInterrupt was raised so: some libraries turn it into an error of their own."""
-    return _came
+    """Whether a signal raised KeyboardInterrupt: some libraries turn it into another error."""
+    return _interrupted
 
 
 def exit_silently() -> None:
-    """The command has said that it was interrupted; another signal ends it at once."""
-    _install(_end, _end)
+    """Both signals end the process without a message, because the command has printed one."""
+    _install(_exit, _exit)
 
 
 def _install(interrupt: Handler, terminate: Handler) -> None:
@@ -45,15 +45,15 @@ def _install(interrupt: Handler, terminate: Handler) -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    global _came
-    _came = True
+    global _interrupted
+    _interrupted = True
     raise KeyboardInterrupt
 
 
-def _say_and_end(number: int, frame: FrameType | None) -> None:
+def _print_and_exit(number: int, frame: FrameType | None) -> None:
     os.write(2, f"interrupted; {CONTINUES}\n".encode())
-    os._exit(CODE)
+    os._exit(EXIT_CODE)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    os._exit(CODE)
+def _exit(number: int, frame: FrameType | None) -> None:
+    os._exit(EXIT_CODE)

@@ -1,11 +1,11 @@
-"""The C library's memory, for processes whose batches come and go."""
+"""Settings of the C library's memory allocator, for processes that allocate many batches."""
 
 import ctypes
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's `mallopt`."""
-LARGEST = 2**30
-"""Bytes; blocks up to this size are kept when they are freed."""
+MAX_KEPT_BLOCK = 2**30
+"""Bytes: freed blocks up to this size are kept."""
 
 
 def _library() -> ctypes.CDLL | None:
@@ -14,17 +14,17 @@ def _library() -> ctypes.CDLL | None:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed for the next batch.
+    """Keep freed memory for the next batch.
 
-    By itself glibc gives large blocks back to the kernel, which has to clear them again for the next batch: about a
-    sixth of the time of a sentence encoder's batch. Does nothing where there is no glibc.
+    By default glibc returns large blocks to the kernel, which clears them again for the next batch: about a sixth of
+    the time of a sentence encoder's batch. Does nothing without glibc.
     """
     if library := _library():
-        library.mallopt(M_MMAP_THRESHOLD, LARGEST)
-        library.mallopt(M_TRIM_THRESHOLD, LARGEST)
+        library.mallopt(M_MMAP_THRESHOLD, MAX_KEPT_BLOCK)
+        library.mallopt(M_TRIM_THRESHOLD, MAX_KEPT_BLOCK)
 
 
-def give_back_freed_memory() -> None:
-    """Have the C library give back what is free now, so that gaps between what is in use do not add up over hours."""
+def return_freed_memory() -> None:
+    """Return free memory to the kernel, so that fragmentation does not grow over hours."""
     if library := _library():
         library.malloc_trim(0)

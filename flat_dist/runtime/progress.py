@@ -1,7 +1,4 @@
-"""Progress of long stages: live bars in a terminal, a line now and then in a log, or JSON lines for machines.
-
-Everything goes to standard error.
-"""
+"""Progress of long stages on standard error: bars in a terminal, regular lines in a log, or JSON lines."""
 
 import json
 import time
@@ -15,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class PlainConsole(Console):
-    """A terminal, or a log, that shows text as it is: what users name their files is no markup."""
+    """A terminal or log that prints text literally: file names are not markup."""
 
     def __init__(self, **settings: Any):
         super().__init__(markup=False, emoji=False, highlight=False, **settings)
@@ -23,57 +20,57 @@ class PlainConsole(Console):
             self.width = max(self.width, 120)
 
     def on_broken_pipe(self) -> None:
-        """A reader that goes away ends the command as it ends others: see `flat_dist.cli.main`."""
+        """Raise BrokenPipeError if the reader has gone; see `flat_dist.cli.main`."""
         raise
 
 
 LOG_SECONDS = 30.0
-"""A log gets a line this often at most, beside one when a stage ends."""
+"""Shortest interval of a bar's lines in a log; the end of a stage always gets a line."""
 
 
 class Bar:
     """One stage's progress.
 
     Args:
-        display: where it is shown.
-        title: what is under way.
-        total: how much there is to do.
-        done: how much of it was done before; it does not count as speed.
+        display: where the bar is shown.
+        title: name of the stage.
+        total: amount of work.
+        done: amount already done; it does not count for the rate.
     """
 
     def __init__(self, display: "Display", title: str, total: int, done: int = 0):
-        self.display, self.title, self.total, self.done, self.before = display, title, total, done, done
+        self.display, self.title, self.total, self.done, self.done_before = display, title, total, done, done
         self.note, self.facts, self.finished = "", {}, False  # type: str, dict[str, Any], bool
-        self.began: float | None = None
+        self.start_time: float | None = None
         self.task: TaskID | None = (
             display.bars.add_task(title, total=total, completed=done, note="") if display.bars else None
         )
 
     def start(self) -> None:
-        """Its time counts from now, if it did not before."""
-        if self.began is None:
-            self.began = time.monotonic()
-            self.display.last_line = max(self.display.last_line, self.began)
+        """Start the clock, if it is not running."""
+        if self.start_time is None:
+            self.start_time = time.monotonic()
+            self.display.last_line = max(self.display.last_line, self.start_time)
 
     def advance(self, amount: int, note: str = "", **facts: Any) -> None:
-        """So much more is done.
+        """Add progress.
 
         Args:
             amount: in the unit of `total`.
-            note: replaces what is said beside the bar.
-            facts: numbers by name, which are said beside it too; None: not known yet.
+            note: replaces the note beside the bar.
+            facts: numbers by name, also shown beside the bar; None: not known yet.
         """
         if amount:
             self.start()
         self.done += amount
         self.note, self.facts = note or self.note, facts or self.facts
         if self.display.bars and self.task is not None:
-            self.display.bars.update(self.task, completed=self.done, note=self._described())
-        elif self.began is not None and self.done < self.total and self.display.line_is_due():
+            self.display.bars.update(self.task, completed=self.done, note=self._details())
+        elif self.start_time is not None and self.done < self.total and self.display.line_is_due():
             self._line()
 
     def finish(self) -> None:
-        """Leave one line that says what the stage came to; a second call does nothing."""
+        """Print the final line of the stage; a second call does nothing."""
         if self.finished:
             return
         self.finished = True
@@ -84,20 +81,20 @@ class Bar:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
-        return time.monotonic() - self.began if self.began is not None else 0.0
+        """Seconds since the start."""
+        return time.monotonic() - self.start_time if self.start_time is not None else 0.0
 
     @property
     def rate(self) -> float | None:
-        """How much is done in a second; None before there is anything to go by."""
-        return (self.done - self.before) / self.seconds if self.done > self.before and self.seconds else None
+        """Work per second; None before the first progress."""
+        return (self.done - self.done_before) / self.seconds if self.done > self.done_before and self.seconds else None
 
     @property
     def seconds_left(self) -> float | None:
-        """What the rest will take at that rate."""
+        """Estimated seconds for the rest."""
         return (self.total - self.done) / self.rate if self.rate else None
 
-    def _described(self) -> str:
+    def _details(self) -> str:
         notes = [_speed(self.rate)] if self.rate else []
         if self.seconds_left:
             notes.append(f"{_duration(self.seconds_left)} left")
@@ -107,10 +104,10 @@ class Bar:
 
     def _line(self) -> None:
         self.display.last_line = time.monotonic()
-        said = f"{self.title}: {self.done}/{self.total} in {_duration(self.seconds)}"
-        described = self._described()
+        summary = f"{self.title}: {self.done}/{self.total} in {_duration(self.seconds)}"
+        details = self._details()
         self.display.log_line(
-            f"{said}, {described}" if described else said,
+            f"{summary}, {details}" if details else summary,
             stage=self.title,
             done=self.done,
             total=self.total,
@@ -139,7 +136,7 @@ def _duration(seconds: float) -> str:
 
 
 class Display:
-    """Where progress is shown; use it as a context manager.
+    """Shows progress; use it as a context manager.
 
     Args:
         quiet: show nothing.
@@ -151,7 +148,7 @@ class Display:
         self.as_json = as_json
         self.bars: Progress | None = None
         self.last_line = time.monotonic()
-        """When a bar last left a line."""
+        """Time of the last line of a bar."""
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal and not self.as_json:
@@ -174,11 +171,11 @@ class Display:
             self.bars = None
 
     def line_is_due(self) -> bool:
-        """Whether a log has had no line of progress for so long that it gets one."""
+        """Whether the log needs a new line of progress."""
         return time.monotonic() - self.last_line > LOG_SECONDS
 
     def log_line(self, line: str, **facts: Any) -> None:
-        """One line, now; as JSON with the facts of which it speaks."""
+        """Print a line; as JSON, with facts as fields."""
         now = time.strftime("%H:%M:%S")
         if self.as_json:
             self.console.print(json.dumps({"time": now, "message": line, **facts}), soft_wrap=True)
@@ -186,7 +183,7 @@ class Display:
             self.console.print(f"[{now}] {line}")
 
     def bar(self, title: str, total: int, done: int = 0) -> Bar:
-        """A bar for one stage; call its `finish` in the end."""
+        """A bar for one stage; call `finish` at the end."""
         return Bar(self, title, total, done)
 
     @contextmanager

@@ -159,7 +159,7 @@ class Scheduler:
         stage = self.stages[task.stage]
         stage.restarts += 1
         if not lost_node:
-            ray_folder.keep()
+            ray_folder.keep_logs()
         hung_at_load = worker.hung and worker.liveness.loading
         if hung_at_load:
             self._fail_load(stage, error)

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from flat_dist.runtime.malloc import give_back_freed_memory
+from flat_dist.runtime.malloc import return_freed_memory
 from flat_dist.scheduling.stage import Job
 from flat_dist.scheduling.watchdog import Watchdog
 
@@ -38,7 +38,7 @@ class Session(ABC):
     def run(self, job: Any, number: int, examples: Sequence[Any]) -> Any:
         """Process and write a whole unit. The file does not depend on earlier calls."""
         info = self.write(job, number, self.process(job, examples))
-        give_back_freed_memory()
+        return_freed_memory()
         return info
 
     def seconds(self) -> dict[str, float]:

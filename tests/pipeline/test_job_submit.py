@@ -149,7 +149,7 @@ cli.main(job)
 
 
 @pytest.mark.parametrize(
-    ("token", "code", "said"), [({}, 0, "True\n"), ({"RAY_AUTH_TOKEN": "0" * 64}, 2, "wants another token")]
+    ("token", "code", "said"), [({}, 0, "True\n"), ({"RAY_AUTH_TOKEN": "0" * 64}, 2, "requires another token")]
 )
 def test_a_driver_on_a_node_joins_with_the_token_and_is_told_that_it_wants_one(
     running: Running, token: dict[str, str], code: int, said: str
