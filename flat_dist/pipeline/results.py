@@ -50,10 +50,7 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
     made = {}
     for result, attacked in zip(found.results, found.attacked, strict=True):
         manifest = read_manifest(attacked.shards.folder) or {}
-        made[f"{result.training}-{result.attack}"] = cards.card(
-            experiment.config,
-            experiment.settings,
-            result,
+        origin = cards.Origin(
             data=data,
             checkpoint={
                 "architecture": checkpoints.describe(attacked.model.folder)["model"]["name"],
@@ -71,6 +68,8 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
                 if each.attacked == attacked
             },
         )
+        card = cards.card(experiment.config, experiment.settings, result, origin)
+        made[f"{result.training}-{result.attack}"] = card
     return made
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
@@ -16,55 +16,45 @@ VERSIONS = ("flat_dist", "torch", "transformers", "textattack", "captum", "lime"
 """Packages that the numbers depend on."""
 
 
-def card(
-    config: Config,
-    settings: Mapping[str, Any],
-    result: Result,
-    data: Mapping[str, Any],
-    checkpoint: Mapping[str, Any],
-    attack: Mapping[str, Any],
-    attributions: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Origin:
+    """The data, model, attack and attributions behind a result, as plain values."""
+
+    data: Mapping[str, Any]
+    """Name, source, fingerprint, split and size of the data."""
+    checkpoint: Mapping[str, Any]
+    """Architecture, folder and fingerprint of the model."""
+    attack: Mapping[str, Any]
+    """Identity of the attack (recipe, resources, seed, limits, versions), rows by status, and its shards."""
+    attributions: Mapping[str, Mapping[str, Any]]
+    """Settings and folder of each attribution method, by name."""
+
+
+def card(config: Config, settings: Mapping[str, Any], result: Result, origin: Origin) -> dict[str, Any]:
     """The card of a result, as plain values.
 
     Args:
         config: settings and hardware of the measurement.
         settings: everything that the results depend on.
         result: the numbers.
-        data: name, source, fingerprint, split and size of the data.
-        checkpoint: architecture, folder and fingerprint of the model.
-        attack: the attack's identity (recipe, resources, seed, limits, versions), rows by status, and its shards.
-        attributions: settings and folder of each attribution method, by name.
+        origin: what they were measured on.
     """
     seen = config.attack.name if result.trained_on is not None else None
-    dataset, architecture = data["name"], checkpoint["architecture"]
-    published = paper.numbers(dataset, architecture, result.training, result.attack, seen)
-    drawn = f"{result.n} texts" if not config.evaluation.sample else f"{result.n} texts drawn by the seed"
+    dataset = origin.data["name"]
+    published = paper.numbers(dataset, origin.checkpoint["architecture"], result.training, result.attack, seen)
     return {
         "format": FORMAT,
-        "model": {"training": result.training, "round": result.round, **checkpoint},
-        "data": dict(data),
-        "accuracy": _share(result.accuracy, data["texts"], published.accuracy),
+        "model": {"training": result.training, "round": result.round, **origin.checkpoint},
+        "data": dict(origin.data),
+        "accuracy": _share(result.accuracy, origin.data["texts"], published.accuracy),
         "after_attack_accuracy": {
             **_share(result.after_attack_accuracy, result.n, published.after_attack_accuracy),
-            "attack": {"name": result.attack, "seen_in_training": result.trained_on, "sampling": drawn, **attack},
+            "attack": _attack(config, result, origin),
         },
         "attack_success_rate": result.attack_success_rate,
         "mean_queries": result.mean_queries,
         "words_changed": result.words_changed,
-        "interpretations": {
-            name: {
-                **asdict(consistency),
-                "sampling": _sampling(config, name),
-                **attributions.get(name, {}),
-                "paper": {
-                    "dataset": paper.source(dataset),
-                    "kendall_tau": published.kendall_tau.get(name),
-                    "top_5": published.top_5.get(name),
-                },
-            }
-            for name, consistency in result.interpretations.items()
-        },
+        "interpretations": _interpretations(config, result, origin, published),
         "paper": {"dataset": paper.source(dataset), "standard": "shares in [0, 1]"},
         "seed": config.seed,
         "hardware": {
@@ -78,6 +68,27 @@ def card(
     }
 
 
+def _attack(config: Config, result: Result, origin: Origin) -> dict[str, Any]:
+    sampling = f"{result.n} texts drawn by the seed" if config.evaluation.sample else f"{result.n} texts"
+    return {"name": result.attack, "seen_in_training": result.trained_on, "sampling": sampling, **origin.attack}
+
+
+def _interpretations(config: Config, result: Result, origin: Origin, published: paper.Numbers) -> dict[str, Any]:
+    return {
+        name: {
+            **asdict(consistency),
+            "sampling": _sampling(config, name),
+            **origin.attributions.get(name, {}),
+            "paper": {
+                "dataset": paper.source(origin.data["name"]),
+                "kendall_tau": published.kendall_tau.get(name),
+                "top_5": published.top_5.get(name),
+            },
+        }
+        for name, consistency in result.interpretations.items()
+    }
+
+
 def _share(value: float, n: int, published: float | None) -> dict[str, Any]:
     """A share, its standard error over n texts, and the paper's number."""
     return {"value": value, "n": n, "standard_error": math.sqrt(value * (1 - value) / n), "paper": published}
@@ -85,5 +96,5 @@ def _share(value: float, n: int, published: float | None) -> dict[str, Any]:
 
 def _sampling(config: Config, method: str) -> str:
     count = getattr(config.evaluation, f"{method}_pairs")
-    drawn = f"at most {count} of them, drawn by the seed" if count else "all of them"
-    return f"pairs: {config.evaluation.pairs}; {drawn}"
+    sampling = f"at most {count} of them, drawn by the seed" if count else "all of them"
+    return f"pairs: {config.evaluation.pairs}; {sampling}"
