@@ -58,18 +58,18 @@ def test_shards_and_plain_strings_give_the_same() -> None:
     assert after_attack(pa.concat_tables(shards)) == expected
 
 
-def test_what_is_not_defined_is_none() -> None:
+def test_undefined_numbers_are_none() -> None:
     summary = after_attack(pa.Table.from_pylist([row("skipped")], SCHEMA))
     assert (summary.standard_accuracy, summary.after_attack_accuracy) == (0, 0)
     assert (summary.attack_success_rate, summary.mean_queries, summary.words_changed) == (None, None, None)
 
 
 @pytest.mark.parametrize("rows", [[], [row("error"), row("error")]])
-def test_nothing_to_score(rows: list[Any]) -> None:
+def test_without_scored_examples_there_is_an_error(rows: list[Any]) -> None:
     with pytest.raises(UserError, match=f"{len(rows)} rows"):
         after_attack(pa.Table.from_pylist(rows, SCHEMA))
 
 
-def test_an_unknown_status_is_named() -> None:
+def test_an_unknown_status_is_an_error() -> None:
     with pytest.raises(UserError, match=r"'sucessful'.*did you mean 'successful'"):
         after_attack(pa.Table.from_pylist([row("sucessful")], SCHEMA))

@@ -31,7 +31,7 @@ SECRET = [
 
 
 @pytest.mark.parametrize("uri", SECRET)
-def test_secrets_are_refused_and_not_repeated(uri: str) -> None:
+def test_secrets_are_rejected_and_not_printed(uri: str) -> None:
     with pytest.raises(UserError) as error:
         address.check(uri)
     assert "hush" not in str(error.value) and "\n" not in str(error.value)
@@ -66,21 +66,21 @@ def test_secrets_are_refused_and_not_repeated(uri: str) -> None:
         ("sqlite+foo:////tmp/mlflow.db", "does not name an SQLite file"),
     ],
 )
-def test_addresses_that_mlflow_cannot_log_to_are_one_sentence(uri: str, sentence: str) -> None:
+def test_invalid_addresses_give_a_one_line_error(uri: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence) as error:
         address.check(uri)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("uri", ["http://host:5000", "https://host/a@b", "databricks", "sqlite:///runs/mlflow.db"])
-def test_addresses_that_are_accepted(uri: str) -> None:
+def test_valid_addresses_are_accepted(uri: str) -> None:
     address.check(uri)
 
 
 @pytest.mark.parametrize(
     "name", ["a b", "a?b", "a#b", "a%b", "a%20b", "a%3Fb", "a'b\"c", "[b]", "é😀", "a\\b", "a;b&c=d", "a\nb"]
 )
-def test_an_address_names_its_file_whatever_its_folder_is_called(
+def test_addresses_of_files_in_folders_with_special_characters(
     name: str, tmp_path: Path, mlflow_database: Path
 ) -> None:
     """MLflow writes into this file, as sqlite3 sees, and into no other folder."""
@@ -99,7 +99,7 @@ def test_an_address_names_its_file_whatever_its_folder_is_called(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_relative_address_is_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_address_starts_at_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert address.file_of("sqlite:///runs/a%3Fb.db") == tmp_path / "runs" / "a?b.db"
     assert address.file_of("http://host:5000") is None

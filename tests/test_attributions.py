@@ -42,7 +42,7 @@ def attacked() -> pa.Table:
     return shards.to_table(records, scores, scores, 0, {})
 
 
-def test_which_rows_are_pairs(attacked: pa.Table) -> None:
+def test_rows_that_are_pairs(attacked: pa.Table) -> None:
     def chosen(which: str, count: int = 0, seed: int = 0) -> list[str]:
         return choose_pairs(attacked, which, count, seed)["example_id"].to_pylist()
 
@@ -54,7 +54,7 @@ def test_which_rows_are_pairs(attacked: pa.Table) -> None:
 
 
 @pytest.mark.parametrize("method", [IG, LIME])
-def test_a_pair_is_compared_as_scipy_compares_it(
+def test_a_pair_is_compared_as_with_scipy(
     checkpoint: Checkpoint, attacked: pa.Table, method: AttributionMethod
 ) -> None:
     explained = explain(checkpoint, attacked.to_pylist(), method)
@@ -77,7 +77,7 @@ def test_a_pair_is_compared_as_scipy_compares_it(
     assert rows[4]["kendall_tau"] == [1, 1]
 
 
-def test_the_summary_counts_what_it_leaves_out(checkpoint: Checkpoint, attacked: pa.Table) -> None:
+def test_the_summary_counts_the_pairs_it_leaves_out(checkpoint: Checkpoint, attacked: pa.Table) -> None:
     explained = explain(checkpoint, attacked.to_pylist(), IG)
     found = summarise(explained)
     assert (found.pairs, found.undefined, found.unaligned) == (4, 2, 1)
@@ -88,7 +88,7 @@ def test_the_summary_counts_what_it_leaves_out(checkpoint: Checkpoint, attacked:
     assert summarise(SCHEMA.empty_table()).kendall_tau is None
 
 
-def test_integrated_gradients_are_captums_on_the_embedding(checkpoint: Checkpoint, attacked: pa.Table) -> None:
+def test_integrated_gradients_equal_captums_on_the_embedding(checkpoint: Checkpoint, attacked: pa.Table) -> None:
     model = checkpoint.model
     for row in explain(checkpoint, attacked.to_pylist(), IG).to_pylist():
         batch = to_batch([checkpoint.encoder.encode(" ".join(row["original_words"]))])

@@ -99,7 +99,7 @@ def test_consistency_averages_over_pairs_then_classes() -> None:
     assert result.top_5 == result.top_k[5]
 
 
-def test_consistency_compares_aligned_words_alone() -> None:
+def test_consistency_compares_only_aligned_words() -> None:
     original, perturbed = np.array([[0.1, 0.3, 0.2]]), np.array([[0.1, 9.0, 0.3, 0.2]])
     result = over([original], [perturbed], [[(0, 0), (1, 2), (2, 3)]])
     assert (result.kendall_tau, result.top_k[1]) == (1.0, 1.0)
@@ -115,7 +115,7 @@ def test_consistency_matches_scipy_on_random_pairs() -> None:
     assert list(result.top_k) == list(range(1, 11))
 
 
-def test_consistency_where_nothing_is_defined() -> None:
+def test_undefined_consistency() -> None:
     one_word = over([np.array([[0.2], [0.1]])], [np.array([[0.3], [0.4]])], [same(1)])
     assert (one_word.kendall_tau, one_word.undefined, one_word.top_5) == (None, 2, 1.0)
     unaligned = over([np.ones((2, 3))], [np.ones((2, 2))], [[]])

@@ -111,7 +111,7 @@ def test_memory_is_bounded(lstm: MaskedLSTM, batch: tuple[Tensor, Tensor]) -> No
     assert lstm.largest_batch <= 60
 
 
-def test_the_model_is_left_as_it_was_but_in_evaluation_mode(lstm: MaskedLSTM, batch: tuple[Tensor, Tensor]) -> None:
+def test_the_model_is_not_changed_except_for_evaluation_mode(lstm: MaskedLSTM, batch: tuple[Tensor, Tensor]) -> None:
     lstm.train()
     integrated_gradients(lstm, *batch, steps=2)
     assert not lstm.training
@@ -138,13 +138,13 @@ def test_an_empty_text_has_no_attributions(lstm: MaskedLSTM, batch: tuple[Tensor
         integrated_gradients(lstm, ids_BT, torch.zeros_like(real_BT), steps=5)
 
 
-def test_a_diverged_model_is_named(lstm: MaskedLSTM, batch: tuple[Tensor, Tensor]) -> None:
+def test_a_diverged_model_is_an_error(lstm: MaskedLSTM, batch: tuple[Tensor, Tensor]) -> None:
     nn.init.constant_(lstm.output.weight, float("nan"))
     with pytest.raises(UserError, match="diverged"):
         integrated_gradients(lstm, *batch, steps=2)
 
 
-def test_special_pieces_stay_as_they_are_along_the_path(encoder_folder: Path) -> None:
+def test_special_pieces_do_not_change_along_the_path(encoder_folder: Path) -> None:
     config = ModelConfig(name="encoder", encoder=str(encoder_folder), mask_hidden_size=8, pooling="mean")
     torch.manual_seed(0)
     model, pieces = encoders.pretrained(config, classes=2)

@@ -81,14 +81,14 @@ def test_a_text_does_not_depend_on_the_others(checkpoint: Checkpoint) -> None:
         np.testing.assert_allclose(explained(checkpoint, [text])[0], weights, atol=1e-6)
 
 
-def test_the_settings_matter(checkpoint: Checkpoint) -> None:
+def test_the_settings_change_the_weights(checkpoint: Checkpoint) -> None:
     (first,), (same,) = (explained(checkpoint, TEXTS[3:4]) for _ in range(2))
     assert np.array_equal(first, same)
     for other in (Lime(60, 25.0, 4), Lime(61, 25.0, 3), Lime(60, 5.0, 3)):
         assert not np.array_equal(explained(checkpoint, TEXTS[3:4], other)[0], first)
 
 
-def test_a_word_that_decides_gets_the_weight() -> None:
+def test_a_decisive_word_gets_the_weight() -> None:
     """A bag of words whose logit is that of one word: its weight is large, the others' are near 0."""
     checkpoint = word_model("cnn", 2, masked=False)
     model = checkpoint.model

@@ -71,7 +71,7 @@ def copied(mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_migrate", create)
 
 
-def test_killed_at_any_moment_it_is_made_by_the_next_and_by_two_at_once(tmp_path: Path) -> None:
+def test_a_killed_creation_is_repeated_by_later_processes(tmp_path: Path) -> None:
     path = tmp_path / "a b" / "mlflow.db"
     command = [sys.executable, "-c", PROCESSES, str(path), "40", "300"]
     said = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -103,7 +103,7 @@ def interrupt(path: Path) -> None:
     [cut, flip, interrupt, lambda path: path.write_bytes(b""), lambda path: path.write_text("no database\n" * 999)],
 )
 @pytest.mark.usefixtures("copied")
-def test_a_damaged_one_is_kept_under_another_name(
+def test_a_damaged_database_is_kept_under_another_name(
     damage: Callable[[Path], object], tmp_path: Path, mlflow_database: Path
 ) -> None:
     path = tmp_path / "mlflow.db"
@@ -134,7 +134,7 @@ def test_the_prepare_job_creates_the_database_of_make_ui(
 
 
 @pytest.mark.usefixtures("copied")
-def test_journals_go_with_their_database(tmp_path: Path) -> None:
+def test_journals_move_with_their_database(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     path.write_text("no database\n" * 999)
     (tmp_path / "mlflow.db-shm").write_bytes(b"journal")
@@ -148,7 +148,7 @@ def test_journals_go_with_their_database(tmp_path: Path) -> None:
     assert not (tmp_path / "mlflow.db-wal").exists() and version(path) == [LATEST]
 
 
-def test_one_of_an_older_mlflow_is_upgraded_with_its_runs(tmp_path: Path) -> None:
+def test_a_database_of_an_older_mlflow_is_upgraded_with_its_runs(tmp_path: Path) -> None:
     import sqlalchemy
     from alembic import command
 
@@ -190,7 +190,7 @@ OLDER = "UPDATE alembic_version SET version_num = '7ac759974ad8'"
         (["CREATE TABLE mine (value)", *(f"DROP TABLE {name}" for name in database.OWN_TABLES)], "another program"),
     ],
 )
-def test_what_cannot_be_used_is_refused_and_left_alone(
+def test_unusable_databases_are_rejected_and_not_changed(
     statements: list[str], sentence: str, tmp_path: Path, mlflow_database: Path
 ) -> None:
     path = tmp_path / "mlflow.db"
@@ -207,7 +207,7 @@ def test_what_cannot_be_used_is_refused_and_left_alone(
     assert {file.name for file in tmp_path.iterdir()} <= {"mlflow.db", ".mlflow.db.lock"}
 
 
-def test_a_locked_one_and_a_folder_are_one_sentence(
+def test_a_locked_database_and_a_folder_give_a_one_line_error(
     tmp_path: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_file, "BUSY_SECONDS", 0.05)
@@ -238,7 +238,7 @@ def full_disk(limit: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("limit", [10_000, 300_000])
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(limit: int, tmp_path: Path) -> None:
+def test_a_full_disk_gives_a_one_line_error_and_leaves_no_files(limit: int, tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     with full_disk(limit), pytest.raises(UserError, match=r"cannot be used .*free disk space") as error:
         database.prepare(path, print)
@@ -257,7 +257,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def test_a_read_only_disk_is_one_sentence(small_disk: Path, mlflow_database: Path) -> None:
+def test_a_read_only_disk_gives_a_one_line_error(small_disk: Path, mlflow_database: Path) -> None:
     path = small_disk / "mlflow.db"
     shutil.copyfile(mlflow_database, path)
     database.prepare(path, print)
@@ -268,7 +268,7 @@ def test_a_read_only_disk_is_one_sentence(small_disk: Path, mlflow_database: Pat
         assert "\n" not in str(error.value)
 
 
-def test_a_disk_without_room_for_a_second_database_is_one_sentence(small_disk: Path, mlflow_database: Path) -> None:
+def test_a_disk_too_full_for_an_upgrade_gives_a_one_line_error(small_disk: Path, mlflow_database: Path) -> None:
     """As when one is to be upgraded: the old one is left as it is."""
     path = small_disk / "mlflow.db"
     shutil.copyfile(mlflow_database, path)

@@ -96,7 +96,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("text", [*NOT_JSON, *map(json.dumps, WRONG)])
-def test_a_damaged_file_is_set_aside_and_the_run_goes_on(text: str, tmp_path: Path) -> None:
+def test_a_damaged_outbox_is_renamed_and_the_run_continues(text: str, tmp_path: Path) -> None:
     folder, said, server = Folder(tmp_path / "run"), list[str](), Taking()
     folder.write(FILE, text.encode())
     with pytest.raises(OutboxError, match=f"{FILE} is damaged") as error:
@@ -109,7 +109,7 @@ def test_a_damaged_file_is_set_aside_and_the_run_goes_on(text: str, tmp_path: Pa
     assert [operation.kind for operation in server.taken] == ["metrics"]
 
 
-def test_only_files_of_the_run_and_of_its_storages_stages_are_sent(tmp_path: Path) -> None:
+def test_only_files_of_the_run_and_of_the_stages_are_sent(tmp_path: Path) -> None:
     storage, outside = tmp_path / "runs", tmp_path / "home"
     run, stage = storage / "mine", storage / "stages" / "attack-1"
     for folder in (run / "report", run / "linked", stage, outside, storage / "other"):
@@ -151,7 +151,7 @@ def test_only_files_of_the_run_and_of_its_storages_stages_are_sent(tmp_path: Pat
         assert "\n" not in str(error.value)
 
 
-def test_an_object_stores_run_sends_only_its_own_objects() -> None:
+def test_a_run_in_an_object_store_sends_only_its_own_objects() -> None:
     uri = "s3://bucket/runs/{}?region=us-east-1"
     run = Folder(uri.format("mine"))
     assert storage_of(run).uri == Folder("s3://bucket/runs?region=us-east-1").uri
@@ -167,7 +167,7 @@ def resend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Folder, str | None], No
     return importlib.import_module("report").resend  # type: ignore[no-any-return]
 
 
-def test_only_the_user_names_another_server_than_the_file_beside_the_run(
+def test_an_outbox_is_sent_to_a_server_only_if_the_user_names_it(
     resend: Callable[[Folder, str | None], None], tmp_path: Path, mlflow_database: Path
 ) -> None:
     storage = tmp_path / "runs"
@@ -187,7 +187,7 @@ def test_only_the_user_names_another_server_than_the_file_beside_the_run(
     assert [run.data.metrics for run in client.search_runs(["1"])] == [{"loss": 0.5}, {}]
 
 
-def test_what_is_kept_for_the_file_beside_the_run_needs_no_name(
+def test_an_outbox_for_the_file_beside_the_run_needs_no_address(
     resend: Callable[[Folder, str | None], None], tmp_path: Path, mlflow_database: Path
 ) -> None:
     shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
@@ -200,7 +200,7 @@ def test_what_is_kept_for_the_file_beside_the_run_needs_no_name(
         resend(folder, None)
 
 
-def test_a_server_and_a_disk_that_take_nothing_hide_no_error_of_the_run(
+def test_a_failing_server_and_disk_do_not_hide_an_error_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flat_dist.tracking.mlflow.MlflowTracker.start", lambda where, log_line: Away())
@@ -219,7 +219,7 @@ def test_a_server_and_a_disk_that_take_nothing_hide_no_error_of_the_run(
     assert "run the same command again" in said[1]
 
 
-def test_a_file_that_is_gone_does_not_hold_up_what_comes_after_it(tmp_path: Path) -> None:
+def test_a_missing_file_does_not_block_later_operations(tmp_path: Path) -> None:
     class Missing(Taking):
         def log(self, operation: Operation) -> None:
             if operation.kind == "artifact":

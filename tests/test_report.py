@@ -92,7 +92,7 @@ def test_the_papers_correlations() -> None:
     }
 
 
-def test_numbers_as_a_reader_sees_them() -> None:
+def test_formatted_numbers() -> None:
     assert [fixed(None), fixed(float("nan")), fixed(-0.456), fixed(1234.5, 1)] == ["–", "–", "−0.46", "1,234.5"]
     assert [percent(0.1234), percent(None)] == ["12.3", "–"]
     assert [significant(value, 3) for value in (5.79e-5, 0.001, 0, None)] == ["5.79 × 10⁻⁵", "0.001", "0", "–"]
@@ -100,7 +100,7 @@ def test_numbers_as_a_reader_sees_them() -> None:
     assert standard_error(0.5, 0) is None
 
 
-def test_the_table_of_models_has_the_papers_numbers_beside(html: str) -> None:
+def test_the_table_of_models_includes_the_papers_numbers(html: str) -> None:
     head, *rows = table(html, "models")
     assert head[:6] == ["attack", "training", "accuracy, %", "paper,\nSST-2", "after\nattack, %", "paper,\nSST-2"]
     assert [row[:2] for row in rows[:4]] == [["textfooler", t] for t in ("base", "adv", "flat")] + [
@@ -113,7 +113,7 @@ def test_the_table_of_models_has_the_papers_numbers_beside(html: str) -> None:
     assert "The paper has no numbers for rotten_tomatoes_sample" in html
 
 
-def test_where_it_is_not_known_what_training_saw_only_base_has_numbers_beside(tmp_path: Path) -> None:
+def test_without_a_known_training_attack_only_base_has_the_papers_numbers(tmp_path: Path) -> None:
     results = [replace(row, trained_on=None) for row in pages.results(("pwws",))]
     _, *rows = table(written(tmp_path, pages.page(results=results, rounds=())), "models")
     assert [row[0] for row in rows] == ["pwws"] * 3
@@ -148,7 +148,7 @@ def test_correlations_words_and_replacements(html: str) -> None:
     assert ["film", "cinema 30, flick 5", "40"] in table(html, "replacements")
 
 
-def test_what_is_empty_is_left_out(tmp_path: Path) -> None:
+def test_empty_parts_are_left_out(tmp_path: Path) -> None:
     empty = Page(
         title="nothing", facts={}, dataset="mine", model="cnn", label_names=(), split="test", texts=1, results=()
     )
@@ -159,7 +159,7 @@ def test_what_is_empty_is_left_out(tmp_path: Path) -> None:
     assert 'id="saliency"' not in written(tmp_path, replace(empty, saliencies=[no_pairs]))
 
 
-def test_undefined_numbers_are_dashes(tmp_path: Path) -> None:
+def test_undefined_numbers_are_shown_as_dashes(tmp_path: Path) -> None:
     bare = [replace(row, attack_success_rate=None, mean_queries=None, words_changed=float("nan"), n=0,
                     interpretations={"ig": Consistency(None, {}, 0, 0)}) for row in pages.results()]  # fmt: skip
     nothing = pages.pair(
@@ -175,7 +175,7 @@ def test_undefined_numbers_are_dashes(tmp_path: Path) -> None:
     assert table(html, "models")[1][-4:] == ["–", "–", "–", "0"]
 
 
-def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
+def test_html_in_texts_is_escaped(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [pages.pair(HOSTILE, [HOSTILE, "film"], [HOSTILE, "movie"], rng, status=HOSTILE)]
     page = pages.page(
@@ -209,7 +209,7 @@ def test_the_same_page_gives_the_same_bytes(tmp_path: Path) -> None:
     assert all(data.startswith(b"\x89PNG") for path, data in one.items() if path.suffix == ".png")
 
 
-def test_the_page_needs_nothing_else(html: str) -> None:
+def test_the_page_is_self_contained(html: str) -> None:
     assert not re.search(r"https?:|//[a-z]|@import|<link|src=", re.sub(r"base64,[\w+/=\s]*", "", html))
     assert set(re.findall(r'href="(.)', html)) <= {"#", "d"}  # inside charts: their own parts, and data
     assert len(html.encode()) < 2_000_000
@@ -217,7 +217,7 @@ def test_the_page_needs_nothing_else(html: str) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_long_texts_make_the_pairs_fewer() -> None:
+def test_with_long_texts_the_page_has_fewer_pairs() -> None:
     data = saliency_payload.payload(pages.saliencies(words=250), pages.LABELS)
     assert data is not None
     for attack in data["attacks"]:
@@ -239,7 +239,7 @@ def test_pairs_that_all_models_have_come_first() -> None:
     assert row["values"][0] == [pytest.approx(of_class, rel=1e-3) for of_class in expected["original_attributions"]]
 
 
-def test_words_that_have_no_counterpart_keep_their_alignment() -> None:
+def test_the_alignment_is_kept_if_words_have_no_counterpart() -> None:
     rows = [pages.pair("0", ["a", "fine", "film"], ["a", "film"], np.random.default_rng(0))]
     saliency = Saliency("base", "pwws", "ig", pa.Table.from_pylist(rows, SCHEMA))
     data = saliency_payload.payload([saliency], pages.LABELS)
@@ -247,7 +247,7 @@ def test_words_that_have_no_counterpart_keep_their_alignment() -> None:
     assert data["attacks"][0]["rows"]["ig"]["base"]["0"]["aligned"] == [[0, 0], [2, 1]]
 
 
-def test_words_csv_holds_all_words() -> None:
+def test_words_csv_has_all_words() -> None:
     words = pages.words(3000)
     head, first, *others = word_tables.words_csv(words).splitlines()
     assert head == "word,importance,frequency,replaced"
@@ -255,7 +255,7 @@ def test_words_csv_holds_all_words() -> None:
     assert len(others) == 2999
 
 
-def test_series_differ_in_colour_marker_and_dash_and_are_seen_on_light_and_dark() -> None:
+def test_lines_differ_in_style_and_have_contrast_on_light_and_dark() -> None:
     styles = charts.styles(["mine", "flat", "base", "adv"])
     assert list(styles) == ["base", "adv", "flat", "mine"]
     for key in ("color", "marker", "linestyle"):

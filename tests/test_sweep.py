@@ -57,7 +57,7 @@ def trial(beta: float, *rounds: RoundMetrics, gamma: float = 1.0, status: str = 
 # ---- which trial is best
 
 
-def test_the_best_is_robust_and_within_a_point_of_the_most_accurate() -> None:
+def test_the_best_trial_is_robust_and_within_the_tolerance() -> None:
     accurate, robust, degenerate = (
         trial(0.1, measured(0.75, 0.05)),
         trial(1.0, measured(0.74, 0.09)),
@@ -82,7 +82,9 @@ shares = st.integers(0, 4).map(lambda value: value / 4)
 
 
 @given(st.lists(st.tuples(shares, shares, shares), min_size=1, max_size=12))
-def test_nothing_on_the_front_is_beaten_and_all_else_is(values: list[tuple[float, float, float]]) -> None:
+def test_the_pareto_front_is_exactly_the_trials_that_are_not_dominated(
+    values: list[tuple[float, float, float]],
+) -> None:
     trials = [trial(float(number), measured(*three)) for number, three in enumerate(values)]
     front = {one.name for one in pareto_front(trials)}
 
@@ -95,7 +97,7 @@ def test_nothing_on_the_front_is_beaten_and_all_else_is(values: list[tuple[float
     assert front == {one.name for one, own in zip(trials, values, strict=True) if not beaten(own)}
 
 
-def test_a_model_of_one_class_does_not_win_the_search() -> None:
+def test_a_model_that_predicts_one_class_does_not_win() -> None:
     least = 0.75 - 0.01
     real, constant = measured(0.73, 0.09), measured(0.5, 0.5)
     assert score(real, "after_attack_accuracy", least) == pytest.approx(0.09 - 5 * 0.01)
@@ -107,7 +109,7 @@ def test_a_model_of_one_class_does_not_win_the_search() -> None:
 # ---- trials
 
 
-def test_records_hold_what_was_written(tmp_path: Path) -> None:
+def test_records_are_read_as_written(tmp_path: Path) -> None:
     records = Records(Folder(tmp_path))
     assert records.all() == {} and records.read("trial-1") is None
     first = trial(0.1, measured(0.7, 0.1, number=1), status=PRUNED)
@@ -118,7 +120,7 @@ def test_records_hold_what_was_written(tmp_path: Path) -> None:
     assert records.read(first.name) == first
 
 
-def test_trials_in_words() -> None:
+def test_descriptions_of_trials() -> None:
     assert describe(trial(0.1, measured(0.712, 0.095))).endswith(
         "(beta 0.1, gamma 1): accuracy 71.2 %, after attack 9.5 %, tau 0.50"
     )
@@ -144,7 +146,7 @@ def test_the_space_is_that_of_appendix_e() -> None:
         assert all(2 <= step <= 10.0001 for step in steps)
 
 
-def test_a_point_is_placed_in_the_config() -> None:
+def test_a_point_is_applied_to_the_config() -> None:
     placed = apply_point(
         Config(), {"objective.beta": 10.0, "training.round_clip": 5.0, "training.round_learning_rate": 0.1}
     )
@@ -153,7 +155,7 @@ def test_a_point_is_placed_in_the_config() -> None:
     assert placed.training.learning_rate == Config().training.learning_rate
 
 
-def test_trials_measure_on_dev_and_train_one_kind() -> None:
+def test_trials_measure_on_dev_and_have_one_training() -> None:
     command, _ = sweep.parse(["--attack.name", "pwws"])
     config = command.config
     assert (config.evaluation.split, config.evaluation.attacks) == ("dev", ("pwws",))
@@ -187,7 +189,7 @@ def test_the_ablation_is_table_5() -> None:
         (["--ablation", "--objective.beta", "0"], "both above zero"),
     ],
 )
-def test_bad_sweeps_are_refused(arguments: list[str], message: str) -> None:
+def test_invalid_sweeps_are_rejected(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         sweep.parse(arguments)
 
@@ -206,7 +208,7 @@ def test_bad_sweeps_are_refused(arguments: list[str], message: str) -> None:
         ({"CPU": 2.0, "GPU": 1.0}, {"device": "cuda", "gpus_per_worker": 0.25}, 2, [{}, {"CPU": 2.0, "GPU": 1.0}]),
     ],
 )
-def test_a_trial_takes_what_the_cluster_can_give(
+def test_resources_of_a_trial_fit_the_cluster(
     cluster: dict[str, float],
     options: dict[str, Any],
     workers: int,
@@ -278,7 +280,7 @@ def test_the_page_shows_every_trial(tmp_path: Path) -> None:
     assert (tmp_path / "index.html").read_text() == before
 
 
-def test_no_name_of_a_user_becomes_part_of_the_page(tmp_path: Path) -> None:
+def test_html_in_names_is_escaped(tmp_path: Path) -> None:
     hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
     report.write(Folder(tmp_path), a_page(title=hostile, facts={hostile: hostile}))
     written = (tmp_path / "index.html").read_text()
@@ -286,13 +288,13 @@ def test_no_name_of_a_user_becomes_part_of_the_page(tmp_path: Path) -> None:
     assert written.count(html.escape(hostile, quote=False).replace('"', "&#34;").replace("'", "&#39;")) == 4
 
 
-def test_a_page_of_failures_has_no_charts(tmp_path: Path) -> None:
+def test_without_finished_trials_there_are_no_charts(tmp_path: Path) -> None:
     broken = [replace(one, status=DIVERGED, reason="loss is nan", rounds=()) for one in some_trials()]
     report.write(Folder(tmp_path), a_page(trials=broken, best=None, axes=AXES))
     assert "<svg" not in (tmp_path / "index.html").read_text()
 
 
-def test_what_alone_makes_the_difference_is_all_that_matters() -> None:
+def test_importance_of_the_only_relevant_hyperparameter() -> None:
     trials = [
         trial(beta, measured(0.7, 0.1 + beta / 100), gamma=gamma) for beta, gamma in itertools.product(*AXES.values())
     ]
@@ -303,7 +305,7 @@ def test_what_alone_makes_the_difference_is_all_that_matters() -> None:
     assert report.importances(a_page(trials=trials[:3])) == {}
 
 
-def test_the_ablation_stands_beside_the_papers() -> None:
+def test_the_ablation_table_includes_the_papers_numbers() -> None:
     axes = ablation(Config())
     trials = [trial(beta, measured(0.7, 0.1), gamma=gamma) for beta, gamma in itertools.product(*axes.values())]
     table = report.trial_table(trials, None)

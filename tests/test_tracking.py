@@ -70,14 +70,14 @@ def test_runs_are_nested_and_hold_config_metrics_and_artifacts(tmp_path: Path) -
     ]
 
 
-def test_a_server_that_is_away_is_one_sentence(tmp_path: Path) -> None:
+def test_an_unavailable_server_gives_a_one_line_error(tmp_path: Path) -> None:
     config = Config(storage=str(tmp_path), tracking=TrackingConfig(uri="http://127.0.0.1:9"))
     with pytest.raises(UserError, match=r"MLflow cannot be reached at http://127.0.0.1:9 .*--tracking.uri") as error:
         MlflowTracker.start(destination(config, "mine", to_dict(config)), print)
     assert "\n" not in str(error.value)
 
 
-def test_the_table_in_markdown() -> None:
+def test_results_as_a_markdown_table() -> None:
     head, rule, row = markdown([RESULT]).splitlines()
     assert head.startswith("| attack | training | accuracy % | after attack % |")
     assert rule.count("|") == head.count("|") == row.count("|")
@@ -129,7 +129,7 @@ def test_a_table_is_logged_once(storage: str) -> None:
     assert "pairs/textfooler-ig.json" in run.data.tags["mlflow.loggedArtifacts"]  # by which the UI knows tables
 
 
-def test_the_file_is_beside_a_local_storage_and_in_the_working_folder_for_an_object_store(tmp_path: Path) -> None:
+def test_default_database_of_local_storage_and_object_store(tmp_path: Path) -> None:
     assert database(str(tmp_path)) == database(f"file://{tmp_path}") == f"sqlite:///{tmp_path}/mlflow.db"
     assert database("s3://bucket/x?region=us-east-1") == f"sqlite:///{Path.cwd()}/runs/mlflow.db"
 
@@ -141,7 +141,7 @@ NAMES = [
 """Run names that a filter string cannot hold as they are, or that look like part of one."""
 
 
-def test_a_run_is_found_again_by_any_name_and_is_not_taken_for_another(storage: str) -> None:
+def test_runs_with_special_characters_in_their_names_are_found_again(storage: str) -> None:
     """Names of which each matches the pattern of another one, in two calls."""
     started = [{name: _tracker(storage, name) for name in NAMES} for _ in range(2)]
     parents = [{name: tracker.parent for name, tracker in trackers.items()} for trackers in started]
@@ -155,7 +155,7 @@ def _tracker(storage: str, name: str, **parameters: Any) -> MlflowTracker:
     return MlflowTracker.start(destination(Config(storage=storage), name, parameters), print)
 
 
-def test_a_child_is_not_taken_for_a_run_of_its_name(storage: str) -> None:
+def test_a_child_run_and_a_parent_run_can_have_the_same_name(storage: str) -> None:
     child = _tracker(storage, "it's mine")
     child.metrics("flat", {"loss": 0.5})
     run = _tracker(storage, "flat-it's mine")
@@ -165,7 +165,7 @@ def test_a_child_is_not_taken_for_a_run_of_its_name(storage: str) -> None:
     assert again.children == child.children
 
 
-def test_a_run_of_that_name_with_other_parameters_is_one_sentence(storage: str) -> None:
+def test_other_parameters_for_an_existing_run_give_a_one_line_error(storage: str) -> None:
     _tracker(storage, "mine", objective={"beta": 0.1, "gamma": 1.0}, path="x" * 7000)
     _tracker(storage, "mine", objective={"beta": 0.1}, path="x" * 7000, more=1)
     with pytest.raises(UserError, match=r"objective.beta was '0.1', now '0.2'\).*another --run-name") as error:
@@ -174,7 +174,7 @@ def test_a_run_of_that_name_with_other_parameters_is_one_sentence(storage: str) 
     _tracker(storage, "other", objective={"beta": 0.2})
 
 
-def test_parameters_of_models_with_odd_names_are_logged(storage: str) -> None:
+def test_parameter_names_with_special_characters_are_logged(storage: str) -> None:
     names = ["bob's", 'bob"s', "[b]", "a;b", "é", "a b"]
     for _ in range(2):
         tracker = _tracker(storage, "mine", checkpoints={name: name for name in names})
@@ -183,7 +183,7 @@ def test_parameters_of_models_with_odd_names_are_logged(storage: str) -> None:
     assert (logged["checkpoints.é"], logged["checkpoints.a b"]) == ("é", "a b")
 
 
-def test_a_deleted_experiment_is_one_sentence_before_any_work(storage: str) -> None:
+def test_a_deleted_experiment_gives_a_one_line_error_before_any_work(storage: str) -> None:
     _tracker(storage, "mine")
     client = MlflowClient(database(storage))
     client.delete_experiment("1")
@@ -197,13 +197,13 @@ def test_a_deleted_experiment_is_one_sentence_before_any_work(storage: str) -> N
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "\x1b[31m", "x" * 501])
-def test_experiments_need_a_name(name: str) -> None:
+def test_invalid_experiment_names_are_rejected(name: str) -> None:
     with pytest.raises(UserError, match=r"--tracking.experiment .* is not a valid name"):
         check(Config(tracking=TrackingConfig(experiment=name)))
 
 
 @pytest.mark.parametrize("name", ["bob's", 'a "b" % \\', "é", "7", "a/b", "x" * 500])
-def test_odd_experiments_are_used_as_they_are(name: str, storage: str) -> None:
+def test_unusual_experiment_names_are_not_changed(name: str, storage: str) -> None:
     config = Config(storage=storage, tracking=TrackingConfig(experiment=name))
     first, second = (MlflowTracker.start(destination(config, "mine", {}), print) for _ in range(2))
     assert first.parent == second.parent
@@ -211,7 +211,7 @@ def test_odd_experiments_are_used_as_they_are(name: str, storage: str) -> None:
     assert experiment.name == name
 
 
-def test_two_runs_create_an_experiment_at_once(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_can_create_an_experiment_at_the_same_time(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of them does between the other's look and its own attempt."""
     create = MlflowClient.create_experiment
 
@@ -223,13 +223,13 @@ def test_two_runs_create_an_experiment_at_once(storage: str, monkeypatch: pytest
     assert _tracker(storage, "mine").experiment == "1"
 
 
-def test_nothing_is_made_before_work_begins(tmp_path: Path) -> None:
+def test_checking_the_server_creates_no_files(tmp_path: Path) -> None:
     check_server(Config(storage=str(tmp_path / "runs")))
     check_server(Config(storage="s3://bucket/x?region=us-east-1", tracking=TrackingConfig(enabled=False)))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_the_user_names_has_its_artifacts_beside_it(
+def test_artifacts_are_beside_the_users_database_file(
     tmp_path: Path, storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -241,7 +241,7 @@ def test_a_file_that_the_user_names_has_its_artifacts_beside_it(
     assert [path.name for path in (tmp_path / "mlartifacts").rglob("*.json")] == ["x.json"]
 
 
-def test_what_fails_in_the_middle_is_kept_without_a_traceback(
+def test_operations_of_a_damaged_database_are_kept_without_a_traceback(
     storage: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database is not one any more, as after an accident, and then it is back."""
@@ -264,7 +264,9 @@ def test_what_fails_in_the_middle_is_kept_without_a_traceback(
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-def test_the_environment_redirects_nothing_and_puts_nothing_off(storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_neither_redirect_nor_delay_logging(
+    storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in {
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
         "MLFLOW_EXPERIMENT_NAME": "another",
@@ -304,7 +306,7 @@ ANSWERS: list[tuple[dict[str, tuple[int, str, str] | None], str]] = [
 
 
 @pytest.mark.parametrize(("answers", "sentence"), ANSWERS)
-def test_a_server_that_answers_nonsense_is_one_sentence(
+def test_invalid_answers_of_a_server_give_a_one_line_error(
     answers: dict[str, tuple[int, str, str] | None], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -378,7 +380,7 @@ class Server:
             self.process = None
 
 
-def test_what_a_server_is_away_for_is_kept_and_sent_when_it_is_back(
+def test_operations_are_kept_while_a_server_is_unavailable_and_sent_later(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that ends without its server, one that is killed without it, and one that sees it come back."""

@@ -89,7 +89,7 @@ def make_bert(folder: Path, masked: bool = True, max_length: int = 12, **options
     return Checkpoint(model, config, Encoder(pieces, max_length), ("x", "y"))
 
 
-def test_marks_are_no_words() -> None:
+def test_punctuation_is_not_counted_as_words() -> None:
     texts = [clean("It's 'good', re-imagined: 24 (good) films..."), "good ! $ % 3", ""]
     assert substitutions.count_words(texts) == {"it's": 1, "good": 3, "re-imagined": 1, "24": 1, "films": 1, "3": 1}
 
@@ -129,7 +129,7 @@ ATTACKED = st.lists(
 
 @given(ATTACKED, ATTACKED)
 @settings(max_examples=40, deadline=None)
-def test_replacements_count_as_substitution_frequency_does(first: list[Row], second: list[Row]) -> None:
+def test_replacements_have_the_counts_of_the_substitution_frequency(first: list[Row], second: list[Row]) -> None:
     tables = [attacked(first), attacked(second)]
     expected: Counter[str] = Counter()
     for status, swaps in first + second:
@@ -145,7 +145,7 @@ def test_replacements_count_as_substitution_frequency_does(first: list[Row], sec
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 4096])
-def test_a_word_alone_is_as_important_as_in_a_text_of_one_word(cnn: Checkpoint, batch_size: int) -> None:
+def test_importance_of_a_word_equals_that_in_a_text_of_one_word(cnn: Checkpoint, batch_size: int) -> None:
     chosen = ["good", "film", "bad", "good", "it's", "unheard-of", "neverseen", "24"]
     found = word_importance.importances(cnn, chosen, batch_size)
     expected = [predict.word_importance(cnn, word)[0] for word in chosen]
@@ -170,7 +170,7 @@ def test_importance_of_word_pieces_is_their_mean_without_special_ones(encoder_fo
         assert found[1] == pytest.approx(phi.mean().item(), abs=1e-6)
 
 
-def test_no_words_have_no_importance_and_two_are_not_one(cnn: Checkpoint) -> None:
+def test_importances_of_no_words_and_of_two_words_in_one(cnn: Checkpoint) -> None:
     assert word_importance.importances(cnn, []).shape == (0,)
     for none in ("a film", "", "<b>"):
         with pytest.raises(ValueError, match="words, not one"):
@@ -201,14 +201,14 @@ def test_words_of_a_word_vocabulary(cnn: Checkpoint) -> None:
     assert nothing.words == () and nothing.importance_V.shape == nothing.frequency_V.shape == (0,)
 
 
-def test_all_words_are_known_by_their_pieces(encoder_folder: Path) -> None:
+def test_with_word_pieces_all_words_are_in_the_vocabulary(encoder_folder: Path) -> None:
     bert = make_bert(encoder_folder)
     found = word_importance.words_of(["goodness , a film", "unheard"], [attacked(ROWS)], bert)
     assert found.words == ("a", "film", "goodness", "unheard")
     assert found.replaced_V.tolist() == [0, 2, 0, 0]
 
 
-def test_every_word_of_real_texts_is_one_word_to_a_model(sentences: Dataset, cnn: Checkpoint) -> None:
+def test_every_word_of_real_texts_is_one_word_for_the_encoder(sentences: Dataset, cnn: Checkpoint) -> None:
     texts = sentences.train["text"].to_pylist()
     found = word_importance.words_of(texts[:640], [], cnn)
     own = {word for word in cnn.encoder.vocabulary.words[2:] if any(letter.isalnum() for letter in word)}
@@ -244,7 +244,7 @@ def test_correlations_by_hand() -> None:
     ]
 
 
-def test_correlations_are_pearsons_and_take_as_many_words_as_in_table_9() -> None:
+def test_correlations_are_pearsons_over_the_words_of_table_9() -> None:
     generator = np.random.default_rng(0)
     importance, frequency = generator.random(300), generator.integers(1, 50, 300)
     replaced = generator.poisson(importance)
@@ -280,7 +280,7 @@ def test_numbers_of_words_that_table_9_implies(r: float, p: float, n: int) -> No
         (words([0.1, 0.2, 0.4], [3, 2, 1], [0, 1, 2]), (True, False, False)),
     ],
 )
-def test_correlations_of_too_few_or_equal_values_are_not_defined(given_words: Words, defined: tuple[bool, ...]) -> None:
+def test_correlations_of_too_few_or_equal_values_are_undefined(given_words: Words, defined: tuple[bool, ...]) -> None:
     with warnings.catch_warnings(action="error"):
         found = word_importance.correlations(given_words)
     assert tuple(each.r is not None for each in found) == tuple(each.p is not None for each in found) == defined
@@ -297,7 +297,7 @@ def test_synonym_spread_by_hand() -> None:
     )
 
 
-def test_synonym_spread_draws_the_same_words_of_any_model() -> None:
+def test_synonym_spread_samples_the_same_words_for_all_models() -> None:
     generator = np.random.default_rng(2)
     names = tuple(f"w{number}" for number in range(200))
     near = {name: [names[(place * 7 + step) % 200] for step in range(15)] for place, name in enumerate(names)}

@@ -111,7 +111,9 @@ def test_the_first_pair_is_shown_for_each_model(opened: webdriver.Chrome, page: 
     assert "60 pairs. This page has 60 of the 71" in texts(opened, "#count")[0]
 
 
-def test_replaced_words_are_underlined_and_words_carry_their_numbers(opened: webdriver.Chrome, page: Page) -> None:
+def test_replaced_words_are_underlined_and_words_have_their_attributions_as_titles(
+    opened: webdriver.Chrome, page: Page
+) -> None:
     row = page.saliencies[0].pairs.to_pylist()[0]
     line = opened.find_elements(By.CSS_SELECTOR, LINE)[1]
     words = line.find_elements(By.CSS_SELECTOR, ".w")
@@ -169,7 +171,7 @@ def test_attack_and_method_select_other_numbers(opened: webdriver.Chrome, page: 
     assert "completeness" not in texts(opened, ".measures")[0]
 
 
-def test_the_class_turns_the_attributions(opened: webdriver.Chrome) -> None:
+def test_the_other_class_has_opposite_attributions(opened: webdriver.Chrome) -> None:
     def signs() -> list[str]:
         return [word.get_attribute("class") or "" for word in opened.find_elements(By.CSS_SELECTOR, WORD)]
 
@@ -183,7 +185,7 @@ def test_the_class_turns_the_attributions(opened: webdriver.Chrome) -> None:
     assert "class negative" in texts(opened, ".measures")[0]
 
 
-def test_a_model_without_the_pair_says_so(browser: webdriver.Chrome, tmp_path: Path) -> None:
+def test_a_model_without_the_pair_shows_a_message(browser: webdriver.Chrome, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     aligned = [{"original": 0, "perturbed": 0}, {"original": 2, "perturbed": 1}]
     longer = pages.pair("0", ["a", "fine", "film"], ["a", "film", "indeed"], rng, alignment=aligned)
@@ -225,7 +227,7 @@ def test_every_chart_is_drawn(opened: webdriver.Chrome, name: str) -> None:
         assert bars > 10
 
 
-def test_every_chart_has_its_numbers_as_a_table(opened: webdriver.Chrome) -> None:
+def test_every_chart_has_a_table_of_its_numbers(opened: webdriver.Chrome) -> None:
     counts = opened.execute_script(
         "return Object.fromEntries([...document.querySelectorAll('.charts')].map(one => [one.dataset.charts,"
         " one.nextElementSibling.querySelectorAll('td.n').length]))"
@@ -274,7 +276,7 @@ def test_texts_are_readable_in_light_and_dark(opened: webdriver.Chrome, name: st
     assert {tag: value for tag, value in contrasts.items() if value < 4.5} == {}
 
 
-def test_a_narrow_screen_needs_no_scrolling_sideways(opened: webdriver.Chrome) -> None:
+def test_a_narrow_screen_needs_no_horizontal_scrolling(opened: webdriver.Chrome) -> None:
     narrow = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
     assert opened.execute_script("return document.documentElement.scrollWidth") <= 400

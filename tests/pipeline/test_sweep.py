@@ -72,14 +72,14 @@ def killed_and_continued(
     return storage, finish(start("tuning/sweep.py", storage, *SWEEP.split())), done
 
 
-def test_a_trial_that_had_finished_is_not_repeated(killed_and_continued: tuple[Path, dict, dict]) -> None:
+def test_a_finished_trial_is_not_repeated(killed_and_continued: tuple[Path, dict, dict]) -> None:
     storage, printed, done = killed_and_continued
     kept = records(storage)
     assert all(kept[name] == one for name, one in done.items())  # with the times at which its rounds were measured
     assert len(kept) == len(printed["trials"]) == 3
 
 
-def test_a_trial_that_diverges_fails_and_the_sweep_goes_on(killed_and_continued: tuple[Path, dict, dict]) -> None:
+def test_the_sweep_continues_after_a_trial_diverges(killed_and_continued: tuple[Path, dict, dict]) -> None:
     _, printed, _ = killed_and_continued
     found = {one["point"]["training.round_learning_rate"]: one for one in printed["trials"]}
     assert [found[rate]["status"] for rate in (0.001, 0.01, 1e30)] == [FINISHED, FINISHED, DIVERGED]
@@ -116,7 +116,7 @@ def test_mlflow_has_a_run_for_each_trial(killed_and_continued: tuple[Path, dict,
         ]
 
 
-def test_the_trials_are_shown_again(killed_and_continued: tuple[Path, dict, dict]) -> None:
+def test_the_report_job_shows_the_trials(killed_and_continued: tuple[Path, dict, dict]) -> None:
     storage, printed, _ = killed_and_continued
     command = [sys.executable, str(ROOT / "jobs/report.py"), "--run", str(storage / "small"), "--json"]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -124,7 +124,7 @@ def test_the_trials_are_shown_again(killed_and_continued: tuple[Path, dict, dict
     assert all(one["name"] in out for one in printed["trials"])
 
 
-def test_the_best_preset_gives_the_trials_numbers_again(
+def test_the_best_preset_reproduces_the_trials_numbers(
     killed_and_continued: tuple[Path, dict, dict], tmp_path: Path
 ) -> None:
     storage, printed, _ = killed_and_continued
@@ -143,7 +143,7 @@ def test_the_best_preset_gives_the_trials_numbers_again(
     assert len(weights[0]) == 1 and weights[0][0] in weights[1]
 
 
-def test_one_cpu_runs_trials_one_by_one(sentences: Dataset, tmp_path: Path, private_token: None) -> None:
+def test_one_cpu_runs_trials_one_after_another(sentences: Dataset, tmp_path: Path, private_token: None) -> None:
     """In a process of its own, for this one may have a Ray with two."""
     script = tmp_path / "one_cpu.py"
     script.write_text(
@@ -186,7 +186,7 @@ def cheap_trial(indices: dict[str, int], job: TrialJob) -> None:
 @pytest.mark.parametrize(
     ("searcher", "scheduler"), [("random", "none"), ("tpe", "none"), ("pareto", "asha"), ("grid", "asha")]
 )
-def test_ways_to_search(
+def test_searchers_and_schedulers(
     searcher: str,
     scheduler: str,
     sentences: Dataset,
@@ -221,7 +221,7 @@ def test_ways_to_search(
         assert len(callback.trials) <= 12
 
 
-def test_a_space_without_room_for_a_trial_is_refused(sentences: Dataset, local_ray: None, tmp_path: Path) -> None:
+def test_a_trial_that_needs_too_many_resources_is_rejected(sentences: Dataset, local_ray: None, tmp_path: Path) -> None:
     config = replace(cli.load_preset("rotten_tomatoes"), storage=str(tmp_path))
     config = replace(config, training=replace(config.training, kinds=("flat",), cpus_per_worker=64, device="cpu"))
     with pytest.raises(UserError, match=r"a trial needs 64 CPU, but this Ray cluster has 2 CPU"):
