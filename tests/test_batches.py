@@ -33,7 +33,7 @@ def test_texts_are_cleaned_cut_and_encoded() -> None:
 @given(NASTY)
 @example("-l rb- &lt;b class=x&gt; good")
 @example("ΟΔΟΣ ΟΔΟΣ. a\u0301 \u0301a\tbad\nfilm")
-def test_encoding_part_by_part_is_encoding_the_whole(text: str) -> None:
+def test_encoding_in_parts_equals_encoding_the_whole_text(text: str) -> None:
     words = tokenize(clean(text))
     whole = Encoder(Vocabulary(("<pad>", "<unk>", *dict.fromkeys(words))), max_length=10**6)
     assert list(whole.encode(text)) == (whole.vocabulary.encode(words) or [1])
@@ -76,7 +76,7 @@ def read_swaps(original: str, perturbed: str, swaps: tuple[Swap, ...], encoder: 
     return found
 
 
-def test_pairs_hold_the_replaced_words_that_the_model_reads() -> None:
+def test_swaps_are_the_replaced_words_that_the_model_reads() -> None:
     swaps = (Swap(1, "good", "fine"), Swap(2, "", "bad"), Swap(3, "good film", "unheard"), Swap(5, "bad", "good"))
     row = Record("x", 1, "a good film good film bad", "a fine bad film unheard good", "successful", swaps)
     examples = encode_adversarial(make_rows(row), replace(ENCODER, max_length=5), "successful")
@@ -102,7 +102,7 @@ def test_a_batch_in_parts_keeps_its_count_and_each_text_its_swaps() -> None:
     assert [(part.count, part.swaps.pairs) for part in parts] == [(5, 5)] * 4
 
 
-def test_swaps_of_word_pieces_stand_where_their_texts_have_them(tokenizer: BertTokenizerFast) -> None:
+def test_swaps_of_word_pieces_have_their_positions_in_the_text(tokenizer: BertTokenizerFast) -> None:
     piece = {name: number for number, name in enumerate(PIECES)}
     good, ness, bad, fine, film, s, is_ = (
         piece[name] for name in ["good", "##ness", "bad", "fine", "film", "##s", "is"]
@@ -129,7 +129,7 @@ def test_swaps_of_word_pieces_stand_where_their_texts_have_them(tokenizer: BertT
 
 
 @pytest.mark.parametrize("max_word_pieces", [4, 5])
-def test_a_swap_counts_only_where_all_its_words_are_read_in_both_texts(
+def test_a_swap_counts_only_if_both_texts_have_all_its_words(
     max_word_pieces: int, tokenizer: BertTokenizerFast
 ) -> None:
     encoder = Encoder(WordPieces.from_tokenizer(tokenizer), max_length=max_word_pieces + 2)

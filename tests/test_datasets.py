@@ -54,7 +54,7 @@ def test_table_has_clean_texts_and_stable_ids(tmp_path: Path) -> None:
     assert str(tmp_path / "train.csv") in dataset.source
 
 
-def test_all_kinds_of_file_read_alike(tmp_path: Path) -> None:
+def test_all_file_formats_give_the_same_dataset(tmp_path: Path) -> None:
     frame = pd.DataFrame({"review": ['a "b"\nc', "d, é"], "class": ["pos", "neg"]})
     frame.to_csv(tmp_path / "train.csv", index=False)
     frame.to_json(tmp_path / "dev.jsonl", orient="records", lines=True)
@@ -67,7 +67,7 @@ def test_all_kinds_of_file_read_alike(tmp_path: Path) -> None:
     assert dataset.label_names == ("neg", "pos")
 
 
-def test_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_content_not_on_the_path(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in "abc"]
     for path in paths:
         path.mkdir()
@@ -172,13 +172,13 @@ def test_the_classes_are_described_with_their_integers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", ["1", "1.0", "1.", " 1 "])
-def test_integers_are_read_however_columns_have_them(tmp_path: Path, label: str) -> None:
+def test_integers_are_read_in_all_notations(tmp_path: Path, label: str) -> None:
     dataset = load(folder(tmp_path, train=f"text,label\na,{label}\nb,0.0\n"))
     assert dataset.label_names == ("0", "1")
     assert dataset.train["label"].to_pylist() == [1, 0]
 
 
-def test_labels_of_json_and_parquet_are_those_of_csv(tmp_path: Path) -> None:
+def test_labels_of_json_and_parquet_equal_those_of_csv(tmp_path: Path) -> None:
     config = folder(tmp_path, dev="text,label\na,True\nb,0\nc,1\n", test="text,label\na,true\nb,FALSE\n")
     (tmp_path / "train.csv").unlink()
     pd.DataFrame({"text": ["a", "b"], "label": [True, False]}).to_parquet(tmp_path / "train.parquet")
@@ -204,7 +204,7 @@ def test_names_that_are_integers_are_read_as_labels_are(names: tuple[str, str], 
     assert found == {"dull": "0", "fine": "1"}
 
 
-def test_an_integer_is_a_name_where_names_are_integers(tmp_path: Path) -> None:
+def test_an_integer_is_a_name_if_names_are_integers(tmp_path: Path) -> None:
     train = "text,label\na,1\nb,2\nc,3\n"
     config = replace(folder(tmp_path, train=train, dev=train), label_names=("1", "2", "3"))
     said = message(config)  # test has 1 and 0
@@ -250,7 +250,7 @@ def test_long_fields_are_read(tmp_path: Path) -> None:
         (b" \n\n", "train.csv is empty"),
     ],
 )
-def test_files_that_are_no_csv_say_what_they_are(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_the_error_names_the_format_of_other_files(tmp_path: Path, content: bytes, expected: str) -> None:
     config = folder(tmp_path)
     (tmp_path / "train.csv").write_bytes(content)
     assert expected in message(config)
@@ -310,7 +310,7 @@ def test_a_folder_in_a_files_place(tmp_path: Path) -> None:
         (DataConfig(hf="someone/theirs"), None),
     ],
 )
-def test_the_users_own_files_are_no_named_dataset(config: DataConfig, expected: str | None) -> None:
+def test_the_users_files_do_not_get_the_names_of_the_default_dataset(config: DataConfig, expected: str | None) -> None:
     assert config.named == expected
 
 
@@ -459,7 +459,7 @@ def test_hub_hides_test_labels(hub: dict[str, Any]) -> None:
     assert "2 bad rows: glue (test), row 1: label '-1' is none of the classes" in message(DataConfig(hf="glue"))
 
 
-def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: Any, timeout: float) -> None:
         assert timeout <= 10
         raise requests.ConnectionError("no route")
@@ -471,7 +471,7 @@ def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "--data.folder" in message(config)
 
 
-def test_hub_offline_reads_the_cache_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_offline_only_the_cache_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", None)  # not asked
     monkeypatch.setattr(hf.config, "HF_DATASETS_CACHE", tmp_path)

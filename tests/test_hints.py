@@ -23,11 +23,11 @@ def dataset(**splits: list[tuple[str, int]]) -> Dataset:
     return Dataset(**tables, label_names=("negative", "positive"), source="a test")
 
 
-def test_there_is_nothing_to_say_of_real_sentences(sentences: Dataset) -> None:
+def test_real_sentences_give_no_hints(sentences: Dataset) -> None:
     assert dataset_hints(sentences, 50) == []
 
 
-def test_texts_that_are_cut() -> None:
+def test_hint_about_cut_texts() -> None:
     long = [("a b c d e", 0), ("a b c d f", 1)]
     assert dataset_hints(dataset(train=long), 4) == [
         "hint: all 2 training texts are longer than --data.max_length 4, so their ends are not read; the longest "
@@ -40,7 +40,7 @@ def test_texts_that_are_cut() -> None:
     assert "all 2 test texts are longer" in dataset_hints(dataset(test=long), 4, "test")[0]
 
 
-def test_texts_that_are_training_texts() -> None:
+def test_hint_about_training_texts_in_other_splits() -> None:
     train = [("a", 0), ("b", 1), ("c", 1)]
     found = dataset_hints(dataset(train=train, dev=[("a", 0), ("d", 1)], test=[("c", 1), ("c", 1)]), 50)
     assert [line.partition(", ")[0] for line in found] == [
@@ -49,14 +49,14 @@ def test_texts_that_are_training_texts() -> None:
     ]
 
 
-def test_texts_with_two_labels() -> None:
+def test_hint_about_texts_with_two_labels() -> None:
     train = [("a", 0), ("b", 1), ("a", 1), ("a", 0), ("c", 0), ("c", 0)]
     assert dataset_hints(dataset(train=train), 50) == [
         "hint: 1 of 3 different training texts have two labels, such as 'a': negative and positive"
     ]
 
 
-def test_one_large_class() -> None:
+def test_hint_about_a_dominant_class() -> None:
     train = [(f"text {n}", int(n == 7)) for n in range(20)]
     assert "hint: 19 of 20 training texts are of the class negative" in dataset_hints(dataset(train=train), 50)[0]
 

@@ -28,7 +28,7 @@ def make_stage(folder: Folder) -> list[ShardInfo]:
     return infos
 
 
-def test_a_table_has_the_schema_of_the_design_and_its_metadata() -> None:
+def test_a_table_has_the_schema_and_its_metadata() -> None:
     table = make_table(0)
     assert table.schema.names == shards.SCHEMA.names
     assert table.schema.equals(shards.SCHEMA)
@@ -69,7 +69,7 @@ def test_a_finished_stage_is_read_in_the_order_of_its_units(tmp_path: Path) -> N
     assert shards.read_shards(folder)["example_id"].to_pylist() == ["train-00", "train-01", "train-10", "train-11"]
 
 
-def test_readers_trust_only_the_manifest(tmp_path: Path) -> None:
+def test_readers_use_only_the_shards_in_the_manifest(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     shards.write_shard(folder, 0, make_table(0))
     assert shards.read_manifest(folder) is None
@@ -98,7 +98,7 @@ def test_a_damaged_manifest_is_none(content: bytes, tmp_path: Path) -> None:
     assert shards.read_manifest(folder) is None
 
 
-def test_after_an_interruption_only_whole_shards_of_the_same_plan_are_kept(tmp_path: Path) -> None:
+def test_after_an_interruption_only_valid_shards_of_the_same_plan_are_kept(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     good = shards.write_shard(folder, 0, make_table(0))
     other_plan = shards.write_shard(folder, 1, make_table(1))

@@ -62,7 +62,7 @@ def made(request: pytest.FixtureRequest) -> tuple[PreTrainedTokenizerFast, str]:
 Made = tuple[PreTrainedTokenizerFast, str]
 
 
-def test_pieces_are_those_of_the_whole_text(made: Made, sentences: Dataset) -> None:
+def test_pieces_of_words_equal_pieces_of_the_whole_text(made: Made, sentences: Dataset) -> None:
     tokenizer, before = made
     encoder = Encoder(WordPieces.from_tokenizer(tokenizer), max_length=10**6)
     texts = [*sentences.test["text"].to_pylist()[:300], *SENTENCES, *ODD]
@@ -81,7 +81,7 @@ def test_special_pieces_are_those_of_the_tokenizer(made: Made) -> None:
 
 
 @pytest.mark.parametrize("kind", [DebertaTokenizerFast, PreTrainedTokenizerFast])
-def test_special_pieces_are_found_whatever_class_the_tokenizer_has(kind: type[PreTrainedTokenizerFast]) -> None:
+def test_special_pieces_are_found_for_every_class_of_tokenizer(kind: type[PreTrainedTokenizerFast]) -> None:
     # ModernBERT's tokenizer, for one, is of the general class, which leaves special pieces to the post-processor.
     pieces = WordPieces.from_tokenizer(byte_level(kind))
     assert (pieces.prefix, pieces.suffix) == ((1,), (2,))
@@ -94,7 +94,7 @@ def test_a_tokenizer_without_a_piece_for_unknown_words_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_any_text_part_by_part_is_the_whole(name: str) -> None:
+def test_encoding_in_parts_equals_encoding_the_whole_text(name: str) -> None:
     make, before = MAKERS[name]
     tokenizer = make()
     pieces = WordPieces.from_tokenizer(tokenizer)
@@ -143,7 +143,7 @@ def test_long_texts_are_cut_between_words(max_length: int, made: Made, sentences
     assert cut > 10
 
 
-def test_a_giant_first_word_is_cut_itself(made: Made) -> None:
+def test_a_first_word_that_is_too_long_is_cut(made: Made) -> None:
     tokenizer, before = made
     giant = "antidisestablishmentarianism" * 3
     whole = tokenizer(before + giant).input_ids

@@ -86,24 +86,29 @@ def _pretrained(config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
             yield word, vector_D
         return
     path = Path(config.vectors)
+    head = _read_head(config, path)
+    header = HEADER.match(head)
+    _check_kind(path, head, header is not None)
+    if header is None:
+        yield from _read_text(config, path, 0, None)
+        return
+    _check_size(config, int(header[2]))
+    start, count = header.end(), int(header[1])
+    if _is_binary(head[start:], config.embedding_dim):
+        yield from _read_binary(path, start, count, config.embedding_dim)
+    else:
+        yield from _read_text(config, path, start, count)
+
+
+def _read_head(config: ModelConfig, path: Path) -> bytes:
+    """The first bytes of the file."""
     if not path.is_file():
         raise UserError(f"--model.vectors {config.vectors!r} is neither {BUILT_IN!r} nor a file of word vectors")
     try:
         with path.open("rb") as file:
-            head = file.read(2**16)
+            return file.read(2**16)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
-    header = HEADER.match(head)
-    _check_kind(path, head, header is not None)
-    if header is not None:
-        _check_size(config, int(header[2]))
-    binary = header is not None and _is_binary(head[header.end() :], config.embedding_dim)
-    start, count = (header.end(), int(header[1])) if header is not None else (0, None)
-    yield from (
-        _read_binary(path, start, count or 0, config.embedding_dim)
-        if binary
-        else _read_text(config, path, start, count)
-    )
 
 
 def _check_size(config: ModelConfig, size: int) -> None:

@@ -53,16 +53,7 @@ def private_folder() -> Iterator[Path]:
     """
     global _keep_logs
     _keep_logs = False
-    parent = _parent([Path(preferred_parent()), *FALLBACKS])
-    for old in parent.glob(f"{PREFIX}*"):
-        _remove_if_unused(old)
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        lock = _lock(folder)
-    except OSError as error:  # such as a full or read-only file system
-        raise UserError(
-            f"{parent} cannot hold Ray's files ({error.strerror}): set RAY_TMPDIR to another folder"
-        ) from error
+    folder, lock = _create()
     before = os.environ.get("RAY_TMPDIR")
     os.environ["RAY_TMPDIR"] = str(folder)
     try:
@@ -80,6 +71,20 @@ def private_folder() -> Iterator[Path]:
         else:
             _remove(folder)
         os.close(lock)
+
+
+def _create() -> tuple[Path, int]:
+    """A new folder and its lock; folders of killed drivers are removed first."""
+    parent = _parent([Path(preferred_parent()), *FALLBACKS])
+    for old in parent.glob(f"{PREFIX}*"):
+        _remove_if_unused(old)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        return folder, _lock(folder)
+    except OSError as error:  # such as a full or read-only file system
+        raise UserError(
+            f"{parent} cannot hold Ray's files ({error.strerror}): set RAY_TMPDIR to another folder"
+        ) from error
 
 
 def preferred_parent() -> str:
