@@ -225,14 +225,14 @@ NUMBERS = [
     ("sweep", "--samples x", "--samples is 'x'"),
     ("sweep", "--tolerance -0.1", "--tolerance at least 0"),
     ("sweep", "--tolerance nan", "--tolerance at least 0"),
-    ("sweep", "--space.beta", "--space.beta holds []"),
+    ("sweep", "--space.beta", "--space.beta is []"),
     ("sweep", "--space.beta x", "--space.beta is 'x'"),
     ("sweep", "--space.beta -1", "--objective.beta is -1.0"),
-    ("sweep", "--space.beta 1,1", "--space.beta holds [1.0, 1.0]"),
+    ("sweep", "--space.beta 1,1", "--space.beta is [1.0, 1.0]"),
     ("sweep", "--space.gamma nan", "--objective.gamma is nan"),
     ("sweep", "--space.learning-rate 0", "--training.round_learning_rate is 0.0"),
     ("sweep", "--space.clip inf", "--training.round_clip is inf"),
-    ("sweep", "--training.rounds 0", "for at least one round"),
+    ("sweep", "--training.rounds 0", "at least one round"),
     ("sweep", "--training.workers 2", "a trial trains on one worker"),
 ]
 
@@ -296,8 +296,8 @@ CHOICES = [
     ("sweep", "--training.kinds base flat", "a trial has one training"),
     ("sweep", "--evaluation.split test", "a search must select on dev"),
     ("sweep", "--evaluation.attacks pwws", "add it to --evaluation.attacks"),
-    ("sweep", "--objective kendall_tau --evaluation.explain", "needs an interpretation"),
-    ("sweep", "--ablation --objective.beta 0", "neither may be zero before"),
+    ("sweep", "--objective kendall_tau --evaluation.explain", "needs attributions"),
+    ("sweep", "--ablation --objective.beta 0", "set both above zero before"),
 ]
 
 NAMES = [
@@ -322,7 +322,7 @@ NAMES = [
     ("flat_round", "--run-name .", "a name must not contain slashes"),
     ("flat_round", "--run-name .hidden", "must not begin with a dot"),
     ("flat_round", "--run-name '   '", "--run-name is empty"),
-    ("flat_round", "--run-name 'mine '", "ends with no space"),
+    ("flat_round", "--run-name 'mine '", "or end with a space"),
     ("flat_round", "--run-name ' mine'", "must not begin with a dot or a space"),
     ("flat_round", "--run-name 'a\\b'", "a name must not contain slashes"),
     ("flat_round", "--run-name '[/x]'", "a name must not contain slashes"),
