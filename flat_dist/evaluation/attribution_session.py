@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+import torch._dynamo  # takes seconds; imported here, it does not count as loading a checkpoint
 
 from flat_dist.evaluation.attribution_stage import AttributionJob, AttributionUnit
 from flat_dist.evaluation.attributions import SCHEMA, explain_rows

