@@ -72,4 +72,4 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [{"NodeID": NODE, "Alive": True}])
     monkeypatch.setattr(ray, "cluster_resources", lambda: total)
     monkeypatch.setattr(capacity, "total", lambda: dict(total))
-    monkeypatch.setattr(ray_folder, "keep", lambda: None)
+    monkeypatch.setattr(ray_folder, "keep_logs", lambda: None)
