@@ -1,5 +1,6 @@
 """How checkpoints are named on the command line; pipeline/test_evaluate.py evaluates them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,24 @@ def test_what_is_no_folder_is_one_sentence(argument: str) -> None:
     assert str(error.value).isprintable()
     assert "hush" not in str(error.value)
     assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("name", "marker", "expected"),
+    [
+        ("train-flat-2-0123456789abcdef", None, ("flat", 2)),
+        ("train-flat-2-0123456789abcdef", {"inputs": {}, "files": {}, "notes": {}}, ("flat", 2)),  # of version 2
+        ("train-flat-2-0123456789abcdef", {"data": "0123456789abcdef"}, ("flat", 2)),  # of version 1
+        ("mine", {"inputs": {}, "files": {}, "records": {}, "notes": {"training": "adv", "round": 1}}, ("adv", 1)),
+        ("mine", None, ("mine", 0)),
+    ],
+)
+def test_a_checkpoint_without_a_name_is_called_by_its_training(
+    name: str, marker: dict | None, expected: tuple[str, int], victim: Folder, tmp_path: Path
+) -> None:
+    assert victim.local is not None
+    shutil.copytree(victim.local, tmp_path / name)
+    if marker is not None:
+        Folder(tmp_path / name).write_json("stage.json", marker)
+    model = _model(str(tmp_path / name))
+    assert (model.model_name, model.round) == expected

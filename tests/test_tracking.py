@@ -115,6 +115,25 @@ def test_a_child_run_that_has_ended_keeps_its_status(storage: str) -> None:
     assert len(client.get_metric_history(failed.info.run_id, "score")) == 1
 
 
+def test_a_number_is_logged_once_at_a_step(storage: str) -> None:
+    config = Config(storage=storage)
+    for number in range(3):  # as a run that is continued twice
+        tracker = MlflowTracker.start(destination(config, "mine", {}), print)
+        for timestamp, value in enumerate([0.5, 0.5, 0.25], start=1 + 10 * number):
+            tracker.metrics("flat", {"accuracy": value}, step=int(value < 0.5), timestamp=timestamp)
+        tracker.metrics("flat", {"loss": 1.0 + (number == 2)}, step=1, timestamp=100 + number)
+        tracker.finish("FINISHED")
+    client = MlflowClient(database(config.storage))
+    (run,) = (run for run in client.search_runs(["1"]) if run.info.run_name == "flat-mine")
+
+    def logged(name: str) -> list[tuple[int, float, int]]:
+        history = client.get_metric_history(run.info.run_id, name)
+        return [(metric.step, metric.value, metric.timestamp) for metric in history]
+
+    assert sorted(logged("accuracy")) == [(0, 0.5, 1), (1, 0.25, 3)]
+    assert sorted(logged("loss")) == [(1, 1.0, 100), (1, 2.0, 102)]  # a new value is logged
+
+
 def test_a_table_is_logged_once(storage: str) -> None:
     config = Config(storage=storage)
     rows = [{"pair": "a", "tau": 0.5}, {"pair": "b", "tau": None}]

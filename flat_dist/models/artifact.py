@@ -9,8 +9,9 @@ from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Artifact, read_marker
 
-TRAINED_BEFORE = re.compile(r"train-(?P<training>\w+)-(?P<round>\d+)-[0-9a-f]{16}")
-"""Folders of trained models whose marker does not say training and round: those of versions before 3."""
+NAME = re.compile(r"train-(?P<training>\w+)-(?P<round>\d+)-[0-9a-f]{16}", re.ASCII)
+"""Folders of trained models. The name counts where no marker says training and round: in folders of versions before 3,
+and in copies without the marker."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ def _training_of(folder: Folder) -> tuple[str, int]:
     try:
         notes = read_marker(folder).notes
     except (FileNotFoundError, DamagedFileError):
-        return "", 0
-    if not notes and (before := TRAINED_BEFORE.fullmatch(folder.name)):
-        notes = {"training": before["training"], "round": int(before["round"])}
+        notes = {}
     training, number = notes.get("training"), notes.get("round")
-    return (training, number) if isinstance(training, str) and isinstance(number, int) else ("", 0)
+    if isinstance(training, str) and isinstance(number, int):
+        return training, number
+    named = NAME.fullmatch(folder.name)
+    return (named["training"], int(named["round"])) if named else ("", 0)

@@ -33,6 +33,8 @@ class MlflowTracker(Tracker):
         experiment: id of the experiment.
         parent: id of the parent run.
         children: ids of the child runs, by name.
+        continued: ids of the runs that existed before.
+        latest: the latest value of each metric at each step, by run and name: a value is logged once at a step.
     """
 
     def __init__(self, client: "MlflowClient", experiment: str, run_name: str):
@@ -40,6 +42,8 @@ class MlflowTracker(Tracker):
         self.parent = ""
         self.children: dict[str, str] = {}
         self.ended: set[str] = set()
+        self.continued: set[str] = set()
+        self.latest: dict[tuple[str, str], dict[int, float]] = {}
 
     @classmethod
     def start(cls, destination: Destination, log_line: Callable[[str], None]) -> "MlflowTracker":
@@ -83,6 +87,7 @@ class MlflowTracker(Tracker):
             self._log_parameters(created, parameters)
             return created
         _check_parameters(run, parameters)
+        self.continued.add(run.info.run_id)
         self.client.update_run(run.info.run_id, status="RUNNING")
         new = {key: value for key, value in parameters.items() if key not in run.data.params}
         self._log_parameters(run.info.run_id, new)
@@ -115,9 +120,21 @@ class MlflowTracker(Tracker):
     def _log_metrics(self, run: str, values: Mapping[str, float], step: int, timestamp: int) -> None:
         from mlflow.entities import Metric
 
+        new = {name: value for name, value in values.items() if self._latest(run, name).get(step) != value}
+        if not new:
+            return
         # The store drops a metric whose name, step and timestamp it has already.
-        metrics = [Metric(name, value, timestamp, step) for name, value in values.items()]
+        metrics = [Metric(name, value, timestamp, step) for name, value in new.items()]
         self.client.log_batch(run, metrics, synchronous=True)  # asynchronous logging can lose metrics
+        for name, value in new.items():
+            self._latest(run, name)[step] = value
+
+    def _latest(self, run: str, name: str) -> dict[int, float]:
+        """The latest value of a metric at each step."""
+        if (run, name) not in self.latest:
+            logged = self.client.get_metric_history(run, name) if run in self.continued else []
+            self.latest[run, name] = {each.step: each.value for each in sorted(logged, key=lambda each: each.timestamp)}
+        return self.latest[run, name]
 
     def _log_artifacts(self, run: str, folder: str, path: str) -> None:
         with Folder(folder).as_directory() as directory:
