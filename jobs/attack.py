@@ -13,6 +13,7 @@ from typing import Any
 import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config import options
+from flat_dist.config.errors import UserError
 from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig, Hardware, Split
 from flat_dist.config.validation import validate
 from flat_dist.resources import synonym_file
@@ -72,6 +73,8 @@ def job(arguments: Sequence[str]) -> None:
     from flat_dist.storage.stage import Executor
 
     attack, split = command.attack, command.evaluation.split
+    if attack.sample:
+        raise UserError("--attack.sample has no effect on this command: set --evaluation.sample")
     config = Config(
         data=command.data,
         attack=attack,

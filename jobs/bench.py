@@ -75,8 +75,7 @@ class Memory(Shared):
 
 @dataclass(frozen=True)
 class Scale(Shared):
-    """One attack worker against two, in turns; their idle time at the end; and the driver's overhead, measured with
-    workers that do nothing."""
+    """One attack worker against two, in turns, with their idle time; and the driver alone, with idle workers."""
 
     examples: int = 2000
     """Number of texts to attack in each turn."""
@@ -155,7 +154,7 @@ def parse(arguments: Sequence[str]) -> tuple[Shared, Config]:
     preset = line.value("--preset", kind.preset)
     start = cli.load_preset(preset)
     sections = {name: getattr(start, name) for name in SECTIONS if hasattr(kind(), name)}
-    command = line.read(cli.with_presets(str(kind.__doc__)), kind(preset=preset, **sections), f"bench.py {verb}")
+    command = line.read(cli.with_presets(str(kind.__doc__)), kind(preset=preset, **sections), f"jobs/bench.py {verb}")
     config = replace(start, **{name: getattr(command, name) for name in (*sections, "hardware", "seed")})
     validate(config)
     if command.examples < 1:

@@ -18,6 +18,7 @@ from typing import Any
 import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config import options
+from flat_dist.config.errors import UserError
 from flat_dist.config.schema import (
     Attack,
     AttackConfig,
@@ -80,6 +81,9 @@ def build_config(command: Command, model: ModelConfig) -> Config:
     Raises:
         UserError: an option has a value that no evaluation can use.
     """
+    for name, instead in (("name", "attacks"), ("sample", "sample")):
+        if getattr(command.attack, name) != getattr(AttackConfig(), name):
+            raise UserError(f"--attack.{name} has no effect on this command: set --evaluation.{instead}")
     config = Config(
         data=command.data,
         model=model,

@@ -69,18 +69,18 @@ def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
     """Print the config and the steps of the run, as it would run on this machine."""
     machine = hardware.detect() if config.hardware == "auto" else hardware.Machine()
     config, hardware_description = hardware.resolve(config, machine, imagine=True)
-    steps = [hardware_description, *datasets.describe(dataset), *hints(config, dataset), *plan(config, dataset)]
+    notes, steps = [hardware_description, *datasets.describe(dataset), *hints(config, dataset)], plan(config, dataset)
     if config.training.device == "cuda":
         from flat_dist.models.factory import initial
         from flat_dist.training import memory
 
         config, memory_description = memory.fit(initial(config, dataset, masked=False)[0].model, config)
-        steps.insert(1, memory_description)
+        notes.insert(1, memory_description)
     if as_json:
-        cli.print_json({"config": to_dict(config), "plan": steps})
+        cli.print_json({"config": to_dict(config), "plan": [*notes, *steps]})
         return
     print(json.dumps(to_dict(config), indent=2, ensure_ascii=False))
-    print(*(f"{number}. {step}" for number, step in enumerate(steps, 1)), sep="\n")
+    print(*notes, *(f"{number}. {step}" for number, step in enumerate(steps, 1)), sep="\n")
 
 
 if __name__ == "__main__":

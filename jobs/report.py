@@ -1,7 +1,7 @@
-"""Show the results of a run or a sweep, and send kept operations to MLflow.
+"""Show the results of a run or a sweep, and send to MLflow what the run could not send.
 
-If the tracking server becomes unavailable, the run continues and keeps in its folder what it could not send. The same
-command sends it when it runs again; `--resend` only sends it.
+If the tracking server becomes unavailable, the run continues, and keeps in its folder what it could not send. Running
+the same command again sends it, and so does `--resend`.
 
   python jobs/report.py --run runs/NAME
   python jobs/report.py --run runs/NAME --resend
@@ -35,7 +35,7 @@ class Command:
     resend: bool = False
     """Send to MLflow what the run could not send."""
     tracking_uri: Annotated[str | None, tyro.conf.arg(name="tracking.uri")] = None
-    """Tracking server for --resend; required unless it is the file beside the run."""
+    """Tracking server for --resend. Required, unless the run was logged to mlflow.db in its storage."""
     json: bool = False
     """Print one JSON object as the last line of standard output."""
 

@@ -74,5 +74,5 @@ def test_the_manifest_is_written_after_the_last_shard_and_committed(tmp_path: Pa
 def test_more_failures_than_allowed_end_the_run(tmp_path: Path) -> None:
     made = stage(Folder(tmp_path), ["a"] * 5)
     made.check_failures(1, 0.2)
-    with pytest.raises(UserError, match=r"2 of 5 examples could not be attacked.*--attack.max_failures 0.2"):
+    with pytest.raises(UserError, match=r"2 of 5 examples could not be attacked.*--attack.max-failures 0.2"):
         made.check_failures(2, 0.2)

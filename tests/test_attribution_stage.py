@@ -121,7 +121,7 @@ def test_a_pair_that_crashes_its_workers_is_isolated_and_recorded(
 
 @pytest.mark.usefixtures("fake")
 def test_more_failures_than_allowed_end_the_run(victim: Folder, attacked: pa.Table, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"1 of 9 pairs could not be explained.*--attack.max_failures 0.1 allows"):
+    with pytest.raises(UserError, match=r"1 of 9 pairs could not be explained.*--attack.max-failures 0.1 allows"):
         run(CrashingWorker, stage(victim, tmp_path, attacked), max_failures=0.1)
     assert "pairs.arrow" not in Folder(tmp_path).names()
 

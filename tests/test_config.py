@@ -90,7 +90,7 @@ def test_all_fields_in_the_tables_of_validation_exist() -> None:
     [
         (["--objective.beta", "-1"], "--objective.beta is -1.0, but must be at least 0"),
         (["--objective.gamma", "nan"], "--objective.gamma is nan"),
-        (["--training.learning-rate", "0"], "--training.learning_rate is 0.0, but must be above 0"),
+        (["--training.learning-rate", "0"], "--training.learning-rate is 0.0, but must be above 0"),
         (
             ["--model.name", "cnm"],
             "cnm': choose one of bert, cnn, deberta, encoder, lstm, minilm; did you mean 'cnn'?",

@@ -144,7 +144,7 @@ def test_all_bad_rows_are_named_at_once(tmp_path: Path) -> None:
     said = message(folder(tmp_path, train=train, dev=GOOD + "a,9\n"))
     assert said.startswith(f"15 bad rows: {tmp_path}/train.csv:4: the text is empty; {tmp_path}/train.csv:5: 3 fields")
     assert said.count(f"{tmp_path}/train.csv:") == 10
-    assert "; and 5 more: fix them, or drop them with --data.drop_bad_rows" in said
+    assert "; and 5 more: fix them, or drop them with --data.drop-bad-rows" in said
 
 
 def test_bad_rows_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_an_integer_is_a_name_if_names_are_integers(tmp_path: Path) -> None:
     config = replace(folder(tmp_path, train=train, dev=train), label_names=("1", "2", "3"))
     said = message(config)  # test has 1 and 0
     assert f"{tmp_path}/test.csv:3: label '0' is none of the classes 1, 2, 3:" in said
-    assert "name them: --data.label_names 1 2 3" in message(replace(config, label_names=()))
+    assert "name them: --data.label-names 1 2 3" in message(replace(config, label_names=()))
 
 
 @pytest.mark.parametrize("other", ["SPORTS", "sports ", "sp orts", "s\u200bports", "ｓports"])
@@ -322,7 +322,7 @@ def test_a_split_of_one_class_is_fine_outside_training(tmp_path: Path) -> None:
     ("names", "expected"),
     [
         (("a", "b", "c"), "train.csv has no example of the class 'c'"),
-        (("a", "a"), "--data.label_names holds a name twice"),
+        (("a", "a"), "--data.label-names holds a name twice"),
         (("a",), "train.csv:2: label '1' is none of the classes a (or 0 to 0)"),
     ],
 )

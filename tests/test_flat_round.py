@@ -35,8 +35,46 @@ def test_the_plan_as_json(
     run(monkeypatch, "--dry-run", "--json", "--training.rounds", "1", *files(tmp_path))
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["config"]["training"]["rounds"] == 1
-    assert "adv, round 1: attack 2 training texts with textfooler" in printed["plan"]
+    assert printed["plan"][-7:-1] == [
+        "train base on clean data, 6 epochs",
+        "attack base on 2 test texts with textfooler",
+        "round 1: attack base on 2 training texts with textfooler",
+        "round 1: train base, adv and flat, 6 epochs",
+        "round 1: attack base, adv and flat on 2 test texts with textfooler and pwws",
+        "explain pairs with IG and LIME",
+    ]
     assert not list(tmp_path.glob("runs"))
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ("--training.rounds 0 --training.kinds base", ["train base on", "attack base on", "explain", "write"]),
+        (
+            "--training.rounds 1 --training.init scratch --training.kinds adv,flat",
+            [
+                "train base and flat on",
+                "attack base and flat on",
+                "round 1: attack base and flat on",
+                "round 1: train adv and flat",
+                "round 1: attack adv and flat on",
+                "explain",
+                "write",
+            ],
+        ),
+    ],
+)
+def test_the_plan_names_the_models_that_each_step_trains_and_attacks(
+    options: str,
+    steps: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    assets: object,
+) -> None:
+    run(monkeypatch, "--dry-run", "--json", *options.split(), *files(tmp_path))
+    planned = json.loads(capsys.readouterr().out.splitlines()[-1])["plan"][-len(steps) :]
+    assert all(line.startswith(start) for line, start in zip(planned, steps, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -123,4 +161,4 @@ def test_paths_are_shown_as_they_are(
     run(monkeypatch, "--dry-run", "--data.folder", str(tmp_path / name), "--storage", str(tmp_path / name / "runs"))
     shown = capsys.readouterr().out
     assert f"load {tmp_path / name}/train.csv, " in shown
-    assert json.loads(shown[: shown.index("\n1. ")])["data"]["folder"] == str(tmp_path / name)
+    assert json.loads(shown[: shown.index("\nhardware: ")])["data"]["folder"] == str(tmp_path / name)

@@ -30,7 +30,7 @@ def test_real_sentences_give_no_hints(sentences: Dataset) -> None:
 def test_hint_about_cut_texts() -> None:
     long = [("a b c d e", 0), ("a b c d f", 1)]
     assert dataset_hints(dataset(train=long), 4) == [
-        "hint: all 2 training texts are longer than --data.max_length 4, so their ends are not read; the longest "
+        "hint: all 2 training texts are longer than --data.max-length 4, so their ends are not read; the longest "
         "has 5 words"
     ]
     assert dataset_hints(dataset(train=long), 5) == []

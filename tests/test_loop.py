@@ -176,7 +176,7 @@ def test_training_that_diverges_ends_at_once_and_says_so() -> None:
     seen: list[dict[str, float]] = []
     loop.run(1, lambda _, metrics: seen.append(metrics))
     loop.optimizer.param_groups[0]["initial_lr"] = 1e30
-    message = r"training of test diverged in epoch 2 \(.*loss is (nan|inf).*--training.round_clip"
+    message = r"training of test diverged in epoch 2 \(.*loss is (nan|inf).*--training.round-clip"
     with pytest.raises(DivergenceError, match=message):
         loop.run(3, lambda _, metrics: seen.append(metrics))
     assert len(seen) == len(loop.state.history) == 1

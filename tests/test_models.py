@@ -158,7 +158,7 @@ def test_vectors_of_a_file_are_used_and_others_are_random(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("lines", "message"),
-    [(["good 1 2"], "size 2, but --model.embedding_dim is 3"), (["good 1 2 x"], r"v.txt:1 is not a word followed")],
+    [(["good 1 2"], "size 2, but --model.embedding-dim is 3"), (["good 1 2 x"], r"v.txt:1 is not a word followed")],
 )
 def test_wrong_vectors_are_refused(lines: list[str], message: str, tmp_path: Path) -> None:
     source = write_vectors(tmp_path / "v.txt", *lines)

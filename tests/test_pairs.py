@@ -86,5 +86,5 @@ def test_columns_that_are_missing_are_named_without_options_that_have_no_effect(
 
 def test_options_of_the_data_that_have_no_effect_are_refused() -> None:
     check_data_options(DataConfig(drop_bad_rows=True))
-    with pytest.raises(UserError, match=r"--data.text_column has no effect with --pairs-file"):
+    with pytest.raises(UserError, match=r"--data.text-column has no effect with --pairs-file"):
         check_data_options(DataConfig(text_column="original_text"))

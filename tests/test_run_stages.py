@@ -62,7 +62,7 @@ def test_a_field_changes_the_inputs_of_a_stage_unless_it_is_marked(
     if name == "attack.synonyms":
         value = "original"  # another source of synonyms, whose content differs
     before, after = inputs(config), inputs(with_value(config, name, value))
-    if name in ("attack.concurrent", "attack.device"):  # they decide the default of --attack.unit_size, a shard's size
+    if name in ("attack.concurrent", "attack.device"):  # they decide the default of --attack.unit-size, a shard's size
         assert before["attack"]["settings"].pop("unit_size") != after["attack"]["settings"].pop("unit_size")
     changed = {stage for stage in before.keys() & after.keys() if before[stage] != after[stage]}
     if not metadata:

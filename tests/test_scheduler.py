@@ -92,7 +92,7 @@ def test_examples_that_crash_their_workers_are_isolated(tmp_path: Path) -> None:
 def test_more_failures_than_allowed_end_the_run_and_finished_units_are_kept(tmp_path: Path) -> None:
     attacked, started = stage(tmp_path, 40), []  # type: AttackStage, list[FakeActor]
     group = fake_ray.group(lambda: FakeAttack({"id-3", "id-20"}), 2, started)
-    with pytest.raises(UserError, match=r"2 of 40 examples could not be attacked.*--attack.max_failures 0.03 allows"):
+    with pytest.raises(UserError, match=r"2 of 40 examples could not be attacked.*--attack.max-failures 0.03 allows"):
         run_stages([attacked], [group], "attack worker", 0.03, Display(quiet=True))
     assert sum(not actor.ended for actor in started) == attacked.restarts
     assert shards.read_manifest(attacked.folder) is None

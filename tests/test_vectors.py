@@ -75,7 +75,7 @@ def test_words_with_invalid_bytes_are_skipped_in_binary_files(tmp_path: Path) ->
     [
         (b"", "is empty"),
         (rows(["film"]).replace(b"film", b"na\xefve"), "v:1: not UTF-8 \\(byte 0xef\\)"),
-        (b"film 1 2 3\n", "has vectors of size 3, but --model.embedding_dim is 5: set it to 3"),
+        (b"film 1 2 3\n", "has vectors of size 3, but --model.embedding-dim is 5: set it to 3"),
         (b"9 3\nfilm 1 2 3\n", "has vectors of size 3"),
         (b"film 1 2 3 4 5\nthe 1 2 3\n", "v:2 is not a word followed by 5 numbers"),
         (b"film 1 2 3 4 5\nthe 1 2 x 4 5\n", "v:2 is not a word followed by 5 numbers"),

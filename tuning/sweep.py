@@ -18,7 +18,7 @@ import tyro
 
 import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
-from flat_dist.config.errors import UserError
+from flat_dist.config.errors import UserError, option
 from flat_dist.config.options import CommandLine
 from flat_dist.config.schema import Config
 from flat_dist.config.validation import HIGHEST, validate
@@ -162,7 +162,7 @@ def show_plan(command: Command, dataset: datasets.Dataset, axes: Axes, settings:
         return
     print(*datasets.describe(dataset), *hints(config, dataset), sep="\n")
     for name, values in axes.items():
-        print(f"--{name}: {', '.join(f'{value:g}' for value in values)}")
+        print(f"{option(name)}: {', '.join(f'{value:g}' for value in values)}")
     print(
         f"{trials} of {count_points(axes)} points ({settings.searcher}, scheduler {settings.scheduler}); each trains "
         f"{config.training.kinds[0]} for {config.training.rounds} rounds of {config.training.epochs_per_round} epochs, "

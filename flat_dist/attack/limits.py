@@ -7,12 +7,12 @@ from flat_dist.config.schema import AttackConfig
 
 @dataclass(frozen=True)
 class Limits:
-    """Plain values that travel to the workers. The first three do not change results."""
+    """Plain values that travel to the workers. `concurrent` and `cache_size` do not change results."""
 
     concurrent: int
     """Examples under attack at the same time."""
     batch_size: int
-    """Texts in one batch of the victim, on a GPU."""
+    """Texts in one batch of the victim, on a GPU. It changes scores in the last digits."""
     cache_size: int
     """Entries of each cache."""
     max_queries: int = 0

@@ -17,6 +17,11 @@ def unknown(what: str, value: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {what} {quoted(value)}: choose one of {', '.join(names)}{hint}")
 
 
+def option(name: str) -> str:
+    """A field of the config, as its option is written: --model.embedding-dim for model.embedding_dim."""
+    return f"--{name.replace('_', '-')}"
+
+
 def quoted(value: str) -> str:
     """A value of the user for a message: in quotes, without line breaks, and shortened if it is long."""
     return repr(value if len(value) <= 80 else f"{value[:60]}…{value[-19:]}")

@@ -125,9 +125,18 @@ class CommandLine(Generic[T]):
     def _unknown(self, name: str, spelled: str) -> UserError:
         last = name.rpartition(".")[2].removeprefix("--")
         near = [one for one in self.known if one.rpartition(".")[2].removeprefix("--") == last]
-        near = near or difflib.get_close_matches(name, self.known, n=1, cutoff=0.75)
+        near = near or self._similar(name)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         return UserError(f"unknown option {quoted(spelled)}: {hint}--help lists all options")
+
+    def _similar(self, name: str) -> list[str]:
+        """The most similar option. In a group, only the last part counts: the options of a group begin alike."""
+        prefix = name[: name.rfind(".") + 1]
+        group = {one.removeprefix(prefix): one for one in self.known if prefix and one.startswith(prefix)}
+        if group:
+            close = difflib.get_close_matches(name.removeprefix(prefix), group, n=1)
+            return [group[one] for one in close]
+        return difflib.get_close_matches(name, self.known, n=1, cutoff=0.75)
 
     def _take(self, name: str, value: str) -> None:
         if name not in self.given or (self.given[name] and not self.known[name].many):

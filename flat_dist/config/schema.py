@@ -69,10 +69,10 @@ class DataConfig:
     """Leave out unusable rows (no text, no text left after cleaning, no usable label, malformed) and print how
     many. Otherwise such a row is an error."""
     max_length: int = 50
-    """Maximum words per text that a model reads; for transformers word pieces, special ones included. The rest is
-    cut (paper, Table 6)."""
+    """Maximum number of words of a text that a model reads; for transformers, of word pieces, special ones included.
+    The rest is cut off (paper, Table 6)."""
     min_frequency: int = 0
-    """Words that occur this often or less in the training texts are unknown words (paper, Table 6: low-frequency
+    """Words that occur at most this often in the training texts become unknown words (paper, Table 6: low-frequency
     threshold)."""
 
     @property
@@ -97,8 +97,8 @@ class ModelConfig:
     encoder: str | None = field(default=None, metadata=BY_CONTENT)
     """Transformers: hub name, or folder with config.json, to load the pretrained weights from."""
     vectors: str | None = field(default="glove-6b-50d", metadata=BY_CONTENT)
-    """CNN, LSTM: pretrained word vectors that initialise the embedding: glove-6b-50d, a word2vec or GloVe text
-    file, or none."""
+    """CNN, LSTM: pretrained word vectors that initialise the embedding: glove-6b-50d, a file of GloVe or word2vec
+    (text or binary), or none."""
     embedding_dim: int = 50
     """CNN, LSTM: size of a word vector. Must equal that of `vectors`."""
     kernels: int = 200
@@ -201,7 +201,7 @@ class TrainingConfig:
     """Checkpoint to keep of the epochs since the latest attack: the best on clean dev accuracy (dev), or the
     last."""
     buckets: int = 1
-    """Batches that are sorted by text length together, to reduce padding. 1: no sorting."""
+    """Number of batches whose texts are sorted by length together, to reduce padding. 1: no sorting."""
     workers: int = 1
     """Ray Train workers. They share each batch."""
     cpus_per_worker: int = 1
@@ -226,7 +226,7 @@ class AttackConfig:
     """Attacks, which run on a pool of Ray workers."""
 
     name: Attack = field(default="textfooler", metadata=PLAN)
-    """The attack that training sees: textfooler or pwws."""
+    """The attack, textfooler or pwws. Training uses it to make adversarial texts."""
     sample: int = field(default=0, metadata=PLAN)
     """Training examples to attack in a round, drawn anew each round. 0: all (paper: all, or 10,000 of IMDB and
     AG)."""
@@ -240,23 +240,23 @@ class AttackConfig:
     batch_size: int = 0
     """GPU: texts per forward pass of the victim. 0: 1,024 (transformers 256). On a CPU this number is fixed."""
     cache_size: int = field(default=4096, metadata=NOT_IN_RESULT)
-    """Maximum entries of each cache of a worker. The cache of the sentence encoder counts a word as two word pieces
-    of 15 kB each. Does not change results."""
+    """Maximum number of entries in each cache of a worker. The sentence encoder's cache has twice as many, of 15 kB
+    each. Does not change results."""
     max_queries: int = 0
     """Maximum number of victim queries per example; above it the example is a timeout. 0: no limit."""
     max_seconds: float = 0.0
     """Maximum seconds of a worker per example; above it the example is a timeout. 0: no limit."""
     stall_seconds: float = field(default=600.0, metadata=NOT_IN_RESULT)
-    """Seconds without progress after which a worker is ended and its work done again. An example that stalls two
-    workers alone becomes an error. Also holds for explanations and training (there at least 60 s). 0: no limit."""
+    """Seconds without progress after which a worker is ended and its work is done again. An example that alone stalls
+    two workers becomes an error. Also used for explanations, and for training (at least 60 s). 0: no limit."""
     max_failures: float = field(default=0.01, metadata=NOT_IN_RESULT)
     """Maximum share of an attack's examples, or of the pairs to explain, that may end as errors. Above it the run
     stops."""
     profile: bool = field(default=False, metadata=NOT_IN_RESULT)
     """Print where the time of each attack went. The manifests contain it in any case."""
     workers: int = field(default=0, metadata=NOT_IN_RESULT)
-    """Attack workers. A cluster that grows is asked for this many, step by step, also to explain pairs. 0: one for each
-    CPU, or share of a GPU, that the cluster has at the time."""
+    """Number of workers that attack texts and explain pairs. An autoscaling cluster is asked for them step by step.
+    0: one for each CPU, or share of a GPU, that the cluster has at the time."""
     cpu_workers: int = field(default=0, metadata=NOT_IN_RESULT)
     """Additional workers on CPUs beside those on GPUs. Scores of their examples differ in the last digits."""
     device: Device = field(default="auto", metadata=NOT_IN_RESULT)
@@ -297,7 +297,7 @@ class TrackingConfig:
     """Tracking with MLflow."""
 
     uri: str | None = None
-    """Tracking server. None: an SQLite file beside the run."""
+    """Address of the tracking server. None: the SQLite file mlflow.db in `storage` (in runs, if that is a bucket)."""
     experiment: str = "flat_dist"
     """MLflow experiment of the run."""
     enabled: bool = True

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from flat_dist.config.choices import choices
-from flat_dist.config.errors import UserError, check_text, unknown
+from flat_dist.config.errors import UserError, check_text, option, unknown
 from flat_dist.config.schema import Config
 
 LOWEST: dict[str, float] = {
@@ -80,31 +80,31 @@ def validate(config: Config) -> None:
     """Raise UserError for the first field with an invalid value."""
     for name, value in _fields(config):
         if (allowed := choices(name)) and value not in allowed:
-            raise unknown(f"value of --{name}", str(value), allowed)
+            raise unknown(f"value of {option(name)}", str(value), allowed)
         if isinstance(value, str):
-            check_text(f"--{name}", value)
+            check_text(option(name), value)
         elif isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{name} is {value}, but must be a finite number")
+            raise UserError(f"{option(name)} is {value}, but must be a finite number")
         elif isinstance(value, int) and value > (most := HIGHEST_SEED if name == "seed" else HIGHEST):
-            raise UserError(f"--{name} must be at most {most}")
+            raise UserError(f"{option(name)} must be at most {most}")
     for name in FILLED:
         if not _values(config, name):
-            raise UserError(f"--{name} is empty: name at least one value")
+            raise UserError(f"{option(name)} is empty: name at least one value")
     for name in DISTINCT:
         if len(set(values := _values(config, name))) < len(values):
-            raise UserError(f"--{name} contains a value twice ({', '.join(values)}): name each once")
+            raise UserError(f"{option(name)} contains a value twice ({', '.join(values)}): name each once")
     for name, least in LOWEST.items():
         for value in _values(config, name):
             if value is not None and (not math.isfinite(value) or value < least):
-                raise UserError(f"--{name} is {value}, but must be at least {least}")
+                raise UserError(f"{option(name)} is {value}, but must be at least {least}")
     for name in POSITIVE:
         for value in _values(config, name):
             if not math.isfinite(value) or value <= 0:
-                raise UserError(f"--{name} is {value}, but must be above 0")
+                raise UserError(f"{option(name)} is {value}, but must be above 0")
     for name in BELOW_ONE:
         for value in _values(config, name):
             if value is not None and not 0 <= value < 1:
-                raise UserError(f"--{name} is {value}, but must be at least 0 and below 1")
+                raise UserError(f"{option(name)} is {value}, but must be at least 0 and below 1")
 
 
 def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

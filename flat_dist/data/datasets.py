@@ -111,7 +111,7 @@ def check_classes(dataset: Dataset, known: Sequence[str], checkpoint: str) -> No
     if tuple(known) != dataset.label_names:
         raise UserError(
             f"{checkpoint} has the classes {', '.join(known)}, but {dataset.source} has "
-            f"{', '.join(dataset.label_names)}: name other data, or --data.label_names in the checkpoint's order"
+            f"{', '.join(dataset.label_names)}: name other data, or --data.label-names in the checkpoint's order"
         )
 
 
@@ -123,7 +123,7 @@ def _dataset(splits: Sequence[Rows], label_names: Sequence[str], source: str, dr
     if label_names:
         names = tuple(labels.normalize(name) for name in label_names)
         if len(set(names)) != len(names):
-            raise UserError(f"--data.label_names holds a name twice ({', '.join(names)}): give every class its own")
+            raise UserError(f"--data.label-names holds a name twice ({', '.join(names)}): give every class its own")
     else:
         read[0] = check_label_kinds(read[0])
         names = _infer_names(read, splits[0].source, drop)
@@ -151,7 +151,7 @@ def _check_classes(train: str, found: set[int], names: tuple[str, ...]) -> None:
         raise UserError(f"{train} has only the class {names[found.pop()]!r}: give it examples of at least two classes")
     for number, name in enumerate(names):
         if number not in found:
-            raise UserError(f"{train} has no example of the class {name!r}: add some, or fix --data.label_names")
+            raise UserError(f"{train} has no example of the class {name!r}: add some, or fix --data.label-names")
 
 
 def table(split: str, examples: Sequence[Example]) -> pa.Table:

@@ -86,9 +86,9 @@ def split_faults(splits: Sequence[Sequence[tuple]], drop: bool) -> tuple[list[li
 def _bad_rows(faults: Sequence[Fault]) -> UserError:
     named = "; ".join(f"{fault.place}: {fault.reason}" for fault in faults[:MAX_NAMED_FAULTS])
     if len(faults) == 1:
-        return UserError(f"{named}: fix the row, or drop bad rows with --data.drop_bad_rows")
+        return UserError(f"{named}: fix the row, or drop bad rows with --data.drop-bad-rows")
     more = f"; and {len(faults) - MAX_NAMED_FAULTS:,} more" if len(faults) > MAX_NAMED_FAULTS else ""
-    return UserError(f"{len(faults):,} bad rows: {named}{more}: fix them, or drop them with --data.drop_bad_rows")
+    return UserError(f"{len(faults):,} bad rows: {named}{more}: fix them, or drop them with --data.drop-bad-rows")
 
 
 def check_label_kinds(train: Sequence[CleanRow | Fault]) -> list[CleanRow | Fault]:

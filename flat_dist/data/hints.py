@@ -37,7 +37,7 @@ def _cut_texts(texts: Collection[str], split: str, max_length: int) -> str:
     if longer < NEARLY_ALL * len(texts):
         return ""
     return (
-        f"{_of(longer, len(texts), split)} are longer than --data.max_length {max_length}, so their ends are not "
+        f"{_of(longer, len(texts), split)} are longer than --data.max-length {max_length}, so their ends are not "
         f"read; the longest has {max(lengths):,} words"
     )
 

@@ -80,7 +80,7 @@ def infer_classes(labels: Sequence[str], source: str) -> tuple[str, ...]:
         example = " ".join(map(str, numbers[:MAX_LISTED])) + " ..." * (len(numbers) > MAX_LISTED)
         raise UserError(
             f"{source} has the labels {listed(list(map(str, numbers)))}: number classes 0, 1, ... without gaps, or "
-            f"name them: --data.label_names {example}"
+            f"name them: --data.label-names {example}"
         )
     return tuple(map(str, numbers))
 
@@ -102,7 +102,7 @@ def _check_alike(names: Iterable[str], source: str) -> None:
         if other != name:
             raise UserError(
                 f"{source} has the classes {other!a} and {name!a}, which differ only in case, spaces or "
-                "invisible characters: write them alike, or name all classes with --data.label_names"
+                "invisible characters: write them alike, or name all classes with --data.label-names"
             )
 
 

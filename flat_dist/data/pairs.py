@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from flat_dist.config.errors import UserError
+from flat_dist.config.errors import UserError, option
 from flat_dist.config.schema import DataConfig
 from flat_dist.config.serialization import content_hash, to_dict
 from flat_dist.data import datasets, examples, readers
@@ -82,6 +82,6 @@ def check_data_options(data: DataConfig) -> None:
     for name, value in to_dict(data).items():
         if name != "drop_bad_rows" and value != to_dict(DataConfig())[name]:
             raise UserError(
-                f"--data.{name} has no effect with --pairs-file: leave it out; the columns are called "
+                f"{option(f'data.{name}')} has no effect with --pairs-file: leave it out; the columns are called "
                 f"{', '.join(COLUMNS)}, or {', '.join(LOG)}, and the classes are the checkpoint's"
             )

@@ -155,8 +155,8 @@ def wrong_column(where: str, columns: Sequence[str], name: str) -> ColumnError:
     near = difflib.get_close_matches(_plain(name), plain, n=1) if name not in columns else []
     meant = f" (is {plain[near[0]]!a} meant?)" if near else ""
     return ColumnError(
-        f"{where} has {number} {name!r} among {listed}{more}{meant}: rename it, or set --data.text_column and "
-        "--data.label_column"
+        f"{where} has {number} {name!r} among {listed}{more}{meant}: rename it, or set --data.text-column and "
+        "--data.label-column"
     )
 
 

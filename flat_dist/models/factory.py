@@ -69,7 +69,7 @@ def _transformer(config: Config, dataset: Dataset) -> tuple[Checkpoint, str]:
     if encoder.max_word_pieces < 1 or config.data.max_length > model.max_pieces:
         least = config.data.max_length - encoder.max_word_pieces + 1
         raise UserError(
-            f"--data.max_length is {config.data.max_length}, but must be between {least} and {model.max_pieces} for "
+            f"--data.max-length is {config.data.max_length}, but must be between {least} and {model.max_pieces} for "
             f"{encoders.source(config.model)}"
         )
     weights = sum(parameter.numel() for parameter in model.parameters())

@@ -114,7 +114,7 @@ def _read_head(config: ModelConfig, path: Path) -> bytes:
 def _check_size(config: ModelConfig, size: int) -> None:
     if size != config.embedding_dim:
         raise UserError(
-            f"{config.vectors} has vectors of size {size}, but --model.embedding_dim is {config.embedding_dim}: set it "
+            f"{config.vectors} has vectors of size {size}, but --model.embedding-dim is {config.embedding_dim}: set it "
             f"to {size}"
         )
 

@@ -1,5 +1,7 @@
 """Before a run: checks of the config, hints, and the steps in words."""
 
+from collections.abc import Sequence
+
 from flat_dist.config.schema import Config
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.hints import dataset_hints
@@ -41,23 +43,44 @@ def _rate_hints(config: Config) -> list[str]:
 
 
 def plan(config: Config, dataset: Dataset) -> list[str]:
-    """The steps of a run, in words."""
-    training, attack, split = config.training, config.attack, config.evaluation.split
-    attacked = min(attack.sample or dataset.train.num_rows, dataset.train.num_rows)
-    rows = getattr(dataset, split).num_rows
-    tested = min(config.evaluation.sample or rows, rows)
-    steps = [
-        f"load {dataset.source}: {dataset.train.num_rows} / {dataset.dev.num_rows} / {dataset.test.num_rows} texts"
+    """The steps of a run, in words, in the order of `flat_dist.pipeline.adversarial_training`."""
+    training = config.training
+    counts = (dataset.train.num_rows, dataset.dev.num_rows, dataset.test.num_rows)
+    first = ["flat" if kind == "flat" and training.init == "scratch" else "base" for kind in training.kinds]
+    latest = list(dict.fromkeys(first))  # kinds that start from the base model share it
+    attacked = list(dict.fromkeys(model for model, kind in zip(first, training.kinds, strict=True) if kind != "base"))
+    steps = [f"load {dataset.source}: {' / '.join(map(str, counts))} texts"]
+    steps += [
+        f"train {_listed(latest)} on clean data, {_epochs(training.epochs)}",
+        _test_attack(config, dataset, latest, 0),
     ]
-    steps.append(f"train base on clean data, {training.epochs} epochs")
-    for kind in training.kinds:
-        for number in range(1, training.rounds + 1):
-            if kind != "base":
-                steps.append(f"{kind}, round {number}: attack {attacked} training texts with {attack.name}")
-            steps.append(f"{kind}, round {number}: train {training.epochs_per_round} epochs")
-            attacks = config.evaluation.attacks if number == training.rounds else (attack.name,)
-            steps.append(f"{kind}, round {number}: attack {tested} {split} texts with {', '.join(attacks)}")
-    explained = " and ".join(METHODS[name] for name in config.evaluation.explain)
+    for number in range(1, training.rounds + 1):
+        if attacked:
+            steps.append(f"round {number}: {_training_attack(config, dataset, attacked)}")
+        latest, attacked = list(training.kinds), [kind for kind in training.kinds if kind != "base"]
+        steps.append(f"round {number}: train {_listed(latest)}, {_epochs(training.epochs_per_round)}")
+        steps.append(f"round {number}: {_test_attack(config, dataset, latest, number)}")
+    explained = _listed([METHODS[name] for name in config.evaluation.explain])
     steps.append(f"explain pairs with {explained}" if explained else "explain nothing")
     steps.append("write results, cards and report, print the table")
     return steps
+
+
+def _training_attack(config: Config, dataset: Dataset, models: Sequence[str]) -> str:
+    count = min(config.attack.sample or dataset.train.num_rows, dataset.train.num_rows)
+    return f"attack {_listed(models)} on {count} training texts with {config.attack.name}"
+
+
+def _test_attack(config: Config, dataset: Dataset, models: Sequence[str], number: int) -> str:
+    evaluation, rows = config.evaluation, getattr(dataset, config.evaluation.split).num_rows
+    attacks = evaluation.attacks if number == config.training.rounds else (config.attack.name,)
+    count = min(evaluation.sample or rows, rows)
+    return f"attack {_listed(models)} on {count} {evaluation.split} texts with {_listed(attacks)}"
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'' if number == 1 else 's'}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(", ".join(words).rsplit(", ", 1))

@@ -4,10 +4,10 @@ from flat_dist.resources import synonyms
 from flat_dist.resources.assets import Assets
 
 RESOURCES = {
-    "textfooler": ("part_of_speech", "universal_tagset", "sentence_encoder"),
+    "textfooler": ("part_of_speech", "universal_tagset", "sentence_encoder", "synonyms"),
     "pwws": ("wordnet", "stopwords"),
 }
-"""Resources of each attack, by the names of `Assets.provenance`; TextFooler also uses synonyms."""
+"""Resources of each attack: names of `Assets.provenance`, and `synonyms`, whose source the user chooses."""
 
 
 def provenance(attack: str, synonyms_source: str, assets: Assets) -> dict[str, dict[str, str]]:
@@ -17,7 +17,7 @@ def provenance(attack: str, synonyms_source: str, assets: Assets) -> dict[str, d
         UserError: the synonyms are unavailable.
     """
     known = assets.provenance()
-    used = {name: known[name] for name in RESOURCES[attack]}
-    if attack == "textfooler":
-        used["synonyms"] = synonyms.provenance(synonyms_source, assets)
-    return used
+    return {
+        name: synonyms.provenance(synonyms_source, assets) if name == "synonyms" else known[name]
+        for name in RESOURCES[attack]
+    }

@@ -116,7 +116,7 @@ def results(
 def _next_attempt(task: _Task, what: str, stall_seconds: float) -> _Task:
     if task.attempt == ATTEMPTS:
         raise UserError(
-            f"{what}: {ATTEMPTS} processes in a row made no progress for {stall_seconds:g} s (--attack.stall_seconds): "
+            f"{what}: {ATTEMPTS} processes in a row made no progress for {stall_seconds:g} s (--attack.stall-seconds): "
             "check the machine and its file systems, then run the same command again, which keeps finished work"
         )
     return _Task(task.key, f"{task.name.rpartition(':')[0]}:{task.attempt + 1}", task.attempt + 1)

@@ -176,7 +176,7 @@ class Scheduler:
         if self.failed_loads == STARTS * self.pool.largest:
             raise UserError(
                 f"{self.failed_loads} {self.pool.name}s in a row could not load {stage.job.checkpoint} in "
-                f"{stage.job.stall_seconds:g} s (--attack.stall_seconds): {CHECK_MACHINES}"
+                f"{stage.job.stall_seconds:g} s (--attack.stall-seconds): {CHECK_MACHINES}"
             ) from error
 
     def _write_again(self, task: UnitToWrite, innocent: bool, error: Exception) -> None:

@@ -207,7 +207,7 @@ def check_failures(title: str, what: str, folder: str, counts: tuple[int, int], 
     failed, total = counts
     if failed > allowed * total:
         raise UserError(
-            f"{title}: {failed} of {total} {what}, which is more than --attack.max_failures {allowed:g} allows; the "
+            f"{title}: {failed} of {total} {what}, which is more than --attack.max-failures {allowed:g} allows; the "
             f"column error of {folder} says why. Finished work is kept: the same command with a larger "
-            "--attack.max_failures continues"
+            "--attack.max-failures continues"
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from flat_dist.config.errors import UserError
+from flat_dist.config.errors import UserError, option
 from flat_dist.config.schema import Config
 from flat_dist.config.validation import validate
 from flat_dist.storage.folder import Folder
@@ -70,7 +70,7 @@ class SearchSpace:
         for name, field in FIELDS.items():
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
-                raise UserError(f"--space.{name} is {list(values)}: give at least one value, and each only once")
+                raise UserError(f"{option(f'space.{name}')} is {list(values)}: give at least one, and each once")
             for value in values:
                 validate(apply_point(config, {field: value}))
             if config.training.kinds == ("flat",) or not field.startswith("objective."):

@@ -50,7 +50,7 @@ def parallel_trainings(config: TrainingConfig, log_line: Callable[[str], None]) 
     required = {"CPU": float(config.workers * config.cpus_per_worker)}
     if config.device == "cuda":
         required["GPU"] = float(config.workers)
-    purpose = f"training (--training.workers {config.workers}, --training.cpus_per_worker {config.cpus_per_worker})"
+    purpose = f"training (--training.workers {config.workers}, --training.cpus-per-worker {config.cpus_per_worker})"
     capacity.wait_for_resources(required, purpose, log_line)
     total = ray.cluster_resources()
     return min(int(total[name] // amount) for name, amount in required.items())

@@ -137,8 +137,8 @@ class Loop:
         if broken:
             raise DivergenceError(
                 f"training of {self.name} diverged in epoch {self.state.epoch + 1} ({broken[0]}): lower the "
-                "learning rate (--training.learning_rate, --training.round_learning_rate) or the largest gradient "
-                "(--training.clip, --training.round_clip), or beta and gamma"
+                "learning rate (--training.learning-rate, --training.round-learning-rate) or the largest gradient "
+                "(--training.clip, --training.round-clip), or beta and gamma"
             )
 
     def _set_rate(self, step: int, steps: int) -> None:

@@ -124,8 +124,8 @@ def fit(model: TextClassifier, config: Config) -> tuple[Config, str]:
     arithmetic = last.describe() if last else ""
     raise UserError(
         f"{config.model.name} at length {config.data.max_length} does not fit into {training.memory_gib:g} GiB of GPU "
-        f"memory: {arithmetic}; lower --data.max_length, or use a smaller encoder or a larger GPU "
-        "(--training.memory_gib)"
+        f"memory: {arithmetic}; lower --data.max-length, or use a smaller encoder or a larger GPU "
+        "(--training.memory-gib)"
     )
 
 

@@ -207,7 +207,7 @@ def test_a_pair_that_kills_or_hangs_its_workers_is_recorded_and_left_out(
         summarise(expected["ig"].take(places)).kendall_tau, abs=1e-4
     )
     strict = replace(settings, attack=replace(settings.attack, max_failures=0.0))
-    with pytest.raises(UserError, match=r"2 of 40 pairs could not be explained.*--attack.max_failures 0 allows"):
+    with pytest.raises(UserError, match=r"2 of 40 pairs could not be explained.*--attack.max-failures 0 allows"):
         distributed.explain_pairs(strict, Executor(Folder(tmp_path)), attacked, display)
 
 

@@ -225,7 +225,7 @@ def test_more_errors_than_allowed_end_the_run_and_finished_shards_are_kept(
 
             self.session.process = attack_or_fail
 
-    with pytest.raises(UserError, match=r"1 of 8 examples could not be attacked.*--attack.max_failures 0.1 allows"):
+    with pytest.raises(UserError, match=r"1 of 8 examples could not be attacked.*--attack.max-failures 0.1 allows"):
         run_attack(victim, tmp_path, few, 1, worker=Unable, max_failures=0.1)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.arrow")}
     assert written
