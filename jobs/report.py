@@ -97,7 +97,9 @@ def resend(folder: Folder, uri: str | None) -> None:
         return
     if uri is None and destination.uri != database(storage_of(folder).uri):
         named = "a server" if address.holds_secret(destination.uri) else repr(destination.uri)
-        raise UserError(f"{folder.uri}/{FILE} is kept for {named}: name the server to send it to with --tracking.uri")
+        raise UserError(
+            f"{folder.uri}/{FILE} holds operations for {named}: name the server to send them to with --tracking.uri"
+        )
     if uri is not None:
         address.check(uri)
     uri, artifacts = absolute_address(uri or destination.uri)
@@ -105,7 +107,7 @@ def resend(folder: Folder, uri: str | None) -> None:
     with exclusive_lock(folder, "this run"):
         outbox = Outbox.open(folder, destination, print)
         if problem := BufferedTracker(MlflowTracker.start(destination, print), outbox, print).send():
-            raise UserError(f"MLflow at {destination.uri} does not take the operations: {problem}")
+            raise UserError(f"MLflow at {destination.uri} does not accept the operations: {problem}")
     print(f"{len(operations)} operations sent to {destination.uri}")
 
 

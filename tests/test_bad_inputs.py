@@ -301,7 +301,7 @@ CHOICES = [
     ("sweep", "--evaluation.split test", "a search must select on dev"),
     ("sweep", "--evaluation.attacks pwws", "add it to --evaluation.attacks"),
     ("sweep", "--objective kendall_tau --evaluation.explain", "needs attributions"),
-    ("sweep", "--ablation --objective.beta 0", "set both above zero before"),
+    ("sweep", "--ablation --objective.beta 0", "set both above zero first"),
 ]
 
 NAMES = [

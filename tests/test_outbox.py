@@ -175,7 +175,7 @@ def test_an_outbox_is_sent_to_a_server_only_if_the_user_names_it(
     shutil.copyfile(mlflow_database, tmp_path / "named.db")
     for uri in ("http://127.0.0.1:9", "http://me:hush@127.0.0.1:9", uri_of(tmp_path / "other.db"), "./mlruns"):
         folder.write_json(FILE, content(storage, METRICS, uri=uri, artifacts=f"file://{tmp_path}/home"))
-        with pytest.raises(UserError, match=r"name the server to send it to with --tracking.uri") as error:
+        with pytest.raises(UserError, match=r"name the server to send them to with --tracking.uri") as error:
             resend(folder, None)
         assert "hush" not in str(error.value)
     assert not (tmp_path / "other.db").exists()

@@ -86,5 +86,5 @@ def ablation(config: Config) -> Axes:
     """
     beta, gamma = config.objective.beta, config.objective.gamma
     if not (beta and gamma):
-        raise UserError(f"--ablation sets beta ({beta:g}) and gamma ({gamma:g}) to zero: set both above zero before")
+        raise UserError(f"--ablation sets beta ({beta:g}) and gamma ({gamma:g}) to zero: set both above zero first")
     return {FIELDS["beta"]: (beta, 0.0), FIELDS["gamma"]: (gamma, 0.0)}
