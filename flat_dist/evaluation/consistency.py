@@ -14,7 +14,7 @@ from scipy.stats import kendalltau
 from flat_dist.data.alignment import align_spans
 
 KS = range(1, 11)
-"""Sizes of the top-k intersection (paper: 5 in Table 3, 1 to 10 in Appendix C)."""
+"""Sizes k of the top-k intersection (paper: 1 to 10 in Appendix C). They must include 5, which the tables show."""
 
 Alignment = Sequence[tuple[int, int]]
 """Pairs (word index in the original, word index in the perturbed text) of words that count as the same."""
