@@ -160,7 +160,7 @@ def test_a_pair_that_kills_or_hangs_its_workers_is_recorded_and_left_out(
     plain = config(tmp_path)
     settings = replace(
         plain,
-        attack=replace(plain.attack, max_failures=0.05, stall_seconds=3.0),
+        attack=replace(plain.attack, max_failures=0.05, stall_seconds=6.0),
         evaluation=replace(plain.evaluation, explain=("ig",)),
     )
     pairs = pairs_file_module.read_pairs(pairs_file, ("negative", "positive"))
@@ -196,7 +196,7 @@ def test_a_pair_that_kills_or_hangs_its_workers_is_recorded_and_left_out(
     rows = {row["pair_id"]: row for row in read_pairs(found.folder).to_pylist()}
     assert list(rows) == ids
     assert "ended its worker process, 2 times alone" in rows[kills]["error"]
-    assert "made no progress for 3 s" in rows[hangs]["error"]
+    assert "made no progress for 6 s" in rows[hangs]["error"]
     assert rows[kills]["kendall_tau"] is rows[hangs]["original_words"] is None
     left = [name for name in ids if name not in (kills, hangs)]
     assert found.pairs["pair_id"].to_pylist() == left

@@ -169,7 +169,7 @@ def test_a_worker_whose_process_is_stopped_is_replaced(
                 flag.write_text(str(os.getpid()))
                 os.kill(os.getpid(), signal.SIGSTOP)
 
-    assert run_attack(victim, tmp_path / "stage", examples, 1, worker=StoppedOnce, stall_seconds=3.0) == undisturbed[1]
+    assert run_attack(victim, tmp_path / "stage", examples, 1, worker=StoppedOnce, stall_seconds=6.0) == undisturbed[1]
     manifest = shards.read_manifest(Folder(tmp_path / "stage"))
     assert manifest is not None
     assert manifest["timings"]["restarts"] == 1
@@ -194,9 +194,9 @@ def test_examples_that_crash_or_hang_every_worker_are_recorded_as_errors(
             if text == texts[6]:
                 time.sleep(600)
 
-    run_attack(victim, tmp_path, examples, 2, worker=CrashesOnTwo, stall_seconds=3.0, max_failures=0.1)
+    run_attack(victim, tmp_path, examples, 2, worker=CrashesOnTwo, stall_seconds=6.0, max_failures=0.1)
     rows = {row["example_id"]: row for row in shards.read_shards(Folder(tmp_path)).to_pylist()}
-    for failing, cause in ((ends, "ended its worker process"), (hangs, "made no progress for 3 s")):
+    for failing, cause in ((ends, "ended its worker process"), (hangs, "made no progress for 6 s")):
         assert rows[failing]["status"] == "error"
         assert cause in rows[failing]["error"] and "2 times alone" in rows[failing]["error"]
         assert rows[failing]["original_scores"] is rows[failing]["perturbed_scores"] is None
