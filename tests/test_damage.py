@@ -232,6 +232,19 @@ def test_a_run_goes_on_over_a_damaged_stage_of_its_model(
     assert len([line for line in said if "is damaged" in line]) == 1
 
 
+@pytest.mark.parametrize("notes", [{}, {"training": "flat", "round": 7}])
+def test_a_run_knows_training_and_round_without_the_notes_of_a_marker(
+    notes: dict[str, Any], small: Dataset, tmp_path: Path, quick_run: Callable[..., Any]
+) -> None:
+    trained: list[str] = []
+    folder = first_model(quick_run(small, tmp_path, [], trained))
+    folder.write_json(MARKER, folder.read_json(MARKER) | {"notes": notes})
+    run = quick_run(small, tmp_path, [], trained)
+    model = run.train({"base": run.clean_training("base")})["base"]
+    assert (model.folder, model.model_name, model.round) == (folder, "base", 0)
+    assert trained == ["base-0"]
+
+
 def first_model(run: RunStages) -> Folder:
     """The base model of a run."""
     return run.train({"base": run.clean_training("base")})["base"].folder

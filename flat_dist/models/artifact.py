@@ -34,11 +34,10 @@ def model_notes(training: str, round_number: int) -> dict[str, Any]:
     return {"training": training, "round": round_number}
 
 
-def from_stage(artifact: Artifact) -> ModelArtifact:
+def from_stage(artifact: Artifact, model_name: str, round_number: int) -> ModelArtifact:
     """The model that a stage of a training left."""
-    notes = artifact.notes
     fingerprint = checkpoints.fingerprint(artifact.folder)
-    return ModelArtifact(artifact.folder, fingerprint, notes, notes["training"], notes["round"])
+    return ModelArtifact(artifact.folder, fingerprint, artifact.notes, model_name, round_number)
 
 
 def open_checkpoint(folder: Folder, name: str | None = None) -> ModelArtifact:

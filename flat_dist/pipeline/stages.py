@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
@@ -107,7 +107,8 @@ class RunStages:
         ]
         artifacts = self.executor.run_all(stages, self._fill_side_by_side)
         return {
-            kind: replace(from_stage(each), model_name=kind) for kind, each in zip(trainings, artifacts, strict=True)
+            kind: from_stage(each, kind, inputs.round)
+            for (kind, inputs), each in zip(trainings.items(), artifacts, strict=True)
         }
 
     def _fill_side_by_side(self, opened: Sequence[OpenStage[Stage]]) -> None:
