@@ -167,7 +167,7 @@ def test_wrong_vectors_are_refused(lines: list[str], message: str, tmp_path: Pat
 
 
 def test_missing_vectors_are_refused() -> None:
-    with pytest.raises(UserError, match="neither 'glove-6b-50d' nor a file"):
+    with pytest.raises(UserError, match="not a file: give a file of word vectors, glove-6b-50d, or none"):
         initial_vectors(ModelConfig(vectors="nowhere.txt"), ["<pad>"], seed=0)
 
 

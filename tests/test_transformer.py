@@ -597,5 +597,5 @@ def test_texts_must_fit_between_special_pieces_and_positions(
     length: int, encoder_folder: Path, sentences: Dataset
 ) -> None:
     config = Config(model=encoder_config(encoder_folder), data=DataConfig(max_length=length))
-    with pytest.raises(UserError, match=f"max_length is {length}, but must be between 3 and 40"):
+    with pytest.raises(UserError, match=f"max-length is {length}, but must be between 3 and 40"):
         initial(config, sentences, masked=False)

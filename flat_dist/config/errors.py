@@ -27,6 +27,11 @@ def quoted(value: str) -> str:
     return repr(value if len(value) <= 80 else f"{value[:60]}…{value[-19:]}")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a library's error that is not empty; its type, if it has no text."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def check_text(name: str, value: str) -> None:
     """Check that a text can be a path, an address or a name.
 

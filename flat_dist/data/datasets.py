@@ -111,7 +111,7 @@ def check_classes(dataset: Dataset, known: Sequence[str], checkpoint: str) -> No
     if tuple(known) != dataset.label_names:
         raise UserError(
             f"{checkpoint} has the classes {', '.join(known)}, but {dataset.source} has "
-            f"{', '.join(dataset.label_names)}: name other data, or --data.label-names in the checkpoint's order"
+            f"{', '.join(dataset.label_names)}: name the checkpoint's data, or give --data.label-names in its order"
         )
 
 

@@ -1,12 +1,13 @@
 """Loads Hugging Face encoders and tokenizers from the hub or a folder, and never runs code from there."""
 
 import importlib
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import HfHubHTTPError
 
-from flat_dist.config.errors import UserError
+from flat_dist.config.errors import UserError, first_line
 from flat_dist.data.hub import check_reachable
 from flat_dist.data.wordpieces import WordPieces
 
@@ -69,10 +70,10 @@ def load(kind: str, name: str, **options: Any) -> Any:
                 f"the encoder {name!r} needs its own code (auto_map in its config.json), which is never run: use an "
                 "encoder that is part of transformers"
             ) from error
-        reason = " ".join(str(error).split())[:200]
+        reason = textwrap.shorten(first_line(error), 200, placeholder=" …")
         raise UserError(
-            f"cannot load the encoder {name!r} ({type(error).__name__}: {reason}): check name and connection, give its "
-            f"folder with --model.encoder, or use --preset minilm, whose encoder is installed from a package"
+            f"cannot load the encoder {name!r} ({type(error).__name__}: {reason}): check its name and the connection, "
+            "give its folder with --model.encoder, or use --preset minilm, whose encoder is installed from a package"
         ) from error
 
 

@@ -103,7 +103,9 @@ def _pretrained(config: ModelConfig) -> Iterator[tuple[str, np.ndarray]]:
 def _read_head(config: ModelConfig, path: Path) -> bytes:
     """The first bytes of the file."""
     if not path.is_file():
-        raise UserError(f"--model.vectors {config.vectors!r} is neither {BUILT_IN!r} nor a file of word vectors")
+        raise UserError(
+            f"--model.vectors {config.vectors!r} is not a file: give a file of word vectors, {BUILT_IN}, or none"
+        )
     try:
         with path.open("rb") as file:
             return file.read(2**16)

@@ -17,7 +17,7 @@ from ray._private.authentication.authentication_token_setup import Authenticatio
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray._private.worker import get_dashboard_url
 
-from flat_dist.config.errors import UserError
+from flat_dist.config.errors import UserError, first_line
 from flat_dist.runtime import capacity, cluster_address, interrupts, ray_folder
 from flat_dist.runtime.hardware import PROFILES, Machine, detect
 
@@ -64,7 +64,7 @@ def _join(address: cluster_address.Address) -> None:
     try:
         _init(address=target)
     except Exception as error:
-        raise UserError(f"{address} cannot be joined: {_first_line(error)}") from error
+        raise UserError(f"{address} cannot be joined: {first_line(error)}") from error
 
 
 @contextmanager
@@ -92,15 +92,11 @@ def _start(cpus: int | None) -> None:
         if not isinstance(error, Exception):
             raise
         raise UserError(
-            f"Ray cannot be started on this machine: {_first_line(error)} (it needs free space in RAY_TMPDIR "
+            f"Ray cannot be started on this machine: {first_line(error)} (it needs free space in RAY_TMPDIR "
             "and /dev/shm)"
         ) from error
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = True
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _security_warnings() -> Iterator[str]:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from flat_dist.config.errors import UserError
+from flat_dist.config.errors import UserError, first_line
 from flat_dist.tracking import database_file, quiet
 from flat_dist.tracking.address import uri_of
 
@@ -156,7 +156,7 @@ def _upgrade_copy(path: Path, database: sqlite3.Connection, new: Path) -> bool:
             raise
         if _count_runs(database):
             raise UserError(
-                f"{path} holds runs, and the installed MLflow cannot upgrade it ({_first_line(error)}): move it "
+                f"{path} holds runs, and the installed MLflow cannot upgrade it ({first_line(error)}): move it "
                 f"away, or name another file with --tracking.uri; for details: mlflow db upgrade {uri_of(path)}"
             ) from error
         return False
@@ -189,14 +189,10 @@ def _translate_errors(path: Path) -> Iterator[None]:
     except (OSError, sqlite3.Error, SQLAlchemyError) as error:
         advice = "end the program that locks it" if "locked" in str(error) else "free disk space, or give access"
         raise UserError(
-            f"MLflow's database {path} cannot be used ({_first_line(error)}): {advice}, name another with "
+            f"MLflow's database {path} cannot be used ({first_line(error)}): {advice}, name another with "
             "--tracking.uri, or run with --tracking.no-enabled"
         ) from error
 
 
 def _is_disk_full(error: BaseException) -> bool:
     return "disk is full" in str(error) or "No space left" in str(error) or "disk I/O error" in str(error)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
