@@ -1,12 +1,14 @@
 """Names of runs and of models: what is one folder inside the storage works as it is, and nothing else does."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config
 from flat_dist.evaluation.result import Result
 from flat_dist.pipeline import run_folder
 from flat_dist.pipeline.results import print_table
@@ -62,6 +64,29 @@ def test_what_all_runs_share_is_no_run(name: str) -> None:
     with pytest.raises(UserError, match="the storage uses that name itself"):
         run_folder.check_name(name)
     run_folder.check_name(name, "the name of a model", reserved=())
+
+
+def test_the_folder_of_an_older_version_belongs_to_the_same_command(tmp_path: Path) -> None:
+    """An older version took `attack.concurrent` for a part of the result, but not micro-batch and device."""
+    config = Config(storage=str(tmp_path), run_name="mine")
+    settings = run_folder.identity(config, "fingerprint")
+    assert "concurrent" not in settings["attack"]
+    older = json.loads(json.dumps(settings))
+    older["attack"]["concurrent"] = 0
+    del older["training"]["micro_batch"], older["training"]["device"]
+    settings["training"]["device"] = "cpu"  # with hardware resolved
+    run, sweep = Folder(tmp_path) / "mine", Folder(tmp_path) / "sweep"
+    run.write_json("config.json", older)
+    sweep.write_json("config.json", {"search": {"samples": 2}, "config": older})
+    run_folder.check(config, settings)
+    run_folder.open_folder(run, settings)
+    run_folder.check_folder(sweep, {"search": {"samples": 2}, "config": settings})
+    other = replace(config, training=replace(config.training, micro_batch=16))
+    with pytest.raises(UserError, match=r"mine was made with another config \(training.micro_batch was 0, now 16\)"):
+        run_folder.check(other, run_folder.identity(other, "fingerprint"))
+    run.write_json("config.json", older | {"attack": older["attack"] | {"unheard": 1}})
+    with pytest.raises(UserError, match=r"\(attack.unheard was 1, now None\)"):
+        run_folder.check(config, settings)
 
 
 # ---- what users name things is no markup

@@ -8,7 +8,7 @@ from typing import Any
 
 from flat_dist.config.errors import UserError, check_text, quoted
 from flat_dist.config.schema import Config
-from flat_dist.config.serialization import content_hash, result_values, stage_values
+from flat_dist.config.serialization import content_hash, result_values, stage_values, to_dict
 from flat_dist.models import encoders, vectors
 from flat_dist.storage.folder import Folder
 
@@ -112,7 +112,7 @@ def check_folder(folder: Folder, wanted: Mapping[str, Any]) -> None:
 def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
     remedy = "delete that file, and the results are computed again from the stages; or choose another --run-name"
     known = folder.read_json(CONFIG, dict[str, Any], remedy) if folder.exists(CONFIG) else wanted
-    if differences := _differences(known, wanted):
+    if differences := _differences(_with_fields_of_today(known, wanted), wanted):
         other = (
             "from other data" if any("data.fingerprint was" in line for line in differences) else "with another config"
         )
@@ -121,6 +121,28 @@ def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
             f"{folder.uri} was made {other} ({'; '.join(differences[:MAX_DIFFERENCES])}{more}): "
             "use these values again, or another --run-name"
         )
+
+
+def _with_fields_of_today(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as an older version wrote them, with the fields of this one.
+
+    Fields that are no part of the result any more are left out. New fields have their defaults; where those are `auto`,
+    they have the values of `wanted`.
+    """
+    every, in_result = to_dict(Config()), result_values(Config())
+    found = {}
+    for name, value in settings.items():
+        inner = wanted.get(name)
+        if not isinstance(value, dict) or not isinstance(inner, dict) or name == "data":
+            found[name] = value
+        elif name == "config":  # of a sweep
+            found[name] = _with_fields_of_today(value, inner)
+        elif isinstance(in_result.get(name), dict):  # a section
+            new = {key: inner.get(key) if one == AUTO else one for key, one in in_result[name].items()}
+            found[name] = new | {key: one for key, one in value.items() if key in new or key not in every[name]}
+        else:
+            found[name] = value
+    return found
 
 
 def open_folder(folder: Folder, wanted: Mapping[str, Any]) -> None:
