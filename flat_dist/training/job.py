@@ -85,6 +85,11 @@ def write_history(loop: Loop, output: Folder) -> None:
 
 
 def write_best(loop: Loop, checkpoint: Checkpoint, output: Folder) -> None:
-    """Write the best epoch's checkpoint."""
+    """Write the best epoch's checkpoint.
+
+    If the training was interrupted after its last epoch, and its folder was deleted, the history is missing, too.
+    """
+    if not output.exists(HISTORY):
+        write_history(loop, output)
     loop.model.load_state_dict(loop.state.best_weights)
     checkpoints.save(checkpoints.with_model(checkpoint, loop.model.cpu()), output)
