@@ -112,7 +112,7 @@ def check_folder(folder: Folder, wanted: Mapping[str, Any]) -> None:
 def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
     remedy = "delete that file, and the results are computed again from the stages; or choose another --run-name"
     known = folder.read_json(CONFIG, dict[str, Any], remedy) if folder.exists(CONFIG) else wanted
-    if differences := _differences(_with_fields_of_today(known, wanted), wanted):
+    if differences := _differences(_in_current_format(known, wanted), wanted):
         other = (
             "from other data" if any("data.fingerprint was" in line for line in differences) else "with another config"
         )
@@ -123,23 +123,23 @@ def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
         )
 
 
-def _with_fields_of_today(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as an older version wrote them, with the fields of this one.
+def _in_current_format(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an older version, with the fields of this version.
 
-    Fields that are no part of the result any more are left out. New fields have their defaults; where those are `auto`,
-    they have the values of `wanted`.
+    Fields that no longer belong to the result are left out. New fields get their defaults; if the default is `auto`,
+    they get the values of `wanted`.
     """
-    every, in_result = to_dict(Config()), result_values(Config())
+    all_fields, in_result = to_dict(Config()), result_values(Config())
     found = {}
     for name, value in settings.items():
         inner = wanted.get(name)
         if not isinstance(value, dict) or not isinstance(inner, dict) or name == "data":
             found[name] = value
         elif name == "config":  # of a sweep
-            found[name] = _with_fields_of_today(value, inner)
+            found[name] = _in_current_format(value, inner)
         elif isinstance(in_result.get(name), dict):  # a section
             new = {key: inner.get(key) if one == AUTO else one for key, one in in_result[name].items()}
-            found[name] = new | {key: one for key, one in value.items() if key in new or key not in every[name]}
+            found[name] = new | {key: one for key, one in value.items() if key in new or key not in all_fields[name]}
         else:
             found[name] = value
     return found
