@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from flat_dist.config.errors import UserError
+from flat_dist.models.artifact import ModelArtifact
 from flat_dist.pipeline.evaluation import _model, _name_and_folder
 from flat_dist.storage.folder import Folder
 
@@ -83,3 +84,11 @@ def test_a_checkpoint_without_a_name_is_called_by_its_training(
         Folder(tmp_path / name).write_json("stage.json", marker)
     model = _model(str(tmp_path / name))
     assert (model.model_name, model.round) == expected
+
+
+def test_messages_name_the_training_behind_a_model() -> None:
+    folder, notes = Folder("runs/x"), {"training": "base", "round": 0}
+    assert ModelArtifact(folder, "0" * 16, notes, "flat", 0).label == "base-0"  # where FLAT starts
+    assert ModelArtifact(folder, "0" * 16, {"training": "flat", "round": 2}, "flat", 2).label == "flat-2"
+    assert ModelArtifact(folder, "0" * 16, model_name="mine", round=2).label == "mine-2"
+    assert ModelArtifact(folder, "0" * 16, model_name="mine").label == "mine"

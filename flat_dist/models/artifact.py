@@ -25,8 +25,9 @@ class ModelArtifact(Artifact):
 
     @property
     def label(self) -> str:
-        """Name and round, for messages, such as flat-2."""
-        return f"{self.model_name}-{self.round}" if self.notes or self.round else self.model_name
+        """What was trained, and the round, for messages: base-0 also for the kinds of training that start from it."""
+        trained = self.notes.get("training", self.model_name)
+        return f"{trained}-{self.round}" if self.notes or self.round else self.model_name
 
 
 def model_notes(training: str, round_number: int) -> dict[str, Any]:
