@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -41,7 +41,10 @@ from flat_dist.storage.folder import Folder
 LENGTH_MULTIPLE = 8
 """On a CPU, texts of whole words are padded to a multiple of this, because each length is checked by itself."""
 
-WORD_MODELS: dict[str, type[CNN] | type[LSTM]] = {"cnn": CNN, "lstm": LSTM}
+WordModel = Callable[[ModelConfig, int, int], WordClassifier]
+"""Makes a model from its config, the size of its vocabulary and the number of its classes."""
+
+WORD_MODELS: dict[str, WordModel] = {"cnn": CNN, "lstm": LSTM}
 
 
 @dataclass(frozen=True)

@@ -110,16 +110,15 @@ def check_folder(folder: Folder, wanted: Mapping[str, Any]) -> None:
 
 
 def _refuse_other(folder: Folder, wanted: Mapping[str, Any]) -> None:
-    remedy = "delete that file, and the results are computed again from the stages; or choose another --run-name"
-    known = folder.read_json(CONFIG, dict[str, Any], remedy) if folder.exists(CONFIG) else wanted
+    if_damaged = "delete that file, and the results are computed again from the stages; or choose another --run-name"
+    known = folder.read_json(CONFIG, dict[str, Any], if_damaged) if folder.exists(CONFIG) else wanted
     if differences := _differences(_in_current_format(known, wanted), wanted):
-        other = (
-            "from other data" if any("data.fingerprint was" in line for line in differences) else "with another config"
-        )
+        other_data = any("data.fingerprint was" in line for line in differences)
+        origin, remedy = ("from other data", "that data") if other_data else ("with another config", "these values")
         more = f"; and {len(differences) - MAX_DIFFERENCES} more" if len(differences) > MAX_DIFFERENCES else ""
         raise UserError(
-            f"{folder.uri} was made {other} ({'; '.join(differences[:MAX_DIFFERENCES])}{more}): "
-            "use these values again, or another --run-name"
+            f"{folder.uri} was made {origin} ({'; '.join(differences[:MAX_DIFFERENCES])}{more}): "
+            f"use {remedy} again, or another --run-name"
         )
 
 
