@@ -137,7 +137,8 @@ def _in_current_format(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -
         elif name == "config":  # of a sweep
             found[name] = _in_current_format(value, inner)
         elif isinstance(in_result.get(name), dict):  # a section
-            new = {key: inner.get(key) if one == AUTO else one for key, one in in_result[name].items()}
+            defaults = {key: one for key, one in in_result[name].items() if key in inner}
+            new = {key: inner[key] if one == AUTO else one for key, one in defaults.items()}
             found[name] = new | {key: one for key, one in value.items() if key in new or key not in all_fields[name]}
         else:
             found[name] = value

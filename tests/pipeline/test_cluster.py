@@ -70,11 +70,11 @@ def test_another_job_on_the_machine_has_a_ray_of_its_own(local_ray: None) -> Non
     assert done.stdout == "False\n", done.stderr
 
 
-def test_open_doors_are_named(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not list(cluster._open_doors())
+def test_missing_tokens_and_open_dashboards_are_named(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not list(cluster._security_warnings())
     monkeypatch.setattr(cluster, "is_token_auth_enabled", lambda: False)
     monkeypatch.setattr(cluster, "get_dashboard_url", lambda: "192.0.2.7:8265")
-    without_token, dashboard = cluster._open_doors()
+    without_token, dashboard = cluster._security_warnings()
     assert "RAY_AUTH_MODE=token" in without_token
     assert "192.0.2.7" in dashboard
 

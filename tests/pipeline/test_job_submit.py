@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -106,7 +107,7 @@ def test_a_job_from_outside_runs_on_both_nodes_and_its_logs_come_back(
     done = running.submit("python", "jobs/attack.py", *options.split(), "--attack.workers", "2", "--json")
     assert done.returncode == 0, done.stdout
     assert "after_attack_accuracy" in done.stdout
-    assert '"stage": "pwws, test texts", "done": 12' in done.stdout
+    assert re.search(r'"stage": "pwws on [^"]+, test texts", "done": 12', done.stdout)
     (output,) = tmp_path.glob("stages/attack-pwws-*")
     assert shards.read_shards(Folder(output)).num_rows == 12
 

@@ -121,13 +121,13 @@ def test_what_a_user_can_mend_is_found_in_a_failure_of_training(tmp_path: Path) 
     mine, other = UserError("mend this"), OSError(28, "No space left on device")
     failure = RuntimeError("a task failed")
     failure.__cause__ = mine
-    found = distributed._explained(WorkerGroupError("worse", {0: ValueError("no"), 1: failure}), Folder(tmp_path))
+    found = distributed._translate_error(WorkerGroupError("worse", {0: ValueError("no"), 1: failure}), Folder(tmp_path))
     assert found is mine
-    full = distributed._explained(WorkerGroupError(str(other), {0: other}), Folder(tmp_path))
+    full = distributed._translate_error(WorkerGroupError(str(other), {0: other}), Folder(tmp_path))
     assert isinstance(full, UserError)
     assert "is full: make room" in str(full)
     strange = WorkerGroupError("worse", {0: ValueError("no")})
-    assert distributed._explained(strange, Folder(tmp_path)) is strange
+    assert distributed._translate_error(strange, Folder(tmp_path)) is strange
 
 
 def test_a_killed_run_goes_on_after_its_last_epoch(stage: Folder, local_ray: None, tmp_path: Path) -> None:
