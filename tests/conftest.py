@@ -46,7 +46,7 @@ def train_victim(sentences: datasets.Dataset, min_frequency: int = 0, **settings
     train = sentences.train.slice(0, 640)
     encoder = Encoder(Vocabulary.build((tokenize(text) for text in train["text"].to_pylist()), min_frequency), 50)
     torch.manual_seed(0)
-    model = checkpoints.build(config, len(encoder.vocabulary), 2)
+    model = checkpoints.build(config, len(encoder.vocabulary), len(sentences.label_names))
     vectors, _ = initial_vectors(config, encoder.vocabulary.words, 0)
     model.embedding.weight.data.copy_(torch.from_numpy(vectors))
     examples = encode_clean(train, encoder)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from flat_dist.attack.limits import DEFAULTS, Limits, resolve, unit_size
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import Config, Scores
 from flat_dist.config.serialization import content_hash, stage_values
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact
@@ -44,6 +44,8 @@ class AttackJob:
     """Attack (under the key "recipe"), resources, checkpoint hash, seed and versions, as written into every shard."""
     stall_seconds: float = 0.0
     """Seconds without progress after which a worker ends its process; 0: never."""
+    scores: Scores = "probabilities"
+    """What the attack sees of the victim."""
 
 
 HASHED_AT_ONCE = 2**16
@@ -101,7 +103,7 @@ def plan_attack(
     settings = {**stage_values(config.attack), "unit_size": size}
     return AttackPlan(
         name=f"attack-{attack}",
-        title=f"{attack} on {model.label}, {texts.split} texts",
+        title=f"{describe(attack, config.attack.scores)} on {model.label}, {texts.split} texts",
         inputs={**identity, "settings": settings, "examples": examples, "round": texts.round},
         keep_damaged=True,
         log=log,
@@ -118,15 +120,22 @@ def plan_attack(
             unit_size=size,
             identity=identity,
             stall_seconds=config.attack.stall_seconds,
+            scores=config.attack.scores,
         ),
         examples=texts.examples,
     )
+
+
+def describe(attack: str, scores: Scores) -> str:
+    """An attack in words; only scores that are not TextAttack's are named."""
+    return attack if scores == "probabilities" else f"{attack} with {scores}"
 
 
 def _identity(config: Config, model: ModelArtifact, attack: str) -> dict[str, Any]:
     """What every shard says about its attack. The key `recipe` is part of the format on disk."""
     return {
         "recipe": attack,
+        "scores": config.attack.scores,
         "resources": provenance(attack, config.attack.synonyms, assets.prepare()),
         "checkpoint": model.fingerprint,
         "seed": config.seed,

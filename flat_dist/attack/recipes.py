@@ -9,10 +9,11 @@ from functools import cached_property
 from textattack import Attack
 from textattack.attack_recipes import PWWSRen2019, TextFoolerJin2019
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
-from textattack.models.wrappers import ModelWrapper
 from textattack.shared import AbstractWordEmbedding, utils
 
 from flat_dist.attack.engine.sentence_encoder import SentenceEncoder
+from flat_dist.attack.goal import with_margins
+from flat_dist.attack.victim import Victim
 from flat_dist.config.errors import unknown
 from flat_dist.resources import synonyms
 from flat_dist.resources.assets import Assets
@@ -42,7 +43,7 @@ class LinguisticResources:
         return SentenceEncoder(self.assets.sentence_encoder, self.device, tokens, cache_size=pieces)
 
 
-def textfooler(victim: ModelWrapper, resources: LinguisticResources) -> Attack:
+def textfooler(victim: Victim, resources: LinguisticResources) -> Attack:
     """TextFooler (Jin et al., AAAI 2020): counter-fitted neighbours, part of speech, sentence similarity.
 
     All settings are TextAttack's. Its sentence encoder, USE 4 from a model hub, is replaced by the multilingual USE 3.
@@ -61,7 +62,7 @@ def textfooler(victim: ModelWrapper, resources: LinguisticResources) -> Attack:
     return attack
 
 
-def pwws(victim: ModelWrapper, resources: LinguisticResources) -> Attack:
+def pwws(victim: Victim, resources: LinguisticResources) -> Attack:
     """PWWS (Ren et al., ACL 2019): WordNet synonyms, words ordered by weighted saliency.
 
     All settings are TextAttack's. Unlike the paper's Appendix A, TextAttack's recipe neither swaps named entities nor
@@ -70,15 +71,16 @@ def pwws(victim: ModelWrapper, resources: LinguisticResources) -> Attack:
     return PWWSRen2019.build(victim)
 
 
-RECIPES: dict[str, Callable[[ModelWrapper, LinguisticResources], Attack]] = {"textfooler": textfooler, "pwws": pwws}
+RECIPES: dict[str, Callable[[Victim, LinguisticResources], Attack]] = {"textfooler": textfooler, "pwws": pwws}
 
 
-def build(attack: str, victim: ModelWrapper, resources: LinguisticResources) -> Attack:
-    """The named attack on a victim.
+def build(attack: str, victim: Victim, resources: LinguisticResources) -> Attack:
+    """The named attack on a victim, with a goal for the victim's scores.
 
     Raises:
         UserError: the attack is unknown.
     """
     if attack not in RECIPES:
         raise unknown("attack", attack, RECIPES)
-    return RECIPES[attack](victim, resources)
+    built = RECIPES[attack](victim, resources)
+    return built if victim.scores == "probabilities" else with_margins(built)

@@ -1,37 +1,40 @@
-"""A checkpoint as a TextAttack model: texts to class probabilities."""
+"""A checkpoint as a TextAttack model: texts to scores of the classes."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from textattack.models.wrappers import ModelWrapper
 
+from flat_dist.config.schema import Scores
 from flat_dist.models.checkpoint import Checkpoint
 
 
 class Victim(ModelWrapper):
-    """Class probabilities (N, C) of texts, without dropout and mask sampling (the released code attacks in train mode).
+    """Scores (N, C) of texts, without dropout and mask sampling (the released code attacks in train mode).
 
     Args:
         checkpoint: the model under attack.
         on_answer: called after each answer.
+        scores: probabilities (float32), or margin (float64, see `flat_dist.models.margins`).
     """
 
-    def __init__(self, checkpoint: Checkpoint, on_answer: Callable[[], None] = lambda: None):
-        self.checkpoint, self.on_answer = checkpoint, on_answer
+    def __init__(
+        self, checkpoint: Checkpoint, on_answer: Callable[[], None] = lambda: None, scores: Scores = "probabilities"
+    ):
+        self.checkpoint, self.on_answer, self.scores = checkpoint, on_answer, scores
         self.model = checkpoint.model
 
     def __call__(self, text_input_list: Sequence[str], **_: object) -> torch.Tensor:
-        """Class probabilities of texts."""
-        probabilities_NC = self.checkpoint.probabilities(text_input_list)
-        self.on_answer()
-        return probabilities_NC
+        """Scores of texts."""
+        return self.predict([self.encode(text) for text in text_input_list])
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Input ids of a text."""
         return self.checkpoint.encoder.encode(text)
 
-    def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int) -> torch.Tensor:
-        """Class probabilities of encoded texts."""
-        probabilities_NC = self.checkpoint.predict(ids, batch_size)
+    def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int = 256) -> torch.Tensor:
+        """Scores of encoded texts."""
+        predict = self.checkpoint.predict if self.scores == "probabilities" else self.checkpoint.predict_margins
+        scores_NC = predict(ids, batch_size)
         self.on_answer()
-        return probabilities_NC
+        return scores_NC

@@ -25,6 +25,9 @@ Training = Literal["base", "adv", "flat"]
 
 Attack = Literal["textfooler", "pwws"]
 
+Scores = Literal["probabilities", "margin"]
+"""What an attack sees of a class: its probability, or its margin, the log-odds, which rounding cannot stop."""
+
 Device = Literal["auto", "cpu", "cuda"]
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -227,6 +230,9 @@ class AttackConfig:
 
     name: Attack = field(default="textfooler", metadata=PLAN)
     """The attack, textfooler or pwws. Training uses it to make adversarial texts."""
+    scores: Scores = "probabilities"
+    """What the attack in training sees of the victim: probabilities (TextAttack), which in float32 reach 1, so that no
+    change of a word lowers them, or margin, the log-odds of each class in float64, which do not."""
     sample: int = field(default=0, metadata=PLAN)
     """Training examples to attack in a round, drawn anew each round. 0: all (paper: all, or 10,000 of IMDB and
     AG)."""
@@ -272,7 +278,11 @@ class EvaluationConfig:
     split: Split = field(default="test", metadata=PLAN)
     """Split to evaluate on: train, dev or test. Sweeps use dev."""
     attacks: tuple[Attack, ...] = field(default=("textfooler", "pwws"), metadata=PLAN)
-    """Attacks after the last round. After earlier rounds, only the attack that training sees."""
+    """Attacks after the last round. After earlier rounds, only the attack that training sees. Two or more also give
+    `worst`: for each text, the worst of them."""
+    scores: tuple[Scores, ...] = field(default=("probabilities", "margin"), metadata=PLAN)
+    """What each attack sees of the victim, one after the other: probabilities (TextAttack), then margin, the log-odds,
+    on the texts that the attack has not broken yet. The worst outcome of a text counts."""
     sample: int = field(default=0, metadata=PLAN)
     """Examples of the split to attack, drawn by the seed. 0: all."""
     explain: tuple[Interpretation, ...] = field(default=("ig", "lime"), metadata=PLAN)

@@ -58,10 +58,16 @@ HIGHEST = 2**31 - 1
 HIGHEST_SEED = 2**32 - 1
 """The maximum seed of NumPy."""
 
-FILLED = ("training.kinds", "model.kernel_widths", "evaluation.attacks")
+FILLED = ("training.kinds", "model.kernel_widths", "evaluation.attacks", "evaluation.scores")
 """Lists that must not be empty."""
 
-DISTINCT = ("training.kinds", "training.freeze_embeddings", "evaluation.attacks", "evaluation.explain")
+DISTINCT = (
+    "training.kinds",
+    "training.freeze_embeddings",
+    "evaluation.attacks",
+    "evaluation.scores",
+    "evaluation.explain",
+)
 """Lists that must not contain a value twice."""
 
 POSITIVE = (

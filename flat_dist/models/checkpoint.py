@@ -33,6 +33,7 @@ from flat_dist.models.checkpoint_format import (
 from flat_dist.models.classifier import TextClassifier, WordClassifier
 from flat_dist.models.cnn import CNN
 from flat_dist.models.lstm import LSTM
+from flat_dist.models.margins import margins
 from flat_dist.models.mask import WordMask
 from flat_dist.models.transformer import Transformer
 from flat_dist.storage.file_validation import DamagedFileError
@@ -65,17 +66,35 @@ class Checkpoint:
         """Class probabilities (N, C) of texts, float32 on the CPU; dropout and mask sampling off."""
         return self.predict([self.encoder.encode(text) for text in texts], batch_size)
 
-    @torch.no_grad()
     def predict(self, ids: Sequence[Sequence[int]], batch_size: int = 256) -> torch.Tensor:
-        """Class probabilities (N, C) of encoded texts.
+        """Class probabilities (N, C) of encoded texts, float32.
 
         Args:
             ids: input ids of each text.
             batch_size: texts of a batch on a GPU. On a CPU, `flat_dist.models.batch_invariance` chooses the size, so
                 that no prediction depends on the other texts.
         """
+        probabilities_NC = torch.empty(len(ids), len(self.label_names))
+        for rows, logits_BC in self._logits(ids, batch_size):
+            probabilities_NC[rows] = logits_BC.softmax(-1).float().cpu()[: len(rows)]
+        return probabilities_NC
+
+    def predict_margins(self, ids: Sequence[Sequence[int]], batch_size: int = 256) -> torch.Tensor:
+        """Margins (N, C) of the classes of encoded texts, float64, from logits in the model's precision.
+
+        Args:
+            ids: input ids of each text.
+            batch_size: as in `predict`.
+        """
+        scores_NC = torch.empty(len(ids), len(self.label_names), dtype=torch.float64)
+        for rows, logits_BC in self._logits(ids, batch_size):
+            scores_NC[rows] = margins(logits_BC[: len(rows)])
+        return scores_NC
+
+    @torch.no_grad()
+    def _logits(self, ids: Sequence[Sequence[int]], batch_size: int) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Rows of `ids`, and their logits (B, C); a batch may be filled with more texts than rows."""
         self.model.eval()
-        scores_NC = torch.empty(len(ids), len(self.label_names))
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
         batches = (
             self._invariant_batches(ids, order)
@@ -83,9 +102,7 @@ class Checkpoint:
             else self._batches_by_length(ids, order, batch_size)
         )
         for rows, batch in batches:
-            logits_BC = self.model(batch.ids_BT, batch.real_BT).logits_BC
-            scores_NC[rows] = logits_BC.softmax(-1).float().cpu()[: len(rows)]
-        return scores_NC
+            yield rows, self.model(batch.ids_BT, batch.real_BT).logits_BC
 
     def _invariant_batches(
         self, ids: Sequence[Sequence[int]], order: Sequence[int]

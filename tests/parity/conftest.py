@@ -1,7 +1,9 @@
 """What parity is measured on: small victims, a transformer, and resources that TextAttack and the engine share."""
 
+from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -23,7 +25,28 @@ def victims(victim: Folder, sentences: Dataset) -> dict[str, Checkpoint]:
         "cnn": checkpoints.load(victim),
         "lstm": train_victim(sentences, name="lstm", hidden_size=24),
         "minilm": train_output_layer(sentences),
+        "four_classes": train_victim(with_four_classes(sentences), kernels=16),
+        "saturated": saturate(checkpoints.load(victim)),
     }
+
+
+def label_of_four(text: str, label: int) -> int:
+    """The class of a sentence among four: its sentiment, and whether it has the word `the`."""
+    return label + 2 * ("the" in text.split())
+
+
+def with_four_classes(sentences: Dataset) -> Dataset:
+    labels = [label_of_four(row["text"], row["label"]) for row in sentences.train.to_pylist()]
+    train = sentences.train.set_column(2, sentences.train.schema.field("label"), pa.chunked_array([labels], pa.int32()))
+    return replace(sentences, train=train, label_names=("a", "b", "c", "d"))
+
+
+def saturate(checkpoint: Checkpoint) -> Checkpoint:
+    """The same predictions, with logits so far apart that nearly all probabilities are exactly 0 or 1."""
+    with torch.no_grad():
+        for parameter in checkpoint.model.output.parameters():
+            parameter.mul_(2.0**9)  # a power of 2, so that margins are multiplied without rounding
+    return checkpoint
 
 
 def train_output_layer(sentences: Dataset) -> Checkpoint:

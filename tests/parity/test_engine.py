@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from flat_dist.attack.limits import Limits
+from flat_dist.config.schema import Scores
 from flat_dist.data import datasets
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.shards import Example, Record
 from flat_dist.models.checkpoint import Checkpoint
+from tests.parity.conftest import label_of_four
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,32 +48,44 @@ def texts(sentences: Dataset, model: str = "cnn") -> list[tuple[str, int]]:
     assert len(words) > 400
     long = " ".join(words[:400])
     real = [(row["text"], row["label"]) for row in rows]
+    if model == "four_classes":
+        real = [(text, label_of_four(text, label)) for text, label in real]
     if model == "minilm":
         return real[:24] + [(text, number % 2) for number, text in enumerate(ODD_TEXTS)]
     return real + [(text, label) for text in [long, *ODD_TEXTS] for label in (0, 1)]
 
 
 def ours(
-    recipe: str, victim: Checkpoint, linguistics: Any, rows: Sequence[tuple[str, int]], limits: Limits = LIMITS
+    recipe: str,
+    victim: Checkpoint,
+    linguistics: Any,
+    rows: Sequence[tuple[str, int]],
+    limits: Limits = LIMITS,
+    scores: Scores = "probabilities",
 ) -> list[Record]:
     from flat_dist.attack import recipes, records
     from flat_dist.attack.engine.from_textattack import build_engine
     from flat_dist.attack.engine.profile import Profile
     from flat_dist.attack.victim import Victim
 
-    stock = recipes.build(recipe, Victim(victim), linguistics)
-    engine = build_engine(recipes.build(recipe, Victim(victim), linguistics), limits, Profile())
+    stock = recipes.build(recipe, Victim(victim, scores=scores), linguistics)
+    engine = build_engine(recipes.build(recipe, Victim(victim, scores=scores), linguistics), limits, Profile())
     examples = [Example(str(number), text, label) for number, (text, label) in enumerate(rows)]
     return records.attack_examples(engine, stock, examples, seed=3)
 
 
 def stocks(
-    recipe: str, victim: Checkpoint, linguistics: Any, rows: Sequence[tuple[str, int]], budget: float = float("inf")
+    recipe: str,
+    victim: Checkpoint,
+    linguistics: Any,
+    rows: Sequence[tuple[str, int]],
+    budget: float = float("inf"),
+    scores: Scores = "probabilities",
 ) -> list[Any]:
     from flat_dist.attack import recipes
     from flat_dist.attack.victim import Victim
 
-    attack = recipes.build(recipe, Victim(victim), linguistics)
+    attack = recipes.build(recipe, Victim(victim, scores=scores), linguistics)
     attack.goal_function.query_budget = budget
     return [attack.attack(text, label) for text, label in rows]
 
@@ -80,24 +94,47 @@ def status(result: Any) -> str:
     return type(result).__name__.removesuffix("AttackResult").lower()
 
 
-@pytest.mark.parametrize("model", ["cnn", "lstm", "minilm"])
+CASES = [
+    *((model, "probabilities") for model in ("cnn", "lstm", "minilm", "four_classes")),
+    *((model, "margin") for model in ("cnn", "saturated", "four_classes")),
+]
+"""Victims, and what the attack sees of them."""
+
+
+@pytest.mark.parametrize(("model", "scores"), CASES, ids=map("-".join, CASES))
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_results_are_stock_textattacks(
-    recipe: str, model: str, victims: dict[str, Checkpoint], linguistics: Any, sentences: Dataset
+    recipe: str, model: str, scores: Scores, victims: dict[str, Checkpoint], linguistics: Any, sentences: Dataset
 ) -> None:
     victim, rows = victims[model], texts(sentences, model)
-    expected = stocks(recipe, victim, linguistics, rows)
-    found = ours(recipe, victim, linguistics, rows)
+    expected = stocks(recipe, victim, linguistics, rows, scores=scores)
+    found = ours(recipe, victim, linguistics, rows, scores=scores)
+    from flat_dist.attack.victim import Victim
+
     for (text, _), record, result in zip(rows, found, expected, strict=True):
         assert (record.original_text, record.error) == (text, None)
         assert record.status == status(result)
         assert record.perturbed_text == result.perturbed_result.attacked_text.text
         assert record.num_queries == result.num_queries
-        scores = victim.probabilities([record.perturbed_text])[0]
+        (predicted,) = Victim(victim, scores=scores)([record.perturbed_text])
         tolerance = 1e-4 if model == "minilm" else 1e-5
-        np.testing.assert_allclose(scores, result.perturbed_result.raw_output, atol=tolerance, rtol=0)
+        np.testing.assert_allclose(predicted, result.perturbed_result.raw_output, atol=tolerance, rtol=tolerance)
     counted = {name: sum(record.status == name for record in found) for name in ("successful", "failed", "skipped")}
     assert all(count > (1 if model == "minilm" else 5) for count in counted.values()), counted
+
+
+def test_margins_find_what_saturated_probabilities_hide(
+    victims: dict[str, Checkpoint], linguistics: Any, sentences: Dataset
+) -> None:
+    rows = texts(sentences)[:REAL]
+    broken = ours("textfooler", victims["cnn"], linguistics, rows, scores="margin")
+    assert ours("textfooler", victims["saturated"], linguistics, rows, scores="margin") == broken
+    blind = ours("textfooler", victims["saturated"], linguistics, rows)
+    assert [record.status == "skipped" for record in blind] == [record.status == "skipped" for record in broken]
+    successful, stuck = (sum(record.status == "successful" for record in found) for found in (broken, blind))
+    assert stuck < 0.5 * successful
+    failed = [record for record in blind if record.status == "failed"]
+    assert sum(not record.swaps for record in failed) > 0.9 * len(failed)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -36,7 +36,7 @@ class Victim(Protocol):
         """Input ids of a text."""
 
     def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int) -> torch.Tensor:
-        """Class probabilities (N, C), on the CPU; no row depends on the other rows."""
+        """Scores of the classes (N, C), on the CPU; no row depends on the other rows."""
 
 
 @dataclass

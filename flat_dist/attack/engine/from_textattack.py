@@ -15,6 +15,7 @@ from flat_dist.attack.engine.constraints import CandidateGenerator, SamePartOfSp
 from flat_dist.attack.engine.engine import Engine, Filter
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.search import SearchSettings
+from flat_dist.attack.goal import MarginDrop
 from flat_dist.attack.limits import Limits
 
 
@@ -37,6 +38,7 @@ def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
         unknown=search.unk_token,
         indices=lambda text: attack.get_indices_to_order(AttackedText(text))[1],
         candidates=CandidateGenerator(attack.transformation, distance, limits.cache_size).candidates,
+        from_original=type(attack.goal_function) is MarginDrop,
     )
     return Engine(settings, filters, attack.goal_function.model, limits, profile)
 
@@ -44,7 +46,8 @@ def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
 def _check(attack: Attack) -> None:
     """Raise NotImplementedError if the engine does not support the goal, search or transformation."""
     _require(
-        type(attack.goal_function) is UntargetedClassification and not attack.goal_function.target_max_score,
+        type(attack.goal_function) in (UntargetedClassification, MarginDrop)
+        and not attack.goal_function.target_max_score,
         attack.goal_function,
     )
     search = attack.search_method

@@ -21,7 +21,7 @@ TEXTS_AT_ONCE = 128
 
 @dataclass(frozen=True, slots=True)
 class ScoreQuery:
-    """Query for the class probabilities (N, C) of texts."""
+    """Query for the scores of the classes (N, C) of texts."""
 
     texts: Sequence[str]
 
@@ -59,6 +59,9 @@ class SearchSettings:
     """Indices of words that may be changed, in TextAttack's order, which breaks ties."""
     candidates: Callable[[str], list[Candidate]]
     """Candidates for the place of a word, before any constraint."""
+    from_original: bool = False
+    """Whether a text's score is the drop of the label's score from the original text (margins), or from 1
+    (probabilities)."""
 
 
 class LimitError(Exception):
@@ -82,6 +85,8 @@ class Search:
             self.original = self.current = TokenizedText.parse(text)
         self.num_queries = 0
         self.status = "failed"
+        self._start: Any = None if settings.from_original else 1
+        """The label's score from which drops are measured; None until the original text is scored."""
 
     @property
     def exhausted(self) -> bool:
@@ -125,20 +130,22 @@ class Search:
             self.current = self.current.swap(index, allowed.candidate)
 
     def _ask(self, texts: Iterable[str]) -> QueryGenerator:
-        """Scores (N): 1 minus the label's probability; and whether the predicted class (N) is wrong."""
+        """Drops of the label's score (N); and whether the predicted class (N) is wrong."""
         left = self.max_queries - self.num_queries if self.max_queries else None
-        stream, probabilities = itertools.islice(texts, left), []
+        stream, answers = itertools.islice(texts, left), []
         while True:
             with self.profile.texts:
                 batch = list(itertools.islice(stream, TEXTS_AT_ONCE))
             if not batch:
                 break
             self.num_queries += len(batch)
-            probabilities.append((yield ScoreQuery(batch)))
-        if not probabilities:
+            answers.append((yield ScoreQuery(batch)))
+        if not answers:
             return np.empty(0, np.float32), np.empty(0, bool)
-        probabilities_NC = np.concatenate(probabilities)
-        return 1 - probabilities_NC[:, self.label], probabilities_NC.argmax(1) != self.label
+        scores_NC = np.concatenate(answers)
+        if self._start is None:
+            self._start = scores_NC[0, self.label]
+        return self._start - scores_NC[:, self.label], scores_NC.argmax(1) != self.label
 
     def _order(self) -> QueryGenerator:
         """Indices of words, most important first."""
@@ -156,7 +163,7 @@ class Search:
 
     def _best_swaps(self, indices: Sequence[int], count: int) -> QueryGenerator:
         """The largest score of each word's swaps (Ren et al. 2019); 0 if there are none."""
-        best: list[np.float32 | float] = []
+        best: list[np.floating | float] = []
         for index in indices:
             if self.exhausted:
                 break
@@ -183,7 +190,7 @@ class Search:
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
-    return torch.nn.functional.softmax(torch.from_numpy(scores), dim=0).numpy()
+    return torch.nn.functional.softmax(torch.Tensor(scores), dim=0).numpy()  # in float32, as TextAttack does
 
 
 def _most_similar(scores_N: np.ndarray, wrong_N: np.ndarray, allowed: Sequence[Allowed]) -> int:

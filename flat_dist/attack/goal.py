@@ -1,0 +1,34 @@
+"""The goal of an attack that sees margins, as a goal function of TextAttack."""
+
+from typing import Any
+
+import torch
+from textattack import Attack
+from textattack.goal_functions import UntargetedClassification
+from textattack.shared import AttackedText
+
+
+class MarginDrop(UntargetedClassification):
+    """Change the predicted class; the score of a text is the drop of the true class's margin from the original text.
+
+    `UntargetedClassification` uses 1 minus the probability of the true class. For a greedy search the two differ in what
+    rounding leaves of them. PWWS multiplies scores (Ren et al. 2019), so they must be drops, as in its paper.
+    """
+
+    def init_attack_example(self, attacked_text: AttackedText, ground_truth_output: int) -> Any:
+        """Begin with a text. Its score is asked for twice, but counted, and computed, once."""
+        self.start = self._call_model([attacked_text])[0][ground_truth_output]
+        return super().init_attack_example(attacked_text, ground_truth_output)
+
+    def _process_model_outputs(self, inputs: Any, scores: torch.Tensor) -> torch.Tensor:
+        """The scores as they are: TextAttack would turn rows that do not add up to 1 into probabilities."""
+        return scores
+
+    def _get_score(self, model_output: torch.Tensor, _: AttackedText) -> torch.Tensor:
+        return self.start - model_output[self.ground_truth_output]
+
+
+def with_margins(attack: Attack) -> Attack:
+    """The same attack on a victim that answers with margins."""
+    constraints = [*attack.pre_transformation_constraints, *attack.constraints]
+    return Attack(MarginDrop(attack.goal_function.model), constraints, attack.transformation, attack.search_method)
