@@ -81,7 +81,7 @@ def build_config(command: Command, model: ModelConfig) -> Config:
     Raises:
         UserError: an option has a value that no evaluation can use.
     """
-    for name, instead in (("name", "attacks"), ("sample", "sample")):
+    for name, instead in (("name", "attacks"), ("sample", "sample"), ("scores", "scores")):
         if getattr(command.attack, name) != getattr(AttackConfig(), name):
             raise UserError(f"--attack.{name} has no effect on this command: set --evaluation.{instead}")
     config = Config(

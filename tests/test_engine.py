@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from flat_dist.attack.limits import Limits, resolve, unit_size
-from flat_dist.config.schema import AttackConfig
+from flat_dist.config.schema import AttackConfig, Scores
 from flat_dist.data.shards import Example, Record
+from flat_dist.models.margins import margins
 from flat_dist.resources import textattack_setup
 from flat_dist.resources.assets import Assets
 
@@ -45,18 +46,50 @@ def attack(assets: Assets) -> Iterator[Any]:
     from flat_dist.attack.engine.search import SearchSettings
     from flat_dist.attack.engine.tokenized_text import Candidate
 
-    def run(victim: Any, limits: Limits, texts: Sequence[str] = TEXTS, ranking: str = "delete") -> list[Record]:
+    def run(
+        victim: Any,
+        limits: Limits,
+        texts: Sequence[str] = TEXTS,
+        ranking: str = "delete",
+        from_original: bool = False,
+    ) -> list[Record]:
         settings = SearchSettings(
             ranking=ranking,
             unknown="[UNK]",
             indices=lambda text: list(range(len(text.split()))),
             candidates=lambda word: [Candidate.parse(other) for other in SYNONYMS.get(word, ())],
+            from_original=from_original,
         )
         engine = Engine(settings, [], victim, limits, Profile())
         examples = [Example(str(number), text, 1) for number, text in enumerate(texts)]
         return records.attack_examples(engine, None, examples, seed=1)
 
     yield run
+
+
+class Saturated(WordCount):
+    """A victim to which every word matters, with logits so far apart that its probabilities are exactly 0 and 1."""
+
+    def __init__(self, scores: Scores) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int) -> torch.Tensor:
+        support = {hash(word): weight for word, weight in {"good": 60.0, "great": -25.0, "poor": -25.0}.items()}
+        right = [sum(support.get(word, 0.5) for word in text) for text in ids]
+        logits = torch.tensor([[0.0, value] for value in right]).view(-1, 2)  # also for no texts
+        return logits.softmax(-1) if self.scores == "probabilities" else margins(logits)
+
+
+@pytest.mark.parametrize("ranking", ["delete", "unk", "weighted-saliency"])
+def test_margins_break_a_saturated_victim_of_which_probabilities_show_nothing(attack: Any, ranking: str) -> None:
+    texts = ["a good good film", "good bad film good", "a good film"]
+    limits = Limits(64, 8, 1024)
+    blind = attack(Saturated("probabilities"), limits, texts, ranking)
+    assert [(record.status, record.perturbed_text) for record in blind[:2]] == [("failed", text) for text in texts[:2]]
+    seeing = attack(Saturated("margin"), limits, texts, ranking, from_original=True)
+    assert [(record.status, record.error) for record in seeing] == [("successful", None)] * 3
+    assert seeing[0].perturbed_text == "a great great film"
 
 
 @pytest.mark.parametrize("ranking", ["delete", "unk", "weighted-saliency"])

@@ -37,10 +37,12 @@ def test_the_plan_as_json(
     assert printed["config"]["training"]["rounds"] == 1
     assert printed["plan"][-7:-1] == [
         "train base on clean data, 6 epochs",
-        "attack base on 2 test texts with textfooler",
+        "attack base on 2 test texts with textfooler, which see probabilities; then the texts that are still right, "
+        "with margin",
         "round 1: attack base on 2 training texts with textfooler",
         "round 1: train base, adv and flat, 6 epochs",
-        "round 1: attack base, adv and flat on 2 test texts with textfooler and pwws",
+        "round 1: attack base, adv and flat on 2 test texts with textfooler and pwws, which see probabilities; then "
+        "the texts that are still right, with margin",
         "explain pairs with IG and LIME",
     ]
     assert not list(tmp_path.glob("runs"))

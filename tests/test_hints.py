@@ -1,12 +1,13 @@
 """What a dataset, or a result, has that would mislead."""
 
 import pyarrow as pa
+import pytest
 
 from flat_dist.data.datasets import Dataset, table
 from flat_dist.data.examples import Example
 from flat_dist.data.hints import dataset_hints
 from flat_dist.data.shards import Record, to_table, write_manifest, write_shard
-from flat_dist.evaluation.result import AttackedModel
+from flat_dist.evaluation.result import AttackedModel, Result
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.pipeline import experiment
 from flat_dist.pipeline.experiment import ExperimentResults
@@ -79,4 +80,19 @@ def test_a_model_that_predicts_one_class(victim: Folder, tmp_path) -> None:
         attacked_model("few", victim, shards(Folder(tmp_path / "few"), one[:4])),
     ]
     said = experiment.hints(ExperimentResults(results=[], attacked=attacked, explained=[]))
-    assert said == ["hint: flat predicts positive for all 12 texts: it has not learned the classes"]
+    assert said == [
+        "hint: flat predicts positive for all 12 texts: it has not learned the classes, and its after-attack accuracy "
+        "is not reported, because no attack changes its predictions"
+    ]
+
+
+@pytest.mark.parametrize(("alone", "warned"), [(0.223, True), (0.054, True), (0.053, False), (None, False)])
+def test_robustness_that_is_rounding(alone: float | None, warned: bool) -> None:
+    own = Result("flat", 1, "pwws", False, 0.73, 0.033, 0.9, 99.0, 0.1, 300, {}, alone, 0.78, 0.9)
+    said = experiment.hints(ExperimentResults(results=[own], attacked=[], explained=[]))
+    assert len(said) == warned
+    if alone == 0.223:
+        assert said[0].startswith(
+            "hint: flat, pwws: after-attack accuracy is 22.3 % if the attack sees probabilities, but 3.3 % if it also "
+            "sees margins; 78 % of the texts"
+        )

@@ -11,8 +11,8 @@ from textattack.shared import AttackedText
 class MarginDrop(UntargetedClassification):
     """Change the predicted class; the score of a text is the drop of the true class's margin from the original text.
 
-    `UntargetedClassification` uses 1 minus the probability of the true class. For a greedy search the two differ in what
-    rounding leaves of them. PWWS multiplies scores (Ren et al. 2019), so they must be drops, as in its paper.
+    `UntargetedClassification` uses 1 minus the probability of the true class, the drop from certainty. A drop from the
+    original text, as in the paper of PWWS (Ren et al. 2019), is never far below zero: PWWS multiplies scores.
     """
 
     def init_attack_example(self, attacked_text: AttackedText, ground_truth_output: int) -> Any:

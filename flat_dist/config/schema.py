@@ -25,6 +25,9 @@ Training = Literal["base", "adv", "flat"]
 
 Attack = Literal["textfooler", "pwws"]
 
+WORST = "worst"
+"""Stands for all attacks on a model: for each text, the worst outcome."""
+
 Scores = Literal["probabilities", "margin"]
 """What an attack sees of a class: its probability, or its margin, the log-odds, which rounding cannot stop."""
 

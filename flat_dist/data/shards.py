@@ -107,8 +107,13 @@ def to_table(
             pa.array([STATUSES.index(record.status) for record in records], pa.int8()), pa.array(STATUSES)
         ),
     }
+    return with_metadata(pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA), metadata)
+
+
+def with_metadata(rows: pa.Table, metadata: Mapping[str, Any]) -> pa.Table:
+    """Rows of `SCHEMA` whose schema says their format, and what made them."""
     encoded = {"format": FORMAT} | {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
-    return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA.with_metadata(encoded))
+    return rows.replace_schema_metadata(encoded)
 
 
 def write_shard(folder: Folder, unit: int, table: pa.Table) -> ShardInfo:

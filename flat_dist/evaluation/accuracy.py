@@ -10,6 +10,9 @@ import pyarrow.compute as pc
 from flat_dist.config.errors import UserError, unknown
 from flat_dist.data.shards import STATUSES
 
+MIN_TEXTS = 10
+"""Minimum number of texts on which a model that predicts one class is said to do so: with fewer it may be chance."""
+
 
 @dataclass(frozen=True)
 class AttackSummary:
@@ -30,6 +33,11 @@ class AttackSummary:
     """Mean number of victim queries of successful and failed attacks. Those of timeouts depend on the machine."""
     words_changed: float | None
     """Mean share of a text's words that a successful attack changed, without punctuation."""
+    saturated: float
+    """Share of the n examples whose probability of the predicted class is exactly 1 before the attack: rounding then
+    hides small changes of the logits from an attack that sees probabilities."""
+    failed_unchanged: float | None
+    """Share of failed attacks that changed no word."""
     counts: dict[str, int]
     """Number of rows by status, for all five statuses."""
 
@@ -38,8 +46,9 @@ def after_attack(table: pa.Table) -> AttackSummary:
     """Summarise the rows of an attack.
 
     Args:
-        table: columns status (string or dictionary), num_queries (int32), original_text (string) and
-            swaps (list of struct: index, original, substitute; one for each changed word).
+        table: columns status (string or dictionary), num_queries (int32), original_text (string),
+            swaps (list of struct: index, original, substitute; one for each changed word) and original_scores (list of
+            float32, the probability of each class; None with the status error).
 
     Raises:
         UserError: there is no row to score, or a status is unknown.
@@ -61,6 +70,8 @@ def after_attack(table: pa.Table) -> AttackSummary:
         attack_success_rate=counts["successful"] / attacked if attacked else None,
         mean_queries=pc.mean(ended["num_queries"]).as_py(),
         words_changed=_words_changed(table.filter(pc.equal(table["status"], "successful"))),
+        saturated=_saturated(table.filter(pc.not_equal(table["status"], "error"))),
+        failed_unchanged=_unchanged(table.filter(pc.equal(table["status"], "failed"))),
         counts=counts,
     )
 
@@ -77,6 +88,25 @@ def _words_changed(successful: pa.Table) -> float | None:
     texts, swaps = successful["original_text"].to_pylist(), successful["swaps"].to_pylist()
     shares = [len(changed) / _count_words(text) for text, changed in zip(texts, swaps, strict=True)]
     return sum(shares) / len(shares) if shares else None
+
+
+def _saturated(scored: pa.Table) -> float:
+    return sum(max(scores) == 1 for scores in scored["original_scores"].to_pylist()) / scored.num_rows
+
+
+def _unchanged(failed: pa.Table) -> float | None:
+    changed = failed["swaps"].to_pylist()
+    return sum(not swaps for swaps in changed) / len(changed) if changed else None
+
+
+def predicts_one_class(table: pa.Table) -> bool:
+    """Whether a model predicts one class for texts of several: it is then robust to any attack, and useless.
+
+    Args:
+        table: columns label and original_scores. Fewer than `MIN_TEXTS` rows say nothing.
+    """
+    predicted = {scores.index(max(scores)) for scores in table["original_scores"].to_pylist() if scores}
+    return len(predicted) == 1 and table.num_rows >= MIN_TEXTS and len(set(table["label"].to_pylist())) > 1
 
 
 def _count_words(text: str) -> int:

@@ -9,10 +9,10 @@ import pyarrow as pa
 import ray
 import torch
 
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import WORST, Config
 from flat_dist.data.batches import encode_clean
 from flat_dist.data.shards import read_shards
-from flat_dist.evaluation.accuracy import after_attack
+from flat_dist.evaluation.accuracy import after_attack, predicts_one_class
 from flat_dist.evaluation.attribution_stage import (
     AttributionJob,
     AttributionStage,
@@ -25,6 +25,7 @@ from flat_dist.evaluation.attribution_worker import attribution_workers
 from flat_dist.evaluation.attributions import summarise
 from flat_dist.evaluation.plan import AttributionPlan, plan_attributions
 from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
+from flat_dist.evaluation.worst_case import AttackPart, merge
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.encoders import TRANSFORMERS
 from flat_dist.runtime import tasks
@@ -56,22 +57,36 @@ def results(attacked: Sequence[AttackedModel], accuracies: Mapping[str, float], 
         accuracies: on the whole split, by the checkpoint's URI; where it is missing, that on the attacked texts.
         trained_on: the attack that training saw; None where that is not known.
     """
-    found = []
-    for each in attacked:
-        summary = after_attack(read_shards(each.shards.folder))
-        result = Result(
-            training=each.model_name,
-            round=each.round,
-            attack=each.attack,
-            trained_on=None if trained_on is None else each.attack == trained_on,
-            accuracy=accuracies.get(each.model.folder.uri, summary.standard_accuracy),
-            after_attack_accuracy=summary.after_attack_accuracy,
-            attack_success_rate=summary.attack_success_rate,
-            mean_queries=summary.mean_queries,
-            words_changed=summary.words_changed,
-            n=summary.n,
-        )
-        found.append(result)
+    return [_result(each, accuracies, trained_on) for each in attacked]
+
+
+def _result(attacked: AttackedModel, accuracies: Mapping[str, float], trained_on: str | None) -> Result:
+    rows = read_shards(attacked.shards.folder)
+    summary = after_attack(rows)
+    by_scores = {scores: after_attack(merge(parts)) for scores, parts in _parts_by_scores(attacked).items()}
+    alone, first = by_scores.get("probabilities"), next(iter(by_scores.values()), summary)
+    reported = not predicts_one_class(rows)
+    return Result(
+        training=attacked.model_name,
+        round=attacked.round,
+        attack=attacked.attack,
+        trained_on=None if trained_on is None or attacked.attack == WORST else attacked.attack == trained_on,
+        accuracy=accuracies.get(attacked.model.folder.uri, summary.standard_accuracy),
+        after_attack_accuracy=summary.after_attack_accuracy if reported else None,
+        attack_success_rate=summary.attack_success_rate if reported else None,
+        mean_queries=summary.mean_queries,
+        words_changed=summary.words_changed,
+        n=summary.n,
+        after_attack_accuracy_probabilities=alone.after_attack_accuracy if alone and reported else None,
+        saturated=summary.saturated,
+        failed_unchanged=first.failed_unchanged,
+    )
+
+
+def _parts_by_scores(attacked: AttackedModel) -> dict[str, list[AttackPart]]:
+    found: dict[str, list[AttackPart]] = {}
+    for part in attacked.parts:
+        found.setdefault(part.scores, []).append(part)
     return found
 
 
@@ -109,7 +124,8 @@ def explain_pairs(
         workers = [group or attribution_workers(config)]
         run_stages(stages, workers, "explanation worker", config.attack.max_failures, display)
 
-    plans = [plan for each in attacked for plan in plan_attributions(config, each)]
+    # The pairs of the worst case are pairs of the attacks, which are explained.
+    plans = [plan for each in attacked if each.attack != WORST for plan in plan_attributions(config, each)]
     artifacts = executor.run_all(plans, fill)
     distinct = {artifact.folder: plan for plan, artifact in zip(plans, artifacts, strict=True)}
     tables = {folder: _read(plan, folder, config, display) for folder, plan in distinct.items()}

@@ -1,12 +1,13 @@
 """Models under attack, and what was measured of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 
 from flat_dist.evaluation.attributions import AttributionMethod
 from flat_dist.evaluation.consistency import Consistency
+from flat_dist.evaluation.worst_case import AttackPart
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Artifact
@@ -25,14 +26,22 @@ class Result:
     """Whether training saw this attack; None where that is not known."""
     accuracy: float
     """On the whole split."""
-    after_attack_accuracy: float
-    """Of the n attacked examples; already wrong ones count as wrong (paper, Table 3)."""
+    after_attack_accuracy: float | None
+    """Of the n attacked examples; already wrong ones count as wrong (paper, Table 3). For each text, the worst outcome
+    over `evaluation.scores`. None if the model predicts one class for all texts: no attack can change that."""
     attack_success_rate: float | None
+    """None if `after_attack_accuracy` is."""
     mean_queries: float | None
     words_changed: float | None
     n: int
     interpretations: Mapping[str, Consistency] = field(default_factory=dict)
     """Consistency on original/adversarial pairs, by method: ig (paper, Table 3), lime (paper, Table 8)."""
+    after_attack_accuracy_probabilities: float | None = None
+    """The same, under attacks that see probabilities, as TextAttack's do; None if there were none."""
+    saturated: float | None = None
+    """Share of the n examples whose probability of the predicted class is exactly 1 before the attack."""
+    failed_unchanged: float | None = None
+    """Share of failed attacks that changed no word, for the first of `evaluation.scores`."""
 
     def metrics(self, split: str) -> dict[str, float | None]:
         """Its numbers on a split, by the names that they are tracked under; those by k are left out."""
@@ -41,7 +50,16 @@ class Result:
     def accuracy_metrics(self, split: str) -> dict[str, float | None]:
         """The numbers of the attack."""
         values = asdict(self)
-        names = ("after_attack_accuracy", "attack_success_rate", "mean_queries", "words_changed", "n")
+        names = (
+            "after_attack_accuracy",
+            "after_attack_accuracy_probabilities",
+            "attack_success_rate",
+            "mean_queries",
+            "words_changed",
+            "saturated",
+            "failed_unchanged",
+            "n",
+        )
         return {f"{split}/accuracy": self.accuracy} | {f"{split}/{self.attack}/{name}": values[name] for name in names}
 
     def consistency_metrics(self, split: str) -> dict[str, float | None]:
@@ -60,8 +78,12 @@ class AttackedModel:
 
     model: ModelArtifact
     attack: str
+    """Name of an attack, or `WORST`."""
     shards: Artifact
     """Rows of `flat_dist.data.shards.SCHEMA`."""
+    parts: Sequence[AttackPart] = field(default=(), compare=False)
+    """The attacks whose worst case the rows are, by attack and in the order of `evaluation.scores`; empty for pairs of
+    a user."""
 
     @property
     def model_name(self) -> str:

@@ -1,7 +1,7 @@
 """Margins: a score of classes that ranks texts as the probability does, but that rounding never stops.
 
-In float32 a probability is exactly 1 once the logits are about 17 apart. Dividing the logits by a temperature would keep
-it below 1, but changes the ranking of texts if there are more than two classes; the log-odds keep it.
+In float32 a probability is exactly 1 once the logits are about 17 apart. Dividing the logits by a temperature would
+keep it below 1, but changes the ranking of texts if there are more than two classes; the log-odds keep it.
 """
 
 import math

@@ -69,17 +69,14 @@ class AdversarialTraining:
                 shards = self._shards
                 inputs = {kind: stages.round_training(number, model, shards[kind]) for kind, model in latest.items()}
                 latest = stages.train(inputs)
-            tests = [plan for model in latest.values() for plan in stages.test_attacks(number, model)]
+            targets = [stages.test_attacks(number, model) for model in latest.values()]
             attacked_next = [kind for kind in latest if kind != "base" and number < training.rounds]
             for_training = [stages.training_attack(number + 1, latest[kind]) for kind in attacked_next]
             # One pool runs all attacks between two trainings, unless its workers stay warm anyway.
             together = not stages.environment.workers
-            found = stages.attack([*tests, *for_training] if together else tests)
-            attacked = [
-                AttackedModel(plan.model, plan.job.attack, rows) for plan, rows in zip(tests, found, strict=False)
-            ]
+            attacked, new_shards = stages.attacker.measure(targets, for_training if together else ())
             yield Round(number, attacked, self._measure(attacked))
-            new_shards = found[len(tests) :] if together else stages.attack(for_training)
+            new_shards = new_shards if together else stages.attacker.run(for_training)
             for kind, rows in zip(attacked_next, new_shards, strict=True):
                 self._shards[kind].append(rows)
 

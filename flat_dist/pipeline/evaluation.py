@@ -9,8 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from flat_dist.attack.plan import TextsToAttack, plan_attack
-from flat_dist.attack.pool.run import run_attacks
+from flat_dist.attack.plan import TextsToAttack
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import result_values
@@ -25,6 +24,7 @@ from flat_dist.evaluation.result import AttackedModel, Result
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact, open_checkpoint
 from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.pipeline.attacks import Attacker, Target
 from flat_dist.pipeline.experiment import ExperimentResults, MaskedModel, Source
 from flat_dist.pipeline.results import log_accuracies
 from flat_dist.pipeline.run_folder import synonyms
@@ -143,9 +143,8 @@ def on_dataset(
     examples = getattr(dataset, split)
     drawn = datasets.sample(examples, config.evaluation.sample, derive_seed(config.seed, "evaluation"))
     texts = TextsToAttack(split, drawn, dataset.fingerprint)
-    plans = [plan_attack(config, model, texts, attack) for model in models for attack in config.evaluation.attacks]
-    shards = run_attacks(plans, config.attack, executor, environment.display)
-    attacked = [AttackedModel(plan.model, plan.job.attack, each) for plan, each in zip(plans, shards, strict=True)]
+    targets = [Target(model, texts, config.evaluation.attacks) for model in models]
+    attacked, _ = Attacker(config, executor, environment.display).measure(targets)
     data = executor.run(dataset_stage(dataset))
     accuracies = distributed.accuracies(attacked, data.folder, split, config)
     return _explain(config, split, attacked, distributed.results(attacked, accuracies, trained_on), environment)

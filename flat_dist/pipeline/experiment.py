@@ -10,13 +10,14 @@ from flat_dist.config.schema import Config
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.labels import printable
 from flat_dist.data.shards import read_shards
+from flat_dist.evaluation.accuracy import predicts_one_class
 from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.storage.folder import Folder
 
-MIN_TEXTS = 10
-"""Minimum number of texts for the hint that a model predicts only one class: with fewer it may be chance."""
+DISAGREEMENT = 0.02
+"""Difference between after-attack accuracies under two forms of scores from which a hint is given."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,29 @@ class Experiment:
 
 
 def hints(found: ExperimentResults) -> list[str]:
-    """Warnings about the results: models that predict the same class for all texts."""
-    lines = []
-    for attacked in {each.model_name: each for each in found.attacked}.values():
-        rows = read_shards(attacked.shards.folder)
-        predicted = {int(np.argmax(scores)) for scores in rows["original_scores"].to_pylist() if scores}
-        if len(predicted) == 1 and rows.num_rows >= MIN_TEXTS and len(set(rows["label"].to_pylist())) > 1:
-            name = checkpoints.describe(attacked.model.folder)["label_names"][predicted.pop()]
-            lines.append(
-                f"hint: {attacked.model_name} predicts {printable(name)} for all {rows.num_rows:,} texts: it has not "
-                "learned the classes"
-            )
-    return lines
+    """Warnings about models that predict the same class for all texts, and about robustness that is rounding."""
+    models = {each.model_name: each for each in found.attacked}
+    return [f"hint: {hint}" for hint in (*map(_one_class, models.values()), *map(_saturation, found.results)) if hint]
+
+
+def _one_class(attacked: AttackedModel) -> str:
+    rows = read_shards(attacked.shards.folder)
+    if not predicts_one_class(rows):
+        return ""
+    scores = next(scores for scores in rows["original_scores"].to_pylist() if scores)
+    name = checkpoints.describe(attacked.model.folder)["label_names"][int(np.argmax(scores))]
+    return (
+        f"{attacked.model_name} predicts {printable(name)} for all {rows.num_rows:,} texts: it has not learned the "
+        "classes, and its after-attack accuracy is not reported, because no attack changes its predictions"
+    )
+
+
+def _saturation(result: Result) -> str:
+    alone, worst = result.after_attack_accuracy_probabilities, result.after_attack_accuracy
+    if alone is None or worst is None or alone - worst <= DISAGREEMENT:
+        return ""
+    return (
+        f"{result.training}, {result.attack}: after-attack accuracy is {100 * alone:.1f} % if the attack sees "
+        f"probabilities, but {100 * worst:.1f} % if it also sees margins; {100 * (result.saturated or 0):.0f} % of the "
+        "texts have a probability of exactly 1, which hides small changes from an attack"
+    )

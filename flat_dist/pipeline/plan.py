@@ -75,7 +75,11 @@ def _test_attack(config: Config, dataset: Dataset, models: Sequence[str], number
     evaluation, rows = config.evaluation, getattr(dataset, config.evaluation.split).num_rows
     attacks = evaluation.attacks if number == config.training.rounds else (config.attack.name,)
     count = min(evaluation.sample or rows, rows)
-    return f"attack {_listed(models)} on {count} {evaluation.split} texts with {_listed(attacks)}"
+    first, *others = evaluation.scores
+    then = f"; then the texts that are still right, with {_listed(others)}" if others else ""
+    return (
+        f"attack {_listed(models)} on {count} {evaluation.split} texts with {_listed(attacks)}, which see {first}{then}"
+    )
 
 
 def _epochs(number: int) -> str:

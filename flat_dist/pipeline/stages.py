@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
-from flat_dist.attack.pool.run import run_attacks
 from flat_dist.config.schema import Config
 from flat_dist.data.dataset_stage import dataset_stage
 from flat_dist.data.datasets import Dataset, sample
@@ -15,6 +14,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact, from_stage
 from flat_dist.models.factory import initial_stage
 from flat_dist.pipeline import run_folder
+from flat_dist.pipeline.attacks import Attacker, Target
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.scheduling.worker_group import WorkerGroup
@@ -133,27 +133,27 @@ class RunStages:
         attack = self.config.attack
         drawn = sample(self.dataset.train, attack.sample, derive_seed(self.config.seed, "attack", number))
         texts = TextsToAttack("training", drawn, self.dataset.fingerprint, number)
-        return self._plan_attack(model, texts, attack.name, f"shards/round-{number}")
+        return plan_attack(self.config, model, texts, attack.name, partial(self._log_shards, model, f"round-{number}"))
 
-    def test_attacks(self, number: int, model: ModelArtifact) -> list[AttackPlan]:
+    def test_attacks(self, number: int, model: ModelArtifact) -> Target:
         """The attacks to measure a model under: all after the last round, before it the one that training sees."""
         evaluation = self.config.evaluation
         last = number == self.config.training.rounds
         rows = getattr(self.dataset, evaluation.split)
         drawn = sample(rows, evaluation.sample, derive_seed(self.config.seed, "evaluation"))
         texts = TextsToAttack(evaluation.split, drawn, self.dataset.fingerprint)
-        attacks = evaluation.attacks if last else (self.config.attack.name,)
-        paths = {attack: f"shards/{evaluation.split}-{attack}-round-{number}" for attack in attacks}
-        return [self._plan_attack(model, texts, attack, path) for attack, path in paths.items()]
 
-    def _plan_attack(self, model: ModelArtifact, texts: TextsToAttack, attack: str, path: str) -> AttackPlan:
-        def log(artifact: Artifact) -> None:
-            self.environment.tracker.artifact(model.model_name, artifact.folder, MANIFEST, path)
+        def log(name: str, artifact: Artifact) -> None:
+            self._log_shards(model, f"{evaluation.split}-{name}-round-{number}", artifact)
 
-        return plan_attack(self.config, model, texts, attack, log)
+        return Target(model, texts, evaluation.attacks if last else (self.config.attack.name,), log)
 
-    def attack(self, plans: Sequence[AttackPlan]) -> list[Artifact]:
-        """The shards of attacks, which all run on one pool."""
+    def _log_shards(self, model: ModelArtifact, name: str, artifact: Artifact) -> None:
+        self.environment.tracker.artifact(model.model_name, artifact.folder, MANIFEST, f"shards/{name}")
+
+    @property
+    def attacker(self) -> Attacker:
+        """Runs attacks."""
         environment = self.environment
         groups = [environment.workers] if environment.workers else []
-        return run_attacks(plans, self.config.attack, self.executor, environment.display, groups)
+        return Attacker(self.config, self.executor, environment.display, groups)

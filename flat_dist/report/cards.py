@@ -1,6 +1,5 @@
 """JSON cards: one for each result, with its numbers and how they were computed."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -9,6 +8,7 @@ from typing import Any
 from flat_dist.config.schema import Config
 from flat_dist.evaluation.result import Result
 from flat_dist.report import paper
+from flat_dist.report.formatting import standard_error
 
 FORMAT = "flat_dist.card/1"
 
@@ -49,8 +49,11 @@ def card(config: Config, settings: Mapping[str, Any], result: Result, origin: Or
         "accuracy": _share(result.accuracy, origin.data["texts"], published.accuracy),
         "after_attack_accuracy": {
             **_share(result.after_attack_accuracy, result.n, published.after_attack_accuracy),
+            "probabilities": result.after_attack_accuracy_probabilities,
             "attack": _attack(config, result, origin),
         },
+        "saturated": result.saturated,
+        "failed_unchanged": result.failed_unchanged,
         "attack_success_rate": result.attack_success_rate,
         "mean_queries": result.mean_queries,
         "words_changed": result.words_changed,
@@ -89,9 +92,9 @@ def _interpretations(config: Config, result: Result, origin: Origin, published: 
     }
 
 
-def _share(value: float, n: int, published: float | None) -> dict[str, Any]:
+def _share(value: float | None, n: int, published: float | None) -> dict[str, Any]:
     """A share, its standard error over n texts, and the paper's number."""
-    return {"value": value, "n": n, "standard_error": math.sqrt(value * (1 - value) / n), "paper": published}
+    return {"value": value, "n": n, "standard_error": standard_error(value, n), "paper": published}
 
 
 def _sampling(config: Config, method: str) -> str:

@@ -40,7 +40,8 @@ def rounds(results: Sequence[Result]) -> list[Chart]:
 
 def _draw_rounds(axes: Axes, results: Sequence[Result], title: str, field: str) -> None:
     for training, style in styles([row.training for row in results]).items():
-        rows = sorted((row for row in results if row.training == training), key=lambda row: row.round)
+        own = [row for row in results if row.training == training and getattr(row, field) is not None]
+        rows = sorted(own, key=lambda row: row.round)
         at, shares = [row.round for row in rows], [getattr(row, field) for row in rows]
         percents = [100 * share for share in shares]
         axes.plot(at, percents, label=_short(training), **style)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
+from flat_dist.config.schema import WORST
+
 if TYPE_CHECKING:
     from flat_dist.evaluation.result import Result
 
@@ -14,6 +16,10 @@ BAR = "\\|"
 
 METHODS = {"ig": "IG", "lime": "LIME"}
 """Attribution methods, and their names in tables."""
+
+
+NOT_REPORTED = "-"
+"""After-attack accuracy of a model that predicts one class for all texts."""
 
 
 def _tau(method: str) -> Callable[["Result"], str]:
@@ -26,7 +32,7 @@ def _top_5(method: str) -> Callable[["Result"], str]:
 
 COLUMNS = {
     "accuracy %": lambda row: _percent(row.accuracy),
-    "after attack %": lambda row: _percent(row.after_attack_accuracy),
+    "after attack %": lambda row: _percent(row.after_attack_accuracy) or NOT_REPORTED,
     "success %": lambda row: _percent(row.attack_success_rate),
     "queries": lambda row: "" if row.mean_queries is None else f"{row.mean_queries:.0f}",
     "changed %": lambda row: _percent(row.words_changed),
@@ -39,7 +45,7 @@ COLUMNS = {
 
 
 def _by_attack(results: Sequence["Result"]) -> list["Result"]:
-    return sorted(results, key=lambda row: (not row.trained_on, row.attack))
+    return sorted(results, key=lambda row: (row.attack == WORST, not row.trained_on, row.attack))
 
 
 def _two(value: float | None) -> str:

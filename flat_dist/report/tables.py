@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from flat_dist.config.schema import WORST
 from flat_dist.evaluation.consistency import KS
 from flat_dist.evaluation.result import Result
 from flat_dist.report import paper, word_tables
@@ -21,6 +22,7 @@ def build_tables(page: Page) -> dict[str, Table | list[Table]]:
     replaced = {model: rows for model, rows in page.replacements.items() if rows}
     return {
         "models": _models(page),
+        "scores": _scores(page),
         "consistency": _consistency(page),
         "rounds": _rounds(page.rounds),
         "top_k": _top_k(by_attack(page.results)),
@@ -33,8 +35,8 @@ def build_tables(page: Page) -> dict[str, Table | list[Table]]:
 
 
 def by_attack(results: Sequence[Result]) -> list[Result]:
-    """Results sorted by attack; the attack used in training comes first."""
-    return sorted(results, key=lambda row: (not row.trained_on, row.attack))
+    """Results sorted by attack; the attack used in training comes first, the worst case last."""
+    return sorted(results, key=lambda row: (row.attack == WORST, not row.trained_on, row.attack))
 
 
 def paper_note(page: Page) -> str:
@@ -90,6 +92,24 @@ def _models(page: Page) -> Table:
     return _without_empty(
         Table((*head, "success, %", "queries", "words\nchanged, %", "n"), rows, text_columns=2), heading
     )
+
+
+def _scores(page: Page) -> Table:
+    """What shows whether an attack was stopped by rounding."""
+    rows = [
+        (
+            _name(row),
+            row.training,
+            percent(row.after_attack_accuracy),
+            percent(row.after_attack_accuracy_probabilities),
+            percent(row.saturated),
+            percent(row.failed_unchanged),
+        )
+        for row in by_attack(page.results)
+        if row.after_attack_accuracy_probabilities is not None or row.saturated
+    ]
+    head = ("attack", "training", "after\nattack, %", "probabilities\nalone, %", "probability\nis 1, %")
+    return Table((*head, "failed without\na change, %"), rows, text_columns=2)
 
 
 def _with_error(share: float | None, n: int) -> str:

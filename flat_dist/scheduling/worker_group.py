@@ -1,7 +1,8 @@
 """Groups of workers on a Ray cluster: how many workers a group may have, and what each of them needs."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -56,6 +57,25 @@ def ray_group(worker: type[Worker], device: str, gpus: float = 0.0, wanted: int 
     """A group whose workers are new actors, which end with the work."""
     actor = ray.remote(num_cpus=1, num_gpus=gpus, **OPTIONS)(worker)
     return WorkerGroup(device, gpus, wanted, lambda: actor.remote())
+
+
+@contextmanager
+def reusable(groups: Sequence[WorkerGroup]) -> Iterator[list[WorkerGroup]]:
+    """The same groups, whose healthy workers stay from one call of `run_stages` to the next, until the context ends.
+
+    They keep their resources: nothing else may need them within the context.
+    """
+    idle: list[list[Any]] = [[] for _ in groups]
+
+    def keep(group: WorkerGroup, actors: list[Any]) -> WorkerGroup:
+        return replace(group, start=lambda: actors.pop() if actors else group.start(), release=actors.append)
+
+    try:
+        yield [keep(*pair) for pair in zip(groups, idle, strict=True)]
+    finally:
+        for group, actors in zip(groups, idle, strict=True):
+            for actor in actors:
+                group.release(actor)
 
 
 class WarmWorkers:

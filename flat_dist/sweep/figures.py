@@ -60,7 +60,9 @@ def front_chart(page: SweepPage) -> Chart:
 
 
 def _percents(result: RoundMetrics | Result) -> tuple[float, float]:
-    return 100 * result.accuracy, 100 * result.after_attack_accuracy
+    """Accuracies before and after the attack; NaN, which is not drawn, where the latter is not reported."""
+    after = result.after_attack_accuracy
+    return 100 * result.accuracy, np.nan if after is None else 100 * after
 
 
 def parallel_chart(page: SweepPage) -> Chart:

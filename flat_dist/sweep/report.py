@@ -68,7 +68,7 @@ def trial_table(trials: Sequence[Trial], best: Trial | None) -> Table:
     chosen = best.name if best else ""
     order = sorted(
         trials,
-        key=lambda one: (one.status != FINISHED, -(one.last.after_attack_accuracy if one.last else -1.0), one.name),
+        key=lambda one: (one.status != FINISHED, -_after_attack(one), one.name),
     )
     rows = [
         (
@@ -87,6 +87,12 @@ def trial_table(trials: Sequence[Trial], best: Trial | None) -> Table:
     header = ("trial", "", "status", *map(short_name, fields), "rounds", "accuracy, %", "after\nattack, %", "tau")
     published = () if best else ("paper,\naccuracy", "paper,\nafter attack")
     return Table((*header, *published), rows, text_columns=3)
+
+
+def _after_attack(trial: Trial) -> float:
+    """For sorting: unknown ones are below all others."""
+    value = trial.last.after_attack_accuracy if trial.last else None
+    return -1.0 if value is None else value
 
 
 def _published(trial: Trial) -> list[str]:

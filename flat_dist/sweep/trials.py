@@ -30,7 +30,7 @@ PENALTY = 5.0
 predicts one class for all texts would win: no attack changes its predictions."""
 
 WORST = {"after_attack_accuracy": 0.0, "accuracy": 0.0, "kendall_tau": -1.0}
-"""Objectives of a model that diverged, and of one without a consistency."""
+"""Objectives of a model that diverged, and of one for which they are undefined."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class RoundMetrics:
     round: int
     accuracy: float
     """On the whole split."""
-    after_attack_accuracy: float
-    """On the attacked examples, under the attack used in training."""
+    after_attack_accuracy: float | None
+    """On the attacked examples, under the attack used in training; None if the model predicts one class for all."""
     kendall_tau: float | None
     """Interpretation consistency by the first method of the config; None if it is undefined, or not configured."""
     metrics: Mapping[str, int | float | None]
@@ -169,10 +169,9 @@ def describe(trial: Trial) -> str:
     line = f"{trial.name} ({', '.join(f'{short_name(field)} {value:g}' for field, value in trial.point.items())})"
     if trial.last:
         tau = "" if trial.last.kendall_tau is None else f", tau {trial.last.kendall_tau:.2f}"
-        line += (
-            f": accuracy {100 * trial.last.accuracy:.1f} %, after attack "
-            f"{100 * trial.last.after_attack_accuracy:.1f} %{tau}"
-        )
+        share = trial.last.after_attack_accuracy
+        named = "not reported" if share is None else f"{100 * share:.1f} %"
+        line += f": accuracy {100 * trial.last.accuracy:.1f} %, after attack {named}{tau}"
     if trial.status == FINISHED:
         return line
     after = f"{len(trial.rounds)} round{'' if len(trial.rounds) == 1 else 's'}"

@@ -132,7 +132,7 @@ def test_margins_find_what_saturated_probabilities_hide(
     blind = ours("textfooler", victims["saturated"], linguistics, rows)
     assert [record.status == "skipped" for record in blind] == [record.status == "skipped" for record in broken]
     successful, stuck = (sum(record.status == "successful" for record in found) for found in (broken, blind))
-    assert stuck < 0.5 * successful
+    assert stuck < 0.7 * successful
     failed = [record for record in blind if record.status == "failed"]
     assert sum(not record.swaps for record in failed) > 0.9 * len(failed)
 

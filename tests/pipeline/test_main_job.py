@@ -43,7 +43,7 @@ def stages(storage: Path) -> dict[str, str]:
     """What each stage came to: hashes of shards, or of the checkpoint."""
     found = {}
     for path in sorted((storage / "stages").iterdir()):
-        if path.name.startswith("attack"):
+        if path.name.startswith(("attack", "worst-case")):
             manifest = json.loads((path / "manifest.json").read_text())
             found[path.name] = str([shard["sha256"] for shard in manifest["shards"]])
         elif (path / checkpoints.DESCRIPTION).exists():
@@ -59,10 +59,17 @@ def undisturbed(private_token: None, assets: object, tmp_path_factory: pytest.Te
 
 def test_the_table_has_every_kind_under_every_attack(undisturbed: tuple[Path, dict]) -> None:
     results = undisturbed[1]["results"]
-    assert [(row["training"], row["attack"]) for row in results] == [
+    attacked, worst = results[:6], results[6:]
+    assert [(row["training"], row["attack"]) for row in attacked] == [
         (kind, attack) for kind in ("base", "adv", "flat") for attack in ("textfooler", "pwws")
     ]
-    for row in results:
+    assert [(row["training"], row["attack"]) for row in worst] == [(kind, "worst") for kind in ("base", "adv", "flat")]
+    for row, *own in zip(worst, attacked[::2], attacked[1::2], strict=True):
+        assert 0 <= row["after_attack_accuracy"] <= min(one["after_attack_accuracy"] for one in own)
+        assert (row["n"], row["trained_on"], row["interpretations"]) == (12, None, {})
+    for row in attacked:
+        assert row["after_attack_accuracy"] <= row["after_attack_accuracy_probabilities"]
+        assert 0 <= row["saturated"] <= 1
         assert row["round"] == 1
         assert row["n"] == 12
         assert 0 <= row["after_attack_accuracy"] <= row["accuracy"] + 0.5
@@ -99,7 +106,7 @@ def test_each_result_has_a_card_that_says_how_it_was_made(undisturbed: tuple[Pat
     folder = undisturbed[0] / "small"
     cards = {path.stem: json.loads(path.read_text()) for path in (folder / "cards").iterdir()}
     assert sorted(cards) == sorted(
-        f"{kind}-{attack}" for kind in ("base", "adv", "flat") for attack in ("textfooler", "pwws")
+        f"{kind}-{attack}" for kind in ("base", "adv", "flat") for attack in ("textfooler", "pwws", "worst")
     )
     card = cards["flat-pwws"]
     (row,) = (row for row in undisturbed[1]["results"] if (row["training"], row["attack"]) == ("flat", "pwws"))

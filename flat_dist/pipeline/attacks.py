@@ -1,0 +1,124 @@
+"""Attacks that measure models: each with all of `evaluation.scores`, and the worst case over scores and attacks.
+
+An attack sees another form of scores only on the texts that it has not broken yet: the others cannot become worse.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
+from flat_dist.attack.pool.run import run_attacks, worker_groups
+from flat_dist.config.schema import WORST, Config, Scores
+from flat_dist.evaluation.result import AttackedModel
+from flat_dist.evaluation.worst_case import AttackPart, merge, worst_case_stage
+from flat_dist.models.artifact import ModelArtifact
+from flat_dist.runtime.progress import Display
+from flat_dist.scheduling.worker_group import WorkerGroup, reusable
+from flat_dist.storage.stage import Artifact, Executor
+
+Log = Callable[[str, Artifact], None]
+"""Logs shards under a name, such as textfooler-margin."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model to measure under attacks."""
+
+    model: ModelArtifact
+    texts: TextsToAttack
+    attacks: Sequence[str]
+    log: Log = lambda name, artifact: None
+
+
+@dataclass(frozen=True)
+class _Attack:
+    """One attack on a model, with the forms of scores that it has seen so far."""
+
+    target: Target
+    name: str
+    parts: list[AttackPart] = field(default_factory=list)
+
+    def plan(self, config: Config, scores: Scores) -> AttackPlan:
+        """The stage of attacking, with a form of scores, the texts that are not broken yet."""
+        texts = replace(self.target.texts, examples=self.unbroken())
+        config = replace(config, attack=replace(config.attack, scores=scores))
+        return plan_attack(
+            config, self.target.model, texts, self.name, partial(self.target.log, f"{self.name}-{scores}")
+        )
+
+    def unbroken(self) -> pa.Table:
+        """The texts that the attack has not changed into wrong ones; at first all."""
+        examples = self.target.texts.examples
+        if not self.parts:
+            return examples
+        rows = merge(self.parts)
+        left = rows.filter(pc.is_in(rows["status"].cast(pa.string()), pa.array(["failed", "timeout"])))
+        return examples.filter(pc.is_in(examples["example_id"], left["example_id"].combine_chunks()))
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """Runs attacks on one pool of workers.
+
+    Args:
+        config: settings of the attacks and the evaluation.
+        executor: finds complete attacks, and commits the others.
+        display: shows a bar for each attack.
+        groups: workers to use; none: new ones, which end with the attacks.
+    """
+
+    config: Config
+    executor: Executor
+    display: Display
+    groups: Sequence[WorkerGroup] = ()
+
+    def run(self, plans: Sequence[AttackPlan]) -> list[Artifact]:
+        """The shards of attacks."""
+        return run_attacks(plans, self.config.attack, self.executor, self.display, self.groups)
+
+    def measure(
+        self, targets: Sequence[Target], beside: Sequence[AttackPlan] = ()
+    ) -> tuple[list[AttackedModel], list[Artifact]]:
+        """Attack models with all forms of scores, and take the worst case of each text.
+
+        Args:
+            targets: what to attack.
+            beside: other attacks, which run at the same time on the same workers.
+
+        Returns:
+            Each model under each of its attacks, and under `WORST` if it has several; and the shards of `beside`.
+        """
+        attacks = [_Attack(target, name) for target in targets for name in target.attacks]
+        found: list[Artifact] = []
+        with reusable(self.groups or worker_groups(self.config.attack)) as groups:
+            pool = replace(self, groups=groups)
+            for number, scores in enumerate(self.config.evaluation.scores):
+                left = [attack for attack in attacks if attack.unbroken().num_rows]
+                plans = [attack.plan(self.config, scores) for attack in left]
+                shards = pool.run([*plans, *(() if number else beside)])
+                for attack, own in zip(left, shards, strict=False):
+                    attack.parts.append(AttackPart(attack.name, scores, own))
+                found = found or shards[len(plans) :]
+        return self._merge(attacks), found
+
+    def _merge(self, attacks: Sequence[_Attack]) -> list[AttackedModel]:
+        """The worst case of each attack, and of all attacks on each model."""
+        merged = [(attack.target, attack.name, attack.parts) for attack in attacks]
+        for target in dict.fromkeys(id(attack.target) for attack in attacks):
+            own = [attack for attack in attacks if id(attack.target) == target]
+            if len(own) > 1:
+                merged.append((own[0].target, WORST, [part for attack in own for part in attack.parts]))
+        return [
+            AttackedModel(target.model, name, self._worst_case(target, name, parts), parts)
+            for target, name, parts in merged
+        ]
+
+    def _worst_case(self, target: Target, name: str, parts: Sequence[AttackPart]) -> Artifact:
+        if len(parts) == 1:
+            return parts[0].shards
+        stage = replace(worst_case_stage(target.model, name, parts), log=partial(target.log, name))
+        return self.executor.run(stage)
