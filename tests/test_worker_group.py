@@ -6,7 +6,7 @@ import ray
 from flat_dist.attack.pool.run import worker_groups
 from flat_dist.config.schema import AttackConfig
 from flat_dist.runtime.capacity import describe
-from flat_dist.scheduling.worker_group import WarmWorkers, WorkerGroup
+from flat_dist.scheduling.worker_group import WarmWorkers, WorkerGroup, reusable
 
 TWO_GPUS = {"CPU": 16.0, "GPU": 2.0}
 
@@ -73,3 +73,19 @@ def test_warm_workers_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     first.release(one)
     assert second.start() is one
     assert second.start() not in (one, other)
+
+
+def test_reusable_workers_stay_until_the_context_ends() -> None:
+    started, released = iter(range(9)), []
+    groups = [WorkerGroup("cpu", 0.0, 2, lambda: next(started), release=released.append) for _ in range(2)]
+    with pytest.raises(KeyboardInterrupt), reusable(groups) as (first, second):
+        actors = [first.start(), first.start(), second.start()]
+        assert actors == [0, 1, 2]
+        first.release(1)
+        second.release(2)
+        assert (first.start(), first.start(), second.start()) == (1, 3, 2)
+        first.release(3)
+        second.release(2)
+        assert released == []
+        raise KeyboardInterrupt
+    assert released == [3, 2]

@@ -1,0 +1,130 @@
+"""Attacks that measure models: which texts each form of scores sees, and what counts. No Ray is started."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
+from flat_dist.config.schema import Config, Scores
+from flat_dist.data.datasets import Dataset
+from flat_dist.data.shards import MANIFEST, Record, Swap, read_shards, to_table, write_manifest, write_shard
+from flat_dist.models.artifact import ModelArtifact, open_checkpoint
+from flat_dist.pipeline import attacks
+from flat_dist.pipeline.attacks import Attacker, Target
+from flat_dist.resources.assets import Assets
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.stage import Artifact, Executor, Output
+
+OUTCOMES = {
+    ("textfooler", "probabilities"): ("skipped", "successful", "failed", "timeout", "failed", "error"),
+    ("textfooler", "margin"): ("", "", "successful", "failed", "failed", ""),
+    ("pwws", "probabilities"): ("skipped", "successful", "successful", "successful", "successful", "successful"),
+}
+"""What each attack does to the six texts; empty for those that it must not see. PWWS leaves nothing for margins."""
+
+
+@pytest.fixture
+def texts(sentences: Dataset) -> TextsToAttack:
+    return TextsToAttack("test", sentences.test.slice(0, 6), "data")
+
+
+@pytest.fixture
+def model(victim: Folder, assets: Assets) -> ModelArtifact:
+    return open_checkpoint(victim, "flat")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, texts: TextsToAttack) -> list[list[str]]:
+    """Titles of the attacks that run together."""
+    calls: list[list[str]] = []
+    numbers = {name: at for at, name in enumerate(texts.examples["example_id"].to_pylist())}
+
+    def fill(plan: AttackPlan, folder: Folder) -> Output:
+        records = []
+        for row in plan.examples.to_pylist():
+            status = OUTCOMES[plan.job.attack, plan.job.scores][numbers[row["example_id"]]]
+            assert status
+            swaps = (Swap(0, "old", "new"),) if status == "successful" else ()
+            records.append(Record(row["example_id"], row["label"], row["text"], row["text"], status, swaps))
+        scores = [None if record.status == "error" else [0.5, 0.5] for record in records]
+        shard = write_shard(folder, 0, to_table(records, scores, scores, 0, {}))
+        write_manifest(folder, [shard], plan.job.identity, {})
+        return Output([shard.name], records=[MANIFEST])
+
+    def run_attacks(plans: Sequence[AttackPlan], config: Any, executor: Executor, *_: Any) -> list[Artifact]:
+        calls.append([plan.title for plan in plans])
+        return executor.run_all(plans, lambda opened: [one.commit(fill(one.stage, one.folder)) for one in opened])
+
+    monkeypatch.setattr(attacks, "run_attacks", run_attacks)
+    monkeypatch.setattr(attacks, "worker_groups", lambda config: [])
+    return calls
+
+
+def attacker(storage: Path, *scores: Scores) -> Attacker:
+    config = Config()
+    evaluation = replace(config.evaluation, scores=scores or config.evaluation.scores)
+    config = replace(config, evaluation=evaluation, attack=replace(config.attack, device="cpu"))
+    return Attacker(config, Executor(Folder(storage), print), Display(quiet=True))
+
+
+def statuses(shards: Artifact) -> list[str]:
+    return read_shards(shards.folder)["status"].to_pylist()
+
+
+def test_another_form_of_scores_is_used_on_texts_that_are_not_broken(
+    calls: list[list[str]], texts: TextsToAttack, model: ModelArtifact, tmp_path: Path
+) -> None:
+    logged = []
+    target = Target(model, texts, ("textfooler", "pwws"), lambda name, artifact: logged.append(name))
+    training = plan_attack(attacker(tmp_path).config, model, replace(texts, split="training", round=1), "pwws")
+    found, (beside,) = attacker(tmp_path).measure([target], [training])
+    assert calls == [
+        [
+            "textfooler on flat, test texts",
+            "pwws on flat, test texts",
+            "pwws on flat, training texts",
+        ],
+        ["textfooler with margin on flat, test texts"],
+    ]
+    assert [(each.attack, len(each.parts)) for each in found] == [("textfooler", 2), ("pwws", 1), ("worst", 3)]
+    textfooler, pwws, worst = (statuses(each.shards) for each in found)
+    assert textfooler == ["skipped", "successful", "successful", "timeout", "failed", "error"]
+    assert worst == pwws == statuses(beside) == ["skipped", *["successful"] * 5]
+    assert logged == ["textfooler-probabilities", "pwws-probabilities", "textfooler-margin", "textfooler", "worst"]
+    # Again: all stages are complete, and the same.
+    again, _ = attacker(tmp_path).measure([target], [training])
+    assert [each.shards for each in again] == [each.shards for each in found]
+
+
+def test_one_attack_with_one_form_of_scores_is_its_own_worst_case(
+    calls: list[list[str]], texts: TextsToAttack, model: ModelArtifact, tmp_path: Path
+) -> None:
+    (found,), _ = attacker(tmp_path, "probabilities").measure([Target(model, texts, ("textfooler",))])
+    assert found.shards == found.parts[0].shards
+    assert statuses(found.shards) == list(OUTCOMES["textfooler", "probabilities"])
+    assert len(calls) == 1
+
+
+def test_models_have_worst_cases_of_their_own(
+    calls: list[list[str]], texts: TextsToAttack, model: ModelArtifact, tmp_path: Path
+) -> None:
+    targets = [Target(replace(model, model_name=name), texts, ("textfooler", "pwws")) for name in ("adv", "flat")]
+    found, _ = attacker(tmp_path).measure(targets)
+    assert [(each.model_name, each.attack) for each in found] == [
+        *((name, attack) for name in ("adv", "flat") for attack in ("textfooler", "pwws")),
+        ("adv", "worst"),
+        ("flat", "worst"),
+    ]
+
+
+def test_scores_belong_to_the_inputs_of_an_attack(texts: TextsToAttack, model: ModelArtifact) -> None:
+    config = replace(Config(), attack=replace(Config().attack, device="cpu"))
+    other = replace(config, attack=replace(config.attack, scores="margin"))
+    plans = [plan_attack(each, model, texts, "pwws") for each in (config, other)]
+    assert plans[0].inputs != plans[1].inputs
+    assert [plan.job.scores for plan in plans] == ["probabilities", "margin"]
+    assert [plan.job.identity["scores"] for plan in plans] == ["probabilities", "margin"]
