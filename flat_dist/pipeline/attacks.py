@@ -42,9 +42,9 @@ class _Attack:
     name: str
     parts: list[AttackPart] = field(default_factory=list)
 
-    def plan(self, config: Config, scores: Scores) -> AttackPlan:
-        """The stage of attacking, with a form of scores, the texts that are not broken yet."""
-        texts = replace(self.target.texts, examples=self.unbroken())
+    def plan(self, config: Config, scores: Scores, examples: pa.Table) -> AttackPlan:
+        """The stage of attacking some of the texts with a form of scores."""
+        texts = replace(self.target.texts, examples=examples)
         config = replace(config, attack=replace(config.attack, scores=scores))
         return plan_attack(
             config, self.target.model, texts, self.name, partial(self.target.log, f"{self.name}-{scores}")
@@ -97,10 +97,10 @@ class Attacker:
         with reusable(self.groups or worker_groups(self.config.attack)) as groups:
             pool = replace(self, groups=groups)
             for number, scores in enumerate(self.config.evaluation.scores):
-                left = [attack for attack in attacks if attack.unbroken().num_rows]
-                plans = [attack.plan(self.config, scores) for attack in left]
+                left = [(attack, rest) for attack in attacks if (rest := attack.unbroken()).num_rows]
+                plans = [attack.plan(self.config, scores, rest) for attack, rest in left]
                 shards = pool.run([*plans, *(() if number else beside)])
-                for attack, own in zip(left, shards, strict=False):
+                for (attack, _), own in zip(left, shards, strict=False):
                     attack.parts.append(AttackPart(attack.name, scores, own))
                 found = found or shards[len(plans) :]
         return self._merge(attacks), found
