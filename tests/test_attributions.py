@@ -10,7 +10,7 @@ from flat_dist.config.schema import EvaluationConfig
 from flat_dist.data import shards
 from flat_dist.data.batches import to_batch
 from flat_dist.data.shards import Record, Swap
-from flat_dist.evaluation.attributions import SCHEMA, AttributionMethod, choose_pairs, explain, methods, summarise
+from flat_dist.evaluation.attributions import SCHEMA, AttributionMethod, explain, methods, summarise
 from flat_dist.evaluation.lime import Lime
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
@@ -40,17 +40,6 @@ def attacked() -> pa.Table:
     ]
     scores = [[0.5, 0.5]] * len(records)
     return shards.to_table(records, scores, scores, 0, {})
-
-
-def test_rows_that_are_pairs(attacked: pa.Table) -> None:
-    def chosen(which: str, count: int = 0, seed: int = 0) -> list[str]:
-        return choose_pairs(attacked, which, count, seed)["example_id"].to_pylist()
-
-    assert chosen("changed") == ["pair-0", "pair-1", "pair-2", "pair-3"]
-    assert chosen("successful") == ["pair-0", "pair-2", "pair-3"]
-    assert chosen("all") == [f"pair-{number}" for number in range(5)]
-    assert len(chosen("all", 2)) == 2
-    assert {tuple(chosen("all", 2, seed)) for seed in range(20)} != {tuple(chosen("all", 2))}
 
 
 @pytest.mark.parametrize("method", [IG, LIME])

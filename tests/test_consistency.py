@@ -96,7 +96,7 @@ def test_consistency_averages_over_pairs_then_classes() -> None:
     assert result.kendall_tau == pytest.approx(1 / 6)
     assert (result.pairs, result.undefined) == (2, 1)
     assert result.top_k == pytest.approx({1: (1 + 0 + 0 + 1) / 4} | dict.fromkeys(range(2, 11), 1.0))
-    assert result.top_5 == result.top_k[5]
+    assert result.top == result.top_k[5]
 
 
 def test_consistency_compares_only_aligned_words() -> None:
@@ -117,7 +117,7 @@ def test_consistency_matches_scipy_on_random_pairs() -> None:
 
 def test_undefined_consistency() -> None:
     one_word = over([np.array([[0.2], [0.1]])], [np.array([[0.3], [0.4]])], [same(1)])
-    assert (one_word.kendall_tau, one_word.undefined, one_word.top_5) == (None, 2, 1.0)
+    assert (one_word.kendall_tau, one_word.undefined, one_word.top) == (None, 2, 1.0)
     unaligned = over([np.ones((2, 3))], [np.ones((2, 2))], [[]])
-    assert (unaligned.kendall_tau, unaligned.top_k, unaligned.pairs, unaligned.top_5) == (None, {}, 0, None)
+    assert (unaligned.kendall_tau, unaligned.top_k, unaligned.pairs, unaligned.top) == (None, {}, 0, None)
     assert unaligned.unaligned == 1

@@ -441,7 +441,7 @@ def test_pairs_are_explained_again(
 def test_a_damaged_unit_is_explained_again(
     damage: Callable[[bytes], bytes], attacked: list[AttackedModel], ran: list[str], tmp_path: Path
 ) -> None:
-    (plan,) = plan_attributions(CONFIG, attacked[0])
+    (plan,) = plan_attributions(CONFIG, attacked[:1])
     opened = OpenStage(plan, plan.folder(Folder(tmp_path)))
     stage, session = distributed_evaluation._chunked(opened, CONFIG), AttributionSession()
     units = stage.open(0)

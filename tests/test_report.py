@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from flat_dist.evaluation import consistency, top_k
 from flat_dist.evaluation.attributions import SCHEMA
 from flat_dist.evaluation.consistency import Consistency
 from flat_dist.evaluation.substitutions import Replacement
@@ -122,9 +123,37 @@ def test_without_a_known_training_attack_only_base_has_the_papers_numbers(tmp_pa
 
 def test_the_table_of_consistency(html: str) -> None:
     head, *rows = table(html, "consistency")
-    assert head[-4:] == ["pairs", "without τ", "unaligned", "completeness\nerror"]
-    assert rows[4] == ["textfooler", "flat", "IG", "0.54", "0.70", "0.71", "0.82", "100", "3", "1", "0.0012"]
-    assert rows[-1] == ["pwws, unseen", "flat", "LIME", "0.39", "–", "0.68", "–", "100", "0", "0", "–"]
+    assert head[3:10] == ["Kendall’s τ", "95 % interval", "top-5", "pairs", "τ,\nown pairs", "top-5,\nown pairs",
+                          "own\npairs"]  # fmt: skip
+    assert head[-3:] == ["without τ", "unaligned", "completeness\nerror"]
+    common, own = ["0.54", "0.50 to 0.58", "0.71", "50"], ["0.54", "0.71", "100"]
+    assert rows[4] == ["textfooler", "flat", "IG", *common, *own, "3", "1", "0.0012"]
+    assert rows[-1][6:] == ["50", "0.39", "0.68", "100 of 300", "0", "0", "–"]
+
+
+def test_consistency_by_outcome_and_over_all_texts(html: str) -> None:
+    part = html[html.index("By outcome of the attack") :]
+    head, *rows = table(f'<section id="consistency">{part}', "consistency")
+    assert head[3:7] == ["outcome", "Kendall’s τ", "top-5", "pairs"] and head[-1] == "texts left\nunchanged"
+    assert [row[3:] for row in rows[:3]] == [
+        ["failed", "–", "–", "0", "0.44", "0.65", "10", "5"],
+        ["skipped", "–", "–", "0", "–", "–", "0", "295"],
+        ["successful", "0.44", "0.65", "50", "0.44", "0.65", "90", "0"],
+    ]
+    head, *rows = table(f'<section id="consistency">{part[part.index("Over all texts") :]}', "consistency")
+    assert head[3:] == ["τ,\nall texts", "paper,\nSST-2", "top-5,\nall texts", "paper,\nSST-2", "unchanged, %", "texts"]
+    assert rows[4] == ["textfooler", "flat", "IG", "0.81", "0.70", "0.87", "0.82", "75.0", "400"]
+    assert rows[-1] == ["pwws, unseen", "flat", "LIME", "0.81", "–", "0.87", "–", "25.0", "400"]
+
+
+def test_without_the_shown_size_there_are_dashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (consistency, top_k):
+        monkeypatch.setattr(module, "TOP", 11)
+    head, *rows = table(written(tmp_path, pages.page()), "consistency")
+    assert {row[head.index("top-5")] for row in rows} == {"–"}  # the heading is made when the module is imported
+    data = saliency_payload.payload(pages.saliencies(count=2), pages.LABELS)
+    assert data is not None
+    assert set(data["attacks"][0]["rows"]["ig"]["flat"]["0"]["top"]) == {None}
 
 
 def test_without_the_papers_numbers_there_are_no_columns_for_them(tmp_path: Path) -> None:
@@ -160,8 +189,9 @@ def test_empty_parts_are_left_out(tmp_path: Path) -> None:
 
 
 def test_undefined_numbers_are_shown_as_dashes(tmp_path: Path) -> None:
+    nowhere = Consistency(None, {}, 0, 0)
     bare = [replace(row, attack_success_rate=None, mean_queries=None, words_changed=float("nan"), n=0,
-                    interpretations={"ig": Consistency(None, {}, 0, 0)}) for row in pages.results()]  # fmt: skip
+                    interpretations={"ig": pages.interpretation(nowhere)}) for row in pages.results()]  # fmt: skip
     nothing = pages.pair(
         "0", [], [], np.random.default_rng(0), kendall_tau=[None, None], completeness_error=float("nan")
     )
@@ -235,7 +265,7 @@ def test_pairs_that_all_models_have_come_first() -> None:
     expected = few[1].pairs.to_pylist()[2]
     assert data["texts"][row["words"][1]] == expected["perturbed_words"]
     assert row["tau"] == pytest.approx(expected["kendall_tau"], rel=1e-3)
-    assert row["top5"] == pytest.approx([of_class[4] for of_class in expected["top_k"]], rel=1e-3)
+    assert row["top"] == pytest.approx([of_class[4] for of_class in expected["top_k"]], rel=1e-3)
     assert row["values"][0] == [pytest.approx(of_class, rel=1e-3) for of_class in expected["original_attributions"]]
 
 

@@ -42,7 +42,7 @@ def inputs(assets: Assets, victim: Folder, sentences: Dataset, tmp_path_factory:
     trainer = Trainer(distributed.train, folder, Display(quiet=True))
 
     def find(config: Config) -> dict[str, Any]:
-        explained = plan_attributions(config, AttackedModel(model, "pwws", rows))
+        explained = plan_attributions(config, [AttackedModel(model, "pwws", rows)])
         return {
             "init": initial_stage(config, sentences, True, CONTENTS, print).inputs,
             "train": training_stage(config, start, trainer).inputs,

@@ -23,6 +23,7 @@ from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, TrackingConfig
 from flat_dist.config.serialization import to_dict
 from flat_dist.evaluation.consistency import Consistency
+from flat_dist.evaluation.model_consistency import AllTexts, ModelConsistency
 from flat_dist.evaluation.result import Result
 from flat_dist.report.summary_table import markdown
 from flat_dist.storage.folder import Folder
@@ -32,7 +33,20 @@ from flat_dist.tracking.outbox import FILE, read_outbox
 from flat_dist.tracking.tracker import Tracker
 
 IG = Consistency(0.53, dict(zip(range(1, 11), [0.5, 0.55, 0.6, 0.62, 0.654, 0.7, 0.8, 0.9, 1, 1], strict=True)), 100, 3)
-RESULT = Result("flat", 2, "pwws", False, 0.75, 0.125, 0.8, 99.6, None, 400, {"ig": IG})
+OWN = Consistency(0.61, dict.fromkeys(range(1, 11), 0.7), 250, 4)
+INTERPRETATION = ModelConsistency(
+    common=IG,
+    own=OWN,
+    common_interval=(0.5, 0.56),
+    common_by_outcome={"failed": IG},
+    own_by_outcome={"failed": OWN},
+    common_pairs=100,
+    own_pairs=250,
+    texts=400,
+    unchanged={"skipped": 150},
+    all_texts=AllTexts(0.75625, dict.fromkeys(range(1, 11), 0.8125), 0.375),
+)
+RESULT = Result("flat", 2, "pwws", False, 0.75, 0.125, 0.8, 99.6, None, 400, {"ig": INTERPRETATION})
 
 
 @pytest.fixture
@@ -78,10 +92,11 @@ def test_an_unavailable_server_gives_a_one_line_error(tmp_path: Path) -> None:
 
 
 def test_results_as_a_markdown_table() -> None:
-    head, rule, row = markdown([RESULT]).splitlines()
+    head, rule, row, _, about = markdown([RESULT]).splitlines()
     assert head.startswith("| attack | training | accuracy % | after attack % |")
     assert rule.count("|") == head.count("|") == row.count("|")
     assert row == "| pwws (unseen) | flat | 75.0 | 12.5 | 80.0 | 100 |  | 400 | 0.53 | 0.65 |  |  |"
+    assert about == "tau, top-5: over the texts that the attack changed for every model in the table."
 
 
 def test_metrics_of_a_result_are_named_by_attack_and_method() -> None:
@@ -91,6 +106,11 @@ def test_metrics_of_a_result_are_named_by_attack_and_method() -> None:
     assert metrics["test/pwws/ig/kendall_tau"] == 0.53
     assert metrics["test/pwws/ig/top_5"] == 0.654
     assert metrics["test/pwws/ig/undefined"] == 3
+    assert (metrics["test/pwws/ig/kendall_tau_low"], metrics["test/pwws/ig/kendall_tau_high"]) == (0.5, 0.56)
+    assert (metrics["test/pwws/ig/own/kendall_tau"], metrics["test/pwws/ig/own/pairs"]) == (0.61, 250)
+    assert (metrics["test/pwws/ig/failed/kendall_tau"], metrics["test/pwws/ig/own/failed/top_5"]) == (0.53, 0.7)
+    assert metrics["test/pwws/ig/unchanged/skipped"] == 150
+    assert (metrics["test/pwws/ig/all_texts/kendall_tau"], metrics["test/pwws/ig/all_texts/top_5"]) == (0.75625, 0.8125)
     assert metrics["test/pwws/words_changed"] is None
 
 

@@ -291,14 +291,16 @@ class EvaluationConfig:
     explain: tuple[Interpretation, ...] = field(default=("ig", "lime"), metadata=PLAN)
     """Interpretation methods whose consistency is measured: ig (integrated gradients), lime."""
     pairs: Literal["changed", "successful", "all"] = field(default="changed", metadata=PLAN)
-    """Pairs to explain: changed (the attack changed a word), successful, or all, which includes unchanged texts
-    (the paper does not say)."""
+    """Pairs to explain: changed (the attack changed a word), successful, or all, which includes unchanged texts.
+    Consistency never averages unchanged texts in; it is over the pairs chosen for every model, and over each model's
+    own (the paper does not say)."""
     ig_pairs: int = field(default=0, metadata=PLAN)
-    """Pairs per model and attack to explain with integrated gradients, drawn at random. 0: all (paper: all)."""
+    """Pairs per model and attack to explain with integrated gradients, drawn at random: first those that the attack
+    changed for all models, the same for each, then others. 0: all (paper: all)."""
     ig_steps: int = 50
     """Steps of integrated gradients."""
     lime_pairs: int = field(default=1000, metadata=PLAN)
-    """Pairs per model and attack to explain with LIME, drawn at random. 0: all (paper: 1,000)."""
+    """Pairs per model and attack to explain with LIME, drawn as `ig_pairs` are. 0: all (paper: 1,000)."""
     lime_samples: int = 1000
     """Perturbed texts per explanation with LIME."""
     lime_kernel_width: float = 25.0

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 
 from flat_dist.config.schema import EvaluationConfig
 from flat_dist.data.batches import to_batch
-from flat_dist.data.datasets import sample
 from flat_dist.evaluation import lime
 from flat_dist.evaluation.consistency import Consistency, align, compare, consistency
 from flat_dist.evaluation.integrated_gradients import integrated_gradients
@@ -44,14 +43,6 @@ by class (null if undefined, empty if no words are aligned).
 
 The column error is null unless explaining the pair crashed its worker. Then it has the reason, and the results are
 null."""
-
-PAIRS = {
-    "changed": lambda table: pc.greater(pc.list_value_length(table["swaps"]), 0),
-    "successful": lambda table: pc.equal(table["status"].cast(pa.string()), "successful"),
-    "all": lambda table: pc.not_equal(table["status"].cast(pa.string()), "error"),
-}
-"""Rows of an attack to use as pairs: those with a changed word, successful or not; the successful ones; or all of them.
-A row without a changed word, such as a skipped one, compares a text with itself."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +78,6 @@ def methods(evaluation: EvaluationConfig, seed: int) -> dict[AttributionMethod, 
     settings = Lime(evaluation.lime_samples, evaluation.lime_kernel_width, derive_seed(seed, "lime") % 2**32)
     pairs = {"ig": evaluation.ig_pairs, "lime": evaluation.lime_pairs}
     return {AttributionMethod(name, evaluation.ig_steps, settings): pairs[name] for name in evaluation.explain}
-
-
-def choose_pairs(attacked: pa.Table, which: str, count: int, seed: int) -> pa.Table:
-    """Pairs to explain among the rows of an attack: `count` of them, drawn by the seed; 0: all."""
-    return sample(attacked.filter(PAIRS[which](attacked)), count, derive_seed(seed, "pairs"))
 
 
 def explain(checkpoint: Checkpoint, rows: Sequence[Mapping[str, Any]], method: AttributionMethod) -> pa.Table:

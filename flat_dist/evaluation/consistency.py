@@ -12,9 +12,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from flat_dist.data.alignment import align_spans
-
-KS = range(1, 11)
-"""Sizes k of the top-k intersection (paper: 1 to 10 in Appendix C). They must include 5, which the tables show."""
+from flat_dist.evaluation.top_k import KS, TOP
 
 Alignment = Sequence[tuple[int, int]]
 """Pairs (word index in the original, word index in the perturbed text) of words that count as the same."""
@@ -39,9 +37,9 @@ class Consistency:
     probability."""
 
     @property
-    def top_5(self) -> float | None:
-        """The top-5 intersection of Table 3, in [0, 1]; None if no pair has aligned words."""
-        return self.top_k.get(5)
+    def top(self) -> float | None:
+        """The intersection of the `TOP` top words, in [0, 1]; None if no pair has aligned words."""
+        return self.top_k.get(TOP)
 
 
 def kendall_tau(a: np.ndarray, b: np.ndarray) -> float | None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 import ray
@@ -22,7 +21,7 @@ from flat_dist.evaluation.attribution_stage import (
     without_errors,
 )
 from flat_dist.evaluation.attribution_worker import attribution_workers
-from flat_dist.evaluation.attributions import summarise
+from flat_dist.evaluation.model_consistency import ModelConsistency, compare_models
 from flat_dist.evaluation.plan import AttributionPlan, plan_attributions
 from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
 from flat_dist.evaluation.worst_case import AttackPart, merge
@@ -90,11 +89,17 @@ def _parts_by_scores(attacked: AttackedModel) -> dict[str, list[AttackPart]]:
     return found
 
 
-def with_consistency(results: Sequence[Result], explained: Sequence[PairAttributions]) -> list[Result]:
-    """The results, with the consistency of what was explained."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+def with_consistency(config: Config, results: Sequence[Result], explained: Sequence[PairAttributions]) -> list[Result]:
+    """The results, with the consistency of what was explained. Models under the same attack are compared."""
+    groups: dict[tuple[str, str], list[PairAttributions]] = {}
     for one in explained:
-        found.setdefault((one.attacked.model_name, one.attacked.attack), {})[one.method.name] = summarise(one.pairs)
+        groups.setdefault((one.attacked.attack, one.method.name), []).append(one)
+    found: dict[tuple[str, str], dict[str, ModelConsistency]] = {}
+    for (attack, method), group in groups.items():
+        rows = [read_shards(one.attacked.shards.folder) for one in group]
+        compared = compare_models(rows, [one.pairs for one in group], config.evaluation.pairs, config.seed)
+        for one, consistency in zip(group, compared, strict=True):
+            found.setdefault((one.attacked.model_name, attack), {})[method] = consistency
     return [replace(result, interpretations=found.get((result.training, result.attack), {})) for result in results]
 
 
@@ -105,7 +110,8 @@ def explain_pairs(
     display: Display,
     group: WorkerGroup | None = None,
 ) -> list[PairAttributions]:
-    """Explain pairs of each attacked model with each method that the config asks for.
+    """Explain pairs of each attacked model with each method that the config asks for: first the pairs that an attack
+    changed for all of the models, then others.
 
     Args:
         config: methods, number of pairs, device, and the share of pairs that may fail.
@@ -125,7 +131,7 @@ def explain_pairs(
         run_stages(stages, workers, "explanation worker", config.attack.max_failures, display)
 
     # The pairs of the worst case are pairs of the attacks, which are explained.
-    plans = [plan for each in attacked if each.attack != WORST for plan in plan_attributions(config, each)]
+    plans = plan_attributions(config, [each for each in attacked if each.attack != WORST])
     artifacts = executor.run_all(plans, fill)
     distinct = {artifact.folder: plan for plan, artifact in zip(plans, artifacts, strict=True)}
     tables = {folder: _read(plan, folder, config, display) for folder, plan in distinct.items()}

@@ -7,6 +7,8 @@ import pyarrow as pa
 
 from flat_dist.evaluation.attributions import AttributionMethod
 from flat_dist.evaluation.consistency import Consistency
+from flat_dist.evaluation.model_consistency import AllTexts, ModelConsistency
+from flat_dist.evaluation.top_k import TOP_METRIC
 from flat_dist.evaluation.worst_case import AttackPart
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.storage.folder import Folder
@@ -34,7 +36,7 @@ class Result:
     mean_queries: float | None
     words_changed: float | None
     n: int
-    interpretations: Mapping[str, Consistency] = field(default_factory=dict)
+    interpretations: Mapping[str, ModelConsistency] = field(default_factory=dict)
     """Consistency on original/adversarial pairs, by method: ig (paper, Table 3), lime (paper, Table 8)."""
     after_attack_accuracy_probabilities: float | None = None
     """The same, under attacks that see probabilities, as TextAttack's do; None if there were none."""
@@ -65,11 +67,28 @@ class Result:
     def consistency_metrics(self, split: str) -> dict[str, float | None]:
         """The numbers of the interpretations."""
         found: dict[str, float | None] = {}
-        for method, consistency in self.interpretations.items():
-            numbers = asdict(consistency) | {"top_5": consistency.top_5}
-            under = f"{split}/{self.attack}/{method}"
-            found |= {f"{under}/{name}": value for name, value in numbers.items() if name != "top_k"}
+        for method, interpretation in self.interpretations.items():
+            found |= _interpretation_metrics(interpretation, f"{split}/{self.attack}/{method}")
         return found
+
+
+def _interpretation_metrics(found: ModelConsistency, under: str) -> dict[str, float | None]:
+    """The numbers of one method: kendall_tau and the like are over the common pairs, others have a name before them."""
+    parts = {under: found.common, f"{under}/own": found.own}
+    parts |= {f"{under}/{outcome}": part for outcome, part in found.common_by_outcome.items()}
+    parts |= {f"{under}/own/{outcome}": part for outcome, part in found.own_by_outcome.items()}
+    metrics = {f"{name}/{key}": value for name, part in parts.items() for key, value in _numbers(part).items()}
+    low, high = found.common_interval or (None, None)
+    metrics |= {f"{under}/kendall_tau_low": low, f"{under}/kendall_tau_high": high}
+    metrics |= {f"{under}/unchanged/{outcome}": count for outcome, count in found.unchanged.items()}
+    if found.all_texts:
+        metrics |= {f"{under}/all_texts/{key}": value for key, value in _numbers(found.all_texts).items()}
+    return metrics
+
+
+def _numbers(found: Consistency | AllTexts) -> dict[str, float | None]:
+    """Its numbers; of the top-k intersections, the one that is shown."""
+    return {name: value for name, value in asdict(found).items() if name != "top_k"} | {TOP_METRIC: found.top}
 
 
 @dataclass(frozen=True)

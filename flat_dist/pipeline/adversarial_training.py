@@ -46,7 +46,7 @@ class AdversarialTraining:
         explained = evaluations.explain_pairs(stages.config, stages.executor, last.attacked, display)
         flat = {each.round: each.model for found in rounds for each in found.attacked if each.model_name == "flat"}
         return ExperimentResults(
-            results=evaluations.with_consistency(last.results, explained),
+            results=evaluations.with_consistency(stages.config, last.results, explained),
             attacked=last.attacked,
             explained=explained,
             rounds=[result for found in rounds for result in found.results if result.trained_on],

@@ -209,7 +209,7 @@ def _explain(
     explained = distributed.explain_pairs(config, environment.executor, attacked, environment.display)
     models = {each.model_name: each.model for each in attacked}
     return ExperimentResults(
-        results=distributed.with_consistency(results, explained),
+        results=distributed.with_consistency(config, results, explained),
         attacked=attacked,
         explained=explained,
         masked=[

@@ -10,8 +10,8 @@ import pyarrow as pa
 from flat_dist import cli
 from flat_dist.config.schema import Config
 from flat_dist.data.shards import read_manifest
-from flat_dist.evaluation.consistency import KS
 from flat_dist.evaluation.result import Result
+from flat_dist.evaluation.top_k import TOP_METRIC, shown_top
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, hints
 from flat_dist.pipeline.report_page import page
@@ -107,8 +107,8 @@ def print_results(results: Sequence[Result], folder: Folder) -> None:
 def _log(folder: Folder, found: ExperimentResults, split: str, tracker: Tracker) -> None:
     for result in found.results:
         tracker.metrics(result.training, result.consistency_metrics(split), result.round)
-        for method, consistency in result.interpretations.items():
-            for k, share in consistency.top_k.items():
+        for method, interpretation in result.interpretations.items():
+            for k, share in interpretation.common.top_k.items():
                 tracker.metrics(result.training, {f"top_k/{result.attack}/{method}": share}, k)
     for each in found.explained:
         path = f"pairs/{each.attacked.attack}-{each.method.name}.json"
@@ -124,6 +124,7 @@ def _table_rows(pairs: pa.Table) -> list[dict[str, Any]]:
     rows = []
     for pair in pairs.to_pylist():
         taus = [tau for tau in pair["kendall_tau"] if tau is not None]
+        tops = [top for of_class in pair["top_k"] if (top := shown_top(of_class)) is not None]
         changed = [
             f"{pair['original_words'][match['original']]} → {pair['perturbed_words'][match['perturbed']]}"
             for match in pair["alignment"]
@@ -140,7 +141,7 @@ def _table_rows(pairs: pa.Table) -> list[dict[str, Any]]:
                 "predicted adversarial": _argmax(pair["perturbed_scores"]),
                 "changed": ", ".join(changed),
                 "kendall_tau": sum(taus) / len(taus) if taus else None,
-                "top_5": sum(row[KS.index(5)] for row in pair["top_k"]) / len(pair["top_k"]) if pair["top_k"] else None,
+                TOP_METRIC: sum(tops) / len(tops) if tops else None,
             }
         )
     return rows

@@ -79,16 +79,17 @@ def _attack(config: Config, result: Result, origin: Origin) -> dict[str, Any]:
 def _interpretations(config: Config, result: Result, origin: Origin, published: paper.Numbers) -> dict[str, Any]:
     return {
         name: {
-            **asdict(consistency),
+            **asdict(interpretation),
             "sampling": _sampling(config, name),
             **origin.attributions.get(name, {}),
             "paper": {
                 "dataset": paper.source(origin.data["name"]),
                 "kendall_tau": published.kendall_tau.get(name),
                 "top_5": published.top_5.get(name),
+                "texts": "all test texts: compare with all_texts",
             },
         }
-        for name, consistency in result.interpretations.items()
+        for name, interpretation in result.interpretations.items()
     }
 
 
@@ -99,5 +100,6 @@ def _share(value: float | None, n: int, published: float | None) -> dict[str, An
 
 def _sampling(config: Config, method: str) -> str:
     count = getattr(config.evaluation, f"{method}_pairs")
-    sampling = f"at most {count} of them, drawn by the seed" if count else "all of them"
+    drawn = f"at most {count} of them, drawn by the seed, first those that the attack changed for all models"
+    sampling = drawn if count else "all of them"
     return f"pairs: {config.evaluation.pairs}; {sampling}"

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from flat_dist.evaluation.consistency import KS
 from flat_dist.evaluation.result import Result
+from flat_dist.evaluation.top_k import KS
 from flat_dist.evaluation.word_importance import Correlation, Words
 from flat_dist.report.charts import COLOURS, INK, Chart, render_chart, styles
 from flat_dist.report.formatting import fixed, significant, standard_error
@@ -75,9 +75,9 @@ def top_k(results: Sequence[Result]) -> list[Chart]:
 
 
 def curves_of(results: Sequence[Result], attack: str, method: str) -> dict[str, Mapping[int, float]]:
-    """Top-k intersections by training and k, for models that have some."""
+    """Top-k intersections on the common pairs by training and k, for models that have some."""
     rows = (row for row in results if row.attack == attack and method in row.interpretations)
-    return {row.training: row.interpretations[method].top_k for row in rows if row.interpretations[method].top_k}
+    return {row.training: curve for row in rows if (curve := row.interpretations[method].common.top_k)}
 
 
 def _draw_top_k(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from flat_dist.evaluation.top_k import TOP
 from flat_dist.report import figures, saliency, tables, templates, word_tables
 from flat_dist.report.charts import Chart
 from flat_dist.report.formatting import percent
@@ -44,6 +45,7 @@ def _render(page: Page, charts: Mapping[str, Sequence[Chart]]) -> bytes:
         paper_note=tables.paper_note(page),
         saliency=saliency.payload(page.saliencies, page.label_names),
         cards=tables.cards(page.cards),
+        top=TOP,
         min_count=word_tables.MIN_COUNT,
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flat_dist.evaluation.consistency import KS
+from flat_dist.evaluation.top_k import TOP_HEADING, shown_top
 from flat_dist.report.page import Saliency
 
 MAX_PAIRS = 60
@@ -39,7 +39,7 @@ def payload(saliencies: Sequence[Saliency], label_names: Sequence[str]) -> dict[
         return None
     classes = max(_classes(one) for one in saliencies)
     labels = [*label_names, *(f"class {index}" for index in range(len(label_names), classes))]
-    return {"labels": labels, "texts": [list(text) for text in texts], "attacks": attacks}
+    return {"labels": labels, "top": TOP_HEADING, "texts": [list(text) for text in texts], "attacks": attacks}
 
 
 def _most_common_ids(saliencies: Iterable[Saliency]) -> list[str]:
@@ -95,13 +95,9 @@ def _row(row: Mapping[str, Any], texts: dict[tuple[str, ...], int]) -> dict[str,
         ],
         "aligned": None if alignment == identity and len(original) == len(perturbed) else alignment,
         "tau": _rounded(row["kendall_tau"] or []),
-        "top5": _rounded([_top_5(of_class) for of_class in row["top_k"] or []]),
+        "top": _rounded([shown_top(of_class) for of_class in row["top_k"] or []]),
         "error": _rounded([row["completeness_error"]])[0],
     }
-
-
-def _top_5(of_class: Sequence[float] | None) -> float | None:
-    return of_class[KS.index(5)] if of_class and len(of_class) > KS.index(5) else None
 
 
 def _rounded(values: Iterable[float | None]) -> list[float | None]:

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from flat_dist.config.schema import WORST
+from flat_dist.evaluation.top_k import TOP_HEADING
 
 if TYPE_CHECKING:
     from flat_dist.evaluation.result import Result
@@ -23,11 +24,11 @@ NOT_REPORTED = "-"
 
 
 def _tau(method: str) -> Callable[["Result"], str]:
-    return lambda row: _two(row.interpretations[method].kendall_tau) if method in row.interpretations else ""
+    return lambda row: _two(row.interpretations[method].common.kendall_tau) if method in row.interpretations else ""
 
 
-def _top_5(method: str) -> Callable[["Result"], str]:
-    return lambda row: _two(row.interpretations[method].top_5) if method in row.interpretations else ""
+def _top(method: str) -> Callable[["Result"], str]:
+    return lambda row: _two(row.interpretations[method].common.top) if method in row.interpretations else ""
 
 
 COLUMNS = {
@@ -38,10 +39,18 @@ COLUMNS = {
     "changed %": lambda row: _percent(row.words_changed),
     "n": lambda row: str(row.n),
     "tau IG": _tau("ig"),
-    "top-5 IG": _top_5("ig"),
+    f"{TOP_HEADING} IG": _top("ig"),
     "tau LIME": _tau("lime"),
-    "top-5 LIME": _top_5("lime"),
+    f"{TOP_HEADING} LIME": _top("lime"),
 }
+
+
+ABOUT_PAIRS = f"tau, {TOP_HEADING}: over the texts that the attack changed for every model in the table"
+"""Says what these columns are about."""
+
+
+def _about(results: Sequence["Result"]) -> str:
+    return ABOUT_PAIRS if any(row.interpretations for row in results) else ""
 
 
 def _by_attack(results: Sequence["Result"]) -> list["Result"]:
@@ -63,6 +72,7 @@ def _name(row: "Result") -> str:
 def table(results: Sequence["Result"], title: str) -> Table:
     """Results for a terminal."""
     printed = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    printed.caption, printed.caption_justify = _about(results) or None, "left"
     printed.add_column("attack", no_wrap=True)
     printed.add_column("training", no_wrap=True)
     for name in COLUMNS:
@@ -77,4 +87,5 @@ def markdown(results: Sequence["Result"]) -> str:
     head = ["attack", "training", *COLUMNS]
     lines = [head, ["---"] * 2 + ["---:"] * len(COLUMNS)]
     lines += [[_name(row), row.training, *(column(row) for column in COLUMNS.values())] for row in _by_attack(results)]
-    return "".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |\n" for line in lines)
+    rows = "".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |\n" for line in lines)
+    return f"{rows}\n{about}.\n" if (about := _about(results)) else rows

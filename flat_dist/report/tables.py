@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flat_dist.config.schema import WORST
-from flat_dist.evaluation.consistency import KS
 from flat_dist.evaluation.result import Result
-from flat_dist.report import paper, word_tables
+from flat_dist.evaluation.top_k import KS
+from flat_dist.report import consistency_tables, paper, word_tables
 from flat_dist.report.figures import curves_of
-from flat_dist.report.formatting import DASH, fixed, percent, significant, standard_error
+from flat_dist.report.formatting import DASH, fixed, percent, standard_error
 from flat_dist.report.page import Page
 from flat_dist.report.summary_table import METHODS
 from flat_dist.report.table import Table
@@ -23,7 +23,7 @@ def build_tables(page: Page) -> dict[str, Table | list[Table]]:
     return {
         "models": _models(page),
         "scores": _scores(page),
-        "consistency": _consistency(page),
+        **_consistency(page),
         "rounds": _rounds(page.rounds),
         "top_k": _top_k(by_attack(page.results)),
         "correlations": word_tables.correlation_table(page.importances),
@@ -117,28 +117,15 @@ def _with_error(share: float | None, n: int) -> str:
     return percent(share) if error is None else f"{percent(share)} ± {percent(error)}"
 
 
-def _consistency(page: Page) -> Table:
+def _consistency(page: Page) -> dict[str, Table]:
     heading, published = _paper(page)
-    compared = ("attack", "training", "method", "Kendall’s τ", heading, "top-5", heading)
-    rows = [
-        (
-            _name(row),
-            row.training,
-            METHODS.get(method, method),
-            fixed(found.kendall_tau),
-            fixed(published(row).kendall_tau.get(method)),
-            fixed(found.top_5),
-            fixed(published(row).top_5.get(method)),
-            f"{found.pairs:,}",
-            f"{found.undefined:,}",
-            f"{found.unaligned:,}",
-            significant(found.completeness_error),
-        )
-        for row in by_attack(page.results)
-        for method, found in row.interpretations.items()
-    ]
-    head = (*compared, "pairs", "without τ", "unaligned", "completeness\nerror")
-    return _without_empty(Table(head, rows, text_columns=3), heading)
+    results = by_attack(page.results)
+    composition = consistency_tables.composition_table(results, _name, heading, published)
+    return {
+        "consistency": consistency_tables.consistency_table(results, _name),
+        "outcomes": consistency_tables.outcome_table(results, _name),
+        "composition": _without_empty(composition, heading),
+    }
 
 
 def _without_empty(table: Table, heading: str) -> Table:

@@ -111,13 +111,13 @@ def _rounds(config: Config, job: TrialJob) -> Iterator[RoundMetrics]:
         if done.number:
             executor = run.stages.executor
             explained = distributed_evaluation.explain_pairs(config, executor, done.attacked, display, explainers)
-            results = distributed_evaluation.with_consistency(done.results, explained)
+            results = distributed_evaluation.with_consistency(config, done.results, explained)
             yield _metrics(config, replace(done, results=results))
 
 
 def _metrics(config: Config, done: Round) -> RoundMetrics:
     own = result_of_training_attack(config, done.results)
-    consistency = next((own.interpretations[name] for name in config.evaluation.explain), None)
+    consistency = next((own.interpretations[name].common for name in config.evaluation.explain), None)
     metrics: dict[str, float | None] = {}
     for result in done.results:
         metrics |= result.metrics(config.evaluation.split)

@@ -74,9 +74,14 @@ def test_the_table_has_every_kind_under_every_attack(undisturbed: tuple[Path, di
         assert row["n"] == 12
         assert 0 <= row["after_attack_accuracy"] <= row["accuracy"] + 0.5
         assert row["trained_on"] == (row["attack"] == "textfooler")
-        assert 0 < row["interpretations"]["ig"]["pairs"] <= 4
-        assert 0 < row["interpretations"]["lime"]["pairs"] <= 3
-        assert all(0 <= found["top_k"]["5"] <= 1 for found in row["interpretations"].values())
+        for method, count in (("ig", 4), ("lime", 3)):
+            found = row["interpretations"][method]
+            assert 0 < found["common"]["pairs"] <= found["own"]["pairs"] <= count
+            assert 0 <= found["common"]["top_k"]["5"] <= 1
+            assert found["own_pairs"] + sum(found["unchanged"].values()) == found["texts"] == 12
+    for attack in ("textfooler", "pwws"):
+        of_attack = [row["interpretations"]["ig"] for row in results if row["attack"] == attack]
+        assert len({(found["common"]["pairs"], found["common_pairs"]) for found in of_attack}) == 1
     saved = json.loads((undisturbed[0] / "small" / "results.json").read_text())
     assert saved == results
 
@@ -231,7 +236,9 @@ def test_a_transformer_goes_all_the_way_and_its_checkpoint_predicts(
     options += "--evaluation.attacks textfooler --training.optimizer adamw --data.max-length 24"
     flat = finish(start(tmp_path, *options.split()))["results"][0]
     assert (flat["training"], flat["n"]) == ("flat", 12)
-    assert all(found["pairs"] == 0 or -1 <= found["kendall_tau"] <= 1 for found in flat["interpretations"].values())
+    for found in flat["interpretations"].values():
+        assert found["common"] == found["own"]  # there is one model
+        assert found["own"]["pairs"] == 0 or -1 <= found["own"]["kendall_tau"] <= 1
     (folder,) = tmp_path.glob("stages/train-flat-1-*")
     command = [sys.executable, str(JOB.with_name("predict.py")), "--checkpoint", str(folder)]
     done = subprocess.run(command, input="A good film!\n\nBad.\n", capture_output=True, text=True)

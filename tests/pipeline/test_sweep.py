@@ -135,7 +135,7 @@ def test_the_best_preset_reproduces_the_trials_numbers(
     last = printed["best"]["rounds"][-1]
     assert (row["training"], row["round"]) == ("flat", 1)
     assert (row["accuracy"], row["after_attack_accuracy"]) == (last["accuracy"], last["after_attack_accuracy"])
-    assert row["interpretations"]["ig"]["kendall_tau"] == last["kendall_tau"]
+    assert row["interpretations"]["ig"]["common"]["kendall_tau"] == last["kendall_tau"]
     weights = [
         sorted(path.read_bytes() for path in folder.glob("stages/train-flat-1-*/model.safetensors"))
         for folder in (tmp_path, storage)
