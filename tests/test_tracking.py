@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,12 @@ def test_metrics_of_a_result_are_named_by_attack_and_method() -> None:
     assert metrics["test/pwws/ig/unchanged/skipped"] == 150
     assert (metrics["test/pwws/ig/all_texts/kendall_tau"], metrics["test/pwws/ig/all_texts/top_5"]) == (0.75625, 0.8125)
     assert metrics["test/pwws/words_changed"] is None
+
+
+def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
+    bare = replace(RESULT, interpretations={"ig": replace(INTERPRETATION, common_interval=None, all_texts=None)})
+    Folder(tmp_path).write_json("results.json", [asdict(RESULT), asdict(bare)])
+    assert Folder(tmp_path).read_json("results.json", list[Result]) == [RESULT, bare]
 
 
 def test_a_child_run_that_has_ended_keeps_its_status(storage: str) -> None:
