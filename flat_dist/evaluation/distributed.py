@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import ray
 import torch
@@ -35,27 +36,33 @@ from flat_dist.scheduling.worker_group import WorkerGroup
 from flat_dist.storage.arrow import read_table
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Executor, OpenStage
-from flat_dist.training.loop import accuracy
+from flat_dist.training.loop import correct
 
 
-def accuracies(attacked: Sequence[AttackedModel], data: Folder, split: str, config: Config) -> dict[str, float]:
-    """Accuracy of each checkpoint on a split of the dataset in a folder, by the checkpoint's URI."""
+def correct_predictions(
+    attacked: Sequence[AttackedModel], data: Folder, split: str, config: Config
+) -> dict[str, np.ndarray]:
+    """Whether each checkpoint is right on each text of a split of the dataset in a folder, by the checkpoint's URI."""
     device = config.training.device
     uris = dict.fromkeys(each.model.folder.uri for each in attacked)
-    task = _accuracy.options(num_gpus=1 if device == "cuda" else 0)  # on a GPU one at a time
+    task = _correct.options(num_gpus=1 if device == "cuda" else 0)  # on a GPU one at a time
     calls = {uri: partial(task.remote, uri, data.uri, split, device) for uri in uris}
     found = dict(tasks.results("accuracy", calls, config.attack.stall_seconds))
     return {uri: found[uri] for uri in uris}
 
 
-def results(attacked: Sequence[AttackedModel], accuracies: Mapping[str, float], trained_on: str | None) -> list[Result]:
+def results(
+    attacked: Sequence[AttackedModel], correct: Mapping[str, np.ndarray], trained_on: str | None
+) -> list[Result]:
     """What each attack left of each model's accuracy.
 
     Args:
         attacked: models under attacks.
-        accuracies: on the whole split, by the checkpoint's URI; where it is missing, that on the attacked texts.
+        correct: whether each text of the split is classified correctly, by the checkpoint's URI; where it is missing,
+            the accuracy is that on the attacked texts.
         trained_on: the attack that training saw; None where that is not known.
     """
+    accuracies = {uri: float(right_N.mean()) for uri, right_N in correct.items()}
     return [_result(each, accuracies, trained_on) for each in attacked]
 
 
@@ -170,9 +177,9 @@ def _read(plan: AttributionPlan, folder: Folder, config: Config, display: Displa
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _accuracy(checkpoint: str, data: str, split: str, device: str, name: str) -> float:
+def _correct(checkpoint: str, data: str, split: str, device: str, name: str) -> np.ndarray:
     torch.set_num_threads(1)
     progress = tasks.ProgressReporter(name)
     loaded = checkpoints.load(Folder(checkpoint), device)
     progress.follow(loaded.model.output)
-    return accuracy(loaded.model, encode_clean(read_table(Folder(data), split), loaded.encoder))
+    return correct(loaded.model, encode_clean(read_table(Folder(data), split), loaded.encoder))

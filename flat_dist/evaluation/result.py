@@ -1,5 +1,6 @@
 """Models under attack, and what was measured of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -8,11 +9,15 @@ import pyarrow as pa
 from flat_dist.evaluation.attributions import AttributionMethod
 from flat_dist.evaluation.consistency import Consistency
 from flat_dist.evaluation.model_consistency import AllTexts, ModelConsistency
+from flat_dist.evaluation.significance import Comparison, Interval
 from flat_dist.evaluation.top_k import TOP_METRIC
 from flat_dist.evaluation.worst_case import AttackPart
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Artifact
+
+INVALID_IN_METRICS = r"[^\w. -]"
+"""Characters of model names that names of metrics must not have."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,14 @@ class Result:
     """Share of the n examples whose probability of the predicted class is exactly 1 before the attack."""
     failed_unchanged: float | None = None
     """Share of failed attacks that changed no word, for the first of `evaluation.scores`."""
+    accuracy_interval: Interval | None = None
+    """95 % bootstrap interval of `accuracy` over texts; None where it was not computed, as after earlier rounds."""
+    after_attack_interval: Interval | None = None
+    """95 % bootstrap interval of `after_attack_accuracy` over texts."""
+    accuracy_comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    """Accuracy compared with that of each model before it, by the other model's name, on the whole split."""
+    comparisons: Mapping[str, Comparison] = field(default_factory=dict)
+    """After-attack accuracy compared with that of each model before it, on the attacked texts."""
 
     def metrics(self, split: str) -> dict[str, float | None]:
         """Its numbers on a split, by the names that they are tracked under; those by k are left out."""
@@ -63,6 +76,21 @@ class Result:
             "n",
         )
         return {f"{split}/accuracy": self.accuracy} | {f"{split}/{self.attack}/{name}": values[name] for name in names}
+
+    def comparison_metrics(self, split: str) -> dict[str, float | None]:
+        """Intervals and comparisons."""
+        found: dict[str, float | None] = {}
+        for under, name, interval, comparisons in (
+            (split, "accuracy", self.accuracy_interval, self.accuracy_comparisons),
+            (f"{split}/{self.attack}", "after_attack_accuracy", self.after_attack_interval, self.comparisons),
+        ):
+            if interval is not None:
+                found |= {f"{under}/{name}_low": interval.low, f"{under}/{name}_high": interval.high}
+            for other, compared in comparisons.items():
+                against = f"{under}/{name}_minus_{re.sub(INVALID_IN_METRICS, '_', other)}"
+                found |= {against: compared.difference, f"{against}_p": compared.p_value}
+                found |= {f"{against}_low": compared.interval.low, f"{against}_high": compared.interval.high}
+        return found
 
     def consistency_metrics(self, split: str) -> dict[str, float | None]:
         """The numbers of the interpretations."""

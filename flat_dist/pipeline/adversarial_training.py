@@ -7,10 +7,13 @@ Each step is a stage (`flat_dist.storage.stage`): what is complete is not run ag
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from flat_dist.evaluation import distributed as evaluations
+from flat_dist.evaluation.comparison import with_comparisons
 from flat_dist.evaluation.result import AttackedModel, Result
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import ExperimentResults, MaskedModel
@@ -27,6 +30,8 @@ class Round:
     attacked: Sequence[AttackedModel]
     results: Sequence[Result]
     """One for each attacked model."""
+    correct: Mapping[str, np.ndarray]
+    """Whether each text of the split is classified correctly, by the checkpoint's URI."""
 
 
 @dataclass
@@ -45,8 +50,9 @@ class AdversarialTraining:
         display = stages.environment.display
         explained = evaluations.explain_pairs(stages.config, stages.executor, last.attacked, display)
         flat = {each.round: each.model for found in rounds for each in found.attacked if each.model_name == "flat"}
+        compared = with_comparisons(last.results, last.attacked, last.correct, stages.config.seed)
         return ExperimentResults(
-            results=evaluations.with_consistency(stages.config, last.results, explained),
+            results=evaluations.with_consistency(stages.config, compared, explained),
             attacked=last.attacked,
             explained=explained,
             rounds=[result for found in rounds for result in found.results if result.trained_on],
@@ -75,15 +81,15 @@ class AdversarialTraining:
             # One pool runs all attacks between two trainings, unless its workers stay warm anyway.
             together = not stages.environment.workers
             attacked, new_shards = stages.attacker.measure(targets, for_training if together else ())
-            yield Round(number, attacked, self._measure(attacked))
+            yield self._measure(number, attacked)
             new_shards = new_shards if together else stages.attacker.run(for_training)
             for kind, rows in zip(attacked_next, new_shards, strict=True):
                 self._shards[kind].append(rows)
 
-    def _measure(self, attacked: Sequence[AttackedModel]) -> list[Result]:
+    def _measure(self, number: int, attacked: Sequence[AttackedModel]) -> Round:
         config = self.stages.config
         split = config.evaluation.split
-        accuracies = evaluations.accuracies(attacked, self.stages.data.folder, split, config)
-        results = evaluations.results(attacked, accuracies, config.attack.name)
+        correct = evaluations.correct_predictions(attacked, self.stages.data.folder, split, config)
+        results = evaluations.results(attacked, correct, config.attack.name)
         log_accuracies(self.stages.environment.tracker, results, split)
-        return results
+        return Round(number, attacked, results, correct)

@@ -20,6 +20,7 @@ from flat_dist.data.datasets import Dataset
 from flat_dist.data.pairs import Pairs
 from flat_dist.data.shards import MANIFEST, Record, to_table, write_manifest, write_shard
 from flat_dist.evaluation import distributed
+from flat_dist.evaluation.comparison import with_comparisons
 from flat_dist.evaluation.result import AttackedModel, Result
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact, open_checkpoint
@@ -146,8 +147,9 @@ def on_dataset(
     targets = [Target(model, texts, config.evaluation.attacks) for model in models]
     attacked, _ = Attacker(config, executor, environment.display).measure(targets)
     data = executor.run(dataset_stage(dataset))
-    accuracies = distributed.accuracies(attacked, data.folder, split, config)
-    return _explain(config, split, attacked, distributed.results(attacked, accuracies, trained_on), environment)
+    correct = distributed.correct_predictions(attacked, data.folder, split, config)
+    results = with_comparisons(distributed.results(attacked, correct, trained_on), attacked, correct, config.seed)
+    return _explain(config, split, attacked, results, environment)
 
 
 def on_pairs(
@@ -155,7 +157,8 @@ def on_pairs(
 ) -> ExperimentResults:
     """Measure models on pairs: accuracy before and after the change, and interpretation consistency."""
     attacked = attacked_by_pairs(config, models, pairs, environment.executor)
-    return _explain(config, PAIRS, attacked, distributed.results(attacked, {}, None), environment)
+    results = with_comparisons(distributed.results(attacked, {}, None), attacked, {}, config.seed)
+    return _explain(config, PAIRS, attacked, results, environment)
 
 
 def attacked_by_pairs(

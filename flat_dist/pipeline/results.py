@@ -106,7 +106,8 @@ def print_results(results: Sequence[Result], folder: Folder) -> None:
 
 def _log(folder: Folder, found: ExperimentResults, split: str, tracker: Tracker) -> None:
     for result in found.results:
-        tracker.metrics(result.training, result.consistency_metrics(split), result.round)
+        measured = result.consistency_metrics(split) | result.comparison_metrics(split)
+        tracker.metrics(result.training, measured, result.round)
         for method, interpretation in result.interpretations.items():
             for k, share in interpretation.common.top_k.items():
                 tracker.metrics(result.training, {f"top_k/{result.attack}/{method}": share}, k)

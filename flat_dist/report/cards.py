@@ -7,6 +7,7 @@ from typing import Any
 
 from flat_dist.config.schema import Config
 from flat_dist.evaluation.result import Result
+from flat_dist.evaluation.significance import Comparison, Interval
 from flat_dist.report import paper
 from flat_dist.report.formatting import standard_error
 
@@ -46,10 +47,14 @@ def card(config: Config, settings: Mapping[str, Any], result: Result, origin: Or
         "format": FORMAT,
         "model": {"training": result.training, "round": result.round, **origin.checkpoint},
         "data": dict(origin.data),
-        "accuracy": _share(result.accuracy, origin.data["texts"], published.accuracy),
+        "accuracy": {
+            **_share(result.accuracy, origin.data["texts"], published.accuracy),
+            **_compared(result.accuracy_interval, result.accuracy_comparisons),
+        },
         "after_attack_accuracy": {
             **_share(result.after_attack_accuracy, result.n, published.after_attack_accuracy),
             "probabilities": result.after_attack_accuracy_probabilities,
+            **_compared(result.after_attack_interval, result.comparisons),
             "attack": _attack(config, result, origin),
         },
         "saturated": result.saturated,
@@ -96,6 +101,14 @@ def _interpretations(config: Config, result: Result, origin: Origin, published: 
 def _share(value: float | None, n: int, published: float | None) -> dict[str, Any]:
     """A share, its standard error over n texts, and the paper's number."""
     return {"value": value, "n": n, "standard_error": standard_error(value, n), "paper": published}
+
+
+def _compared(interval: Interval | None, comparisons: Mapping[str, Comparison]) -> dict[str, Any]:
+    """The 95 % interval over texts, and the comparisons with other models by their names."""
+    return {
+        "interval": interval and asdict(interval),
+        "compared_with": {name: asdict(compared) for name, compared in comparisons.items()},
+    }
 
 
 def _sampling(config: Config, method: str) -> str:

@@ -11,6 +11,7 @@ from flat_dist.evaluation.top_k import TOP_HEADING
 
 if TYPE_CHECKING:
     from flat_dist.evaluation.result import Result
+    from flat_dist.evaluation.significance import Interval
 
 BAR = "\\|"
 """A vertical bar inside a cell of a Markdown table."""
@@ -33,7 +34,7 @@ def _top(method: str) -> Callable[["Result"], str]:
 
 COLUMNS = {
     "accuracy %": lambda row: _percent(row.accuracy),
-    "after attack %": lambda row: _percent(row.after_attack_accuracy) or NOT_REPORTED,
+    "after attack %": lambda row: _with_interval(row.after_attack_accuracy, row.after_attack_interval) or NOT_REPORTED,
     "success %": lambda row: _percent(row.attack_success_rate),
     "queries": lambda row: "" if row.mean_queries is None else f"{row.mean_queries:.0f}",
     "changed %": lambda row: _percent(row.words_changed),
@@ -63,6 +64,11 @@ def _two(value: float | None) -> str:
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
+
+
+def _with_interval(share: float | None, interval: "Interval | None") -> str:
+    """A share, plus or minus half of the width of its 95 % interval."""
+    return _percent(share) + ("" if share is None or interval is None else f" ± {100 * interval.half_width:.1f}")
 
 
 def _name(row: "Result") -> str:

@@ -7,8 +7,10 @@ from typing import Any
 
 from flat_dist.config.schema import WORST
 from flat_dist.evaluation.result import Result
+from flat_dist.evaluation.significance import Interval
 from flat_dist.evaluation.top_k import KS
 from flat_dist.report import consistency_tables, paper, word_tables
+from flat_dist.report.comparison_table import comparison_table
 from flat_dist.report.figures import curves_of
 from flat_dist.report.formatting import DASH, fixed, percent, standard_error
 from flat_dist.report.page import Page
@@ -22,6 +24,7 @@ def build_tables(page: Page) -> dict[str, Table | list[Table]]:
     replaced = {model: rows for model, rows in page.replacements.items() if rows}
     return {
         "models": _models(page),
+        "comparisons": comparison_table(by_attack(page.results), _name),
         "scores": _scores(page),
         **_consistency(page),
         "rounds": _rounds(page.rounds),
@@ -78,9 +81,9 @@ def _models(page: Page) -> Table:
         (
             _name(row),
             row.training,
-            _with_error(row.accuracy, page.texts),
+            _with_uncertainty(row.accuracy, row.accuracy_interval, page.texts),
             percent(published(row).accuracy),
-            _with_error(row.after_attack_accuracy, row.n),
+            _with_uncertainty(row.after_attack_accuracy, row.after_attack_interval, row.n),
             percent(published(row).after_attack_accuracy),
             percent(row.attack_success_rate),
             fixed(row.mean_queries, 0),
@@ -112,7 +115,10 @@ def _scores(page: Page) -> Table:
     return Table((*head, "failed without\na change, %"), rows, text_columns=2)
 
 
-def _with_error(share: float | None, n: int) -> str:
+def _with_uncertainty(share: float | None, interval: Interval | None, n: int) -> str:
+    """A share with its 95 % interval, or else plus or minus one standard error."""
+    if interval is not None:
+        return f"{percent(share)} ({percent(interval.low)} to {percent(interval.high)})"
     error = standard_error(share, n)
     return percent(share) if error is None else f"{percent(share)} ± {percent(error)}"
 

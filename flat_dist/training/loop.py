@@ -37,15 +37,22 @@ class TrainingData:
 
 
 @torch.no_grad()
-def accuracy(model: TextClassifier, examples: Examples, batch_size: int = 64) -> float:
-    """Share of correctly classified examples, with dropout and mask sampling off."""
+def correct(model: TextClassifier, examples: Examples, batch_size: int = 64) -> np.ndarray:
+    """Whether each example is classified correctly (N), with dropout and mask sampling off."""
     model.eval()
     device = model.output.weight.device
-    right, order = 0, np.argsort(examples.lengths, kind="stable")
+    right_N, order = np.empty(len(examples), dtype=bool), np.argsort(examples.lengths, kind="stable")
     for start in range(0, len(examples), batch_size):
-        batch = examples.batch(order[start : start + batch_size]).to(device)
-        right += int((model(batch.ids_BT, batch.real_BT).logits_BC.argmax(-1) == batch.labels_B).sum())
-    return right / len(examples)
+        chosen = order[start : start + batch_size]
+        batch = examples.batch(chosen).to(device)
+        right_B = model(batch.ids_BT, batch.real_BT).logits_BC.argmax(-1) == batch.labels_B
+        right_N[chosen] = right_B.cpu().numpy()
+    return right_N
+
+
+def accuracy(model: TextClassifier, examples: Examples, batch_size: int = 64) -> float:
+    """Share of correctly classified examples, with dropout and mask sampling off."""
+    return float(correct(model, examples, batch_size).mean())
 
 
 @dataclass(frozen=True)
