@@ -208,3 +208,35 @@ def test_pairs_without_swaps_cost_nothing_and_clean_data_alone_is_enough() -> No
     assert math.isfinite(terms["loss"].item())
     with pytest.raises(ValueError, match="needs swaps"):
         objective(None, replace(CLEAN.batch([0]), swaps=None))
+
+
+def test_word_dropout_replaces_word_vectors_by_zeros_in_training_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model()
+    clean, _ = batches()
+    draws = torch.tensor([[0.1, 0.5, 0.9], [0.29, 0.31, 0.0]])  # below 0.3 a word is dropped; the last one is padding
+    monkeypatch.setattr(torch, "rand", lambda shape, device: draws)
+    objective = Objective(model, ObjectiveConfig(), 5, word_dropout=0.3)
+    kept = torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
+    embedded = model.embedding(clean.ids_BT) * kept.unsqueeze(-1)
+    by_hand = nn.functional.cross_entropy(model.classify(embedded, clean.real_BT), clean.labels_B)
+    plain = nn.functional.cross_entropy(model(clean.ids_BT, clean.real_BT).logits_BC, clean.labels_B)
+    assert objective.train()(clean, None)["loss"].item() == pytest.approx(by_hand.item())
+    assert objective.eval()(clean, None)["loss"].item() == pytest.approx(plain.item())
+    assert by_hand.item() != pytest.approx(plain.item())
+
+
+def test_word_dropout_drops_words_at_its_rate() -> None:
+    model = make_model()
+    torch.manual_seed(0)
+    text = Examples([[2, 3, 4, 5, 6] * 40] * 50, np.zeros(50, dtype=np.int64)).batch(list(range(50)))
+    seen: list[Tensor] = []
+    own = model.predict_embedded
+
+    def predict(embedded: Tensor, real: Tensor) -> object:
+        seen.append(embedded)
+        return own(embedded, real)
+
+    model.predict_embedded = predict  # type: ignore[method-assign, assignment]
+    Objective(model, ObjectiveConfig(), 200, word_dropout=0.3).train()(text, None)["loss"].backward()
+    dropped = (seen[0] == 0).all(-1).float().mean().item()
+    assert dropped == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 10_000))

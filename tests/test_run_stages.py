@@ -46,6 +46,7 @@ def inputs(assets: Assets, victim: Folder, sentences: Dataset, tmp_path_factory:
         return {
             "init": initial_stage(config, sentences, True, CONTENTS, print).inputs,
             "train": training_stage(config, start, trainer).inputs,
+            "train adv": training_stage(config, replace(start, training="adv"), trainer).inputs,
             "attack": plan_attack(config, model, texts, "pwws").inputs,
             **{f"explain {plan.method.name}": plan.inputs for plan in explained},
         }

@@ -184,6 +184,9 @@ class TrainingConfig:
     """Learning rate before the first attack."""
     round_learning_rate: float = field(default=0.001, metadata=PLAN)
     """Learning rate after an attack."""
+    word_dropout: float = 0.0
+    """Probability that a step of adv in the rounds replaces a word's vector by zeros, without a mask: what remains of
+    FLAT's masks if they drop words at random. Other kinds of training have none."""
     mask_learning_rate: float = 0.0
     """Learning rate of the word mask. 0: that of the rest of the model (released code)."""
     schedule: Literal["constant", "linear"] = "constant"

@@ -78,7 +78,13 @@ POSITIVE = (
 )
 """Numeric fields that must be above zero."""
 
-BELOW_ONE = ("model.dropout", "model.encoder_dropout", "training.warmup", "attack.gpus_per_worker")
+BELOW_ONE = (
+    "model.dropout",
+    "model.encoder_dropout",
+    "training.warmup",
+    "training.word_dropout",
+    "attack.gpus_per_worker",
+)
 """Fields that must be at least 0 and below 1."""
 
 

@@ -94,7 +94,10 @@ class Loop:
         self.optimizer = make_optimizer(model, config.training, learning_rate)
         if config.training.checkpointing:
             model.recompute_activations()
-        self.objective = worker.wrap(Objective(model, config.objective, config.data.max_length, worker.world_size))
+        objective = Objective(
+            model, config.objective, config.data.max_length, worker.world_size, config.training.word_dropout
+        )
+        self.objective = worker.wrap(objective)
         self.state = TrainingState()
         self.seconds: list[float] = []
         """Duration of each epoch in this process."""

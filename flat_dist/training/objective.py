@@ -67,12 +67,20 @@ class Objective(nn.Module):
     Without a mask this is plain training: beta and gamma have no effect (paper, Section 3.3).
     """
 
-    def __init__(self, model: TextClassifier, config: ObjectiveConfig, max_length: int, world_size: int = 1):
+    def __init__(
+        self,
+        model: TextClassifier,
+        config: ObjectiveConfig,
+        max_length: int,
+        world_size: int = 1,
+        word_dropout: float = 0.0,
+    ):
         super().__init__()
         self.model = model
         self.config = config
         self.max_length = max_length
         self.world_size = world_size
+        self.word_dropout = word_dropout
 
     def forward(self, clean: Batch | None, adversarial: Batch | None) -> dict[str, Tensor]:
         """Scalar terms: `loss`, which training minimises, and others to log.
@@ -100,7 +108,7 @@ class Objective(nn.Module):
         if not len(batch.labels_B):  # this worker has no share of a small batch
             names = ("cross_entropy", "prediction_loss", *(("mask_entropy",) if self.model.mask is not None else ()))
             return dict.fromkeys(names, self._zero())
-        prediction: Prediction = self.model(batch.ids_BT, batch.real_BT)
+        prediction = self._predict(batch)
         cross_entropy_B = cross_entropy(prediction.logits_BC, batch.labels_B, self.config.double_softmax)
         terms = {"cross_entropy": self._mean(cross_entropy_B, batch.count)}
         terms["prediction_loss"] = terms["cross_entropy"]
@@ -115,6 +123,15 @@ class Objective(nn.Module):
             terms["mask_entropy"] = self._mean(entropy_B, batch.count)
             terms["prediction_loss"] = terms["cross_entropy"] - self.config.beta * terms["mask_entropy"]
         return terms
+
+    def _predict(self, batch: Batch) -> Prediction:
+        """The prediction; in training, each word's vector is replaced by zeros with the probability `word_dropout`."""
+        if not (self.training and self.word_dropout):
+            prediction: Prediction = self.model(batch.ids_BT, batch.real_BT)
+            return prediction
+        dropped_BT = torch.rand(batch.ids_BT.shape, device=batch.ids_BT.device) < self.word_dropout
+        kept_BT = ~(dropped_BT & self.model.words(batch.real_BT))
+        return self.model.predict_embedded(kept_BT.unsqueeze(-1) * self.model.embed(batch.ids_BT), batch.real_BT)
 
     def _importance_loss(self, adversarial: Batch, union: int) -> Tensor:
         if adversarial.swaps is None:

@@ -89,6 +89,8 @@ def training_job(config: Config, inputs: TrainingInputs) -> TrainingJob:
     training = config.training
     if inputs.round and training.round_clip is not None:
         training = replace(training, clip=training.round_clip)
+    if inputs.training != "adv" or not inputs.round:
+        training = replace(training, word_dropout=0.0)
     return TrainingJob(
         name=inputs.name,
         training=inputs.training,
@@ -114,7 +116,7 @@ def result_inputs(config: Config, inputs: TrainingInputs, job: TrainingJob) -> d
         "data": inputs.data.fingerprint,
         "start": inputs.start.fingerprint,
         "shards": [shards.fingerprint for shards in inputs.shards],
-        "training": {**training, "clip": job.config["training"]["clip"]},
+        "training": {**training, **{name: job.config["training"][name] for name in ("clip", "word_dropout")}},
         "objective": objective,
         "stage": [job.name, job.epochs, job.learning_rate],
         "seed": config.seed,
