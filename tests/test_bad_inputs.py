@@ -37,7 +37,9 @@ from flat_dist.training import distributed
 
 ROOT = Path(__file__).parent.parent
 JOBS = ("flat_round", "evaluate", "attack", "predict", "report", "bench", "prepare")
-COMMANDS = {name: ROOT / "jobs" / f"{name}.py" for name in JOBS} | {"sweep": ROOT / "tuning" / "sweep.py"}
+COMMANDS = {name: ROOT / "jobs" / f"{name}.py" for name in JOBS} | {
+    name: ROOT / "tuning" / f"{name}.py" for name in ("sweep", "ablation")
+}
 
 DATA = "--data.folder IN/good"
 VICTIM = "--checkpoint IN/victim"
@@ -111,6 +113,11 @@ OPTIONS = [
     ("prepare", "--force", "unknown option '--force'"),
     ("prepare", "--seed 1", "unknown option '--seed'"),
     ("prepare", "''", "belongs to no option"),
+    ("ablation", "--seeds 1,1", "--seeds is [1, 1]: give at least one, each once"),
+    ("ablation", "--seeds -1", "each once, from 0 to 4294967295"),
+    ("ablation", "--training.rounds 0", "an ablation has at least one round"),
+    ("ablation", "--objective.gamma 0", "compares --objective.gamma with 0: set it above 0"),
+    ("flat_round", "--training.word-dropout 1", "--training.word-dropout is 1.0, but must be at least 0 and below 1"),
     ("sweep", "--sample 3", "did you mean --attack.sample or --evaluation.sample?"),
     ("sweep", "--space.betas 3", "did you mean --space.beta?"),
     ("sweep", "grid", "'grid' belongs to no option"),

@@ -58,7 +58,11 @@ NOT_RUN = {
 }
 """Beginnings of commands that are not run, and why."""
 
-LONG_RUNNING = {"jobs/flat_round.py": "--dry-run", "tuning/sweep.py": "--dry-run"}
+LONG_RUNNING = {
+    "jobs/flat_round.py": "--dry-run",
+    "tuning/sweep.py": "--dry-run",
+    "tuning/ablation.py": "--dry-run",
+}
 """Commands that can say what they would do."""
 
 SPLITS = ("train", "dev", "test")

@@ -67,13 +67,19 @@ def _with(result: Result, clean: Measured, robust: Measured) -> Result:
     )
 
 
-def _by_example(rows: pa.Table, meaning: Mapping[str, float]) -> dict[str, float]:
+def by_example(rows: pa.Table, meaning: Mapping[str, float]) -> dict[str, float]:
+    """Outcome of each text, by example id.
+
+    Args:
+        rows: columns example_id and status, of an attack.
+        meaning: `BEFORE` or `AFTER`.
+    """
     statuses = rows["status"].cast(pa.string()).to_pylist()
     return dict(zip(rows["example_id"].to_pylist(), map(meaning.__getitem__, statuses), strict=True))
 
 
 def _outcomes(rows: Mapping[str, pa.Table], meaning: Mapping[str, float]) -> Outcomes:
-    by_model = {name: _by_example(table, meaning) for name, table in rows.items()}
+    by_model = {name: by_example(table, meaning) for name, table in rows.items()}
     examples = list(dict.fromkeys(example for known in by_model.values() for example in known))
     return {name: np.array([known.get(example, np.nan) for example in examples]) for name, known in by_model.items()}
 

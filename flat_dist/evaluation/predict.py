@@ -41,3 +41,21 @@ def word_importance(checkpoint: Checkpoint, text: str) -> list[float]:
     positions_BT = torch.arange(batch.ids_BT.shape[1], device=checkpoint.device).unsqueeze(0)
     (pieces_T,) = checkpoint.model.eval().importance(batch.ids_BT, positions_BT)
     return [pieces_T[start:end].mean().item() for start, end in checkpoint.encoder.spans(text)]
+
+
+@torch.no_grad()
+def drop_rate(checkpoint: Checkpoint, texts: Sequence[str], batch_size: int = 64) -> float:
+    """Share of the texts' words that the word mask drops in training, in [0, 1]: the mean of 1 - phi over all words.
+
+    Raises:
+        ValueError: the model has no mask.
+    """
+    model, dropped, words = checkpoint.model.eval(), 0.0, 0
+    for start in range(0, len(texts), batch_size):
+        ids = [checkpoint.encoder.encode(text) for text in texts[start : start + batch_size]]
+        batch = to_batch(ids).to(checkpoint.device)
+        positions_BT = torch.arange(batch.ids_BT.shape[1], device=checkpoint.device).expand(batch.ids_BT.shape)
+        words_BT = model.words(batch.real_BT)
+        dropped += float((1 - model.importance(batch.ids_BT, positions_BT))[words_BT].double().sum())
+        words += int(words_BT.sum())
+    return dropped / words

@@ -1,0 +1,118 @@
+"""The table of an ablation: printed, as JSON and Markdown, as a report page, and in MLflow."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from rich import box
+from rich.table import Table as Printed
+
+from flat_dist.evaluation.top_k import TOP_HEADING
+from flat_dist.report import templates
+from flat_dist.report.formatting import DASH, fixed, percent, significant
+from flat_dist.report.summary_table import METHODS
+from flat_dist.report.table import Table
+from flat_dist.runtime.progress import PlainConsole
+from flat_dist.storage.folder import Folder
+from flat_dist.sweep.ablation import Row, SeedResults, rows
+from flat_dist.tracking.tracker import Tracker
+
+RESULTS, MARKDOWN, REPORT = "ablation.json", "ablation.md", "report"
+
+
+@dataclass(frozen=True)
+class AblationPage:
+    """The contents of the report."""
+
+    title: str
+    facts: Mapping[str, str]
+
+
+def publish(folder: Folder, page: AblationPage, seeds: Sequence[SeedResults], seed: int, tracker: Tracker) -> list[Row]:
+    """Write the table of the seeds so far, and log it.
+
+    Args:
+        folder: of the ablation.
+        page: title and facts of the report.
+        seeds: results so far, at least one.
+        seed: of the bootstrap.
+        tracker: where to log.
+    """
+    found = rows(seeds, seed)
+    by_seed = [
+        {"seed": one.seed, "dropped": one.dropped, "results": [asdict(result) for result in one.results]}
+        for one in seeds
+    ]
+    folder.write_json(RESULTS, {"rows": [asdict(row) for row in found], "seeds": by_seed})
+    folder.write(MARKDOWN, markdown(found).encode())
+    facts = {**page.facts, "seeds": ", ".join(str(one.seed) for one in seeds)}
+    facts["words dropped"] = ", ".join(f"{percent(one.dropped)} %" for one in seeds)
+    page = AblationPage(page.title, facts)
+    rendered = templates.render("ablation.html", page=page, summary="", table=report_table(found))
+    (folder / REPORT).write("index.html", rendered)
+    for row in found:
+        tracker.metrics(row.variant, _metrics(row), len(seeds))
+    for name in (RESULTS, MARKDOWN):
+        tracker.artifact(None, folder, name, "run")
+    tracker.artifacts(None, folder / REPORT, f"run/{REPORT}")
+    return found
+
+
+def _metrics(row: Row) -> dict[str, float | None]:
+    found: dict[str, float | None] = {"accuracy": row.accuracy}
+    found[f"{row.attack}/after_attack_accuracy"] = row.after_attack_accuracy
+    found[f"{row.attack}/flat_minus_this"] = row.flat_minus_this
+    intervals = {"after_attack_accuracy": row.interval, "flat_minus_this": row.difference_interval}
+    for name, interval in intervals.items():
+        if interval is not None:
+            found |= {f"{row.attack}/{name}_low": interval.low, f"{row.attack}/{name}_high": interval.high}
+    return found | {f"{row.attack}/{method}/kendall_tau": tau for method, tau in row.kendall_tau.items()}
+
+
+def report_table(found: Sequence[Row]) -> Table:
+    """The table, with numbers as text."""
+    methods = list(dict.fromkeys(method for row in found for method in row.kendall_tau))
+    head = [
+        "attack",
+        "model",
+        "accuracy, %",
+        "after\nattack, %",
+        "95 % interval",
+        "FLAT −\nmodel",
+        "95 % interval",
+        "p",
+    ]
+    for method in methods:
+        head += [f"τ,\n{METHODS[method]}", f"{TOP_HEADING},\n{METHODS[method]}"]
+    return Table(head, [_cells(row, methods) for row in found], text_columns=2)
+
+
+def _cells(row: Row, methods: Sequence[str]) -> list[str]:
+    spans = [
+        f"{percent(interval.low)} to {percent(interval.high)}" if interval else DASH
+        for interval in (row.interval, row.difference_interval)
+    ]
+    cells = [row.attack, row.variant, percent(row.accuracy), percent(row.after_attack_accuracy), spans[0]]
+    cells += [percent(row.flat_minus_this), spans[1], ", ".join(map(significant, row.p_values)) or DASH]
+    for method in methods:
+        cells += [fixed(row.kendall_tau.get(method)), fixed(row.top.get(method))]
+    return cells
+
+
+def markdown(found: Sequence[Row]) -> str:
+    """The table as Markdown."""
+    table = report_table(found)
+    head = [name.replace("\n", " ") for name in table.header]
+    rule = ["---"] * table.text_columns + ["---:"] * (len(head) - table.text_columns)
+    return "".join(f"| {' | '.join(line)} |\n" for line in [head, rule, *table.rows])
+
+
+def show(found: Sequence[Row], folder: Folder) -> None:
+    """Print the table, and where it is."""
+    table = report_table(found)
+    printed = Printed(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for column, name in enumerate(table.header):
+        printed.add_column(name, justify="left" if column < table.text_columns else "right")
+    for row in table.rows:
+        printed.add_row(*row)
+    PlainConsole().print(printed)
+    print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")

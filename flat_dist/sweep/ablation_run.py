@@ -1,0 +1,86 @@
+"""Runs the variants of an ablation, with the cached stages of the main job: what is complete is not run again."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from flat_dist.config.schema import Config
+from flat_dist.data.datasets import Dataset
+from flat_dist.data.shards import read_shards
+from flat_dist.evaluation import distributed as evaluations
+from flat_dist.evaluation.comparison import with_comparisons
+from flat_dist.evaluation.predict import drop_rate
+from flat_dist.evaluation.result import AttackedModel
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.pipeline.adversarial_training import AdversarialTraining, Round
+from flat_dist.pipeline.stages import Environment, RunStages
+from flat_dist.storage.stage import Executor
+from flat_dist.sweep.ablation import SeedResults, outcomes
+from flat_dist.sweep.variants import Variant, variants
+
+DECIMALS = 3
+"""Decimals of the word dropout that is taken from FLAT's masks."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The runs of all variants with several seeds.
+
+    Args:
+        config: FLAT's, with hardware resolved.
+        dataset: what to train and measure on.
+        seeds: of the runs.
+        environment: where to work.
+    """
+
+    config: Config
+    dataset: Dataset
+    seeds: Sequence[int]
+    environment: Environment
+
+    def run(self) -> Iterator[SeedResults]:
+        """The results of each seed, as soon as they are complete."""
+        for seed in self.seeds:
+            self.environment.display.log_line(f"seed {seed}")
+            yield self._run_seed(seed)
+
+    def _run_seed(self, seed: int) -> SeedResults:
+        flat = variants(0.0)[0]
+        first = self._last_round(flat, seed)
+        model = checkpoints.load(first.attacked[0].model.folder)
+        dropped = round(drop_rate(model, self.dataset.train["text"].to_pylist()), DECIMALS)
+        self.environment.display.log_line(f"seed {seed}: FLAT's masks drop {100 * dropped:.1f} % of the words")
+        others = [(variant, self._last_round(variant, seed)) for variant in variants(dropped)[1:]]
+        return self._measure(seed, dropped, [(flat, first), *others])
+
+    def _last_round(self, variant: Variant, seed: int) -> Round:
+        """The last round of a run of the variant, with the variant's name."""
+        stages = RunStages(variant.config(self.config, seed), self.dataset, self.environment)
+        *_, last = AdversarialTraining(stages).rounds()
+        attacked = [_renamed(each, variant.name) for each in last.attacked]
+        return replace(
+            last, attacked=attacked, results=[replace(result, training=variant.name) for result in last.results]
+        )
+
+    def _measure(self, seed: int, dropped: float, found: Sequence[tuple[Variant, Round]]) -> SeedResults:
+        """Compare the variants on the same texts and the same pairs."""
+        config, environment = replace(self.config, seed=seed), self.environment
+        attacked = [each for _, last in found for each in last.attacked]
+        results = [result for _, last in found for result in last.results]
+        correct: dict[str, np.ndarray] = {}
+        for _, last in found:
+            correct |= last.correct
+        executor = Executor(environment.storage, environment.display.log_line)
+        explained = evaluations.explain_pairs(config, executor, attacked, environment.display)
+        compared = with_comparisons(results, attacked, correct, seed)
+        return SeedResults(
+            seed=seed,
+            dropped=dropped,
+            results=evaluations.with_consistency(config, compared, explained),
+            outcomes=outcomes(results, [read_shards(each.shards.folder) for each in attacked]),
+        )
+
+
+def _renamed(attacked: AttackedModel, name: str) -> AttackedModel:
+    return replace(attacked, model=replace(attacked.model, model_name=name))

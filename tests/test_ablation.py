@@ -1,0 +1,110 @@
+"""The table of an ablation, by hand; and the share of words that masks drop."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from flat_dist.config.schema import Config, ModelConfig
+from flat_dist.data.encoder import Encoder
+from flat_dist.data.preprocessing import Vocabulary
+from flat_dist.evaluation.comparison import measure
+from flat_dist.evaluation.predict import drop_rate
+from flat_dist.evaluation.result import Result
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.sweep.ablation import SeedResults, rows
+from flat_dist.sweep.ablation_output import markdown, report_table
+from flat_dist.sweep.variants import FLAT, variants
+
+RIGHT = {
+    1: {"flat": [1, 1, 1, 0], "adv": [1, 0, 0, 0]},
+    2: {"flat": [1, 0, 1, 0], "adv": [0, 0, 1, 1]},
+}
+"""Whether each of four texts is right after the attack, by seed and model."""
+
+
+def of_seed(seed: int, reported: bool = True) -> SeedResults:
+    right = {name: np.array(values, dtype=float) for name, values in RIGHT[seed].items()}
+    _, comparisons = measure(right, seed=0)
+    results = [
+        Result(
+            name, 1, "pwws", False, 0.7 + 0.1 * seed, float(own.mean()) if reported else None, None, None, None, 4,
+            comparisons=comparisons[name],
+        )
+        for name, own in right.items()
+    ]  # fmt: skip
+    outcomes = {(name, "pwws"): dict(zip("abcd", own.tolist(), strict=True)) for name, own in right.items()}
+    return SeedResults(seed, 0.25, results, outcomes if reported else {})
+
+
+def test_rows_are_means_over_seeds_and_differences_to_flat() -> None:
+    flat, adv = rows([of_seed(1), of_seed(2)], seed=0)
+    assert (flat.variant, adv.variant) == (FLAT, "adv")
+    assert flat.accuracy == pytest.approx(0.85)
+    assert flat.after_attack_accuracy == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert adv.after_attack_accuracy == pytest.approx((1 / 4 + 2 / 4) / 2)
+    assert flat.flat_minus_this is None and flat.p_values == []
+    assert adv.flat_minus_this == pytest.approx((2 / 4 + 0) / 2)
+    # seed 1: flat alone is right on two texts; seed 2: each alone is right on one
+    assert adv.p_values == [pytest.approx(2 / 2**2), pytest.approx(1.0)]
+    for row in (flat, adv):
+        assert row.interval is not None and row.after_attack_accuracy is not None
+        assert row.interval.low <= row.after_attack_accuracy <= row.interval.high
+
+
+def test_seeds_that_measured_other_texts_are_averaged_over_their_own() -> None:
+    first, second = of_seed(1), of_seed(2)
+    renamed = {key: {f"{name}2": value for name, value in own.items()} for key, own in second.outcomes.items()}
+    flat, adv = rows([first, replace(second, outcomes=renamed)], seed=0)
+    assert flat.after_attack_accuracy == pytest.approx(0.625)
+    assert adv.flat_minus_this == pytest.approx(0.25)
+
+
+def test_a_model_that_is_not_reported_has_no_numbers_after_the_attack() -> None:
+    flat, adv = rows([of_seed(1), of_seed(2, reported=False)], seed=0)
+    assert flat.after_attack_accuracy is adv.after_attack_accuracy is adv.flat_minus_this is None
+    assert report_table([flat, adv]).rows[0][3:5] == ["–", "–"]
+
+
+def test_the_table_as_markdown() -> None:
+    head, rule, flat, adv = markdown(rows([of_seed(1), of_seed(2)], seed=0)).splitlines()
+    assert head.startswith("| attack | model | accuracy, % | after attack, %")
+    assert rule.startswith("| --- | --- | ---: |")
+    assert flat.startswith("| pwws | flat | 85.0 | 62.5 |")
+    assert adv.startswith("| pwws | adv | 85.0 | 37.5 |") and "| 25.0 |" in adv and "| 0.5, 1 |" in adv
+
+
+def test_each_variant_changes_one_thing() -> None:
+    config = Config()
+    found = {one.name: one.config(config, 7) for one in variants(0.25)}
+    assert {own.seed for own in found.values()} == {7}
+    assert found["flat, gamma 0"] == replace(found["flat"], objective=replace(config.objective, gamma=0.0))
+    adv = found["adv"]
+    assert found["adv, word dropout"] == replace(adv, training=replace(adv.training, word_dropout=0.25))
+    assert adv == replace(found["flat"], training=replace(found["flat"].training, kinds=("adv",)))
+
+
+class KnownMask(nn.Module):
+    """phi is the first component of the word's vector."""
+
+    def importance(self, embedded: torch.Tensor) -> torch.Tensor:
+        return embedded[..., 0]
+
+
+def test_the_share_of_words_that_a_mask_drops() -> None:
+    encoder = Encoder(Vocabulary.build([["a", "fine", "film"]]), 10)
+    config = ModelConfig(embedding_dim=2, kernels=2, kernel_widths=(1,), vectors=None)
+    model = checkpoints.build(config, len(encoder.vocabulary), 2)
+    model.mask = KnownMask()  # type: ignore[assignment]
+    phi = {"a": 0.25, "fine": 1.0, "film": 0.5}
+    with torch.no_grad():
+        for word, value in phi.items():
+            model.embedding.weight[encoder.encode(word)[0], 0] = value
+    checkpoint = Checkpoint(model, config, encoder, ("negative", "positive"))
+    texts = ["a fine film", "a film", "film"]
+    dropped = [0.75, 0.0, 0.5, 0.75, 0.5, 0.5]
+    assert drop_rate(checkpoint, texts) == pytest.approx(sum(dropped) / 6)
+    assert drop_rate(checkpoint, texts, batch_size=1) == pytest.approx(sum(dropped) / 6)
