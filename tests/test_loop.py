@@ -69,13 +69,13 @@ def test_an_epoch_sees_every_clean_example_once(weighting: str, buckets: int) ->
     training = TrainingConfig(batch_size=8, buckets=buckets)
     config = Config(objective=ObjectiveConfig(weighting=weighting), training=training)
     steps = plan_epoch(np.arange(50), np.arange(30), config, seed=4)
-    assert sorted(np.concatenate([clean for clean, _ in steps]).tolist()) == list(range(50))
-    adversarial = np.concatenate([indices for _, indices in steps])
+    assert sorted(np.concatenate([step.clean for step in steps]).tolist()) == list(range(50))
+    adversarial = np.concatenate([step.attacked for step in steps])
     if weighting == "union":
         assert sorted(adversarial.tolist()) == list(range(30))
-        assert all(len(clean) + len(other) <= 8 for clean, other in steps)
+        assert all(len(step.clean) + len(step.attacked) <= 8 for step in steps)
     else:
-        assert [len(other) for _, other in steps] == [len(clean) for clean, _ in steps]
+        assert [len(step.attacked) for step in steps] == [len(step.clean) for step in steps]
         assert np.bincount(adversarial, minlength=30).min() >= 1  # all once before any comes twice
         assert np.bincount(adversarial, minlength=30).max() <= 2
 
@@ -85,9 +85,9 @@ def test_plans_depend_on_the_seed_alone_and_clean_epochs_have_no_adversaries(buc
     config = Config(training=TrainingConfig(batch_size=8, buckets=buckets))
     lengths, nothing = np.arange(20), np.empty(0, int)
     first, again, other = (plan_epoch(lengths, nothing, config, seed) for seed in (1, 1, 2))
-    assert all((a == b).all() for (a, _), (b, _) in zip(first, again, strict=True))
-    assert any((a != b).any() for (a, _), (b, _) in zip(first, other, strict=True))
-    assert all(len(indices) == 0 for _, indices in first)
+    assert all((a.clean == b.clean).all() for a, b in zip(first, again, strict=True))
+    assert any((a.clean != b.clean).any() for a, b in zip(first, other, strict=True))
+    assert all(len(step.attacked) == len(step.twins) == 0 for step in first)
 
 
 def padding(lengths: np.ndarray, batches: list[np.ndarray]) -> int:
@@ -106,11 +106,13 @@ def test_texts_of_a_batch_are_of_similar_length_with_buckets(weighting: str, adv
         training = TrainingConfig(batch_size=16, buckets=buckets)
         config = Config(objective=ObjectiveConfig(weighting=weighting), training=training)
         steps = plan_epoch(clean, adversarial, config, seed=3)
-        wasted.append((padding(clean, [one for one, _ in steps]), padding(adversarial, [one for _, one in steps])))
+        wasted.append(
+            (padding(clean, [step.clean for step in steps]), padding(adversarial, [step.attacked for step in steps]))
+        )
     (plain_clean, plain_adversarial), (sorted_clean, sorted_adversarial) = wasted
     assert sorted_clean < plain_clean / 5
     assert sorted_adversarial < plain_adversarial / saved
-    longest = [int(clean[one].max()) for one, _ in steps[:8] if len(one)]
+    longest = [int(clean[step.clean].max()) for step in steps[:8] if len(step.clean)]
     assert longest != sorted(longest)
 
 

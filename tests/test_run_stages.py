@@ -38,7 +38,7 @@ def inputs(assets: Assets, victim: Folder, sentences: Dataset, tmp_path_factory:
     shards.write_manifest(folder, [shards.write_shard(folder, 0, table)], {}, {})
     model, rows = open_checkpoint(victim), Artifact(folder, "rows")
     texts = TextsToAttack("test", sentences.test.slice(0, 2), sentences.fingerprint)
-    start = TrainingInputs("flat", 1, Artifact(folder, "data"), model, [rows])
+    start = TrainingInputs("flat", 1, Artifact(folder, "data"), model, [rows], Artifact(folder, "substitutes"))
     trainer = Trainer(distributed.train, folder, Display(quiet=True))
 
     def find(config: Config) -> dict[str, Any]:

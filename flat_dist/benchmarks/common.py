@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -29,7 +28,7 @@ from flat_dist.resources import assets, textattack_setup
 from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
-from flat_dist.training.batching import plan_epoch
+from flat_dist.training.batching import NOTHING, plan_epoch
 from flat_dist.training.loop import Loop, TrainingData
 from flat_dist.training.optimizer import make_optimizer
 
@@ -84,8 +83,8 @@ def plain_epochs(config: Config, dataset: Dataset, epochs: int) -> list[float]:
     model.train()
     for epoch in range(epochs):
         began = time.perf_counter()
-        for indices, _ in plan_epoch(examples.lengths, np.empty(0, np.int64), config, epoch):
-            batch = examples.batch(indices).to(config.training.device)
+        for step in plan_epoch(examples.lengths, NOTHING, config, epoch):
+            batch = examples.batch(step.clean).to(config.training.device)
             with torch.autocast(config.training.device, torch.bfloat16, enabled=low):
                 loss = F.cross_entropy(model(batch.ids_BT, batch.real_BT).logits_BC, batch.labels_B)
             optimizer.zero_grad(set_to_none=True)

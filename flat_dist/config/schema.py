@@ -23,6 +23,9 @@ the inputs of its stages."""
 Training = Literal["base", "adv", "flat"]
 """Kinds of training."""
 
+Adversaries = Literal["attack", "gradient", "random", "both"]
+"""Where the adversarial examples of training come from."""
+
 Attack = Literal["textfooler", "pwws"]
 
 WORST = "worst"
@@ -157,6 +160,28 @@ class ObjectiveConfig:
     double_softmax: bool = False
     """Pass probabilities instead of logits to the cross-entropy, as the released CNN and LSTM do. This rescales
     beta and gamma."""
+    initial_beta: float = 0.0
+    """Beta in the first epoch of a training stage, from which it falls to `beta`. 0: always `beta`."""
+    beta_decay: float = 0.099
+    """What beta falls by after each epoch, if `initial_beta` is above `beta` (word masks, Chen & Ji 2020: from 1, by
+    0.099)."""
+
+
+@dataclass(frozen=True)
+class SubstitutesConfig:
+    """On-the-fly substitutes: adversarial twins of each batch's clean texts (`training.adversaries` gradient, random
+    and both). Candidates are those of the attack `attack.name`, before its constraints on the whole text."""
+
+    positions: float = 0.9
+    """Share of the words with candidates that are replaced."""
+    candidates: int = 30
+    """Candidates of a word, the nearest first."""
+    steps: int = 1
+    """Gradients per batch: each chooses the substitutes of its share of the words."""
+    warmup: float = 0.0
+    """Share of a training stage's steps in which `positions` rises from 0."""
+    share: float = 0.5
+    """With `both`: share of a batch's adversarial texts that are made on the fly; the others are attacked examples."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +191,10 @@ class TrainingConfig:
 
     kinds: tuple[Training, ...] = field(default=("base", "adv", "flat"), metadata=PLAN)
     """Kinds of training to compare: base (clean data), adv (plain adversarial training), flat."""
+    adversaries: Adversaries = "attack"
+    """Adversarial examples that adv and flat train on: attack (rounds of attacks on training texts, as in the paper),
+    gradient (substitutes that the model's gradient chooses in each step; no attack), random (substitutes drawn at
+    random in each step), or both (gradient beside attack)."""
     init: Literal["base", "scratch"] = field(default="base", metadata=PLAN)
     """FLAT starts from the base model (paper, Section 3.4), or from scratch: it then has its own clean epochs, and
     attacks its own model in the first round."""
@@ -187,6 +216,10 @@ class TrainingConfig:
     word_dropout: float = 0.0
     """Probability that a step of adv in the rounds replaces a word's vector by zeros, without a mask: what remains of
     FLAT's masks if they drop words at random. Other kinds of training have none."""
+    adv_learning_rate: float = field(default=0.0, metadata=PLAN)
+    """Learning rate of adv in the rounds. 0: `round_learning_rate`."""
+    flat_learning_rate: float = field(default=0.0, metadata=PLAN)
+    """Learning rate of flat in the rounds. 0: `round_learning_rate` (released CNN: half of that of adv)."""
     mask_learning_rate: float = 0.0
     """Learning rate of the word mask. 0: that of the rest of the model (released code)."""
     schedule: Literal["constant", "linear"] = "constant"
@@ -330,6 +363,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    substitutes: SubstitutesConfig = field(default_factory=SubstitutesConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig, metadata=NOT_IN_RESULT)

@@ -19,12 +19,18 @@ LOWEST: dict[str, float] = {
     "model.mask_hidden_size": 1,
     "objective.beta": 0,
     "objective.gamma": 0,
+    "objective.initial_beta": 0,
+    "objective.beta_decay": 0,
+    "substitutes.candidates": 1,
+    "substitutes.steps": 1,
     "training.rounds": 0,
     "training.epochs": 1,
     "training.epochs_per_round": 1,
     "training.batch_size": 1,
     "training.clip": 0,
     "training.round_clip": 0,
+    "training.adv_learning_rate": 0,
+    "training.flat_learning_rate": 0,
     "training.mask_learning_rate": 0,
     "training.weight_decay": 0,
     "training.buckets": 1,
@@ -83,9 +89,14 @@ BELOW_ONE = (
     "model.encoder_dropout",
     "training.warmup",
     "training.word_dropout",
+    "substitutes.warmup",
     "attack.gpus_per_worker",
 )
 """Fields that must be at least 0 and below 1."""
+
+
+SHARES = ("substitutes.positions", "substitutes.share")
+"""Fields that must be above 0 and at most 1."""
 
 
 def validate(config: Config) -> None:
@@ -117,6 +128,10 @@ def validate(config: Config) -> None:
         for value in _values(config, name):
             if value is not None and not 0 <= value < 1:
                 raise UserError(f"{option(name)} is {value}, but must be at least 0 and below 1")
+    for name in SHARES:
+        for value in _values(config, name):
+            if not 0 < value <= 1:
+                raise UserError(f"{option(name)} is {value}, but must be above 0 and at most 1")
 
 
 def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -88,6 +88,11 @@ class Examples:
         """Pieces of each text."""
         return np.array([len(text) for text in self.ids], dtype=np.int64)
 
+    def take(self, indices: np.ndarray) -> "Examples":
+        """The examples at `indices`."""
+        swaps = None if self.swaps is None else tuple(self.swaps[index] for index in indices)
+        return Examples(tuple(self.ids[index] for index in indices), self.labels[indices], swaps)
+
     def batch(self, indices: Sequence[int] | np.ndarray, rank: int = 0, world_size: int = 1) -> Batch:
         """The share of worker `rank` in a batch of these examples."""
         (batch,) = self.batches(indices, rank, world_size, 1)
@@ -105,6 +110,20 @@ class Examples:
         sides = [side for index in mine for side in self.swaps[index]]
         swaps = Swaps(_pieces([left for left, _ in sides]), _pieces([right for _, right in sides]), count)
         return replace(batch, swaps=swaps)
+
+
+def concatenate(parts: Sequence[Examples]) -> Examples:
+    """Adversarial examples of several sources as one."""
+    return Examples(
+        tuple(ids for part in parts for ids in part.ids),
+        np.concatenate([part.labels for part in parts]),
+        tuple(swaps for part in parts for swaps in part.swaps or ()),
+    )
+
+
+def with_count(batch: Batch, count: int) -> Batch:
+    """The batch as a share of a batch of `count` texts."""
+    return replace(batch, count=count, swaps=batch.swaps and replace(batch.swaps, pairs=count))
 
 
 def _pad(rows: Sequence[Sequence[int]], length: int = 0) -> tuple[Tensor, Tensor]:

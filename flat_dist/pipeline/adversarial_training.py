@@ -76,7 +76,8 @@ class AdversarialTraining:
                 inputs = {kind: stages.round_training(number, model, shards[kind]) for kind, model in latest.items()}
                 latest = stages.train(inputs)
             targets = [stages.test_attacks(number, model) for model in latest.values()]
-            attacked_next = [kind for kind in latest if kind != "base" and number < training.rounds]
+            attacks_next = stages.trains_on_attacks and number < training.rounds
+            attacked_next = [kind for kind in latest if kind != "base" and attacks_next]
             for_training = [stages.training_attack(number + 1, latest[kind]) for kind in attacked_next]
             # One pool runs all attacks between two trainings, unless its workers stay warm anyway.
             together = not stages.environment.workers

@@ -16,6 +16,15 @@ FINE_TUNING_RATE = 5e-4
 """Learning rates above this one destroy the pretrained weights of an encoder."""
 
 
+ADVERSARIES = {
+    "attack": "",
+    "gradient": ", with substitutes that the gradient chooses",
+    "random": ", with random substitutes",
+    "both": ", with the attacked texts and with substitutes that the gradient chooses",
+}
+"""What adv and flat train on besides clean texts, by `training.adversaries`."""
+
+
 def check(config: Config) -> None:
     """Raise UserError for names, folders and files that cannot be used, before any work is done."""
     run_folder.check_name(config.run_name)
@@ -55,10 +64,11 @@ def plan(config: Config, dataset: Dataset) -> list[str]:
         _test_attack(config, dataset, latest, 0),
     ]
     for number in range(1, training.rounds + 1):
-        if attacked:
+        if attacked and training.adversaries in ("attack", "both"):
             steps.append(f"round {number}: {_training_attack(config, dataset, attacked)}")
         latest, attacked = list(training.kinds), [kind for kind in training.kinds if kind != "base"]
-        steps.append(f"round {number}: train {_listed(latest)}, {_epochs(training.epochs_per_round)}")
+        adversaries = ADVERSARIES[training.adversaries] if attacked else ""
+        steps.append(f"round {number}: train {_listed(latest)}, {_epochs(training.epochs_per_round)}{adversaries}")
         steps.append(f"round {number}: {_test_attack(config, dataset, latest, number)}")
     explained = _listed([METHODS[name] for name in config.evaluation.explain])
     steps.append(f"explain pairs with {explained}" if explained else "explain nothing")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
+from flat_dist.attack.substitutes import substitutes_stage
 from flat_dist.config.schema import Config
 from flat_dist.data.dataset_stage import dataset_stage
 from flat_dist.data.datasets import Dataset, sample
@@ -92,10 +93,23 @@ class RunStages:
         own = kind == "flat" and self.config.training.init == "scratch"
         return TrainingInputs("flat" if own else "base", 0, self.data, self._initial(masked=own))
 
+    @property
+    def trains_on_attacks(self) -> bool:
+        """Whether training texts are attacked before each round."""
+        return self.config.training.adversaries in ("attack", "both")
+
+    @cached_property
+    def _substitutes(self) -> Artifact | None:
+        """The table from which adversarial twins are made on the fly, if training makes them."""
+        if self.config.training.adversaries == "attack":
+            return None
+        return self.executor.run(substitutes_stage(self.config, self.dataset))
+
     def round_training(self, number: int, model: ModelArtifact, shards: Sequence[Artifact]) -> TrainingInputs:
         """The training of a round, on the attacked examples of all rounds so far, or of the last one."""
         used = shards if self.config.training.shards == "accumulate" else shards[-1:]
-        return TrainingInputs(model.model_name, number, self.data, model, used)
+        made = None if model.model_name == "base" else self._substitutes
+        return TrainingInputs(model.model_name, number, self.data, model, used, made)
 
     def train(self, trainings: Mapping[str, TrainingInputs]) -> dict[str, ModelArtifact]:
         """The models of trainings, by kind of training."""

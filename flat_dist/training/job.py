@@ -8,6 +8,7 @@ import pyarrow as pa
 import torch
 
 from flat_dist.config.schema import Config
+from flat_dist.data import substitutes
 from flat_dist.data.batches import encode_adversarial, encode_clean
 from flat_dist.data.encoder import Encoder
 from flat_dist.data.shards import read_shards
@@ -19,6 +20,7 @@ from flat_dist.storage.arrow import read_table
 from flat_dist.storage.folder import Folder
 from flat_dist.training import memory
 from flat_dist.training.loop import Loop, TrainingData
+from flat_dist.training.substitution import Substitution
 
 HISTORY = "history.json"
 """Name of the file with the metrics of each epoch."""
@@ -54,6 +56,8 @@ class TrainingJob:
     """Folders of the attacked examples to train on, oldest first."""
     epochs: int
     learning_rate: float
+    substitutes: str | None = None
+    """Folder of the table of substitutes, to make adversarial twins on the fly; None: none are made."""
 
 
 def load_data(job: TrainingJob, config: Config, encoder: Encoder) -> TrainingData:
@@ -63,8 +67,15 @@ def load_data(job: TrainingJob, config: Config, encoder: Encoder) -> TrainingDat
     if job.shards:
         shards = pa.concat_tables([read_shards(Folder(uri)) for uri in job.shards])
         adversarial = encode_adversarial(shards, encoder, config.training.keep)
-    clean, dev = (encode_clean(read_table(folder, split), encoder) for split in ("train", "dev"))
-    return TrainingData(clean, adversarial, dev)
+    tables = {split: read_table(folder, split) for split in ("train", "dev")}
+    clean, dev = (encode_clean(table, encoder) for table in tables.values())
+    if job.substitutes is None:
+        return TrainingData(clean, adversarial, dev)
+    known = read_table(Folder(job.substitutes), substitutes.NAME, substitutes.SCHEMA)
+    texts, count = tables["train"]["text"].to_pylist(), config.substitutes.candidates
+    words = substitutes.build(known, texts, encoder, count)
+    ranked = config.training.adversaries != "random"
+    return TrainingData(clean, adversarial, dev, Substitution(words, clean.labels, config.substitutes, ranked))
 
 
 def load_start(job: TrainingJob, config: Config) -> Checkpoint:

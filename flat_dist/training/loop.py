@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
-from flat_dist.data.batches import Batch, Examples
+from flat_dist.data.batches import Batch, Examples, concatenate, with_count
 from flat_dist.models.classifier import TextClassifier
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.storage.folder import Folder
-from flat_dist.training.batching import Step, plan_epoch
-from flat_dist.training.objective import Objective
+from flat_dist.training.batching import NOTHING, Step, plan_epoch
+from flat_dist.training.objective import Objective, beta_in_epoch
 from flat_dist.training.optimizer import make_optimizer, rate_factor
 from flat_dist.training.state import TrainingState, restore_state, save_state
+from flat_dist.training.substitution import Substitution
 
 
 class DivergenceError(UserError):
@@ -29,11 +30,21 @@ class DivergenceError(UserError):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Encoded examples. Before the first attack there are no adversarial ones."""
+    """Encoded examples. Training on clean data has neither `adversarial` nor `substitution`."""
 
     clean: Examples
     adversarial: Examples | None
+    """Attacked examples."""
     dev: Examples
+    substitution: Substitution | None = None
+    """Makes adversarial twins of clean examples in each step."""
+
+    @property
+    def twins(self) -> float:
+        """Share of a batch's adversarial examples that are made on the fly."""
+        if self.substitution is None:
+            return 0.0
+        return self.substitution.config.share if self.adversarial else 1.0
 
 
 @torch.no_grad()
@@ -94,10 +105,10 @@ class Loop:
         self.optimizer = make_optimizer(model, config.training, learning_rate)
         if config.training.checkpointing:
             model.recompute_activations()
-        objective = Objective(
+        self._terms = Objective(
             model, config.objective, config.data.max_length, worker.world_size, config.training.word_dropout
         )
-        self.objective = worker.wrap(objective)
+        self.objective = worker.wrap(self._terms)
         self.state = TrainingState()
         self.seconds: list[float] = []
         """Duration of each epoch in this process."""
@@ -123,14 +134,15 @@ class Loop:
         seed = derive_seed(self.config.seed, self.name, self.state.epoch)
         torch.manual_seed(derive_seed(seed, self.worker.rank))
         self.objective.train()
+        self._terms.beta = beta_in_epoch(self.config.objective, self.state.epoch)
         adversarial = self.data.adversarial
-        nothing = np.empty(0, dtype=np.int64)
-        lengths = self.data.clean.lengths, adversarial.lengths if adversarial else nothing
-        steps = plan_epoch(*lengths, self.config, seed)
+        lengths = self.data.clean.lengths, adversarial.lengths if adversarial else NOTHING
+        steps = plan_epoch(*lengths, self.config, seed, self.data.twins)
         values: dict[str, list[Tensor]] = defaultdict(list)
         for number, step in enumerate(steps, start=self.state.epoch * len(steps)):
             self._set_rate(number, epochs * len(steps))
-            for name, value in self._train_step(step).items():
+            share = self._replaced_share(number, epochs * len(steps))
+            for name, value in self._train_step(step, seed, share).items():
                 values[name].append(value)
             self.worker.after_step((number + 1) / len(steps))
         means = torch.stack([torch.stack(of_steps).double().mean() for of_steps in values.values()])
@@ -156,10 +168,16 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = factor * group["initial_lr"]
 
-    def _train_step(self, step: Step) -> dict[str, Tensor]:
+    def _replaced_share(self, step: int, steps: int) -> float:
+        """Share of the words with candidates that step `step` (from 0) of `steps` replaces."""
+        settings = self.config.substitutes
+        rising = round(settings.warmup * steps)
+        return settings.positions * min(1.0, (step + 1) / (rising + 1))
+
+    def _train_step(self, step: Step, seed: int, share: float) -> dict[str, Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
         terms: dict[str, Tensor] = {}
-        parts = self._parts(step)
+        parts = self._parts(step, seed, share)
         for number, (clean, adversarial) in enumerate(parts, start=1):
             with self._gradients_kept(number < len(parts)):
                 with self._precision():
@@ -172,18 +190,34 @@ class Loop:
         self.optimizer.step()
         return terms
 
-    def _parts(self, step: Step) -> list[tuple[Batch | None, Batch | None]]:
+    def _parts(self, step: Step, seed: int, share: float) -> list[tuple[Batch | None, Batch | None]]:
         """This worker's share of a step, in parts that fit in memory one at a time."""
-        share = math.ceil(max(map(len, step)) / self.worker.world_size)
-        parts = math.ceil(share / (self.config.training.micro_batch or share))
-        sides: list[list[Batch | None]] = []
-        for source, indices in zip((self.data.clean, self.data.adversarial), step, strict=True):
-            if source and len(indices):
-                batches = source.batches(indices, self.worker.rank, self.worker.world_size, parts)
-                sides.append([batch.to(self.device) for batch in batches])
-            else:
-                sides.append([None] * parts)
-        return list(zip(*sides, strict=True))
+        adversarial = len(step.attacked) + len(step.twins)
+        own = math.ceil(max(len(step.clean), adversarial) / self.worker.world_size)
+        parts = math.ceil(own / (self.config.training.micro_batch or own))
+        clean, attacked, twins = (self._own(indices, parts) for indices in step)
+        made = []
+        for number in range(parts):
+            one = None
+            if len(step.clean):
+                one = with_count(self.data.clean.batch(clean[number]), len(step.clean)).to(self.device)
+            other = None
+            if adversarial:
+                examples = self._adversarial(attacked[number], twins[number], seed, share)
+                other = with_count(examples.batch(range(len(examples))), adversarial).to(self.device)
+            made.append((one, other))
+        return made
+
+    def _own(self, indices: np.ndarray, parts: int) -> list[np.ndarray]:
+        """This worker's indices, split into parts; some may be empty."""
+        return np.array_split(indices[self.worker.rank :: self.worker.world_size], parts)
+
+    def _adversarial(self, attacked: np.ndarray, twins: np.ndarray, seed: int, share: float) -> Examples:
+        """Attacked examples, and twins for the model as it is now."""
+        found = [self.data.adversarial.take(attacked)] if self.data.adversarial else []
+        if self.data.substitution and len(twins):
+            found.append(self.data.substitution.twins(self.model, twins, seed, share))
+        return concatenate(found)
 
     def _gradients_kept(self, keep: bool) -> AbstractContextManager[None]:
         """While more parts are to come, workers keep their gradients to themselves."""

@@ -61,6 +61,11 @@ def _importance(model: TextClassifier, side: Pieces, reduction: str) -> Tensor:
     return (importance_SW * side.real_SW).sum(1) / side.real_SW.sum(1)
 
 
+def beta_in_epoch(config: ObjectiveConfig, epoch: int) -> float:
+    """Weight of the masks' entropy in an epoch (from 0) of a training stage."""
+    return max(config.beta, config.initial_beta - config.beta_decay * epoch)
+
+
 class Objective(nn.Module):
     """A model with its loss in one module, so that DistributedDataParallel sees every use of the parameters.
 
@@ -78,6 +83,8 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.config = config
+        self.beta = config.beta
+        """Weight of the masks' entropy; a schedule may change it."""
         self.max_length = max_length
         self.world_size = world_size
         self.word_dropout = word_dropout
@@ -121,7 +128,7 @@ class Objective(nn.Module):
                 self.model.padding_log_odds,
             )
             terms["mask_entropy"] = self._mean(entropy_B, batch.count)
-            terms["prediction_loss"] = terms["cross_entropy"] - self.config.beta * terms["mask_entropy"]
+            terms["prediction_loss"] = terms["cross_entropy"] - self.beta * terms["mask_entropy"]
         return terms
 
     def _predict(self, batch: Batch) -> Prediction:

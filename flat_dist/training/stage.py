@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import Config, TrainingConfig
 from flat_dist.config.serialization import stage_values, to_dict
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import model_notes
@@ -13,7 +13,7 @@ from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Artifact, Output, Stage
 from flat_dist.training.job import HISTORY, Train, TrainingJob
 
-ONLY_FLAT = ("beta", "gamma", "entropy", "pairs", "pieces")
+ONLY_FLAT = ("beta", "initial_beta", "beta_decay", "gamma", "entropy", "pairs", "pieces")
 """Fields of `ObjectiveConfig` that no training without a word mask depends on, so that a search over them shares it."""
 
 
@@ -30,6 +30,8 @@ class TrainingInputs:
     """The model that is trained further."""
     shards: Sequence[Artifact] = ()
     """Attacked examples to train on, oldest first."""
+    substitutes: Artifact | None = None
+    """Table of substitutes, to make adversarial twins on the fly."""
 
     @property
     def name(self) -> str:
@@ -99,8 +101,16 @@ def training_job(config: Config, inputs: TrainingInputs) -> TrainingJob:
         start=inputs.start.folder.uri,
         shards=tuple(shards.folder.uri for shards in inputs.shards),
         epochs=training.epochs_per_round if inputs.round else training.epochs,
-        learning_rate=training.round_learning_rate if inputs.round else training.learning_rate,
+        learning_rate=_learning_rate(training, inputs),
+        substitutes=inputs.substitutes.folder.uri if inputs.substitutes else None,
     )
+
+
+def _learning_rate(training: TrainingConfig, inputs: TrainingInputs) -> float:
+    if not inputs.round:
+        return training.learning_rate
+    own = {"adv": training.adv_learning_rate, "flat": training.flat_learning_rate}
+    return own.get(inputs.training) or training.round_learning_rate
 
 
 def result_inputs(config: Config, inputs: TrainingInputs, job: TrainingJob) -> dict[str, Any]:
@@ -108,6 +118,13 @@ def result_inputs(config: Config, inputs: TrainingInputs, job: TrainingJob) -> d
     training, objective = stage_values(config.training), stage_values(config.objective)
     if not inputs.shards:
         del training["keep"]
+    made = None
+    if inputs.substitutes:
+        made = {"table": inputs.substitutes.fingerprint, **stage_values(config.substitutes)}
+        if not inputs.shards:
+            del made["share"]
+    else:
+        del training["adversaries"]
     if inputs.training != "flat":
         del training["mask_learning_rate"]
         objective = {name: value for name, value in objective.items() if name not in ONLY_FLAT}
@@ -116,6 +133,7 @@ def result_inputs(config: Config, inputs: TrainingInputs, job: TrainingJob) -> d
         "data": inputs.data.fingerprint,
         "start": inputs.start.fingerprint,
         "shards": [shards.fingerprint for shards in inputs.shards],
+        "substitutes": made,
         "training": {**training, **{name: job.config["training"][name] for name in ("clip", "word_dropout")}},
         "objective": objective,
         "stage": [job.name, job.epochs, job.learning_rate],

@@ -81,3 +81,15 @@ def _filter(constraint: Constraint, limits: Limits, profile: Profile) -> Filter:
 def _require(holds: bool, part: object) -> None:
     if not holds:
         raise NotImplementedError(f"the attack engine does not support {part}")
+
+
+def candidates_of_word(attack: Attack, word: str) -> list[str]:
+    """What an attack may put in the place of a word, in its order, before constraints on the whole text.
+
+    Empty if the attack does not change the word, such as a stop word, or if TextAttack does not read it as one word.
+    """
+    text = AttackedText(word)
+    if text.words != [word] or not attack.get_indices_to_order(text)[1]:
+        return []
+    distance = next((constraint for constraint in attack.constraints if _compares_words(constraint)), None)
+    return [candidate.word for candidate in CandidateGenerator(attack.transformation, distance, 1).candidates(word)]
