@@ -19,6 +19,14 @@ class Limits:
     """Maximum number of victim queries per example; 0: no limit."""
     max_seconds: float = 0.0
     """Maximum number of seconds per example; 0: no limit. Each text of a batch counts an equal share of its time."""
+    queries_per_word: int = 0
+    """Maximum number of victim queries for each word of an example; 0: no limit."""
+
+    def queries(self, words: int) -> int:
+        """Maximum number of victim queries for a text with this many words; 0: no limit. An empty text counts as one
+        word."""
+        limits = (self.max_queries, self.queries_per_word * max(words, 1))
+        return min((limit for limit in limits if limit), default=0)
 
 
 DEFAULTS = {

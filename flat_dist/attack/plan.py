@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
 
 import pyarrow as pa
 
 from flat_dist.attack.limits import DEFAULTS, Limits, resolve, unit_size
+from flat_dist.attack.strength import Strength, resolve_strength
 from flat_dist.config.schema import Config, Scores
 from flat_dist.config.serialization import content_hash, stage_values
 from flat_dist.models import checkpoint as checkpoints
@@ -46,6 +47,8 @@ class AttackJob:
     """Seconds without progress after which a worker ends its process; 0: never."""
     scores: Scores = "probabilities"
     """What the attack sees of the victim."""
+    strength: Strength = field(default_factory=Strength)
+    """Limits beyond those of the recipe."""
 
 
 HASHED_AT_ONCE = 2**16
@@ -96,14 +99,18 @@ def plan_attack(
         UserError: the checkpoint or the synonyms cannot be read.
     """
     transformer = checkpoints.describe(model.folder)["model"]["name"] in TRANSFORMERS
-    limits = {device: resolve(config.attack, transformer, device) for device in DEFAULTS}
+    strength = resolve_strength(config.attack, config.data.named)
+    limits = {
+        device: replace(resolve(config.attack, transformer, device), queries_per_word=strength.queries_per_word)
+        for device in DEFAULTS
+    }
     size = unit_size(config.attack, limits[config.attack.device])
-    identity = _identity(config, model, attack)
+    identity = _identity(config, model, attack, strength)
     examples = content_hash([_hash(texts.examples["example_id"]), texts.dataset])
     settings = {**stage_values(config.attack), "unit_size": size}
     return AttackPlan(
         name=f"attack-{attack}",
-        title=f"{describe(attack, config.attack.scores)} on {model.label}, {texts.split} texts",
+        title=f"{describe(attack, config.attack.scores, strength)} on {model.label}, {texts.split} texts",
         inputs={**identity, "settings": settings, "examples": examples, "round": texts.round},
         keep_damaged=True,
         log=log,
@@ -121,22 +128,24 @@ def plan_attack(
             identity=identity,
             stall_seconds=config.attack.stall_seconds,
             scores=config.attack.scores,
+            strength=strength,
         ),
         examples=texts.examples,
     )
 
 
-def describe(attack: str, scores: Scores) -> str:
-    """An attack in words; only scores that are not TextAttack's are named."""
-    return attack if scores == "probabilities" else f"{attack} with {scores}"
+def describe(attack: str, scores: Scores, strength: Strength) -> str:
+    """An attack in words; scores and limits are named only where they are not the recipe's."""
+    return attack + ("" if scores == "probabilities" else f" with {scores}") + strength.describe()
 
 
-def _identity(config: Config, model: ModelArtifact, attack: str) -> dict[str, Any]:
+def _identity(config: Config, model: ModelArtifact, attack: str, strength: Strength) -> dict[str, Any]:
     """What every shard says about its attack. The key `recipe` is part of the format on disk."""
     return {
         "recipe": attack,
         "scores": config.attack.scores,
-        "resources": provenance(attack, config.attack.synonyms, assets.prepare()),
+        "strength": strength.values(),
+        "resources": provenance(attack, config.attack.synonyms, assets.prepare(), strength.setting),
         "checkpoint": model.fingerprint,
         "seed": config.seed,
         "limits": {"queries": config.attack.max_queries, "seconds": config.attack.max_seconds},

@@ -11,8 +11,10 @@ from textattack.attack_recipes import PWWSRen2019, TextFoolerJin2019
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.shared import AbstractWordEmbedding, utils
 
+from flat_dist.attack.engine.strengthen import strengthen
 from flat_dist.attack.engine.sentence_encoder import SentenceEncoder
 from flat_dist.attack.goal import with_margins
+from flat_dist.attack.strength import Strength
 from flat_dist.attack.victim import Victim
 from flat_dist.config.errors import unknown
 from flat_dist.resources import synonyms
@@ -71,11 +73,14 @@ def pwws(victim: Victim, resources: LinguisticResources) -> Attack:
     return PWWSRen2019.build(victim)
 
 
+OWN_STRENGTH = Strength()
+"""No limits beyond those of the recipe."""
+
 RECIPES: dict[str, Callable[[Victim, LinguisticResources], Attack]] = {"textfooler": textfooler, "pwws": pwws}
 
 
-def build(attack: str, victim: Victim, resources: LinguisticResources) -> Attack:
-    """The named attack on a victim, with a goal for the victim's scores.
+def build(attack: str, victim: Victim, resources: LinguisticResources, strength: Strength = OWN_STRENGTH) -> Attack:
+    """The named attack on a victim, with a goal for the victim's scores and the limits of a strength.
 
     Raises:
         UserError: the attack is unknown.
@@ -83,4 +88,7 @@ def build(attack: str, victim: Victim, resources: LinguisticResources) -> Attack
     if attack not in RECIPES:
         raise unknown("attack", attack, RECIPES)
     built = RECIPES[attack](victim, resources)
+    if strength != OWN_STRENGTH:
+        uniform = strength.setting == "li2021"
+        built = strengthen(built, strength, *((resources.embedding, resources.encoder) if uniform else (None, None)))
     return built if victim.scores == "probabilities" else with_margins(built)

@@ -59,7 +59,8 @@ def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: 
         return attack.get_transformations(current, **settings)
 
     attack.search_method.get_transformations = get_transformations
-    attack.goal_function.query_budget = limits.max_queries or math.inf
+    max_queries = limits.queries(len(best.words))
+    attack.goal_function.query_budget = max_queries or math.inf
     try:
         result = attack.attack(example.text, example.label)
     except LimitError:
@@ -68,13 +69,13 @@ def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: 
         return _failure(example, error)
     finally:
         attack.clear_cache()
-    return _from_textattack(example, result, limits)
+    return _from_textattack(example, result, max_queries)
 
 
-def _from_textattack(example: Example, result: AttackResult, limits: Limits) -> Record:
+def _from_textattack(example: Example, result: AttackResult, max_queries: int) -> Record:
     if isinstance(result, SkippedAttackResult):
         return _record(example, "skipped", example.text, result.num_queries)
-    failed, exhausted = isinstance(result, FailedAttackResult), result.num_queries == limits.max_queries
+    failed, exhausted = isinstance(result, FailedAttackResult), result.num_queries == max_queries
     status = "successful" if not failed else "timeout" if exhausted else "failed"
     return _record(example, status, result.perturbed_result.attacked_text.text, result.num_queries)
 

@@ -34,6 +34,9 @@ WORST = "worst"
 Scores = Literal["probabilities", "margin"]
 """What an attack sees of a class: its probability, or its margin, the log-odds, which rounding cannot stop."""
 
+AttackSetting = Literal["original", "li2021"]
+"""Constraints of attacks: each attack's own, or those of Li et al. 2021, the same for all attacks."""
+
 Device = Literal["auto", "cpu", "cuda"]
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -272,6 +275,15 @@ class AttackConfig:
     scores: Scores = "probabilities"
     """What the attack in training sees of the victim: probabilities (TextAttack), which in float32 reach 1, so that no
     change of a word lowers them, or margin, the log-odds of each class in float64, which do not."""
+    neighbours: int = 0
+    """Maximum number of candidates of a word: of TextFooler the nearest neighbours, of PWWS the first synonyms in
+    WordNet. 0: as many as the attack has (TextFooler: 50)."""
+    max_changed: float = 1.0
+    """Largest share of a text's words that an attack may change, rounded up to whole words. 1: no limit."""
+    setting: AttackSetting = "original"
+    """Constraints: original, each attack's own, or li2021, those of Li et al. 2021 for all attacks: at most 30 % of a
+    text's words changed (IMDB: 10 %), 50 neighbours a word, similar sentences, no limit on the cosine of word vectors,
+    at most 50 victim queries a word of the text."""
     sample: int = field(default=0, metadata=PLAN)
     """Training examples to attack in a round, drawn anew each round. 0: all (paper: all, or 10,000 of IMDB and
     AG)."""

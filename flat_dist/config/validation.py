@@ -39,6 +39,7 @@ LOWEST: dict[str, float] = {
     "training.micro_batch": 0,
     "training.memory_gib": 0,
     "attack.sample": 0,
+    "attack.neighbours": 0,
     "attack.unit_size": 0,
     "attack.concurrent": 0,
     "attack.batch_size": 0,
@@ -80,6 +81,7 @@ POSITIVE = (
     "model.temperature",
     "training.learning_rate",
     "training.round_learning_rate",
+    "attack.max_changed",
     "evaluation.lime_kernel_width",
 )
 """Numeric fields that must be above zero."""
@@ -93,6 +95,9 @@ BELOW_ONE = (
     "attack.gpus_per_worker",
 )
 """Fields that must be at least 0 and below 1."""
+
+AT_MOST_ONE = ("attack.max_changed",)
+"""Shares, which must be at most 1."""
 
 
 SHARES = ("substitutes.positions", "substitutes.share")
@@ -124,6 +129,10 @@ def validate(config: Config) -> None:
         for value in _values(config, name):
             if not math.isfinite(value) or value <= 0:
                 raise UserError(f"{option(name)} is {value}, but must be above 0")
+    for name in AT_MOST_ONE:
+        for value in _values(config, name):
+            if value > 1:
+                raise UserError(f"{option(name)} is {value}, but must be at most 1")
     for name in BELOW_ONE:
         for value in _values(config, name):
             if value is not None and not 0 <= value < 1:

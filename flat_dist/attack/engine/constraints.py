@@ -3,12 +3,14 @@
 Each takes its settings from a TextAttack object (0.3.11) and accepts the same candidates.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
 from textattack.constraints.grammaticality import PartOfSpeech
+from textattack.constraints.overlap import MaxWordsPerturbed
 from textattack.constraints.semantics import WordEmbeddingDistance
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.shared import AbstractWordEmbedding, WordEmbedding
@@ -76,6 +78,23 @@ def _cosines(embedding: AbstractWordEmbedding, index: int, others: Sequence[int 
     # Not `get_cos_sim`, whose cache of pairs has no limit.
     vector_D, others_ND = embedding.embedding_matrix[index], embedding.embedding_matrix[list(others)]
     return (others_ND @ vector_D / np.linalg.norm(others_ND, axis=1) / np.linalg.norm(vector_D)).tolist()
+
+
+class FewChangedWords:
+    """`MaxWordsPerturbed` with a share of the original text's words."""
+
+    def __init__(self, constraint: MaxWordsPerturbed):
+        self.share = constraint.max_percent
+
+    def __call__(self, swaps: Sequence[SwapQuery], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
+        """Those of the allowed candidates with which few enough words differ from the original text."""
+        return [self._few(swap, some) for swap, some in zip(swaps, allowed, strict=True)]
+
+    def _few(self, swap: SwapQuery, some: list[Allowed]) -> list[Allowed]:
+        before, now = swap.original.words, swap.current.words
+        most = math.ceil(len(before) * self.share)
+        others = sum(word != before[index] for index, word in enumerate(now) if index != swap.index)
+        return [one for one in some if others + (one.candidate.word != before[swap.index]) <= most]
 
 
 class SamePartOfSpeech:

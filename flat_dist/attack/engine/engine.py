@@ -100,7 +100,7 @@ class Engine:
         while True:
             for number, (text, label) in waiting:
                 try:
-                    search = Search(self.settings, text, label, self.limits.max_queries, self.profile)
+                    search = Search(self.settings, text, label, self.limits, self.profile)
                 except Exception as error:  # must not fail other examples
                     yield number, None, error
                     continue

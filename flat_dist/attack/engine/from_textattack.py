@@ -3,6 +3,7 @@
 from textattack import Attack
 from textattack.constraints import Constraint
 from textattack.constraints.grammaticality import PartOfSpeech
+from textattack.constraints.overlap import MaxWordsPerturbed
 from textattack.constraints.pre_transformation import RepeatModification
 from textattack.constraints.semantics import WordEmbeddingDistance
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
@@ -11,7 +12,8 @@ from textattack.search_methods import GreedyWordSwapWIR
 from textattack.shared import AttackedText
 from textattack.transformations import WordSwapEmbedding, WordSwapWordNet
 
-from flat_dist.attack.engine.constraints import CandidateGenerator, SamePartOfSpeech, SimilarWindow
+from flat_dist.attack.engine.strengthen import FirstSynonyms
+from flat_dist.attack.engine.constraints import CandidateGenerator, FewChangedWords, SamePartOfSpeech, SimilarWindow
 from flat_dist.attack.engine.engine import Engine, Filter
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.search import SearchSettings
@@ -53,7 +55,7 @@ def _check(attack: Attack) -> None:
     search = attack.search_method
     known = type(search) is GreedyWordSwapWIR and search.wir_method in ("delete", "unk", "weighted-saliency")
     _require(known and search.truncate_words_to is None, search)
-    _require(type(attack.transformation) in (WordSwapEmbedding, WordSwapWordNet), attack.transformation)
+    _require(type(attack.transformation) in (WordSwapEmbedding, WordSwapWordNet, FirstSynonyms), attack.transformation)
     once = any(type(constraint) is RepeatModification for constraint in attack.pre_transformation_constraints)
     _require(once, "an attack that may change a word twice")
 
@@ -68,6 +70,9 @@ def _compares_words(constraint: Constraint) -> bool:
 
 
 def _filter(constraint: Constraint, limits: Limits, profile: Profile) -> Filter:
+    if type(constraint) is MaxWordsPerturbed:
+        _require(bool(constraint.max_percent) and not constraint.max_num_words, constraint)
+        return FewChangedWords(constraint)
     if type(constraint) is PartOfSpeech:
         _require((constraint.tagger_type, constraint.language_nltk) == ("nltk", "eng"), constraint)
         _require(constraint.compare_against_original, constraint)

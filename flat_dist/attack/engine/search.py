@@ -14,6 +14,7 @@ import torch
 
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText
+from flat_dist.attack.limits import Limits
 
 TEXTS_AT_ONCE = 128
 """Maximum number of texts in a query: a long text has thousands of variants, too many to keep in memory."""
@@ -75,14 +76,15 @@ class Search:
         settings: of the search.
         text: the text to attack.
         label: its class.
-        max_queries: maximum number of victim queries; 0: no limit. The last query is cut to the rest.
+        limits: on victim queries. The last query is cut to the rest.
         profile: counts the time of each component.
     """
 
-    def __init__(self, settings: SearchSettings, text: str, label: int, max_queries: int, profile: Profile):
-        self.settings, self.label, self.max_queries, self.profile = settings, label, max_queries, profile
+    def __init__(self, settings: SearchSettings, text: str, label: int, limits: Limits, profile: Profile):
+        self.settings, self.label, self.profile = settings, label, profile
         with profile.texts:
             self.original = self.current = TokenizedText.parse(text)
+        self.max_queries = limits.queries(len(self.original.words))
         self.num_queries = 0
         self.status = "failed"
         self._start: Any = None if settings.from_original else 1

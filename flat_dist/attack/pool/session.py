@@ -66,5 +66,5 @@ class AttackSession(Session):
             self.watchdog.last_tick = time.monotonic()
         self.checkpoint = checkpoints.load(Folder(job.checkpoint), job.device)
         victim = Victim(self.checkpoint, self.watchdog.tick, job.scores)
-        self.stock = self._recipes.build(job.attack, victim, self._linguistics[key])
+        self.stock = self._recipes.build(job.attack, victim, self._linguistics[key], job.strength)
         self.engine = self._from_textattack.build_engine(self.stock, limits, self.profile)

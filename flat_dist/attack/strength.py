@@ -1,0 +1,59 @@
+"""How strong an attack is: candidates of a word, words that may change, queries. Plain values, without TextAttack."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flat_dist.config.schema import AttackConfig, AttackSetting
+
+LI2021_NEIGHBOURS = 50
+"""Candidates of a word in Li et al. 2021."""
+
+LI2021_CHANGED, LI2021_CHANGED_IMDB = 0.3, 0.1
+"""Largest share of a text's words that may change in Li et al. 2021; their texts of IMDB are long."""
+
+LI2021_QUERIES = 50
+"""Victim queries for each word of a text in Li et al. 2021."""
+
+
+@dataclass(frozen=True)
+class Strength:
+    """Limits of an attack beyond those of its recipe."""
+
+    setting: AttackSetting = "original"
+    neighbours: int = 0
+    """Maximum number of candidates of a word; 0: as many as the recipe has."""
+    max_changed: float = 1.0
+    """Largest share of a text's words that may change; 1: no limit."""
+    queries_per_word: int = 0
+    """Maximum number of victim queries for each word of a text; 0: no limit."""
+
+    def describe(self) -> str:
+        """In words, after the name of an attack; empty for the attack's own strength."""
+        parts = ["constraints of Li et al. 2021"] if self.setting == "li2021" else []
+        if self.neighbours:
+            parts.append(f"{self.neighbours} neighbours a word")
+        if self.max_changed < 1:
+            parts.append(f"at most {100 * self.max_changed:g} % of words changed")
+        return "".join(f", {part}" for part in parts)
+
+    def values(self) -> dict[str, Any]:
+        """Plain values for manifests and shards."""
+        return asdict(self)
+
+
+def resolve_strength(config: AttackConfig, dataset: str | None) -> Strength:
+    """The strength of an attack. Under li2021, smaller values of the config hold.
+
+    Args:
+        config: of the attack.
+        dataset: the named dataset, such as imdb; None for other data.
+    """
+    if config.setting == "original":
+        return Strength("original", config.neighbours, config.max_changed)
+    changed = LI2021_CHANGED_IMDB if dataset == "imdb" else LI2021_CHANGED
+    return Strength(
+        setting="li2021",
+        neighbours=min(config.neighbours or LI2021_NEIGHBOURS, LI2021_NEIGHBOURS),
+        max_changed=min(config.max_changed, changed),
+        queries_per_word=LI2021_QUERIES,
+    )
