@@ -11,8 +11,8 @@ from textattack.attack_recipes import PWWSRen2019, TextFoolerJin2019
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.shared import AbstractWordEmbedding, utils
 
-from flat_dist.attack.engine.strengthen import strengthen
 from flat_dist.attack.engine.sentence_encoder import SentenceEncoder
+from flat_dist.attack.engine.strengthen import strengthen
 from flat_dist.attack.goal import with_margins
 from flat_dist.attack.strength import Strength
 from flat_dist.attack.victim import Victim

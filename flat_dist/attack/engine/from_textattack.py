@@ -12,11 +12,11 @@ from textattack.search_methods import GreedyWordSwapWIR
 from textattack.shared import AttackedText
 from textattack.transformations import WordSwapEmbedding, WordSwapWordNet
 
-from flat_dist.attack.engine.strengthen import FirstSynonyms
 from flat_dist.attack.engine.constraints import CandidateGenerator, FewChangedWords, SamePartOfSpeech, SimilarWindow
 from flat_dist.attack.engine.engine import Engine, Filter
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.search import SearchSettings
+from flat_dist.attack.engine.strengthen import FirstSynonyms
 from flat_dist.attack.goal import MarginDrop
 from flat_dist.attack.limits import Limits
 
