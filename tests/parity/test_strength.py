@@ -9,14 +9,14 @@ from flat_dist.attack.limits import Limits
 from flat_dist.attack.strength import Strength
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.shards import Example, Record
-from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.storage.folder import Folder
 from tests.parity.test_engine import LIMITS, ODD_TEXTS, status, texts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 STRENGTHS = {
     "one_neighbour": Strength(neighbours=1),
-    "three_neighbours": Strength(neighbours=3),
     "few_words": Strength(max_changed=0.13),
     "both": Strength(neighbours=8, max_changed=0.25),
     "li2021": Strength("li2021", 50, 0.3, 50),
@@ -78,16 +78,16 @@ def ours(
 @pytest.mark.parametrize("name", STRENGTHS)
 @pytest.mark.parametrize("recipe", ["textfooler", "pwws"])
 def test_limited_attacks_are_stock_textattacks(
-    recipe: str, name: str, victims: dict[str, Checkpoint], linguistics: Any, sentences: Dataset
+    recipe: str, name: str, victim: Folder, linguistics: Any, sentences: Dataset
 ) -> None:
     from textattack.shared import AttackedText
 
     from flat_dist.attack.victim import Victim
 
-    strength, victim = STRENGTHS[name], Victim(victims["cnn"])
+    strength, attacked = STRENGTHS[name], Victim(checkpoints.load(victim))
     rows = texts(sentences)[:30] + [(text, number % 2) for number, text in enumerate(ODD_TEXTS)]
-    stock = built(recipe, victim, linguistics, strength)
-    found = ours(recipe, victim, linguistics, rows, strength)
+    stock = built(recipe, attacked, linguistics, strength)
+    found = ours(recipe, attacked, linguistics, rows, strength)
     for (text, label), record in zip(rows, found, strict=True):
         budget = strength.queries_per_word * max(len(AttackedText(text).words), 1)
         stock.goal_function.query_budget = budget or float("inf")
