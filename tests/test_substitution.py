@@ -1,5 +1,9 @@
 """Adversarial twins that are made on the fly."""
 
+import ast
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,6 +20,8 @@ from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.classifier import TextClassifier
+from flat_dist.resources import textattack_setup
+from flat_dist.resources.assets import Assets
 from flat_dist.storage.folder import Folder
 from flat_dist.training.batching import NOTHING, plan_epoch
 from flat_dist.training.loop import Loop, TrainingData, Worker
@@ -242,6 +248,39 @@ def test_two_workers_have_the_twins_of_one() -> None:
     rows = [real_row(share[1], number) for number in range(8) for share in shares]
     assert rows == [real_row(whole[1], number) for number in range(16)]
     assert {share[1].count for share in shares} == {share[1].swaps.pairs for share in shares} == {16}
+
+
+def test_a_worker_without_a_share_of_a_small_batch_has_empty_batches() -> None:
+    """The last batch of an epoch may have fewer texts than there are workers."""
+    step = plan_epoch(np.arange(1), NOTHING, Config(training=TrainingConfig(batch_size=16)), 1, twins=1.0)[0]
+    loop = make_loop("gradient", worker=Worker(1, 2))
+    ((clean, adversarial),) = loop._parts(step, 7, 0.5)
+    assert (len(clean.labels_B), len(adversarial.labels_B), clean.count, adversarial.count) == (0, 0, 1, 1)
+    loop.objective(clean, adversarial)["loss"].backward()
+    assert all((parameter.grad == 0).all() for parameter in loop.parameters)
+
+
+SUBSTITUTES_OF_GOOD = """
+from flat_dist.attack.substitutes import make_table
+from flat_dist.config.schema import AttackConfig
+print(make_table(AttackConfig("pwws"), ["a good film", "the great people"]).to_pydict())
+"""
+
+
+def test_the_candidates_of_pwws_are_alike_in_every_process_and_those_of_textattack(assets: Assets) -> None:
+    found = []
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", SUBSTITUTES_OF_GOOD]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        found.append(ast.literal_eval(done.stdout.splitlines()[-1]))
+    assert found[0] == found[1]
+    assert found[0]["word"] == ["film", "good", "great", "people"]
+    textattack_setup.activate(assets)
+    from textattack.transformations import WordSwapWordNet
+
+    for word, candidates in zip(found[0]["word"], found[0]["candidates"], strict=True):
+        assert set(candidates) == set(WordSwapWordNet()._get_replacement_words(word)) - {word}
 
 
 def real_row(batch: object, number: int) -> list[int]:

@@ -1,10 +1,12 @@
 """The stage of the table of substitutes: the attack's candidates for every word of the training texts."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pyarrow as pa
 
-from flat_dist.config.schema import Config
+from flat_dist.attack.strength import resolve_strength
+from flat_dist.config.schema import AttackConfig, Config
 from flat_dist.data import substitutes
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.preprocessing import clean, tokenize
@@ -17,6 +19,10 @@ from flat_dist.storage.stage import Output, Stage
 DECIDES_CANDIDATES = ("synonyms", "wordnet", "stopwords")
 """Resources of the attacks that decide which candidates a word has."""
 
+ALL = 10_000
+"""More candidates than any word has. With a limit, WordNet's synonyms are in WordNet's order; TextAttack's own order
+changes from process to process."""
+
 
 def substitutes_stage(config: Config, dataset: Dataset) -> Stage:
     """The stage that writes the table (`flat_dist.data.substitutes.SCHEMA`).
@@ -24,24 +30,30 @@ def substitutes_stage(config: Config, dataset: Dataset) -> Stage:
     Raises:
         UserError: the synonyms cannot be read.
     """
-    attack = config.attack.name
-    known = provenance(attack, config.attack.synonyms, assets.prepare())
+    attack = config.attack
+    known = provenance(attack.name, attack.synonyms, assets.prepare(), attack.setting)
 
     def fill(folder: Folder) -> Output:
-        table = make_table(attack, config.attack.synonyms, dataset.train["text"].to_pylist())
+        table = make_table(attack, dataset.train["text"].to_pylist())
         write_table(folder, substitutes.NAME, table)
         return Output([f"{substitutes.NAME}.arrow"], notes={"words": table.num_rows})
 
     resources = {name: known[name] for name in DECIDES_CANDIDATES if name in known}
     return Stage(
         name="substitutes",
-        title=f"list substitutes of the training words for {attack}",
-        inputs={"dataset": dataset.fingerprint, "attack": attack, "resources": resources},
+        title=f"list substitutes of the training words for {attack.name}",
+        inputs={
+            "dataset": dataset.fingerprint,
+            "attack": attack.name,
+            "setting": attack.setting,
+            "neighbours": attack.neighbours,
+            "resources": resources,
+        },
         fill=fill,
     )
 
 
-def make_table(attack: str, synonyms_source: str, texts: list[str]) -> pa.Table:
+def make_table(attack: AttackConfig, texts: list[str]) -> pa.Table:
     """The candidates of all words of texts, in alphabetical order; words without candidates are left out."""
     from flat_dist.resources import textattack_setup
 
@@ -51,12 +63,13 @@ def make_table(attack: str, synonyms_source: str, texts: list[str]) -> pa.Table:
     from flat_dist.attack import recipes
     from flat_dist.attack.engine.from_textattack import candidates_of_word
 
-    resources = recipes.LinguisticResources(prepared, synonyms_source, "cpu", 1)
+    resources = recipes.LinguisticResources(prepared, attack.synonyms, "cpu", 1)
     # The sentence encoder judges whole texts, so no candidate of a word needs it.
     resources.encoder = SimpleNamespace(encode=None)  # type: ignore[assignment]
     # No text is predicted here.
     victim = SimpleNamespace(scores="probabilities", model=None)
-    built = recipes.build(attack, victim, resources)  # type: ignore[arg-type]
+    strength = resolve_strength(replace(attack, neighbours=attack.neighbours or ALL), None)
+    built = recipes.build(attack.name, victim, resources, strength)  # type: ignore[arg-type]
     words = sorted({word for text in texts for word in tokenize(clean(text))})
     rows = {word: candidates_of_word(built, word) for word in words}
     rows = {word: candidates for word, candidates in rows.items() if candidates}

@@ -184,7 +184,8 @@ class SubstitutesConfig:
     warmup: float = 0.0
     """Share of a training stage's steps in which `positions` rises from 0."""
     share: float = 0.5
-    """With `both`: share of a batch's adversarial texts that are made on the fly; the others are attacked examples."""
+    """With `both` and balanced weighting: share of a batch's adversarial texts that are made on the fly; the others are
+    attacked examples."""
 
 
 @dataclass(frozen=True)

@@ -195,18 +195,15 @@ class Loop:
         adversarial = len(step.attacked) + len(step.twins)
         own = math.ceil(max(len(step.clean), adversarial) / self.worker.world_size)
         parts = math.ceil(own / (self.config.training.micro_batch or own))
-        clean, attacked, twins = (self._own(indices, parts) for indices in step)
-        made = []
-        for number in range(parts):
-            one = None
-            if len(step.clean):
-                one = with_count(self.data.clean.batch(clean[number]), len(step.clean)).to(self.device)
-            other = None
-            if adversarial:
-                examples = self._adversarial(attacked[number], twins[number], seed, share)
-                other = with_count(examples.batch(range(len(examples))), adversarial).to(self.device)
-            made.append((one, other))
-        return made
+        sides: list[list[Batch | None]] = [[None] * parts, [None] * parts]
+        if len(step.clean):
+            sides[0] = list(self.data.clean.batches(step.clean, self.worker.rank, self.worker.world_size, parts))
+        if adversarial:
+            sources = zip(self._own(step.attacked, parts), self._own(step.twins, parts), strict=True)
+            examples = [self._adversarial(*indices, seed, share) for indices in sources]
+            sides[1] = [with_count(each.batch(range(len(each))), adversarial) for each in examples]
+        clean, others = ([batch and batch.to(self.device) for batch in side] for side in sides)
+        return list(zip(clean, others, strict=True))
 
     def _own(self, indices: np.ndarray, parts: int) -> list[np.ndarray]:
         """This worker's indices, split into parts; some may be empty."""
@@ -215,7 +212,7 @@ class Loop:
     def _adversarial(self, attacked: np.ndarray, twins: np.ndarray, seed: int, share: float) -> Examples:
         """Attacked examples, and twins for the model as it is now."""
         found = [self.data.adversarial.take(attacked)] if self.data.adversarial else []
-        if self.data.substitution and len(twins):
+        if self.data.substitution:
             found.append(self.data.substitution.twins(self.model, twins, seed, share))
         return concatenate(found)
 
