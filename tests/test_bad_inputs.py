@@ -117,6 +117,27 @@ OPTIONS = [
     ("ablation", "--seeds -1", "each once, from 0 to 4294967295"),
     ("ablation", "--training.rounds 0", "an ablation has at least one round"),
     ("ablation", "--objective.gamma 0", "compares --objective.gamma with 0: set it above 0"),
+    (
+        "flat_round",
+        "--substitutes.positions 0.5",
+        "--substitutes.positions has no effect with --training.adversaries attack: leave it out (default 0.9), or "
+        "choose gradient or random or both",
+    ),
+    (
+        "flat_round",
+        "--substitutes.share 0.3 --training.adversaries gradient",
+        "--substitutes.share has no effect with --training.adversaries gradient: leave it out (default 0.5), or choose",
+    ),
+    (
+        "flat_round",
+        "--substitutes.share 0.3 --training.adversaries both --objective.weighting union",
+        "--substitutes.share has no effect with --objective.weighting union",
+    ),
+    (
+        "sweep",
+        "--substitutes.steps 2 --training.adversaries random",
+        "--substitutes.steps has no effect with --training.adversaries random",
+    ),
     ("flat_round", "--training.word-dropout 1", "--training.word-dropout is 1.0, but must be at least 0 and below 1"),
     ("sweep", "--sample 3", "did you mean --attack.sample or --evaluation.sample?"),
     ("sweep", "--space.betas 3", "did you mean --space.beta?"),

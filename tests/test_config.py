@@ -11,7 +11,16 @@ import yaml
 from flat_dist import cli
 from flat_dist.config.choices import choices
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import BY_CONTENT, NOT_IN_RESULT, PLAN, AttackConfig, Config, DataConfig, ModelConfig
+from flat_dist.config.schema import (
+    BY_CONTENT,
+    NOT_IN_RESULT,
+    PLAN,
+    AttackConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainingConfig,
+)
 from flat_dist.config.serialization import (
     content_hash,
     from_dict,
@@ -131,7 +140,7 @@ def test_an_invalid_value_is_one_line_that_names_it(arguments: list[str], messag
         ("model: {name: cnm}", "unknown value of model.name in x.yaml 'cnm': choose one of bert, cnn, deberta, "),
         (
             "training: {kinds: [flatt]}",
-            "unknown value of training.kinds in x.yaml 'flatt': choose one of adv, base, flat",
+            "unknown value of training.kinds in x.yaml 'flatt': choose one of adv, base, continued, flat",
         ),
         ("training: {device: 1}", "x.yaml: training.device must be one of auto, cpu, cuda, not 1"),
         ("[" * 5000, "is not valid YAML"),
@@ -247,7 +256,8 @@ ALL_FIELDS = list(fields_of(Config()))
 
 @pytest.mark.parametrize(("name", "hint", "metadata"), ALL_FIELDS, ids=[name for name, _, _ in ALL_FIELDS])
 def test_a_field_changes_the_identity_of_a_run_unless_it_is_marked(name: str, hint: Any, metadata: Any) -> None:
-    config = Config(data=DataConfig(folder="here"))
+    # With `both`, each field has an effect.
+    config = Config(data=DataConfig(folder="here"), training=TrainingConfig(adversaries="both"))
     changed = with_value(config, name, other_value(name, hint, value_of(config, name)))
     assert changed != config
     validate(changed)

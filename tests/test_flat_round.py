@@ -40,7 +40,7 @@ def test_the_plan_as_json(
         "attack base on 2 test texts with textfooler, which see probabilities; then the texts that are still right, "
         "with margin",
         "round 1: attack base on 2 training texts with textfooler",
-        "round 1: train base, adv and flat, 6 epochs",
+        "round 1: train adv and flat, 6 epochs",
         "round 1: attack base, adv and flat on 2 test texts with textfooler and pwws, which see probabilities; then "
         "the texts that are still right, with margin",
         "explain pairs with IG and LIME",
@@ -51,7 +51,19 @@ def test_the_plan_as_json(
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
-        ("--training.rounds 0 --training.kinds base", ["train base on", "attack base on", "explain", "write"]),
+        ("--training.kinds base", ["train base on", "attack base on 2 test texts with textfooler and pwws", "explain"]),
+        (
+            "--training.rounds 2 --training.kinds base,continued,flat --training.adversaries random",
+            [
+                "train base on",
+                "attack base on",
+                "round 1: train continued and flat, 6 epochs, flat with random substitutes",
+                "round 1: attack continued and flat on 2 test texts with textfooler, which",
+                "round 2: train continued and flat, 6 epochs, flat with random substitutes",
+                "round 2: attack base, continued and flat on 2 test texts with textfooler and pwws, which",
+                "explain",
+            ],
+        ),
         (
             "--training.rounds 1 --training.init scratch --training.kinds adv,flat",
             [
@@ -61,7 +73,6 @@ def test_the_plan_as_json(
                 "round 1: train adv and flat",
                 "round 1: attack adv and flat on",
                 "explain",
-                "write",
             ],
         ),
     ],
@@ -75,7 +86,7 @@ def test_the_plan_names_the_models_that_each_step_trains_and_attacks(
     assets: object,
 ) -> None:
     run(monkeypatch, "--dry-run", "--json", *options.split(), *files(tmp_path))
-    planned = json.loads(capsys.readouterr().out.splitlines()[-1])["plan"][-len(steps) :]
+    planned = json.loads(capsys.readouterr().out.splitlines()[-1])["plan"][-len(steps) - 1 : -1]
     assert all(line.startswith(start) for line, start in zip(planned, steps, strict=True))
 
 

@@ -90,7 +90,7 @@ def _check(command: Command) -> None:
     validate(config)
     if not 1 <= settings.samples <= HIGHEST or not 0 <= settings.tolerance < 1:
         raise UserError("--samples must be at least 1, and --tolerance at least 0 and below 1")
-    if len(config.training.kinds) != 1 or config.training.rounds < 1:
+    if len(config.training.kinds) != 1 or not config.training.last_round:
         raise UserError("a trial has one training (--training.kinds flat, or adv) and at least one round")
     if config.training.workers > 1:
         raise UserError("a trial trains on one worker (--training.workers 1), because trials run in parallel")

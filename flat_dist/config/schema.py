@@ -20,8 +20,11 @@ BY_CONTENT = {"result": "content"}
 """The field says where the user's data or files are. Their content, not the field, is part of the run's identity and of
 the inputs of its stages."""
 
-Training = Literal["base", "adv", "flat"]
+Training = Literal["base", "continued", "adv", "flat"]
 """Kinds of training."""
+
+ADVERSARIAL: tuple[Training, ...] = ("adv", "flat")
+"""Kinds of training that see adversarial examples."""
 
 Adversaries = Literal["attack", "gradient", "random", "both"]
 """Where the adversarial examples of training come from."""
@@ -144,7 +147,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """The FLAT objective (paper, Eqs. 1 to 3). The trainings base and adv use neither beta nor gamma."""
+    """The FLAT objective (paper, Eqs. 1 to 3). Of the kinds of training, only flat uses beta and gamma."""
 
     beta: float = 0.1
     """Weight of the entropy of the word masks (paper, Section 3.2)."""
@@ -194,7 +197,8 @@ class TrainingConfig:
     transformers."""
 
     kinds: tuple[Training, ...] = field(default=("base", "adv", "flat"), metadata=PLAN)
-    """Kinds of training to compare: base (clean data), adv (plain adversarial training), flat."""
+    """Kinds of training to compare: base (once, on clean data), continued (base, trained on clean data in the rounds
+    too), adv (plain adversarial training), flat."""
     adversaries: Adversaries = "attack"
     """Adversarial examples that adv and flat train on: attack (rounds of attacks on training texts, as in the paper),
     gradient (substitutes that the model's gradient chooses in each step; no attack), random (substitutes drawn at
@@ -236,7 +240,7 @@ class TrainingConfig:
     """Maximum norm of the gradient. 0: no clipping."""
     round_clip: float | None = field(default=None, metadata=PLAN)
     """Maximum norm of the gradient after an attack. None: that of `clip`."""
-    freeze_embeddings: tuple[Training, ...] = ("base", "adv", "flat")
+    freeze_embeddings: tuple[Training, ...] = ("base", "continued", "adv", "flat")
     """Kinds of training that do not change the word vectors (released CNN and LSTM: all)."""
     shards: Literal["accumulate", "replace"] = field(default="accumulate", metadata=PLAN)
     """Train on the attacked examples of all rounds so far (accumulate), or of the latest round only (replace;
@@ -265,6 +269,11 @@ class TrainingConfig:
     checkpointing: bool = field(default=False, metadata=NOT_IN_RESULT)
     """Transformers: compute activations again in the backward pass instead of storing them. Set automatically if
     the batch does not fit otherwise."""
+
+    @property
+    def last_round(self) -> int:
+        """Number of rounds that are run: none for base alone, which is trained once."""
+        return 0 if self.kinds == ("base",) else self.rounds
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from flat_dist.config.choices import choices
 from flat_dist.config.errors import UserError, check_text, option, unknown
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import Config, SubstitutesConfig
 
 LOWEST: dict[str, float] = {
     "data.max_length": 1,
@@ -99,9 +99,12 @@ BELOW_ONE = (
 AT_MOST_ONE = ("attack.max_changed",)
 """Shares, which must be at most 1."""
 
-
 SHARES = ("substitutes.positions", "substitutes.share")
 """Fields that must be above 0 and at most 1."""
+
+SUBSTITUTES = {"steps": ("gradient", "both"), "share": ("both",)}
+"""Values of `training.adversaries` with which a field of `substitutes` has an effect. The other fields have one with
+all values but attack."""
 
 
 def validate(config: Config) -> None:
@@ -141,6 +144,27 @@ def validate(config: Config) -> None:
         for value in _values(config, name):
             if not 0 < value <= 1:
                 raise UserError(f"{option(name)} is {value}, but must be above 0 and at most 1")
+    _check_substitutes(config)
+
+
+def _check_substitutes(config: Config) -> None:
+    """Raise UserError for a field of `substitutes` that is set, but has no effect."""
+    adversaries = config.training.adversaries
+    for one in dataclasses.fields(SubstitutesConfig):
+        used_by = SUBSTITUTES.get(one.name, ("gradient", "random", "both"))
+        if getattr(config.substitutes, one.name) == one.default:
+            continue
+        name = option(f"substitutes.{one.name}")
+        if adversaries not in used_by:
+            raise UserError(
+                f"{name} has no effect with --training.adversaries {adversaries}: leave it out (default {one.default}),"
+                f" or choose {' or '.join(used_by)}"
+            )
+        if one.name == "share" and config.objective.weighting == "union":
+            raise UserError(
+                f"{name} has no effect with --objective.weighting union: leave it out (default {one.default}), or "
+                "choose balanced"
+            )
 
 
 def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -25,7 +25,7 @@ class Result:
     """One model under one attack, on one split. Shares are in [0, 1]; None where nothing was measured."""
 
     training: str
-    """base, adv or flat."""
+    """The kind of training (base, continued, adv, flat), or the name of a checkpoint."""
     round: int
     """Rounds of training behind the model."""
     attack: str

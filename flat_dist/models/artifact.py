@@ -19,7 +19,7 @@ class ModelArtifact(Artifact):
     """A checkpoint, with the training behind it. The fingerprint is that of weights and description."""
 
     model_name: str = ""
-    """The training kind (base, adv, flat), or the user's name for the checkpoint."""
+    """The training kind (base, continued, adv, flat), or the user's name for the checkpoint."""
     round: int = 0
     """Rounds of adversarial training behind it; 0 where that is not known."""
 

@@ -1,7 +1,9 @@
 """Base training, then rounds of attack, training and evaluation (paper, Section 3.4).
 
     base = train(initial model, clean data)
-    repeat for each kind of training: attack its latest model, train it on the attacked examples, evaluate it
+    repeat for each other kind of training: attack its latest model, train it on the attacked examples, evaluate it
+
+Base is trained once. It is evaluated after round 0, and again, under all attacks, beside the last round of the others.
 
 Each step is a stage (`flat_dist.storage.stage`): what is complete is not run again.
 """
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from flat_dist.config.schema import ADVERSARIAL
 from flat_dist.evaluation import distributed as evaluations
 from flat_dist.evaluation.comparison import with_comparisons
 from flat_dist.evaluation.result import AttackedModel, Result
@@ -43,19 +46,22 @@ class AdversarialTraining:
     """Attacked training examples of each kind of training, oldest round first."""
 
     def run(self) -> ExperimentResults:
-        """Train, attack and evaluate every kind of training, round by round, and explain the last round's pairs."""
+        """Train, attack and evaluate every kind of training, round by round, and explain the last models' pairs."""
         rounds = list(self.rounds())
         last = rounds[-1]
         stages = self.stages
         display = stages.environment.display
         explained = evaluations.explain_pairs(stages.config, stages.executor, last.attacked, display)
+        by_round = {
+            (result.training, result.round): result for found in rounds for result in found.results if result.trained_on
+        }
         flat = {each.round: each.model for found in rounds for each in found.attacked if each.model_name == "flat"}
         compared = with_comparisons(last.results, last.attacked, last.correct, stages.config.seed)
         return ExperimentResults(
             results=evaluations.with_consistency(stages.config, compared, explained),
             attacked=last.attacked,
             explained=explained,
-            rounds=[result for found in rounds for result in found.results if result.trained_on],
+            rounds=list(by_round.values()),
             masked=[
                 MaskedModel(f"flat, round {number}", model)
                 for number, model in flat.items()
@@ -68,16 +74,18 @@ class AdversarialTraining:
         """Train, attack and measure every kind of training, round by round."""
         stages = self.stages
         stages.prepare()
-        training = stages.config.training
-        latest = stages.train({kind: stages.clean_training(kind) for kind in training.kinds})
-        for number in range(training.rounds + 1):
+        kinds, last = stages.config.training.kinds, stages.config.training.last_round
+        trained_further = [kind for kind in kinds if kind != "base"]
+        latest = stages.train({kind: stages.clean_training(kind) for kind in kinds})
+        for number in range(last + 1):
             if number:
-                shards = self._shards
-                inputs = {kind: stages.round_training(number, model, shards[kind]) for kind, model in latest.items()}
-                latest = stages.train(inputs)
-            targets = [stages.test_attacks(number, model) for model in latest.values()]
-            attacks_next = stages.trains_on_attacks and number < training.rounds
-            attacked_next = [kind for kind in latest if kind != "base" and attacks_next]
+                latest |= stages.train(
+                    {kind: stages.round_training(number, latest[kind], self._shards[kind]) for kind in trained_further}
+                )
+            measured = kinds if number in (0, last) else trained_further
+            targets = [stages.test_attacks(number, latest[kind]) for kind in measured]
+            attacks_next = stages.trains_on_attacks and number < last
+            attacked_next = [kind for kind in kinds if kind in ADVERSARIAL and attacks_next]
             for_training = [stages.training_attack(number + 1, latest[kind]) for kind in attacked_next]
             # One pool runs all attacks between two trainings, unless its workers stay warm anyway.
             together = not stages.environment.workers

@@ -65,7 +65,7 @@ class ExperimentResults:
     """Everything that was measured."""
 
     results: Sequence[Result]
-    """Those of the last round, one for each attacked model."""
+    """Those of the last round of each model, one for each attacked model; base has only round 0."""
     attacked: Sequence[AttackedModel]
     explained: Sequence[PairAttributions]
     rounds: Sequence[Result] = ()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import ADVERSARIAL, Config
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.hints import dataset_hints
 from flat_dist.models import encoders, vectors
@@ -18,9 +18,9 @@ FINE_TUNING_RATE = 5e-4
 
 ADVERSARIES = {
     "attack": "",
-    "gradient": ", with substitutes that the gradient chooses",
-    "random": ", with random substitutes",
-    "both": ", with the attacked texts and with substitutes that the gradient chooses",
+    "gradient": "with substitutes that the gradient chooses",
+    "random": "with random substitutes",
+    "both": "with the attacked texts and with substitutes that the gradient chooses",
 }
 """What adv and flat train on besides clean texts, by `training.adversaries`."""
 
@@ -55,21 +55,25 @@ def plan(config: Config, dataset: Dataset) -> list[str]:
     """The steps of a run, in words, in the order of `flat_dist.pipeline.adversarial_training`."""
     training = config.training
     counts = (dataset.train.num_rows, dataset.dev.num_rows, dataset.test.num_rows)
-    first = ["flat" if kind == "flat" and training.init == "scratch" else "base" for kind in training.kinds]
+    first: list[str] = ["flat" if kind == "flat" and training.init == "scratch" else "base" for kind in training.kinds]
     latest = list(dict.fromkeys(first))  # kinds that start from the base model share it
-    attacked = list(dict.fromkeys(model for model, kind in zip(first, training.kinds, strict=True) if kind != "base"))
+    adversarial: list[str] = [kind for kind in training.kinds if kind in ADVERSARIAL]
+    attacked = list(dict.fromkeys(first[training.kinds.index(kind)] for kind in adversarial))
     steps = [f"load {dataset.source}: {' / '.join(map(str, counts))} texts"]
     steps += [
         f"train {_listed(latest)} on clean data, {_epochs(training.epochs)}",
         _test_attack(config, dataset, latest, 0),
     ]
-    for number in range(1, training.rounds + 1):
+    for number in range(1, training.last_round + 1):
         if attacked and training.adversaries in ("attack", "both"):
             steps.append(f"round {number}: {_training_attack(config, dataset, attacked)}")
-        latest, attacked = list(training.kinds), [kind for kind in training.kinds if kind != "base"]
+        latest, attacked = [kind for kind in training.kinds if kind != "base"], adversarial
         adversaries = ADVERSARIES[training.adversaries] if attacked else ""
-        steps.append(f"round {number}: train {_listed(latest)}, {_epochs(training.epochs_per_round)}{adversaries}")
-        steps.append(f"round {number}: {_test_attack(config, dataset, latest, number)}")
+        of = "" if attacked == latest else f"{_listed(attacked)} "
+        epochs = _epochs(training.epochs_per_round) + (f", {of}{adversaries}" if adversaries else "")
+        steps.append(f"round {number}: train {_listed(latest)}, {epochs}")
+        measured = training.kinds if number == training.last_round else latest
+        steps.append(f"round {number}: {_test_attack(config, dataset, measured, number)}")
     explained = _listed([METHODS[name] for name in config.evaluation.explain])
     steps.append(f"explain pairs with {explained}" if explained else "explain nothing")
     steps.append("write results, cards and report, print the table")
@@ -83,7 +87,7 @@ def _training_attack(config: Config, dataset: Dataset, models: Sequence[str]) ->
 
 def _test_attack(config: Config, dataset: Dataset, models: Sequence[str], number: int) -> str:
     evaluation, rows = config.evaluation, getattr(dataset, config.evaluation.split).num_rows
-    attacks = evaluation.attacks if number == config.training.rounds else (config.attack.name,)
+    attacks = evaluation.attacks if number == config.training.last_round else (config.attack.name,)
     count = min(evaluation.sample or rows, rows)
     first, *others = evaluation.scores
     then = f"; then the texts that are still right, with {_listed(others)}" if others else ""

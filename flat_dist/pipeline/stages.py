@@ -7,7 +7,7 @@ from functools import cached_property, partial
 
 from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
 from flat_dist.attack.substitutes import substitutes_stage
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import ADVERSARIAL, Config
 from flat_dist.data.dataset_stage import dataset_stage
 from flat_dist.data.datasets import Dataset, sample
 from flat_dist.data.shards import MANIFEST
@@ -108,7 +108,7 @@ class RunStages:
     def round_training(self, number: int, model: ModelArtifact, shards: Sequence[Artifact]) -> TrainingInputs:
         """The training of a round, on the attacked examples of all rounds so far, or of the last one."""
         used = shards if self.config.training.shards == "accumulate" else shards[-1:]
-        made = None if model.model_name == "base" else self._substitutes
+        made = self._substitutes if model.model_name in ADVERSARIAL else None
         return TrainingInputs(model.model_name, number, self.data, model, used, made)
 
     def train(self, trainings: Mapping[str, TrainingInputs]) -> dict[str, ModelArtifact]:
@@ -152,13 +152,13 @@ class RunStages:
     def test_attacks(self, number: int, model: ModelArtifact) -> Target:
         """The attacks to measure a model under: all after the last round, before it the one that training sees."""
         evaluation = self.config.evaluation
-        last = number == self.config.training.rounds
+        last = number == self.config.training.last_round
         rows = getattr(self.dataset, evaluation.split)
         drawn = sample(rows, evaluation.sample, derive_seed(self.config.seed, "evaluation"))
         texts = TextsToAttack(evaluation.split, drawn, self.dataset.fingerprint)
 
         def log(name: str, artifact: Artifact) -> None:
-            self._log_shards(model, f"{evaluation.split}-{name}-round-{number}", artifact)
+            self._log_shards(model, f"{evaluation.split}-{name}-round-{model.round}", artifact)
 
         return Target(model, texts, evaluation.attacks if last else (self.config.attack.name,), log)
 

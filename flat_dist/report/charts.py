@@ -70,7 +70,7 @@ class Chart:
 
 
 def styles(trainings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and dash of each training: base, adv and flat first, then other names."""
+    """Colour, marker and dash of each model: base, adv and flat first, then other names."""
     names = [name for name in COLOURS if name in trainings]
     names += [name for name in dict.fromkeys(trainings) if name not in COLOURS]
     slots = {name: slot for slot, name in enumerate(dict.fromkeys([*COLOURS, *names]))}

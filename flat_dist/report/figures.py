@@ -24,7 +24,7 @@ SCATTERS = {
 
 
 def rounds(results: Sequence[Result]) -> list[Chart]:
-    """Accuracy after attack and clean accuracy by rounds of training, with a line for each training."""
+    """Accuracy after attack and clean accuracy by rounds of training: a line for each training, level for base's."""
     return [
         render_chart(
             f"rounds-{name}",
@@ -39,11 +39,14 @@ def rounds(results: Sequence[Result]) -> list[Chart]:
 
 
 def _draw_rounds(axes: Axes, results: Sequence[Result], title: str, field: str) -> None:
+    last = max(row.round for row in results)
     for training, style in styles([row.training for row in results]).items():
         own = [row for row in results if row.training == training and getattr(row, field) is not None]
         rows = sorted(own, key=lambda row: row.round)
         at, shares = [row.round for row in rows], [getattr(row, field) for row in rows]
         percents = [100 * share for share in shares]
+        if training == "base" and at == [0]:  # trained once
+            axes.hlines(percents, 0, last, colors=style["color"], linestyles=style["linestyle"])
         axes.plot(at, percents, label=_short(training), **style)
         if field != "accuracy":  # the number of clean examples is not in the result
             errors = [100 * (standard_error(share, row.n) or 0) for share, row in zip(shares, rows, strict=True)]

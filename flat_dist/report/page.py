@@ -17,7 +17,7 @@ class Saliency:
     """Attributions of original/adversarial pairs, for one model and one method."""
 
     training: str
-    """Name of the model: base, adv, flat, or the name of a checkpoint."""
+    """Name of the model: a kind of training, or the name of a checkpoint."""
     attack: str
     method: str
     """ig or lime."""
@@ -55,9 +55,9 @@ class Page:
     texts: int
     """Number of texts in the split; accuracy is over all of them."""
     results: Sequence[Result]
-    """Results of the last round: each model under each attack."""
+    """Results of the last round of each model, under each attack; base has only round 0."""
     rounds: Sequence[Result] = ()
-    """Results of all rounds, from 0, under the attack used in training."""
+    """Results of all rounds, from 0, under the attack used in training; base has only round 0."""
     saliencies: Sequence[Saliency] = ()
     importances: Sequence[Importance] = ()
     """One for each model with a mask, the latest last."""

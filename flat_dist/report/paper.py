@@ -42,7 +42,7 @@ def numbers(dataset: str, model: str, training: str, attack: str, trained_on: st
     Args:
         dataset: its name in the config. `SUBSTITUTES` names the dataset to use for one that the paper does not have.
         model: its name in the config.
-        training: base, adv or flat.
+        training: the kind of training. The paper has base, adv and flat.
         attack: the attack on test examples.
         trained_on: the attack used in training; None: unknown. It has no effect on base models.
     """

@@ -45,7 +45,7 @@ class TrainingJob:
     name: str
     """Training kind and round, such as adv-2; the random numbers depend on it."""
     training: str
-    """base, adv or flat."""
+    """The kind of training: base, continued, adv or flat."""
     config: dict[str, Any]
     """The run's config, from `config.serialization.to_dict`."""
     data: str

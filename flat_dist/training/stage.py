@@ -22,7 +22,7 @@ class TrainingInputs:
     """What a training starts from."""
 
     training: str
-    """base, adv or flat."""
+    """The kind of training: base, continued, adv or flat."""
     round: int
     """Rounds of adversarial training, this one included; 0: training on clean data."""
     data: Artifact

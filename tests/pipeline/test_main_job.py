@@ -22,6 +22,8 @@ from tests import object_store
 
 pytestmark = pytest.mark.ray
 
+KINDS = ("base", "continued", "adv", "flat")
+
 JOB = Path(__file__).parents[2] / "jobs" / "flat_round.py"
 SMALL = "--model.kernels 8 --training.rounds 1 --training.epochs 1 --training.epochs-per-round 1 --attack.sample 24"
 SMALL += " --attack.unit-size 4 --evaluation.sample 12 --evaluation.ig-pairs 4 --evaluation.ig-steps 8"
@@ -54,23 +56,24 @@ def stages(storage: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def undisturbed(private_token: None, assets: object, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     storage = tmp_path_factory.mktemp("runs")
-    return storage, finish(start(storage))
+    return storage, finish(start(storage, "--training.kinds", *KINDS))
 
 
 def test_the_table_has_every_kind_under_every_attack(undisturbed: tuple[Path, dict]) -> None:
     results = undisturbed[1]["results"]
-    attacked, worst = results[:6], results[6:]
+    attacked, worst = results[:8], results[8:]
     assert [(row["training"], row["attack"]) for row in attacked] == [
-        (kind, attack) for kind in ("base", "adv", "flat") for attack in ("textfooler", "pwws")
+        (kind, attack) for kind in KINDS for attack in ("textfooler", "pwws")
     ]
-    assert [(row["training"], row["attack"]) for row in worst] == [(kind, "worst") for kind in ("base", "adv", "flat")]
+    assert [(row["training"], row["attack"]) for row in worst] == [(kind, "worst") for kind in KINDS]
     for row, *own in zip(worst, attacked[::2], attacked[1::2], strict=True):
         assert 0 <= row["after_attack_accuracy"] <= min(one["after_attack_accuracy"] for one in own)
         assert (row["n"], row["trained_on"], row["interpretations"]) == (12, None, {})
     for row in attacked:
         assert row["after_attack_accuracy"] <= row["after_attack_accuracy_probabilities"]
         assert 0 <= row["saturated"] <= 1
-        assert row["round"] == 1
+        assert row["round"] == (row["training"] != "base")
+        assert list(row["comparisons"]) == list(KINDS[: KINDS.index(row["training"])])
         assert row["n"] == 12
         assert 0 <= row["after_attack_accuracy"] <= row["accuracy"] + 0.5
         assert row["trained_on"] == (row["attack"] == "textfooler")
@@ -91,7 +94,9 @@ def test_mlflow_has_a_parent_and_a_child_for_each_kind(undisturbed: tuple[Path, 
     experiment = client.get_experiment_by_name("flat_dist")
     assert experiment is not None
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert sorted(runs) == ["adv-small", "base-small", "flat-small", "small"]
+    assert sorted(runs) == ["adv-small", "base-small", "continued-small", "flat-small", "small"]
+    base = client.get_metric_history(runs["base-small"].info.run_id, "test/pwws/after_attack_accuracy")
+    assert [metric.step for metric in base] == [0]
     flat = runs["flat-small"]
     assert flat.data.tags["mlflow.parentRunId"] == runs["small"].info.run_id
     history = client.get_metric_history(flat.info.run_id, "test/textfooler/after_attack_accuracy")
@@ -110,9 +115,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_kind(undisturbed: tuple[Path, 
 def test_each_result_has_a_card_that_says_how_it_was_made(undisturbed: tuple[Path, dict]) -> None:
     folder = undisturbed[0] / "small"
     cards = {path.stem: json.loads(path.read_text()) for path in (folder / "cards").iterdir()}
-    assert sorted(cards) == sorted(
-        f"{kind}-{attack}" for kind in ("base", "adv", "flat") for attack in ("textfooler", "pwws", "worst")
-    )
+    assert sorted(cards) == sorted(f"{kind}-{attack}" for kind in KINDS for attack in ("textfooler", "pwws", "worst"))
     card = cards["flat-pwws"]
     (row,) = (row for row in undisturbed[1]["results"] if (row["training"], row["attack"]) == ("flat", "pwws"))
     assert card["after_attack_accuracy"]["value"] == row["after_attack_accuracy"]
@@ -194,7 +197,7 @@ def test_damaged_stages_are_made_again_and_the_results_are_the_same(
         one("data-*/stage.json"): b"[]",
         one("init-*/checkpoint.json"): b"{}",
         one("train-flat-1-*/model.safetensors"): weights[:-1] + bytes([weights[-1] ^ 1]),
-        one("train-base-1-*/history.json"): b"",
+        one("train-base-0-*/history.json"): b"",
         one("attack-pwws-*/manifest.json"): b'{"shards": [{"name": "../../small/results.json"}]}',
         one("attack-textfooler-*/*.arrow"): b"",
         one("worst-case-worst-*/*.arrow"): b"",
@@ -203,7 +206,7 @@ def test_damaged_stages_are_made_again_and_the_results_are_the_same(
     }
     for path, content in damages.items():
         path.write_bytes(content)
-    job = start(storage, "--tracking.no-enabled")
+    job = start(storage, "--tracking.no-enabled", "--training.kinds", *KINDS)
     out, errors = job.communicate()
     assert job.returncode == 0, errors
     assert json.loads(out.splitlines()[-1])["results"] == undisturbed[1]["results"]
@@ -215,7 +218,7 @@ def test_damaged_stages_are_made_again_and_the_results_are_the_same(
 def test_a_second_driver_on_the_same_folder_is_refused(undisturbed: tuple[Path, dict]) -> None:
     storage = undisturbed[0]
     with exclusive_lock(Folder(storage / "small"), "the test"):
-        job = start(storage)
+        job = start(storage, "--training.kinds", *KINDS)
         _, errors = job.communicate()
     assert job.returncode == 2
     assert f"error: this run: {storage}/small is in use by process {os.getpid()} on " in errors
@@ -224,7 +227,7 @@ def test_a_second_driver_on_the_same_folder_is_refused(undisturbed: tuple[Path, 
 def test_the_same_command_again_repeats_nothing(undisturbed: tuple[Path, dict]) -> None:
     storage, first = undisturbed
     times = {path: path.stat().st_mtime_ns for path in storage.glob("stages/**/*")}
-    assert finish(start(storage)) == first
+    assert finish(start(storage, "--training.kinds", *KINDS)) == first
     assert {path: path.stat().st_mtime_ns for path in storage.glob("stages/**/*")} == times
 
 
