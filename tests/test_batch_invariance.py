@@ -29,12 +29,15 @@ class TiledLinear(nn.Linear):
         return summed_otherwise(super().forward(rows))
 
 
-def tiled_model() -> Any:
+def tiled_model(trained: bool = False) -> Any:
+    """Unless it is trained all weights are 0, so that every processor gets the same sums."""
     torch.manual_seed(0)
     model = checkpoints.build(ModelConfig(kernels=4, embedding_dim=8), 30, 2)
     tiled = TiledLinear(model.output.in_features, 2)
     tiled.load_state_dict(model.output.state_dict())
     model.output = tiled
+    for parameter in model.parameters():
+        parameter.data *= trained
     return model.eval()
 
 
@@ -67,7 +70,7 @@ def test_long_texts_get_small_batches() -> None:
 
 def test_predictions_do_not_depend_on_the_batch_with_tiled_kernels() -> None:
     vocabulary = Vocabulary.build([[f"w{number}" for number in range(28)]])
-    checkpoint = Checkpoint(tiled_model(), ModelConfig(), Encoder(vocabulary, 50), ("x", "y"))
+    checkpoint = Checkpoint(tiled_model(trained=True), ModelConfig(), Encoder(vocabulary, 50), ("x", "y"))
     texts = [" ".join(f"w{n * 7 % 31}" for n in range(start, start + 1 + start % 20)) for start in range(61)]
     together = checkpoint.probabilities(texts)
     for size in (1, 5, 60):
@@ -89,13 +92,31 @@ def test_the_linear_layer_equals_a_matrix_product(count: int, biased: bool) -> N
         assert torch.equal(product(x[row : row + 1])[0], out[row])
 
 
+@pytest.mark.parametrize("rows", [48, 1])
+@pytest.mark.parametrize("features", [7, 16])
+def test_the_linear_layer_does_not_depend_on_where_its_input_lies_in_memory(rows: int, features: int) -> None:
+    x, weight, bias = torch.randn(60, 16), torch.randn(16, features), torch.randn(features)
+    out = InvariantLinear(weight, bias, (rows, 1))(x)
+    for offset in (1, 4, 8):  # numbers of 4 bytes
+        moved_x, moved_weight, moved_bias, moved_out = (
+            torch.empty(tensor.numel() + offset)[offset:].view(tensor.shape).copy_(tensor)
+            for tensor in (x, weight, bias, out)
+        )
+        moved_out.zero_()
+        product = InvariantLinear(moved_weight, moved_bias, (rows, 1))
+        assert torch.equal(product(moved_x, moved_out), out)
+        wide = torch.randn(60, 40)
+        wide[:, offset : offset + 16] = x
+        assert torch.equal(product(wide[:, offset : offset + 16]), out)
+
+
 def test_the_linear_layer_skips_row_counts_that_fail_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     def mm(x: Tensor, weight: Tensor, out: Tensor) -> Tensor:
         calls.append(len(x))
         return out.copy_(summed_otherwise(x @ weight))
 
     calls: list[int] = []
-    product = InvariantLinear(torch.randn(20, 7), None, (32, 48, 1))
+    product = InvariantLinear(torch.zeros(20, 7), None, (32, 48, 1))  # every processor gets 0
     monkeypatch.setattr(torch, "mm", mm)
     product(torch.randn(3, 20))
     assert calls[-1] == 48

@@ -56,14 +56,25 @@ def test_a_worker_that_makes_progress_has_no_time_limit(monkeypatch: pytest.Monk
     assert time.monotonic() - watched.progress == pytest.approx(3, abs=1)
 
 
-def test_a_worker_that_answers_without_progress_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("loading", "idle", "hangs"),
+    [
+        (False, 101 + GRACE_SECONDS, True),
+        (True, 101 + GRACE_SECONDS, False),
+        (True, START_SECONDS - 1, False),
+        (True, START_SECONDS + 1, True),
+    ],
+)
+def test_a_worker_that_answers_without_progress_hangs_later_if_it_loads(
+    loading: bool, idle: float, hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     actor = Busy(monkeypatch)
     watched = progress_before(actor, 99)
     assert not watched.is_hanging(100)
-    actor.answer = Heartbeat(idle=101 + GRACE_SECONDS, loading=True)
-    watched.progress -= 2 + GRACE_SECONDS
-    assert watched.is_hanging(100)
-    assert watched.loading
+    actor.answer = Heartbeat(idle=idle, loading=loading)
+    watched.progress -= 1000
+    assert watched.is_hanging(100) == hangs
+    assert watched.loading == loading
 
 
 def test_a_worker_that_died_does_not_count_as_hanging(monkeypatch: pytest.MonkeyPatch) -> None:

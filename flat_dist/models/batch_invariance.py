@@ -1,11 +1,11 @@
 """Batch-invariant arithmetic on CPUs: the result of a text is the same, to the bit, in any batch.
 
-A matrix library chooses its kernel, and so the order of its sums, by the shape of a product; it may also sum rows at
-the edge of a tile in another order than other rows. All this depends on the processor. Therefore every call here has a
-fixed number of rows, padded with copies, and its other dimensions depend only on the text. The position of a text among
-the rows may still matter: a number of rows is used only if a check, on this processor and with this number of threads,
-gives the same row the same bits at every position. If the check fails, the next number is tried; the last is 1, which
-has one position.
+A matrix library chooses its kernel, and so the order of its sums, by the shape of a product and by where its numbers
+lie in memory; it may also sum rows at the edge of a tile in another order than other rows. All this depends on the
+processor. Therefore every call here has a fixed number of rows, padded with copies, its other dimensions depend only on
+the text, and what it reads and writes starts at a multiple of 64 bytes. The position of a text among the rows may still
+matter: a number of rows is used only if a check, on this processor and with this number of threads, gives the same row
+the same bits at every position. If the check fails, the next number is tried; the last is 1, which has one position.
 
 Shape letters: B rows of a call, T pieces, N rows in total, D and E features, H features of a text, C classes.
 """
@@ -29,6 +29,9 @@ get fewer, because few texts have the same length."""
 
 MAX_PIECES = 2**14
 """Maximum number of pieces in a call: limits the memory for long texts."""
+
+ALIGNMENT = 64
+"""Bytes: the widest vector register, and a line of the cache. PyTorch's memory starts at a multiple of it."""
 
 MIN_CHECKED_SUMS = 512
 """Random sums in a check, at least: two orders of one sum often agree by chance."""
@@ -104,24 +107,38 @@ class InvariantLinear:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, candidates: Sequence[int]):
-        self.weight, self.bias = weight, bias
         self._candidates = candidates
         self._known: dict[int, int] = {}
+        # Copies in aligned memory. Columns of zeros let each row of the product start at a multiple of ALIGNMENT.
+        columns = -weight.shape[1] % (ALIGNMENT // weight.element_size())
+        self._weight = F.pad(weight, (0, columns))
+        self._bias = None if bias is None else F.pad(bias, (0, columns))
+        self.weight = self._weight[:, : weight.shape[1]]
 
     def __call__(self, x_ND: Tensor, out_NE: Tensor | None = None) -> Tensor:
         """The product (N, E), written to `out_NE` if given."""
         if out_NE is None:
             out_NE = x_ND.new_empty(len(x_ND), self.weight.shape[1])
         if self.weight.device.type != "cpu":
-            return self._multiply(x_ND, out_NE)
+            bias = None if self._bias is None else self._bias[: self.weight.shape[1]]
+            return _multiply(x_ND, self.weight, bias, out_NE)
         rows = self._rows()
-        whole = len(x_ND) - len(x_ND) % rows
-        for start in range(0, whole, rows):
-            self._multiply(x_ND[start : start + rows], out_NE[start : start + rows])
-        if rest := len(x_ND) - whole:
-            filled_BD = F.pad(x_ND[whole:], (0, 0, 0, rows - rest))
-            out_NE[whole:] = self._multiply(filled_BD, x_ND.new_empty(rows, self.weight.shape[1]))[:rest]
+        for x_BD, part_BE in zip(x_ND.split(rows), out_NE.split(rows), strict=True):
+            self._call(rows, x_BD, part_BE)
         return out_NE
+
+    def _call(self, rows: int, x_BD: Tensor, out_BE: Tensor) -> None:
+        """One product of at most `rows` rows. The matrix library always sees `rows` of them, at aligned addresses."""
+        count, width = len(x_BD), self.weight.shape[1]
+        if count < rows or not _is_aligned(x_BD):
+            filled_BD = x_BD.new_zeros(rows, x_BD.shape[1])
+            filled_BD[:count] = x_BD
+            x_BD = filled_BD
+        if count == rows and width == self._weight.shape[1] and _is_aligned(out_BE):
+            _multiply(x_BD, self._weight, self._bias, out_BE)
+        else:
+            product = x_BD.new_empty(rows, self._weight.shape[1])
+            out_BE[:] = _multiply(x_BD, self._weight, self._bias, product)[:count, :width]
 
     def _rows(self) -> int:
         threads = torch.get_num_threads()
@@ -134,15 +151,23 @@ class InvariantLinear:
         trials = -(-MIN_CHECKED_SUMS // self.weight.shape[1])
         for x_1D in torch.randn(trials, 1, self.weight.shape[0], generator=generator):
             x_BD = x_1D.repeat(rows, 1)
-            first_BE, again_BE = (self._multiply(x_BD, x_BD.new_empty(rows, self.weight.shape[1])) for _ in range(2))
+            first_BE, again_BE = (x_BD.new_empty(rows, self.weight.shape[1]) for _ in range(2))
+            for out_BE in (first_BE, again_BE):
+                self._call(rows, x_BD, out_BE)
             if not (_same(first_BE, first_BE[:1].expand_as(first_BE)) and _same(first_BE, again_BE)):
                 return False
         return True
 
-    def _multiply(self, x_BD: Tensor, out_BE: Tensor) -> Tensor:
-        if self.bias is None:
-            return torch.mm(x_BD, self.weight, out=out_BE)
-        return torch.addmm(self.bias, x_BD, self.weight, out=out_BE)
+
+def _multiply(x_BD: Tensor, weight: Tensor, bias: Tensor | None, out_BE: Tensor) -> Tensor:
+    if bias is None:
+        return torch.mm(x_BD, weight, out=out_BE)
+    return torch.addmm(bias, x_BD, weight, out=out_BE)
+
+
+def _is_aligned(x: Tensor) -> bool:
+    """Whether a matrix lies in memory as a new one does: rows without gaps, from an aligned address on."""
+    return x.data_ptr() % ALIGNMENT == 0 and x.stride() == (x.shape[1], 1)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

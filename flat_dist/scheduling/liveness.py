@@ -15,8 +15,8 @@ from ray.exceptions import RayError
 GRACE_SECONDS = 5.0
 """Extra seconds for the worker's own watchdog before the driver ends the worker."""
 START_SECONDS = 300.0
-"""Minimum seconds that a worker may take to start, however small the limit for hanging is: it imports large packages,
-perhaps from a slow disk."""
+"""Minimum seconds that a worker may take to start, and then to load a job, however small the limit for hanging is: it
+imports large packages, and reads models, perhaps from a slow disk."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ class Liveness:
     """A heartbeat that was requested and has not arrived."""
 
     def is_hanging(self, limit: float) -> bool:
-        """Whether there was no progress for `limit` seconds; 0: never. After half of them, a heartbeat is requested."""
+        """Whether there was no progress for `limit` seconds; 0: never. After half of them, a heartbeat is requested.
+
+        An actor that answers that it is loading has `START_SECONDS`, if that is longer.
+        """
         if not limit:
             return False
         self._read_heartbeat()
@@ -59,7 +62,8 @@ class Liveness:
             heartbeat = ray.get(requested)
         except RayError:  # the actor died; the call that it was busy with fails too
             return
-        self.progress = max(self.progress, time.monotonic() - heartbeat.idle)
+        idle = 0.0 if heartbeat.loading and heartbeat.idle < START_SECONDS else heartbeat.idle
+        self.progress = max(self.progress, time.monotonic() - idle)
         self.loading = heartbeat.loading
 
     def is_hanging_at_start(self, limit: float) -> bool:
