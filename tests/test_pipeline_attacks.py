@@ -121,6 +121,14 @@ def test_models_have_worst_cases_of_their_own(
     ]
 
 
+def test_importance_orders_words_only_where_there_is_a_mask(texts: TextsToAttack, model: ModelArtifact) -> None:
+    config = attacker(Path()).config
+    plans = [plan_attack(config, model, texts, name) for name in ("pwws-importance", "pwws-gradient", "pwws")]
+    assert plans[0].inputs == plans[1].inputs != plans[2].inputs
+    assert [plan.job.attack for plan in plans] == ["pwws-gradient", "pwws-gradient", "pwws"]
+    assert plans[0].title == "pwws-gradient on flat, test texts"
+
+
 def test_scores_belong_to_the_inputs_of_an_attack(texts: TextsToAttack, model: ModelArtifact) -> None:
     config = replace(Config(), attack=replace(Config().attack, device="cpu"))
     other = replace(config, attack=replace(config.attack, scores="margin"))

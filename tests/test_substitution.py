@@ -20,13 +20,14 @@ from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.classifier import TextClassifier
+from flat_dist.models.gradients import loss_gradient
 from flat_dist.resources import textattack_setup
 from flat_dist.resources.assets import Assets
 from flat_dist.storage.folder import Folder
 from flat_dist.training.batching import NOTHING, plan_epoch
 from flat_dist.training.loop import Loop, TrainingData, Worker
 from flat_dist.training.objective import beta_in_epoch
-from flat_dist.training.substitution import Substitution, loss_gradient
+from flat_dist.training.substitution import Substitution
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from flat_dist.attack.limits import DEFAULTS, Limits, resolve, unit_size
 from flat_dist.attack.strength import Strength, resolve_strength
+from flat_dist.attack.word_order import attack_on, recipe_of
 from flat_dist.config.schema import Config, Scores
 from flat_dist.config.serialization import content_hash, stage_values
 from flat_dist.models import checkpoint as checkpoints
@@ -92,13 +93,15 @@ def plan_attack(
         config: seed, and settings of the attack.
         model: the victim.
         texts: what to attack.
-        attack: name of the attack.
+        attack: name of the attack. On a model without a mask, the gradient replaces the importance that orders words.
         log: logs the result.
 
     Raises:
         UserError: the checkpoint or the synonyms cannot be read.
     """
-    transformer = checkpoints.describe(model.folder)["model"]["name"] in TRANSFORMERS
+    described = checkpoints.describe(model.folder)
+    transformer = described["model"]["name"] in TRANSFORMERS
+    attack = attack_on(attack, described["masked"])
     strength = resolve_strength(config.attack, config.data.named)
     limits = {
         device: replace(resolve(config.attack, transformer, device), queries_per_word=strength.queries_per_word)
@@ -145,7 +148,7 @@ def _identity(config: Config, model: ModelArtifact, attack: str, strength: Stren
         "recipe": attack,
         "scores": config.attack.scores,
         "strength": strength.values(),
-        "resources": provenance(attack, config.attack.synonyms, assets.prepare(), strength.setting),
+        "resources": provenance(recipe_of(attack), config.attack.synonyms, assets.prepare(), strength.setting),
         "checkpoint": model.fingerprint,
         "seed": config.seed,
         "limits": {"queries": config.attack.max_queries, "seconds": config.attack.max_seconds},

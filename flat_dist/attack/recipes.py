@@ -11,11 +11,14 @@ from textattack.attack_recipes import PWWSRen2019, TextFoolerJin2019
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.shared import AbstractWordEmbedding, utils
 
+from flat_dist.attack.engine.known_order import with_order
 from flat_dist.attack.engine.sentence_encoder import SentenceEncoder
 from flat_dist.attack.engine.strengthen import strengthen
 from flat_dist.attack.goal import with_margins
 from flat_dist.attack.strength import Strength
 from flat_dist.attack.victim import Victim
+from flat_dist.attack.word_order import order_of, recipe_of
+from flat_dist.config.choices import choices
 from flat_dist.config.errors import unknown
 from flat_dist.resources import synonyms
 from flat_dist.resources.assets import Assets
@@ -83,12 +86,14 @@ def build(attack: str, victim: Victim, resources: LinguisticResources, strength:
     """The named attack on a victim, with a goal for the victim's scores and the limits of a strength.
 
     Raises:
-        UserError: the attack is unknown.
+        UserError: the attack is unknown, or needs a mask that the victim does not have.
     """
-    if attack not in RECIPES:
-        raise unknown("attack", attack, RECIPES)
-    built = RECIPES[attack](victim, resources)
+    if attack not in choices("attack.name"):
+        raise unknown("attack", attack, choices("attack.name"))
+    built = RECIPES[recipe_of(attack)](victim, resources)
     if strength != OWN_STRENGTH:
         uniform = strength.setting == "li2021"
         built = strengthen(built, strength, *((resources.embedding, resources.encoder) if uniform else (None, None)))
-    return built if victim.scores == "probabilities" else with_margins(built)
+    if victim.scores == "margin":
+        built = with_margins(built)
+    return with_order(built, order_of(attack)) if order_of(attack) else built

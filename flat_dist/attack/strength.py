@@ -6,13 +6,12 @@ from typing import Any
 from flat_dist.config.schema import AttackConfig, AttackSetting
 
 LI2021_NEIGHBOURS = 50
-"""Candidates of a word in Li et al. 2021."""
+"""Candidates of a word in Li et al. 2021, and victim queries for each word of a text: an attack may ask about as many
+texts as the text has swaps of one word. (TextDefender passes query_budget=50, which its copy of TextAttack multiplies
+by the number of words.)"""
 
 LI2021_CHANGED, LI2021_CHANGED_IMDB = 0.3, 0.1
 """Largest share of a text's words that may change in Li et al. 2021; their texts of IMDB are long."""
-
-LI2021_QUERIES = 50
-"""Victim queries for each word of a text in Li et al. 2021."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,10 @@ def resolve_strength(config: AttackConfig, dataset: str | None) -> Strength:
     if config.setting == "original":
         return Strength("original", config.neighbours, config.max_changed)
     changed = LI2021_CHANGED_IMDB if dataset == "imdb" else LI2021_CHANGED
+    neighbours = min(config.neighbours or LI2021_NEIGHBOURS, LI2021_NEIGHBOURS)
     return Strength(
         setting="li2021",
-        neighbours=min(config.neighbours or LI2021_NEIGHBOURS, LI2021_NEIGHBOURS),
+        neighbours=neighbours,
         max_changed=min(config.max_changed, changed),
-        queries_per_word=LI2021_QUERIES,
+        queries_per_word=neighbours,
     )

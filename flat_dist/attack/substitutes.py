@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 
 from flat_dist.attack.strength import resolve_strength
+from flat_dist.attack.word_order import recipe_of
 from flat_dist.config.schema import AttackConfig, Config
 from flat_dist.data import substitutes
 from flat_dist.data.datasets import Dataset
@@ -31,7 +32,7 @@ def substitutes_stage(config: Config, dataset: Dataset) -> Stage:
         UserError: the synonyms cannot be read.
     """
     attack = config.attack
-    known = provenance(attack.name, attack.synonyms, assets.prepare(), attack.setting)
+    known = provenance(recipe_of(attack.name), attack.synonyms, assets.prepare(), attack.setting)
 
     def fill(folder: Folder) -> Output:
         table = make_table(attack, dataset.train["text"].to_pylist())
@@ -44,7 +45,7 @@ def substitutes_stage(config: Config, dataset: Dataset) -> Stage:
         title=f"list substitutes of the training words for {attack.name}",
         inputs={
             "dataset": dataset.fingerprint,
-            "attack": attack.name,
+            "attack": recipe_of(attack.name),
             "setting": attack.setting,
             "neighbours": attack.neighbours,
             "resources": resources,
@@ -69,7 +70,7 @@ def make_table(attack: AttackConfig, texts: list[str]) -> pa.Table:
     # No text is predicted here.
     victim = SimpleNamespace(scores="probabilities", model=None)
     strength = resolve_strength(replace(attack, neighbours=attack.neighbours or ALL), None)
-    built = recipes.build(attack.name, victim, resources, strength)  # type: ignore[arg-type]
+    built = recipes.build(recipe_of(attack.name), victim, resources, strength)  # type: ignore[arg-type]
     words = sorted({word for text in texts for word in tokenize(clean(text))})
     rows = {word: candidates_of_word(built, word) for word in words}
     rows = {word: candidates for word, candidates in rows.items() if candidates}

@@ -29,7 +29,10 @@ ADVERSARIAL: tuple[Training, ...] = ("adv", "flat")
 Adversaries = Literal["attack", "gradient", "random", "both"]
 """Where the adversarial examples of training come from."""
 
-Attack = Literal["textfooler", "pwws"]
+Attack = Literal[
+    "textfooler", "pwws", "textfooler-importance", "textfooler-gradient", "pwws-importance", "pwws-gradient"
+]
+"""Attacks; after a hyphen, the order of words of an adaptive attack, which knows the model."""
 
 WORST = "worst"
 """Stands for all attacks on a model: for each text, the worst outcome."""
@@ -281,7 +284,8 @@ class AttackConfig:
     """Attacks, which run on a pool of Ray workers."""
 
     name: Attack = field(default="textfooler", metadata=PLAN)
-    """The attack, textfooler or pwws. Training uses it to make adversarial texts."""
+    """The attack, textfooler or pwws. Training uses it to make adversarial texts. Those with -importance and -gradient
+    are adaptive: the word mask's importance, or the gradient through it, orders the words."""
     scores: Scores = "probabilities"
     """What the attack in training sees of the victim: probabilities (TextAttack), which in float32 reach 1, so that no
     change of a word lowers them, or margin, the log-odds of each class in float64, which do not."""
@@ -339,8 +343,8 @@ class EvaluationConfig:
     split: Split = field(default="test", metadata=PLAN)
     """Split to evaluate on: train, dev or test. Sweeps use dev."""
     attacks: tuple[Attack, ...] = field(default=("textfooler", "pwws"), metadata=PLAN)
-    """Attacks after the last round. After earlier rounds, only the attack that training sees. Two or more also give
-    `worst`: for each text, the worst of them."""
+    """Attacks after the last round, also adaptive ones such as textfooler-importance. After earlier rounds, only the
+    attack that training sees. Two or more also give `worst`: for each text, the worst of them."""
     scores: tuple[Scores, ...] = field(default=("probabilities", "margin"), metadata=PLAN)
     """What each attack sees of the victim, one after the other: probabilities (TextAttack), then margin, the log-odds,
     on the texts that the attack has not broken yet. The worst outcome of a text counts."""

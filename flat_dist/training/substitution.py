@@ -8,18 +8,18 @@ Shapes: B texts, T pieces, N chosen words, K candidates of a word, P pieces of a
 a word vector.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flat_dist.config.schema import SubstitutesConfig
-from flat_dist.data.batches import Examples, SwapIds, to_batch
+from flat_dist.data.batches import Examples, SwapIds
 from flat_dist.data.substitutes import NONE, Pieces, Substitutes
 from flat_dist.models.classifier import TextClassifier
+from flat_dist.models.gradients import loss_gradient, mean_vectors
 
 Place = tuple[int, int]
 """Number of a text in the batch, and of a word in it."""
@@ -118,7 +118,7 @@ class Substitution:
         used_U, inverse = np.unique(candidates_NK, return_inverse=True)
         # Of NONE, which is -1, this takes the last candidate; it is masked below.
         pieces = [self.substitutes.pieces[number] for number in used_U.tolist()]
-        vectors_UD = _mean_vectors(model, pieces, device)
+        vectors_UD = mean_vectors(model, pieces)
         vectors_NKD = vectors_UD[torch.from_numpy(inverse.reshape(candidates_NK.shape)).to(device)]
         changes_NK = torch.einsum("nkd,nd->nk", vectors_NKD, gradients_ND)
         missing_NK = torch.from_numpy(candidates_NK == NONE).to(device)
@@ -154,49 +154,6 @@ class Substitution:
             for old, old_start, new, new_start in sides
             if old != new and max(old_start + len(old), new_start + len(new)) <= limit
         )
-
-
-def loss_gradient(model: TextClassifier, ids: Sequence[Sequence[int]], labels: np.ndarray) -> Tensor:
-    """Gradient (B, T, D) of each text's loss on its word vectors, through the word mask, at inference.
-
-    The loss is the negative log-odds of the label. Its gradient has the direction of the cross-entropy's, but does not
-    vanish in float32 where the probability of the label rounds to 1.
-    """
-    device = model.output.weight.device
-    batch = to_batch(ids, labels).to(device)
-    with _at_inference(model), torch.enable_grad():
-        embedded_BTD = model.embed(batch.ids_BT).detach().requires_grad_()
-        logits_BC = model.classify(embedded_BTD, batch.real_BT).float()
-        label_B1 = batch.labels_B.unsqueeze(1)
-        others_BC = logits_BC.scatter(1, label_B1, -torch.inf)
-        loss = (others_BC.logsumexp(1) - logits_BC.gather(1, label_B1).squeeze(1)).sum()
-        (gradient_BTD,) = torch.autograd.grad(loss, embedded_BTD)
-    return gradient_BTD
-
-
-@contextmanager
-def _at_inference(model: nn.Module) -> Iterator[None]:
-    """Without dropout and mask sampling. An LSTM of one layer has none, and cuDNN needs it in training mode."""
-    training = model.training
-    model.eval()
-    for module in model.modules():
-        if isinstance(module, nn.RNNBase):
-            module.train()
-    try:
-        yield
-    finally:
-        model.train(training)
-
-
-@torch.no_grad()
-def _mean_vectors(model: TextClassifier, words: Sequence[Pieces], device: torch.device) -> Tensor:
-    """Mean vector (U, D) of each word's pieces."""
-    flat = torch.tensor([piece for pieces in words for piece in pieces], device=device)
-    sizes_U = torch.tensor([len(pieces) for pieces in words], device=device)
-    vectors = model.embed(flat)
-    owner = torch.repeat_interleave(torch.arange(len(words), device=device), sizes_U)
-    sums_UD = vectors.new_zeros(len(words), vectors.shape[1]).index_add_(0, owner, vectors)
-    return sums_UD / sizes_U.unsqueeze(1)
 
 
 def _starts(words: Sequence[Pieces], first: int) -> list[int]:

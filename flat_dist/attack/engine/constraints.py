@@ -9,6 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from textattack import Attack
+from textattack.constraints import Constraint
 from textattack.constraints.grammaticality import PartOfSpeech
 from textattack.constraints.overlap import MaxWordsPerturbed
 from textattack.constraints.semantics import WordEmbeddingDistance
@@ -47,6 +49,20 @@ class CandidateGenerator:
             return candidates
         close = _close(self.distance, word.lower(), [candidate.word.lower() for candidate in candidates])
         return [candidate for candidate, is_close in zip(candidates, close, strict=True) if is_close]
+
+
+def word_distance(attack: Attack) -> WordEmbeddingDistance | None:
+    """The first constraint of an attack on the cosine of word vectors, which depends on two words only."""
+    return next((constraint for constraint in attack.constraints if _compares_words(constraint)), None)
+
+
+def _compares_words(constraint: Constraint) -> bool:
+    return (
+        type(constraint) is WordEmbeddingDistance
+        and bool(constraint.min_cos_sim)
+        and not constraint.cased
+        and constraint.include_unknown_words
+    )
 
 
 def _close(distance: WordEmbeddingDistance, word: str, others: Sequence[str]) -> list[bool]:

@@ -5,15 +5,21 @@ from textattack.constraints import Constraint
 from textattack.constraints.grammaticality import PartOfSpeech
 from textattack.constraints.overlap import MaxWordsPerturbed
 from textattack.constraints.pre_transformation import RepeatModification
-from textattack.constraints.semantics import WordEmbeddingDistance
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.goal_functions import UntargetedClassification
 from textattack.search_methods import GreedyWordSwapWIR
 from textattack.shared import AttackedText
 from textattack.transformations import WordSwapEmbedding, WordSwapWordNet
 
-from flat_dist.attack.engine.constraints import CandidateGenerator, FewChangedWords, SamePartOfSpeech, SimilarWindow
+from flat_dist.attack.engine.constraints import (
+    CandidateGenerator,
+    FewChangedWords,
+    SamePartOfSpeech,
+    SimilarWindow,
+    word_distance,
+)
 from flat_dist.attack.engine.engine import Engine, Filter
+from flat_dist.attack.engine.known_order import KnownOrder
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.search import SearchSettings
 from flat_dist.attack.engine.strengthen import FirstSynonyms
@@ -29,18 +35,15 @@ def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
     """
     _check(attack)
     search = attack.search_method
-    distance, filters = None, []
-    for constraint in attack.constraints:
-        if _compares_words(constraint) and distance is None:
-            distance = constraint
-        else:
-            filters.append(_filter(constraint, limits, profile))
+    distance = word_distance(attack)
+    filters = [_filter(constraint, limits, profile) for constraint in attack.constraints if constraint is not distance]
     settings = SearchSettings(
         ranking=search.wir_method,
         unknown=search.unk_token,
         indices=lambda text: attack.get_indices_to_order(AttackedText(text))[1],
         candidates=CandidateGenerator(attack.transformation, distance, limits.cache_size).candidates,
         from_original=type(attack.goal_function) is MarginDrop,
+        word_scores=search.word_scores if type(search) is KnownOrder else None,
     )
     return Engine(settings, filters, attack.goal_function.model, limits, profile)
 
@@ -54,19 +57,10 @@ def _check(attack: Attack) -> None:
     )
     search = attack.search_method
     known = type(search) is GreedyWordSwapWIR and search.wir_method in ("delete", "unk", "weighted-saliency")
-    _require(known and search.truncate_words_to is None, search)
+    _require((known or type(search) is KnownOrder) and search.truncate_words_to is None, search)
     _require(type(attack.transformation) in (WordSwapEmbedding, WordSwapWordNet, FirstSynonyms), attack.transformation)
     once = any(type(constraint) is RepeatModification for constraint in attack.pre_transformation_constraints)
     _require(once, "an attack that may change a word twice")
-
-
-def _compares_words(constraint: Constraint) -> bool:
-    return (
-        type(constraint) is WordEmbeddingDistance
-        and bool(constraint.min_cos_sim)
-        and not constraint.cased
-        and constraint.include_unknown_words
-    )
 
 
 def _filter(constraint: Constraint, limits: Limits, profile: Profile) -> Filter:
@@ -96,5 +90,5 @@ def candidates_of_word(attack: Attack, word: str) -> list[str]:
     text = AttackedText(word)
     if text.words != [word] or not attack.get_indices_to_order(text)[1]:
         return []
-    distance = next((constraint for constraint in attack.constraints if _compares_words(constraint)), None)
-    return [candidate.word for candidate in CandidateGenerator(attack.transformation, distance, 1).candidates(word)]
+    generator = CandidateGenerator(attack.transformation, word_distance(attack), 1)
+    return [candidate.word for candidate in generator.candidates(word)]

@@ -15,6 +15,7 @@ import torch
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText
 from flat_dist.attack.limits import Limits
+from flat_dist.attack.word_order import WordScores
 
 TEXTS_AT_ONCE = 128
 """Maximum number of texts in a query: a long text has thousands of variants, too many to keep in memory."""
@@ -63,6 +64,8 @@ class SearchSettings:
     from_original: bool = False
     """Whether a text's score is the drop of the label's score from the original text (margins), or from 1
     (probabilities)."""
+    word_scores: WordScores | None = None
+    """The order of an attack that knows the model; None: words are ordered by queries, as `ranking` says."""
 
 
 class LimitError(Exception):
@@ -153,6 +156,18 @@ class Search:
         """Indices of words, most important first."""
         with self.profile.texts:
             indices = self.settings.indices(self.original.text)
+        known = self.settings.word_scores
+        scores = self._known_scores(known, indices) if known else (yield from self._queried_scores(indices))
+        # Not a stable sort: TextAttack breaks ties so.
+        return np.array(indices, dtype=int)[(-scores).argsort()]
+
+    def _known_scores(self, word_scores: WordScores, indices: Sequence[int]) -> np.ndarray:
+        with self.profile.victim:
+            spans = [(self.original.starts[index], self.original.end(index)) for index in indices]
+            return word_scores(self.original.text, spans, self.label)
+
+    def _queried_scores(self, indices: Sequence[int]) -> QueryGenerator:
+        """Scores of words from the victim's answers."""
         if self.settings.ranking == "delete":
             scores, _ = yield from self._ask(self.original.without(index) for index in indices)
         else:
@@ -160,8 +175,7 @@ class Search:
             scores, _ = yield from self._ask(self.original.with_replacement(index, unknown) for index in indices)
         if self.settings.ranking == "weighted-saliency":
             scores = _softmax(scores) * (yield from self._best_swaps(indices, len(scores)))
-        # Not a stable sort: TextAttack breaks ties so.
-        return np.array(indices, dtype=int)[(-scores).argsort()]
+        return scores
 
     def _best_swaps(self, indices: Sequence[int], count: int) -> QueryGenerator:
         """The largest score of each word's swaps (Ren et al. 2019); 0 if there are none."""

@@ -62,8 +62,8 @@ class TokenizedText:
         if _CHINESE.search(text):
             raise UnusualTextError(text)
         words = tuple(words_from_text(text))
-        starts = _find(text, words)
-        if starts != _find(text.lower(), tuple(word.lower() for word in words)):
+        starts = find_words(text, words)
+        if starts != find_words(text.lower(), tuple(word.lower() for word in words)):
             raise UnusualTextError(text)
         return cls(text, words, starts)
 
@@ -123,7 +123,8 @@ class TokenizedText:
         return index - math.ceil(half), index + math.floor(half)
 
 
-def _find(text: str, words: tuple[str, ...]) -> tuple[int, ...]:
+def find_words(text: str, words: tuple[str, ...]) -> tuple[int, ...]:
+    """Position in a text where each of its words starts."""
     starts = []
     position = 0
     for word in words:
