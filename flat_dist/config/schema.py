@@ -146,6 +146,9 @@ class ModelConfig:
     """Transformers: in training, masked words get no attention either (released code)."""
     mask_special: bool = False
     """Transformers: special pieces such as [CLS] can be masked too (released code)."""
+    initial_importance: float = 0.0
+    """Importance of every word when the word mask is added, in (0, 1), nearly the same for all words. 0: as the mask's
+    random weights have it, about 0.5 (released code). Near 1, FLAT starts from what the base model has learned."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,9 @@ class ObjectiveConfig:
     beta_decay: float = 0.099
     """What beta falls by after each epoch, if `initial_beta` is above `beta` (word masks, Chen & Ji 2020: from 1, by
     0.099)."""
+    adversarial_weight: float = 1.0
+    """Weight of the prediction loss on adversarial texts, beside 1 on clean texts (paper, Eq. 2: 1). Lower values keep
+    more of the accuracy on clean texts."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +198,9 @@ class SubstitutesConfig:
     share: float = 0.5
     """With `both` and balanced weighting: share of a batch's adversarial texts that are made on the fly; the others are
     attacked examples."""
+    smoothing: float = 0.0
+    """CNN, LSTM: before the first round, each word's vector is moved by this share towards the mean vector of its
+    candidates, twice, so that words and their substitutes start alike. 0: not at all."""
 
 
 @dataclass(frozen=True)

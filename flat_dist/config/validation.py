@@ -19,9 +19,11 @@ LOWEST: dict[str, float] = {
     "model.mask_hidden_size": 1,
     "objective.beta": 0,
     "objective.gamma": 0,
+    "objective.adversarial_weight": 0,
     "objective.initial_beta": 0,
     "objective.beta_decay": 0,
     "substitutes.candidates": 1,
+    "substitutes.smoothing": 0,
     "substitutes.steps": 1,
     "training.rounds": 0,
     "training.epochs": 1,
@@ -91,12 +93,13 @@ BELOW_ONE = (
     "model.encoder_dropout",
     "training.warmup",
     "training.word_dropout",
+    "model.initial_importance",
     "substitutes.warmup",
     "attack.gpus_per_worker",
 )
 """Fields that must be at least 0 and below 1."""
 
-AT_MOST_ONE = ("attack.max_changed",)
+AT_MOST_ONE = ("attack.max_changed", "substitutes.smoothing")
 """Shares, which must be at most 1."""
 
 SHARES = ("substitutes.positions", "substitutes.share")

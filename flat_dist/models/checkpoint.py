@@ -150,6 +150,8 @@ def add_mask(model: TextClassifier, config: ModelConfig) -> None:
     """Add a word mask to a model; its weights are drawn from torch's global generator."""
     width = model.mask_input(model.embed(torch.zeros(1, 1, dtype=torch.long))).shape[-1]
     model.mask = WordMask(width, config.mask_hidden_size, config.temperature, config.sample_masks)
+    if config.initial_importance:
+        model.mask.start_at(config.initial_importance)
 
 
 def save(checkpoint: Checkpoint, folder: Folder) -> None:

@@ -3,6 +3,8 @@
 Shapes: B texts, T words, D size of a word vector; `...` means any leading shape.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,6 +21,13 @@ class WordMask(nn.Module):
         super().__init__()
         self.temperature, self.sample = temperature, sample
         self.network = nn.Sequential(nn.Linear(embedding_dim, hidden_size), nn.Tanh(), nn.Linear(hidden_size, 2))
+
+    @torch.no_grad()
+    def start_at(self, importance: float) -> None:
+        """Give all words nearly this importance, in (0, 1); a tenth of the differences that the weights make remains."""
+        output = self.network[-1]
+        output.weight.mul_(0.1)
+        output.bias.copy_(torch.tensor([0.0, math.log(importance / (1.0 - importance))]))
 
     def logits(self, embedded: Tensor) -> Tensor:
         """Logits (..., 2) for dropping and for selecting words (..., D)."""

@@ -20,6 +20,7 @@ from flat_dist.storage.arrow import read_table
 from flat_dist.storage.folder import Folder
 from flat_dist.training import memory
 from flat_dist.training.loop import Loop, TrainingData
+from flat_dist.training.smoothing import smooth_vectors
 from flat_dist.training.substitution import Substitution
 
 HISTORY = "history.json"
@@ -58,6 +59,8 @@ class TrainingJob:
     learning_rate: float
     substitutes: str | None = None
     """Folder of the table of substitutes, to make adversarial twins on the fly; None: none are made."""
+    smoothing: float = 0.0
+    """Share by which each word's vector is moved towards those of its candidates before the training."""
 
 
 def load_data(job: TrainingJob, config: Config, encoder: Encoder) -> TrainingData:
@@ -85,6 +88,9 @@ def load_start(job: TrainingJob, config: Config) -> Checkpoint:
     if job.training == "flat" and model.mask is None:
         torch.manual_seed(derive_seed(config.seed, "mask"))
         checkpoints.add_mask(model, checkpoint.config)
+    if job.smoothing and job.substitutes:
+        known = read_table(Folder(job.substitutes), substitutes.NAME, substitutes.SCHEMA)
+        smooth_vectors(model.embedding.weight, checkpoint.encoder.vocabulary, known, job.smoothing)
     model.embeddings.requires_grad_(job.training not in config.training.freeze_embeddings)
     return checkpoint
 

@@ -104,6 +104,8 @@ class Objective(nn.Module):
         weights = dict.fromkeys(counts, 1.0)
         if self.config.weighting == "union":
             weights = {name: count / sum(counts.values()) for name, count in counts.items()}
+        if "adversarial" in weights:
+            weights["adversarial"] *= self.config.adversarial_weight
         terms = {f"{name}_{term}": value for name, part in parts.items() for term, value in part.items()}
         total = torch.stack([weights[name] * part["prediction_loss"] for name, part in parts.items()]).sum()
         if adversarial is not None and self.model.mask is not None:

@@ -103,6 +103,7 @@ def training_job(config: Config, inputs: TrainingInputs) -> TrainingJob:
         epochs=training.epochs_per_round if inputs.round else training.epochs,
         learning_rate=_learning_rate(training, inputs),
         substitutes=inputs.substitutes.folder.uri if inputs.substitutes else None,
+        smoothing=config.substitutes.smoothing if inputs.substitutes and inputs.round == 1 else 0.0,
     )
 
 
@@ -125,6 +126,8 @@ def result_inputs(config: Config, inputs: TrainingInputs, job: TrainingJob) -> d
             del made["share"]
     else:
         del training["adversaries"]
+    if inputs.training == "base":
+        del objective["adversarial_weight"]
     if inputs.training != "flat":
         del training["mask_learning_rate"]
         objective = {name: value for name, value in objective.items() if name not in ONLY_FLAT}
