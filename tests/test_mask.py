@@ -20,6 +20,15 @@ def test_importance_is_the_second_of_two_softmax_outputs() -> None:
     torch.testing.assert_close(mask.importance(words), expected)
 
 
+def test_a_mask_starts_near_a_chosen_importance_with_a_tenth_of_the_differences() -> None:
+    mask, words = make_mask(), torch.randn(50, 4)
+    before = mask.log_odds(words)
+    mask.start_at(0.9)
+    after = mask.log_odds(words)
+    torch.testing.assert_close(after - after[0], (before - before[0]) / 10)
+    assert mask.importance(words).mean().item() == pytest.approx(0.9, abs=0.02)
+
+
 @pytest.mark.parametrize(("training", "sample"), [(False, True), (False, False), (True, False)])
 def test_masks_equal_the_importance_at_inference_and_without_sampling(training: bool, sample: bool) -> None:
     mask = make_mask(sample).train(training)

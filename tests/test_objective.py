@@ -110,8 +110,13 @@ def test_importance_of_several_pieces_is_their_mean_or_max(pieces: str) -> None:
 @pytest.mark.parametrize("pairs", ["pairs", "union"])
 @pytest.mark.parametrize("weighting", ["balanced", "union"])
 @pytest.mark.parametrize("double_softmax", [False, True])
-def test_the_whole_loss_by_hand(entropy_name: str, pairs: str, weighting: str, double_softmax: bool) -> None:
-    config = ObjectiveConfig(0.3, 0.7, entropy_name, pairs, weighting, double_softmax=double_softmax)
+@pytest.mark.parametrize("weight", [1.0, 0.4])
+def test_the_whole_loss_by_hand(
+    entropy_name: str, pairs: str, weighting: str, double_softmax: bool, weight: float
+) -> None:
+    config = ObjectiveConfig(
+        0.3, 0.7, entropy_name, pairs, weighting, double_softmax=double_softmax, adversarial_weight=weight
+    )
     model = make_model(KnownMask(1.5))
     clean, adversarial = batches()
     terms = Objective(model, config, max_length=10)(clean, adversarial)
@@ -130,6 +135,7 @@ def test_the_whole_loss_by_hand(entropy_name: str, pairs: str, weighting: str, d
             padding = (10 - len(ids)) * entropy(0.5) if entropy_name == "padded_mean" else 0.0
             entropies.append((total + padding) / divisor)
         means.append(sum(costs) / len(costs) - 0.3 * sum(entropies) / len(entropies))
+    means[1] *= weight
     prediction = means[0] + means[1] if weighting == "balanced" else (2 * means[0] + 3 * means[1]) / 5
     difference = (abs(phi[3] - phi[7]) + abs(phi[5] - phi[7])) / (3 if pairs == "pairs" else 5)
     assert terms["loss"].item() == pytest.approx(prediction + 0.7 * difference, rel=1e-5)

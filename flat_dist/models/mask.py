@@ -24,8 +24,9 @@ class WordMask(nn.Module):
 
     @torch.no_grad()
     def start_at(self, importance: float) -> None:
-        """Give all words nearly this importance, in (0, 1); a tenth of the differences that the weights make remains."""
-        output = self.network[-1]
+        """Give all words nearly this importance, in (0, 1). A tenth of the differences between words remains."""
+        output = self.network[2]
+        assert isinstance(output, nn.Linear)
         output.weight.mul_(0.1)
         output.bias.copy_(torch.tensor([0.0, math.log(importance / (1.0 - importance))]))
 

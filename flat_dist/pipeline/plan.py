@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ADVERSARIAL, Config
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.hints import dataset_hints
@@ -32,6 +33,11 @@ def check(config: Config) -> None:
     synonym_file.check(config.attack.synonyms)
     vectors.check(config.model)
     encoders.check(config.model)
+    if config.substitutes.smoothing and config.model.name in encoders.TRANSFORMERS:
+        raise UserError(
+            f"--substitutes.smoothing moves the vectors of words, but {config.model.name} reads word pieces: leave "
+            "the option out"
+        )
     mlflow.check(config)
 
 

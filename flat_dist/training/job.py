@@ -11,6 +11,7 @@ from flat_dist.config.schema import Config
 from flat_dist.data import substitutes
 from flat_dist.data.batches import encode_adversarial, encode_clean
 from flat_dist.data.encoder import Encoder
+from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.data.shards import read_shards
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
@@ -90,7 +91,9 @@ def load_start(job: TrainingJob, config: Config) -> Checkpoint:
         checkpoints.add_mask(model, checkpoint.config)
     if job.smoothing and job.substitutes:
         known = read_table(Folder(job.substitutes), substitutes.NAME, substitutes.SCHEMA)
-        smooth_vectors(model.embedding.weight, checkpoint.encoder.vocabulary, known, job.smoothing)
+        vocabulary = checkpoint.encoder.vocabulary
+        assert isinstance(vocabulary, Vocabulary)  # `pipeline.plan.check` refuses word pieces
+        smooth_vectors(model.embedding.weight, vocabulary, known, job.smoothing)
     model.embeddings.requires_grad_(job.training not in config.training.freeze_embeddings)
     return checkpoint
 
