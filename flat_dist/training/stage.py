@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flat_dist.config.schema import Config, TrainingConfig
+from flat_dist.config.schema import ADVERSARIAL, Config, TrainingConfig
 from flat_dist.config.serialization import stage_values, to_dict
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import model_notes
@@ -126,7 +126,7 @@ def result_inputs(config: Config, inputs: TrainingInputs, job: TrainingJob) -> d
             del made["share"]
     else:
         del training["adversaries"]
-    if inputs.training == "base":
+    if inputs.training not in ADVERSARIAL:
         del objective["adversarial_weight"]
     if inputs.training != "flat":
         del training["mask_learning_rate"]
