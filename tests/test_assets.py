@@ -238,6 +238,14 @@ def test_sentences_are_balanced(assets: Assets) -> None:
     assert Counter(label for label, _ in rows) == {"1": 2000, "-1": 2000}
 
 
+def test_rated_sentences_are_of_300_reviews(assets: Assets) -> None:
+    lines = assets.customer_reviews.read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    assert len(rows) == 3708 and {len(row) for row in rows} == {3}
+    assert len({sentence.split("_")[0] for sentence, _, _ in rows}) == 300
+    assert all(-4 <= float(mean) <= 4 for _, mean, _ in rows)
+
+
 def test_word_vectors_are_glove(assets: Assets) -> None:
     words, vectors = assets.glove()
     assert vectors.shape == (400_000, 50) == (len(set(words)), 50)

@@ -3,7 +3,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from typing import Any
 
 import datasets as hf
 import huggingface_hub
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ import requests
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import DataConfig
 from flat_dist.data.datasets import describe, load, sample
+from flat_dist.data.preprocessing import clean
 from flat_dist.resources import assets
 
 GOOD = "text,label\nfine film,1\nbad film,0\n"
@@ -385,13 +387,14 @@ def test_wrong_choices(tmp_path: Path) -> None:
     assert "did you mean 'sst2'?" in message(DataConfig(name="sst"))
 
 
-def test_built_in_is_balanced_and_disjoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_film_reviews_are_balanced_and_disjoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "polarity.csv"
     lines = [f'"{sign}","Film {n} is {word} . \n"' for n in range(50) for sign, word in ((1, "good"), (-1, "bad"))]
     repeated = '"1","FILM  7 is good ."'
     path.write_text("\ufeff" + "\n".join([*lines, repeated, '"1","one more"']), encoding="utf-8")
     monkeypatch.setattr(assets, "prepare", lambda: SimpleNamespace(rotten_tomatoes=path))
-    dataset = load(DataConfig())
+    film_reviews = DataConfig(name="rotten_tomatoes_sample")
+    dataset = load(film_reviews)
     assert dataset.label_names == ("negative", "positive")
     splits = [dataset.train, dataset.dev, dataset.test]
     assert [Counter(table["label"].to_pylist()) for table in splits] == [{0: 40, 1: 40}, {0: 5, 1: 5}, {0: 5, 1: 5}]
@@ -401,7 +404,61 @@ def test_built_in_is_balanced_and_disjoint(tmp_path: Path, monkeypatch: pytest.M
         for row in table.to_pylist():
             assert row["label"] == ("bad" not in row["text"])
     path.write_text("\n".join([repeated, *reversed(lines), '"1","one more"']), encoding="utf-8")
-    assert load(DataConfig()).fingerprint == dataset.fingerprint
+    assert load(film_reviews).fingerprint == dataset.fingerprint
+
+
+CUSTOMER_REVIEWS = DataConfig(name="customer_reviews")
+
+
+def test_customer_reviews_have_the_counts_of_the_documentation() -> None:
+    dataset = load(CUSTOMER_REVIEWS)
+    splits = [dataset.train, dataset.dev, dataset.test]
+    assert [table.num_rows for table in splits] == [2043, 294, 598]
+    assert dataset.label_names == ("negative", "positive")
+    labels = [label for table in splits for label in table["label"].to_pylist()]
+    assert Counter(labels) == {0: 1216, 1: 1719}
+    for table in splits:
+        assert np.mean(table["label"].to_pylist()) == pytest.approx(1719 / 2935, abs=0.02)
+
+
+def test_customer_reviews_have_the_labels_that_a_reader_gives_them() -> None:
+    dataset = load(CUSTOMER_REVIEWS)
+    rows = [row for table in (dataset.train, dataset.dev, dataset.test) for row in table.to_pylist()]
+    label_of = {row["text"]: row["label"] for row in rows}
+    assert len(label_of) == len(rows)
+    assert label_of["well worth the money ."] == label_of["great player ."] == 1
+    assert label_of["don't buy this player ."] == 0
+
+
+def test_no_customer_review_is_in_two_splits() -> None:
+    lines = assets.prepare().customer_reviews.read_text().splitlines()
+    reviews: dict[str, set[str]] = defaultdict(set)
+    for sentence, _, text in (line.split("\t") for line in lines):
+        reviews[clean(text)].add(sentence.split("_")[0])
+    dataset = load(CUSTOMER_REVIEWS)
+    found = [
+        # A text of several reviews counts for the first, which has it.
+        set().union(*(reviews[text] for text in table["text"].to_pylist() if len(reviews[text]) == 1))
+        for table in (dataset.train, dataset.dev, dataset.test)
+    ]
+    assert sum(map(len, found)) == len(set().union(*found)) > 290
+
+
+def test_customer_reviews_near_neutral_and_repeated_ones_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "customer_reviews.tsv"
+    lines = [f"{n}_1\t{'1.5' if n % 2 else '-0.55'}\tplayer {n} ." for n in range(40)]
+    lines += ["40_1\t0.5\tneutral", "40_2\t-0.5\tneutral too", "41_1\t3\tPLAYER  7 .", "7_2\t-2\tof the seventh"]
+    path.write_bytes("\r\n".join(lines).encode())
+    monkeypatch.setattr(assets, "prepare", lambda: SimpleNamespace(customer_reviews=path))
+    dataset = load(CUSTOMER_REVIEWS)
+    splits = [dataset.train, dataset.dev, dataset.test]
+    assert [table.num_rows for table in splits] == pytest.approx([0.7 * 41, 0.1 * 41, 0.2 * 41], abs=1.5)
+    label_of = {row["text"]: row["label"] for table in splits for row in table.to_pylist()}
+    assert label_of == {f"player {n} .": n % 2 for n in range(40)} | {"of the seventh": 0}
+    (seventh,) = [table for table in splits if "player 7 ." in table["text"].to_pylist()]
+    assert "of the seventh" in seventh["text"].to_pylist()
 
 
 @pytest.fixture

@@ -63,8 +63,8 @@ class DataConfig:
     """The dataset, and how texts are split into words."""
 
     name: str = field(default=BUILT_IN, metadata=BY_CONTENT)
-    """Named dataset: rotten_tomatoes_sample (built in), sst2, trec, ag_news or imdb (from the hub, or from
-    `folder`)."""
+    """Named dataset: customer_reviews or rotten_tomatoes_sample (built in), sst2, trec, ag_news or imdb (from the hub,
+    or from `folder`)."""
     folder: str | None = field(default=None, metadata=BY_CONTENT)
     """Folder with train, dev and test files (.csv, .jsonl or .parquet)."""
     train: str | None = field(default=None, metadata=BY_CONTENT)

