@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from flat_dist.evaluation.attack_margins import AttackMargins
 from flat_dist.evaluation.attributions import SCHEMA
 from flat_dist.evaluation.consistency import Consistency, align, kendall_tau, top_k_intersection
 from flat_dist.evaluation.model_consistency import AllTexts, ModelConsistency
@@ -122,6 +123,14 @@ def _curve(position: int) -> dict[int, float]:
     return {k: round(0.5 + 0.04 * k - 0.002 * k * k + 0.03 * position, 4) for k in KS}
 
 
+def margins(training: str, middle: float) -> AttackMargins:
+    """Successful attacks on texts around a margin, failed ones 10 above it; only skipped ones below 0."""
+    steps = np.linspace(0.5, 9.5, 10)
+    return AttackMargins(
+        training, "textfooler", {"skipped": -steps, "successful": middle + steps, "failed": middle + 10 + steps}
+    )
+
+
 def rounds() -> list[Result]:
     return [
         Result(training, number, "textfooler", True, 0.74 + 0.01 * number, 0.03 + height * number, 0.9, 99.0, 0.1, 400)
@@ -163,6 +172,7 @@ def page(**others: Any) -> Page:
         "texts": 1600,
         "results": results(),
         "rounds": rounds(),
+        "margins": [margins(training, 10.0 * place) for place, training in enumerate(TRAININGS)],
         "saliencies": saliencies(),
         "importances": [importance("flat without gamma", 1), importance("flat", 0)],
         "replacements": dict.fromkeys(TRAININGS, replaced),

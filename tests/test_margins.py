@@ -58,6 +58,9 @@ def test_margins_do_not_depend_on_the_batch() -> None:
     ids = [tuple(2 + n * 7 % 20 for n in range(start, start + 1 + start % 20)) for start in range(61)]
     together = checkpoint.predict_margins(ids)
     np.testing.assert_allclose(torch.sigmoid(together), checkpoint.predict(ids), atol=1e-6)
+    logits = torch.cat([logits_BC[: len(rows)] for rows, logits_BC in checkpoint._logits(ids, 0)])
+    order = [row for rows, _ in checkpoint._logits(ids, 0) for row in rows]
+    np.testing.assert_allclose(checkpoint.predict(ids, temperature=4.0)[order], (logits / 4).softmax(-1), atol=1e-6)
     for size in (1, 5, 60):
         apart = [checkpoint.predict_margins(ids[start : start + size]) for start in range(0, 61, size)]
         assert torch.equal(torch.cat(apart), together)

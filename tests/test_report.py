@@ -131,6 +131,17 @@ def test_the_table_of_consistency(html: str) -> None:
     assert rows[-1][6:] == ["50", "0.39", "0.68", "100 of 300", "0", "0", "–"]
 
 
+def test_margins_by_outcome(html: str) -> None:
+    part = html[html.index("Margins before the attack") :]
+    rows = re.findall(r"<tr>(.*?)</tr>", part[: part.index("</table>")], re.DOTALL)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows[1:]]
+    assert cells[0] == ["textfooler", "base", "skipped", "10", "−7.2", "−5.0", "−2.8", "0.0"]
+    # 20.5, 21.5, ... 29.5 are all above 16.6; of 10.5 ... 19.5 only 17.5, 18.5 and 19.5 are.
+    assert cells[5] == ["textfooler", "adv", "failed", "10", "22.8", "25.0", "27.2", "100.0"]
+    assert cells[4] == ["textfooler", "adv", "successful", "10", "12.8", "15.0", "17.2", "30.0"]
+    assert part.count("<svg") >= 3
+
+
 def test_consistency_by_outcome_and_over_all_texts(html: str) -> None:
     part = html[html.index("By outcome of the attack") :]
     head, *rows = table(f'<section id="consistency">{part}', "consistency")
@@ -235,7 +246,7 @@ def test_the_same_page_gives_the_same_bytes(tmp_path: Path) -> None:
         write(Folder(tmp_path / name), pages.page(saliencies=pages.saliencies(count=3)))
     one, two = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
                 for name in ("one", "two"))  # fmt: skip
-    assert one == two and len(one) == 12  # index.html, words.csv and ten charts
+    assert one == two and len(one) == 15  # index.html, words.csv and 13 charts
     assert all(data.startswith(b"\x89PNG") for path, data in one.items() if path.suffix == ".png")
 
 

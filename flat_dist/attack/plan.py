@@ -48,6 +48,8 @@ class AttackJob:
     """Seconds without progress after which a worker ends its process; 0: never."""
     scores: Scores = "probabilities"
     """What the attack sees of the victim."""
+    temperature: float = 1.0
+    """Divides the victim's logits before the probabilities."""
     strength: Strength = field(default_factory=Strength)
     """Limits beyond those of the recipe."""
 
@@ -131,6 +133,7 @@ def plan_attack(
             identity=identity,
             stall_seconds=config.attack.stall_seconds,
             scores=config.attack.scores,
+            temperature=config.attack.temperature,
             strength=strength,
         ),
         examples=texts.examples,

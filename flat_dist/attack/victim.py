@@ -16,12 +16,18 @@ class Victim(ModelWrapper):
         checkpoint: the model under attack.
         on_answer: called after each answer.
         scores: probabilities (float32), or margin (float64, see `flat_dist.models.margins`).
+        temperature: divides the logits before the probabilities; margins do not change.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, on_answer: Callable[[], None] = lambda: None, scores: Scores = "probabilities"
+        self,
+        checkpoint: Checkpoint,
+        on_answer: Callable[[], None] = lambda: None,
+        scores: Scores = "probabilities",
+        temperature: float = 1.0,
     ):
-        self.checkpoint, self.on_answer, self.scores = checkpoint, on_answer, scores
+        self.checkpoint, self.on_answer = checkpoint, on_answer
+        self.scores, self.temperature = scores, temperature
         self.model = checkpoint.model
 
     def __call__(self, text_input_list: Sequence[str], **_: object) -> torch.Tensor:
@@ -34,7 +40,9 @@ class Victim(ModelWrapper):
 
     def predict(self, ids: Sequence[tuple[int, ...]], batch_size: int = 256) -> torch.Tensor:
         """Scores of encoded texts."""
-        predict = self.checkpoint.predict if self.scores == "probabilities" else self.checkpoint.predict_margins
-        scores_NC = predict(ids, batch_size)
+        if self.scores == "margin":
+            scores_NC = self.checkpoint.predict_margins(ids, batch_size)
+        else:
+            scores_NC = self.checkpoint.predict(ids, batch_size, self.temperature)
         self.on_answer()
         return scores_NC

@@ -84,6 +84,7 @@ POSITIVE = (
     "training.learning_rate",
     "training.round_learning_rate",
     "attack.max_changed",
+    "attack.temperature",
     "evaluation.lime_kernel_width",
 )
 """Numeric fields that must be above zero."""

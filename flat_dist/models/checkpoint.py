@@ -66,17 +66,18 @@ class Checkpoint:
         """Class probabilities (N, C) of texts, float32 on the CPU; dropout and mask sampling off."""
         return self.predict([self.encoder.encode(text) for text in texts], batch_size)
 
-    def predict(self, ids: Sequence[Sequence[int]], batch_size: int = 256) -> torch.Tensor:
+    def predict(self, ids: Sequence[Sequence[int]], batch_size: int = 256, temperature: float = 1.0) -> torch.Tensor:
         """Class probabilities (N, C) of encoded texts, float32.
 
         Args:
             ids: input ids of each text.
             batch_size: texts of a batch on a GPU. On a CPU, `flat_dist.models.batch_invariance` chooses the size, so
                 that no prediction depends on the other texts.
+            temperature: divides the logits.
         """
         probabilities_NC = torch.empty(len(ids), len(self.label_names))
         for rows, logits_BC in self._logits(ids, batch_size):
-            probabilities_NC[rows] = logits_BC.softmax(-1).float().cpu()[: len(rows)]
+            probabilities_NC[rows] = (logits_BC / temperature).softmax(-1).float().cpu()[: len(rows)]
         return probabilities_NC
 
     def predict_margins(self, ids: Sequence[Sequence[int]], batch_size: int = 256) -> torch.Tensor:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import WORST, Config
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation import attributions, substitutions, word_importance
+from flat_dist.evaluation.attack_margins import AttackMargins, attack_margins
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, Source, hints
 from flat_dist.report import cards
@@ -35,6 +36,7 @@ def page(experiment: Experiment, found: ExperimentResults, cards: Sequence[Mappi
         texts=source.texts,
         results=found.results,
         rounds=found.rounds,
+        margins=_margins(found),
         saliencies=[
             Saliency(each.attacked.model_name, each.attacked.attack, each.method.name, each.pairs)
             for each in found.explained
@@ -67,6 +69,20 @@ def _facts(experiment: Experiment) -> dict[str, str]:
         "hardware": f"{config.hardware}, training on {config.training.device}, attacks on {config.attack.device}",
         "versions": ", ".join(f"{name} {metadata.version(name)}" for name in cards.VERSIONS),
     }
+
+
+def _margins(found: ExperimentResults) -> list[AttackMargins]:
+    """Margins under the first attack that sees probabilities, of each model."""
+    first = {
+        attacked.model_name: (attacked, part)
+        for attacked in reversed(found.attacked)
+        for part in attacked.parts
+        if attacked.attack != WORST and part.scores == "probabilities"
+    }
+    return [
+        attack_margins(name, part.attack, read_shards(part.shards.folder), checkpoints.load(attacked.model.folder))
+        for name, (attacked, part) in reversed(first.items())
+    ]
 
 
 def _listed(values: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from flat_dist.evaluation.attack_margins import AttackMargins
 from flat_dist.evaluation.result import Result
 from flat_dist.evaluation.substitutions import Replacement
 from flat_dist.evaluation.word_importance import Correlation, Words
@@ -58,6 +59,8 @@ class Page:
     """Results of the last round of each model, under each attack; base has only round 0."""
     rounds: Sequence[Result] = ()
     """Results of all rounds, from 0, under the attack used in training; base has only round 0."""
+    margins: Sequence[AttackMargins] = ()
+    """Of the attack used in training, while it sees probabilities: one for each model."""
     saliencies: Sequence[Saliency] = ()
     importances: Sequence[Importance] = ()
     """One for each model with a mask, the latest last."""

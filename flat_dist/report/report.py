@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from flat_dist.evaluation.top_k import TOP
-from flat_dist.report import figures, saliency, tables, templates, word_tables
+from flat_dist.report import figures, margin_charts, saliency, tables, templates, word_tables
 from flat_dist.report.charts import Chart
 from flat_dist.report.formatting import percent
 from flat_dist.report.page import Page
@@ -28,6 +28,7 @@ def _charts(page: Page) -> dict[str, list[Chart]]:
     spreads = word_tables.spreads(page.importances)
     latest = page.importances[-1] if page.importances else None
     return {
+        "margins": margin_charts.margin_charts(page.margins),
         "rounds": figures.rounds(page.rounds) if page.rounds else [],
         "top_k": figures.top_k(tables.by_attack(page.results)),
         "scatters": figures.scatters(latest.words, latest.correlations) if latest and latest.words.words else [],

@@ -13,6 +13,7 @@ from flat_dist.report import consistency_tables, paper, word_tables
 from flat_dist.report.comparison_table import comparison_table
 from flat_dist.report.figures import curves_of
 from flat_dist.report.formatting import DASH, fixed, percent, standard_error
+from flat_dist.report.margin_charts import margin_table
 from flat_dist.report.page import Page
 from flat_dist.report.summary_table import METHODS
 from flat_dist.report.table import Table
@@ -26,6 +27,7 @@ def build_tables(page: Page) -> dict[str, Table | list[Table]]:
         "models": _models(page),
         "comparisons": comparison_table(by_attack(page.results), _name),
         "scores": _scores(page),
+        "margins": margin_table(page.margins),
         **_consistency(page),
         "rounds": _rounds(page.rounds),
         "top_k": _top_k(by_attack(page.results)),

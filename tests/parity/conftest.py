@@ -18,6 +18,9 @@ from flat_dist.resources.assets import Assets
 from flat_dist.storage.folder import Folder
 from tests.conftest import train_victim
 
+SATURATION = 2.0**9
+"""Factor of the logits of the saturated victim: a power of 2, so that they are multiplied without rounding."""
+
 
 @pytest.fixture(scope="session")
 def victims(victim: Folder, sentences: Dataset) -> dict[str, Checkpoint]:
@@ -45,7 +48,7 @@ def saturate(checkpoint: Checkpoint) -> Checkpoint:
     """The same predictions, with logits so far apart that nearly all probabilities are exactly 0 or 1."""
     with torch.no_grad():
         for parameter in checkpoint.model.output.parameters():
-            parameter.mul_(2.0**9)  # a power of 2, so that margins are multiplied without rounding
+            parameter.mul_(SATURATION)
     return checkpoint
 
 

@@ -13,7 +13,7 @@ from flat_dist.data import datasets
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.shards import Example, Record
 from flat_dist.models.checkpoint import Checkpoint
-from tests.parity.conftest import label_of_four
+from tests.parity.conftest import SATURATION, label_of_four
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,14 +62,16 @@ def ours(
     rows: Sequence[tuple[str, int]],
     limits: Limits = LIMITS,
     scores: Scores = "probabilities",
+    temperature: float = 1.0,
 ) -> list[Record]:
     from flat_dist.attack import recipes, records
     from flat_dist.attack.engine.from_textattack import build_engine
     from flat_dist.attack.engine.profile import Profile
     from flat_dist.attack.victim import Victim
 
-    stock = recipes.build(recipe, Victim(victim, scores=scores), linguistics)
-    engine = build_engine(recipes.build(recipe, Victim(victim, scores=scores), linguistics), limits, Profile())
+    seen = Victim(victim, scores=scores, temperature=temperature)
+    stock = recipes.build(recipe, seen, linguistics)
+    engine = build_engine(recipes.build(recipe, seen, linguistics), limits, Profile())
     examples = [Example(str(number), text, label) for number, (text, label) in enumerate(rows)]
     return records.attack_examples(engine, stock, examples, seed=3)
 
@@ -123,7 +125,7 @@ def test_results_are_stock_textattacks(
     assert all(count > (1 if model == "minilm" else 5) for count in counted.values()), counted
 
 
-def test_margins_find_what_saturated_probabilities_hide(
+def test_margins_and_a_temperature_find_what_saturated_probabilities_hide(
     victims: dict[str, Checkpoint], linguistics: Any, sentences: Dataset
 ) -> None:
     rows = texts(sentences)[:REAL]
@@ -135,6 +137,8 @@ def test_margins_find_what_saturated_probabilities_hide(
     assert stuck < 0.7 * successful
     failed = [record for record in blind if record.status == "failed"]
     assert sum(not record.swaps for record in failed) > 0.9 * len(failed)
+    cool = ours("textfooler", victims["saturated"], linguistics, rows, temperature=SATURATION)
+    assert cool == ours("textfooler", victims["cnn"], linguistics, rows)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

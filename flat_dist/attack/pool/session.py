@@ -65,6 +65,6 @@ class AttackSession(Session):
             self._linguistics[key] = self._recipes.LinguisticResources(self.assets, *key)
             self.watchdog.last_tick = time.monotonic()
         self.checkpoint = checkpoints.load(Folder(job.checkpoint), job.device)
-        victim = Victim(self.checkpoint, self.watchdog.tick, job.scores)
+        victim = Victim(self.checkpoint, self.watchdog.tick, job.scores, job.temperature)
         self.stock = self._recipes.build(job.attack, victim, self._linguistics[key], job.strength)
         self.engine = self._from_textattack.build_engine(self.stock, limits, self.profile)
