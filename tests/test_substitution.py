@@ -1,6 +1,8 @@
 """Adversarial twins that are made on the fly."""
 
 import ast
+import copy
+import json
 import os
 import subprocess
 import sys
@@ -13,13 +15,22 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from flat_dist.config.schema import Config, ModelConfig, ObjectiveConfig, SubstitutesConfig, TrainingConfig
+from flat_dist.config.schema import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    SubstitutesConfig,
+    TrainingConfig,
+)
 from flat_dist.data import substitutes
 from flat_dist.data.batches import Examples, encode_clean, to_batch
+from flat_dist.data.datasets import Dataset
 from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.classifier import TextClassifier
+from flat_dist.models.factory import initial
 from flat_dist.models.gradients import loss_gradient
 from flat_dist.resources import textattack_setup
 from flat_dist.resources.assets import Assets
@@ -28,6 +39,7 @@ from flat_dist.training.batching import NOTHING, plan_epoch
 from flat_dist.training.loop import Loop, TrainingData, Worker
 from flat_dist.training.objective import beta_in_epoch
 from flat_dist.training.substitution import Substitution
+from tests.test_loop import LOSSES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -189,6 +201,48 @@ def test_a_word_of_several_pieces_is_ranked_by_the_mean_of_its_pieces() -> None:
     assert tuple(found) == expected
 
 
+MINILM_TEXTS = ["an overwrought film , but a touching story", "unwatchable from the start"]
+MINILM_CANDIDATES = {
+    "overwrought": ["tired", "bombastic", "melodramatic"],
+    "film": ["movie", "motion-picture", "flick"],
+    "touching": ["moving", "heartwarming", "soppy"],
+    "story": ["tale", "storyline"],
+    "unwatchable": ["bad", "unbearable", "abysmal"],
+    "start": ["outset", "beginning", "get-go"],
+}
+
+
+def test_a_transformers_substitutes_are_the_best_of_a_loop_over_finite_differences(sentences: Dataset) -> None:
+    """MiniLM in float64; each candidate's mean vector takes the place of all pieces of the word, by a small step."""
+    config = Config(model=ModelConfig(name="minilm", pooling="mean"), data=DataConfig(max_length=24))
+    checkpoint = initial(config, sentences, masked=False)[0]
+    encoder, labels = checkpoint.encoder, np.array([1, 0])
+    words = substitutes.build(table(MINILM_CANDIDATES), MINILM_TEXTS, encoder, 30)
+    twins = Substitution(words, labels, ALL).twins(checkpoint.model, [0, 1], seed=1, share=1.0)
+    exact = copy.deepcopy(checkpoint.model).double().eval()
+    sizes, step = set(), 1e-3
+    for text, label, swaps in zip(MINILM_TEXTS, labels, twins.swaps, strict=True):
+        batch = to_batch([encoder.encode(text)])
+        embedded_1TD = exact.embed(batch.ids_BT).detach()
+        chosen = {start: right for (_, start), (right, _) in swaps}
+        for word, (start, end) in zip(text.split(), encoder.spans(text), strict=True):
+            slopes = {}
+            for candidate in MINILM_CANDIDATES.get(word, ()):
+                pieces = encoder.encode(candidate)[1:-1]
+                towards = exact.embed(torch.tensor(pieces)).mean(0) - embedded_1TD[0, start:end]
+                losses = []
+                for sign in (1, -1):
+                    moved = embedded_1TD.clone()
+                    moved[0, start:end] += sign * step * towards
+                    losses.append(negative_log_odds(exact, moved.detach(), batch.real_BT, int(label)))
+                slopes[pieces] = (losses[0] - losses[1]) / (2 * step)
+                sizes.add((end - start, len(pieces)))
+            assert (start in chosen) == bool(slopes)
+            if slopes:
+                assert chosen[start] == max(slopes, key=slopes.__getitem__)
+    assert {(1, 1), (1, 2), (2, 1), (2, 2)} <= {(min(own, 2), min(other, 2)) for own, other in sizes}
+
+
 def test_a_candidate_that_the_model_reads_as_the_word_is_left_out() -> None:
     known = {"w0": ["w0", "new", "other", "w1", "w1"]}
     words = substitutes.build(table(known), ["w0 w2"], ENCODER, 30)
@@ -210,7 +264,9 @@ def test_a_saturated_model_still_has_a_gradient() -> None:
     assert (gradient_BTD.abs().amax((1, 2)) > 0).all()
 
 
-def make_loop(adversaries: str, attacked: Examples | None = None, worker: Worker = ALONE, **training: object) -> Loop:
+def make_loop(
+    adversaries: str, attacked: Examples | None = None, worker: Worker = ALONE, model: str = "cnn", **training: object
+) -> Loop:
     config = Config(
         model=MODEL,
         objective=ObjectiveConfig(beta=0.1, gamma=0.5),
@@ -219,7 +275,14 @@ def make_loop(adversaries: str, attacked: Examples | None = None, worker: Worker
     rows = pa.table({"text": TEXTS, "label": LABELS})
     clean = encode_clean(rows, ENCODER)
     substitution = make_substitution(config.substitutes, ranked=adversaries != "random")
-    return Loop(make_model(), TrainingData(clean, attacked, clean, substitution), config, "test", 0.01, worker)
+    return Loop(make_model(model), TrainingData(clean, attacked, clean, substitution), config, "test", 0.01, worker)
+
+
+@pytest.mark.parametrize("model", ["cnn", "lstm"])
+def test_training_on_twins_reproduces_the_losses_on_record(model: str) -> None:
+    losses: list[float] = []
+    make_loop("gradient", model=model).run(3, lambda _, metrics: losses.append(metrics["loss"]))
+    assert losses == pytest.approx(json.loads(LOSSES.read_text())[f"{model}-gradient"], rel=1e-4)
 
 
 @pytest.mark.parametrize("adversaries", ["gradient", "random"])

@@ -139,15 +139,16 @@ def kill_when(job: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
     job.communicate()
 
 
-def without_consistency(row: dict) -> dict:
-    """A result without what depends on which other models the run has: the pairs that are explained."""
-    return {name: value for name, value in row.items() if name != "interpretations"}
+def _of_the_model(result: dict) -> dict:
+    """What does not depend on the other models of the run."""
+    others = ("interpretations", "accuracy_comparisons", "comparisons")
+    return {name: value for name, value in result.items() if name not in others}
 
 
 def check_flat(found: dict, storage: Path, undisturbed: tuple[Path, dict]) -> None:
     """Shards, checkpoints and results of FLAT alone are those of the run that nobody disturbed."""
     expected = [row for row in undisturbed[1]["results"] if row["training"] == "flat"]
-    assert list(map(without_consistency, found["results"])) == list(map(without_consistency, expected))
+    assert [_of_the_model(row) for row in found["results"]] == [_of_the_model(row) for row in expected]
     made = stages(storage)
     # Base and FLAT on test texts, base on training texts; margins where a text is still right.
     assert len([name for name in made if name.startswith("attack")]) >= 4

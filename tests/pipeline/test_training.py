@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pytest
 import torch
 from ray.train import WorkerGroupError
@@ -19,7 +20,7 @@ from ray.train import WorkerGroupError
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, DataConfig, ModelConfig
 from flat_dist.config.serialization import to_dict
-from flat_dist.data import datasets, shards
+from flat_dist.data import datasets, shards, substitutes
 from flat_dist.data.shards import Record, Swap
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.factory import initial
@@ -35,15 +36,22 @@ from tests.pipeline import training_driver
 
 pytestmark = pytest.mark.ray
 
+SUBSTITUTES = {
+    "word": ["film", "good", "is", "movie", "the"],
+    "candidates": [["films", "bad"], ["fine", "goodness", "bad"], ["good"], ["film", "story"], ["a", "an", "this"]],
+}
+"""Of one and of two word pieces."""
+
 
 @pytest.fixture
 def stage(sentences: datasets.Dataset, victim: Folder, tmp_path: Path) -> Folder:
-    """Clean sentences, adversarial twins of some with one word exchanged, and a checkpoint to start from."""
+    """Clean sentences, adversarial twins of some with one word exchanged, substitutes, and a checkpoint to start from."""
     folder = Folder(tmp_path)
     write_table(folder / "data", "train", sentences.train.slice(0, 320))
     write_table(folder / "data", "dev", sentences.dev.slice(0, 100))
     assert victim.local is not None
     shutil.copytree(victim.local, tmp_path / "start")
+    write_table(folder / "substitutes", substitutes.NAME, pa.table(SUBSTITUTES, schema=substitutes.SCHEMA))
     records = [exchange_first_word(row) for row in sentences.train.slice(0, 60).to_pylist()]
     scores = [[0.5, 0.5]] * len(records)
     table = shards.to_table(records, scores, scores, 1, {})
@@ -157,11 +165,11 @@ def test_a_killed_run_goes_on_after_its_last_epoch(stage: Folder, local_ray: Non
     check_result(stage, train_plainly(stage, training_driver.EPOCHS))
 
 
-@pytest.mark.parametrize("architecture", ["cnn", "encoder"])
+@pytest.mark.parametrize(("architecture", "adversaries"), [("cnn", "both"), ("encoder", "gradient")])
 def test_two_workers_that_share_each_batch_come_to_the_losses_of_one(
-    architecture: str, stage: Folder, encoder_folder: Path, local_ray: None
+    architecture: str, adversaries: str, stage: Folder, encoder_folder: Path, local_ray: None
 ) -> None:
-    """FLAT without dropout and sampled masks, which are drawn by each worker.
+    """FLAT without dropout and sampled masks, which are drawn by each worker. Each makes substitutes for its own texts.
 
     320 texts in batches of 29 leave one for the last, and micro-batches of 4 add gradients up before they are shared.
     """
@@ -169,11 +177,14 @@ def test_two_workers_that_share_each_batch_come_to_the_losses_of_one(
     model = ModelConfig(name=architecture, kernels=16, dropout=0.0, sample_masks=False, **options)
     one = replace(training_driver.CONFIG, model=model, data=DataConfig(max_length=24))
     one = replace(one, training=replace(one.training, batch_size=29, optimizer="adamw", schedule="linear", warmup=0.1))
+    one = replace(one, training=replace(one.training, adversaries=adversaries))
     two = replace(one, training=replace(one.training, workers=2, micro_batch=4))
     splits = (read_table(stage / "data", split) for split in ("train", "dev", "dev"))
     data = datasets.Dataset(*splits, ("negative", "positive"), "the test")
     checkpoints.save(initial(one, data, masked=False)[0], stage / "start")
     job = replace(training_driver.job(stage, 2), config=to_dict(two))
+    if adversaries == "gradient":
+        job = replace(job, shards=())
     with Display(quiet=True) as display, display.stage("train", 2) as bar:
         distributed.train(job, f"stage-{architecture}", stage / "ray", stage / "result", bar)
     start = job_module.load_start(job, one)

@@ -10,13 +10,15 @@ from flat_dist.storage.folder import Folder
 from flat_dist.training import distributed
 from flat_dist.training.job import TrainingJob
 
-CONFIG = Config(model=ModelConfig(kernels=16, mask_hidden_size=8), training=TrainingConfig(batch_size=32))
+CONFIG = Config(
+    model=ModelConfig(kernels=16, mask_hidden_size=8), training=TrainingConfig(batch_size=32, adversaries="both")
+)
 EPOCHS = 30
 
 
 def job(folder: Folder, epochs: int = EPOCHS) -> TrainingJob:
-    """FLAT on the clean sentences and the shards of the folder."""
-    uris = {name: (folder / name).uri for name in ("data", "start", "shards")}
+    """FLAT on the clean sentences, the shards and the substitutes of the folder."""
+    uris = {name: (folder / name).uri for name in ("data", "start", "shards", "substitutes")}
     return TrainingJob(
         name="flat-1",
         training="flat",
@@ -26,6 +28,7 @@ def job(folder: Folder, epochs: int = EPOCHS) -> TrainingJob:
         shards=(uris["shards"],),
         epochs=epochs,
         learning_rate=0.003,
+        substitutes=uris["substitutes"],
     )
 
 
