@@ -35,8 +35,8 @@ def check(config: Config) -> None:
     encoders.check(config.model)
     if config.substitutes.smoothing and config.model.name in encoders.TRANSFORMERS:
         raise UserError(
-            f"--substitutes.smoothing moves the vectors of words, but {config.model.name} reads word pieces: leave "
-            "the option out"
+            f"--substitutes.smoothing moves the vectors of words, but {config.model.name} reads word pieces: set it to "
+            "0, or choose a preset for transformers, such as --preset customer_reviews,transformer"
         )
     mlflow.check(config)
 
