@@ -1,7 +1,6 @@
 """The stages of a run: what is trained, attacked and explained, and what each stage depends on."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -18,6 +17,7 @@ from flat_dist.pipeline import run_folder
 from flat_dist.pipeline.attacks import Attacker, Target
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
+from flat_dist.runtime.threads import in_threads
 from flat_dist.scheduling.worker_group import WorkerGroup
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Artifact, Executor, OpenStage, Stage
@@ -127,13 +127,7 @@ class RunStages:
 
     def _fill_side_by_side(self, opened: Sequence[OpenStage[Stage]]) -> None:
         """Train as many models at once as fit on the cluster: most of a small one's time is Ray Train's start."""
-        threads = ThreadPoolExecutor(min(self._parallel_trainings, len(opened)))
-        try:
-            futures = [threads.submit(each.fill) for each in opened]
-            for future in futures:
-                future.result()
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+        in_threads([each.fill for each in opened], self._parallel_trainings)
 
     def _log_history(self, kind: str, number: int, artifact: Artifact) -> None:
         training = self.config.training

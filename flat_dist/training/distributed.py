@@ -6,7 +6,6 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from flat_dist.config.schema import Config, TrainingConfig
 from flat_dist.config.serialization import from_dict
 from flat_dist.runtime import capacity
 from flat_dist.runtime.progress import Bar
+from flat_dist.runtime.threads import in_threads
 from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.training.job import (
@@ -87,13 +87,11 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
     watcher = threading.Thread(target=watch, args=(output, bar, finished), daemon=True)
     watcher.start()
     # Not in the main thread: Ray Train would replace the handler of Ctrl-C there, and never restore it.
-    executor = ThreadPoolExecutor(1)
     try:
-        executor.submit(trainer.fit).result()
+        in_threads([trainer.fit], 1)
     except TrainingFailedError as error:
         raise _translate_error(error, storage) from error
     finally:
-        executor.shutdown(wait=False)
         finished.set()
         watcher.join()
 

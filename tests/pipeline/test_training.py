@@ -45,7 +45,7 @@ SUBSTITUTES = {
 
 @pytest.fixture
 def stage(sentences: datasets.Dataset, victim: Folder, tmp_path: Path) -> Folder:
-    """Clean sentences, adversarial twins of some with one word exchanged, substitutes, and a checkpoint to start from."""
+    """Clean sentences, twins of some with one word exchanged, substitutes, and a checkpoint to start from."""
     folder = Folder(tmp_path)
     write_table(folder / "data", "train", sentences.train.slice(0, 320))
     write_table(folder / "data", "dev", sentences.dev.slice(0, 100))
