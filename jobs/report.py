@@ -1,4 +1,4 @@
-"""Show the results of a run or a sweep, and send to MLflow what the run could not send.
+"""Show the results of a run, a sweep or an ablation, and send to MLflow what the run could not send.
 
 If the tracking server becomes unavailable, the run continues, and keeps in its folder what it could not send. Running
 the same command again sends it, and so does `--resend`.
@@ -57,13 +57,14 @@ def job(arguments: Sequence[str]) -> None:
 
 
 def show(folder: Folder, as_json: bool, required: bool) -> None:
-    """Print the results of a run or a sweep.
+    """Print the results of a run, a sweep or an ablation.
 
     Raises:
         UserError: there are none, and they are required.
     """
     from flat_dist.evaluation.result import Result
     from flat_dist.pipeline import results as run_results
+    from flat_dist.sweep import ablation_output
     from flat_dist.sweep import results as sweep_results
 
     if folder.exists(run_results.RESULTS):
@@ -73,10 +74,12 @@ def show(folder: Folder, as_json: bool, required: bool) -> None:
             run_results.print_results(results, folder)
     elif folder.exists(sweep_results.RESULTS):
         sweep_results.show(folder, sweep_results.read(folder), as_json)
+    elif folder.exists(ablation_output.RESULTS):
+        ablation_output.show(ablation_output.read(folder), folder, as_json)
     elif required:
         raise UserError(
-            f"{folder.uri} has neither {run_results.RESULTS} nor {sweep_results.RESULTS}: it is not the folder of a "
-            "run or sweep, or the run has not finished"
+            f"{folder.uri} has none of {run_results.RESULTS}, {sweep_results.RESULTS} and {ablation_output.RESULTS}: "
+            "it is not the folder of a run, sweep or ablation, or nothing there has finished"
         )
 
 

@@ -1,13 +1,16 @@
 """The table of an ablation, by hand; and the share of words that masks drop."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from flat_dist.config.schema import Config, ModelConfig
+from flat_dist.config.schema import Config, ModelConfig, ObjectiveConfig, SubstitutesConfig, TrainingConfig
+from flat_dist.config.validation import validate
 from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.evaluation.comparison import measure
@@ -15,9 +18,11 @@ from flat_dist.evaluation.predict import drop_rate
 from flat_dist.evaluation.result import Result
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.storage.folder import Folder
 from flat_dist.sweep.ablation import SeedResults, rows
-from flat_dist.sweep.ablation_output import markdown, report_table
-from flat_dist.sweep.variants import FLAT, variants
+from flat_dist.sweep.ablation_output import AblationPage, markdown, publish, read, report_table
+from flat_dist.sweep.variants import FLAT, VariantName, variants
+from flat_dist.tracking.tracker import NoTracker
 
 RIGHT = {
     1: {"flat": [1, 1, 1, 0], "adv": [1, 0, 0, 0]},
@@ -78,13 +83,50 @@ def test_the_table_as_markdown() -> None:
 
 
 def test_each_variant_changes_one_thing() -> None:
-    config = Config()
-    found = {one.name: one.config(config, 7) for one in variants(0.25)}
-    assert {own.seed for own in found.values()} == {7}
-    assert found["flat, gamma 0"] == replace(found["flat"], objective=replace(config.objective, gamma=0.0))
-    adv = found["adv"]
-    assert found["adv, word dropout"] == replace(adv, training=replace(adv.training, word_dropout=0.25))
-    assert adv == replace(found["flat"], training=replace(found["flat"].training, kinds=("adv",)))
+    config = Config(
+        objective=ObjectiveConfig(initial_beta=1.0),
+        substitutes=SubstitutesConfig(steps=2, share=0.3, positions=0.7),
+        training=TrainingConfig(adversaries="both"),
+    )
+    names = get_args(VariantName)
+    found = {one.name: one.config(config, 7) for one in variants(names, 0.25)}
+    assert tuple(found) == names
+    for own in found.values():
+        validate(own)
+        assert own.seed == 7
+    base, adv, flat = (found[name] for name in ("base", "adv", "flat"))
+    assert flat == replace(config, seed=7, training=replace(config.training, kinds=("flat",)))
+    assert base == replace(flat, training=replace(flat.training, kinds=("base",)))
+    assert adv == replace(flat, training=replace(flat.training, kinds=("adv",)))
+    assert found["adv-word-dropout"] == replace(adv, training=replace(adv.training, word_dropout=0.25))
+    for name, own in (("adv-random", adv), ("flat-random", flat)):
+        training = replace(own.training, adversaries="random")
+        assert found[name] == replace(own, training=training, substitutes=SubstitutesConfig(positions=0.7))
+    for name, changes in (
+        ("flat-gamma-0", {"gamma": 0.0}),
+        ("flat-beta-0", {"beta": 0.0, "initial_beta": 0.0}),
+        ("flat-beta-gamma-0", {"beta": 0.0, "initial_beta": 0.0, "gamma": 0.0}),
+    ):
+        assert found[name] == replace(flat, objective=replace(config.objective, **changes))
+
+
+def test_the_models_of_table_5_have_the_papers_numbers() -> None:
+    row = rows([of_seed(1)], seed=0)[0]
+    names = ("flat-beta-gamma-0", "flat-beta-0", "flat-gamma-0", "flat")
+    shown = report_table([replace(row, attack="textfooler", variant=name) for name in names])
+    assert [own[-2:] for own in shown.rows] == [
+        ["84.40", "8.35"],
+        ["84.34", "8.18"],
+        ["83.96", "9.99"],
+        ["84.79", "17.76"],
+    ]
+    assert len(report_table([row]).header) == len(shown.header) - 2
+
+
+def test_the_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    seeds = [of_seed(1), of_seed(2)]
+    found = publish(Folder(tmp_path), AblationPage("Ablation", {"model": "cnn"}), seeds, 0, NoTracker())
+    assert read(Folder(tmp_path)) == found == rows(seeds, seed=0)
 
 
 class KnownMask(nn.Module):

@@ -37,9 +37,7 @@ from flat_dist.training import distributed
 
 ROOT = Path(__file__).parent.parent
 JOBS = ("flat_round", "evaluate", "attack", "predict", "report", "bench", "prepare")
-COMMANDS = {name: ROOT / "jobs" / f"{name}.py" for name in JOBS} | {
-    name: ROOT / "tuning" / f"{name}.py" for name in ("sweep", "ablation")
-}
+COMMANDS = {name: ROOT / "jobs" / f"{name}.py" for name in JOBS} | {"sweep": ROOT / "tuning" / "sweep.py"}
 
 DATA = "--data.folder IN/good"
 VICTIM = "--checkpoint IN/victim"
@@ -113,10 +111,18 @@ OPTIONS = [
     ("prepare", "--force", "unknown option '--force'"),
     ("prepare", "--seed 1", "unknown option '--seed'"),
     ("prepare", "''", "belongs to no option"),
-    ("ablation", "--seeds 1,1", "--seeds is [1, 1]: give at least one, each once"),
-    ("ablation", "--seeds -1", "each once, from 0 to 4294967295"),
-    ("ablation", "--training.rounds 0", "an ablation has at least one round"),
-    ("ablation", "--objective.gamma 0", "compares --objective.gamma with 0: set it above 0"),
+    ("sweep", "--ablation --seeds 1,1", "--seeds is [1, 1]: give at least one, each once"),
+    ("sweep", "--ablation --seeds -1", "each once, from 0 to 4294967295"),
+    ("sweep", "--ablation --training.rounds 0", "an ablation has at least one round"),
+    ("sweep", "--ablation --objective.gamma 0", "flat-gamma-0 and flat are the same model"),
+    ("sweep", "--ablation --training.adversaries random", "adv and adv-random are the same model"),
+    ("sweep", "--ablation --rows base,adv", "--rows is base, adv: name each row once, and flat, which the others"),
+    ("sweep", "--ablation --rows flat,flat-beta", "unknown value of --rows 'flat-beta'"),
+    ("sweep", "--ablation --training.word-dropout 0.5", "--training.word-dropout is set by the row adv-word-dropout"),
+    ("sweep", "--ablation --samples 3", "--samples has no effect with --ablation: leave it out"),
+    ("sweep", "--ablation --space.beta 3", "--space.beta has no effect with --ablation: leave it out"),
+    ("sweep", "--ablation --training.kinds adv", "--training.kinds has no effect with --ablation: leave it out"),
+    ("sweep", "--seeds 1,2", "--seeds has an effect only with --ablation"),
     (
         "flat_round",
         "--substitutes.positions 0.5",
@@ -339,7 +345,8 @@ CHOICES = [
     ("sweep", "--evaluation.split test", "a search must select on dev"),
     ("sweep", "--evaluation.attacks pwws", "add it to --evaluation.attacks"),
     ("sweep", "--objective kendall_tau --evaluation.explain", "needs attributions"),
-    ("sweep", "--ablation --objective.beta 0", "set both above zero first"),
+    ("sweep", "--training.kinds base", "a trial has one training"),
+    ("sweep", "--ablation --rows flat,flat-beta-0 --objective.beta 0", "are the same model"),
 ]
 
 NAMES = [
@@ -425,7 +432,7 @@ PLACES = [
     ("report", "--run nowhere", "is missing or empty"),
     ("report", "--run nowhere --resend", "is missing or empty"),
     ("report", "--run IN/good --tracking.uri http://127.0.0.1:1", "give both"),
-    ("report", "--run IN/good", "has neither results.json nor sweep.json"),
+    ("report", "--run IN/good", "has none of results.json, sweep.json and ablation.json"),
     ("report", "--run IN/good/train.csv", "train.csv"),
     ("report", "--run nowhere://x", "nowhere://x"),
     ("report", "--run 'a\0b'", "control character"),

@@ -61,7 +61,6 @@ NOT_RUN = {
 LONG_RUNNING = {
     "jobs/flat_round.py": "--dry-run",
     "tuning/sweep.py": "--dry-run",
-    "tuning/ablation.py": "--dry-run",
 }
 """Commands that can say what they would do."""
 

@@ -40,7 +40,7 @@ from flat_dist.sweep.trials import (
 sys.path.append(str(Path(__file__).parent.parent / "tuning"))
 import sweep
 
-from flat_dist.sweep.space import SearchSpace, ablation
+from flat_dist.sweep.space import SearchSpace
 
 AXES = {"objective.beta": (0.1, 1.0, 10.0), "objective.gamma": (0.001, 1.0)}
 BASE = Result("flat", 0, "textfooler", True, 0.75, 0.04, 0.9, 90.0, 0.1, 200)
@@ -134,7 +134,7 @@ def test_descriptions_of_trials() -> None:
 
 
 def test_the_space_is_that_of_appendix_e() -> None:
-    axes = SearchSpace().axes(sweep.parse([])[0].config)
+    axes = SearchSpace().axes(sweep.parse([]).config)
     assert {name: (min(values), max(values)) for name, values in axes.items()} == {
         "training.round_learning_rate": (1e-5, 0.1),
         "training.round_clip": (1e-3, 10.0),
@@ -156,22 +156,20 @@ def test_a_point_is_applied_to_the_config() -> None:
 
 
 def test_trials_measure_on_dev_and_have_one_training() -> None:
-    command, _ = sweep.parse(["--attack.name", "pwws"])
+    command = sweep.parse(["--attack.name", "pwws"])
     config = command.config
     assert (config.evaluation.split, config.evaluation.attacks) == ("dev", ("pwws",))
     assert (config.training.kinds, config.evaluation.explain) == (("flat",), ("ig",))
 
 
 def test_adversarial_training_has_neither_beta_nor_gamma() -> None:
-    _, axes = sweep.parse(["--training.kinds", "adv"])
-    assert list(axes) == ["training.round_learning_rate", "training.round_clip"]
+    command = sweep.parse(["--training.kinds", "adv"])
+    assert list(command.space.axes(command.config)) == ["training.round_learning_rate", "training.round_clip"]
 
 
-def test_the_ablation_is_table_5() -> None:
-    command, axes = sweep.parse(["--ablation"])
-    assert command.config.evaluation.split == "test"
-    assert list(itertools.product(*axes.values())) == [(0.1, 0.001), (0.1, 0.0), (0.0, 0.001), (0.0, 0.0)]
-    assert axes == ablation(Config())
+def test_an_ablation_has_the_settings_of_the_main_job() -> None:
+    command = sweep.parse(["--ablation", "--preset", "sst2"])
+    assert command.config == cli.load_preset("sst2")
 
 
 @pytest.mark.parametrize(
@@ -186,12 +184,12 @@ def test_the_ablation_is_table_5() -> None:
         (["--evaluation.attacks", "pwws"], "compared after textfooler"),
         (["--training.kinds", "adv", "flat"], "one training"),
         (["--training.workers", "2"], "one worker"),
-        (["--ablation", "--objective.beta", "0"], "both above zero"),
     ],
 )
 def test_invalid_sweeps_are_rejected(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        sweep.parse(arguments)
+        command = sweep.parse(arguments)
+        command.space.axes(command.config)
 
 
 # ---- the share of a trial
@@ -224,7 +222,7 @@ def test_resources_of_a_trial_fit_the_cluster(
 
 
 def test_the_preset_is_the_config_of_the_trial() -> None:
-    command, _ = sweep.parse(["--preset", "rotten_tomatoes", "--model.name", "lstm", "--storage", "elsewhere"])
+    command = sweep.parse(["--preset", "rotten_tomatoes", "--model.name", "lstm", "--storage", "elsewhere"])
     placed = apply_point(command.config, {"objective.beta": 10.0, "training.round_clip": 1e-3})
     written = yaml.safe_dump(preset(placed))
     assert result_values(from_yaml(written, "best.yaml")) == result_values(placed)
@@ -303,19 +301,6 @@ def test_importance_of_the_only_relevant_hyperparameter() -> None:
     assert found["after_attack_accuracy"]["objective.beta"] == pytest.approx(1.0, abs=0.05)
     assert found["after_attack_accuracy"]["objective.gamma"] == pytest.approx(0.0, abs=0.05)
     assert report.importances(a_page(trials=trials[:3])) == {}
-
-
-def test_the_ablation_table_includes_the_papers_numbers() -> None:
-    axes = ablation(Config())
-    trials = [trial(beta, measured(0.7, 0.1), gamma=gamma) for beta, gamma in itertools.product(*axes.values())]
-    table = report.trial_table(trials, None)
-    columns = [table.header.index(name) for name in ("beta", "gamma", "paper,\naccuracy", "paper,\nafter attack")]
-    assert {tuple(row[column] for column in columns) for row in table.rows} == {
-        ("0.1", "0.001", "84.79", "17.76"),
-        ("0.1", "0", "83.96", "9.99"),
-        ("0", "0.001", "84.34", "8.18"),
-        ("0", "0", "84.40", "8.35"),
-    }
 
 
 def test_objectives_have_names() -> None:

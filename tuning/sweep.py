@@ -2,15 +2,15 @@
 
 A trial is a run of jobs/flat_round.py that trains FLAT only and measures on dev. All trials share the base model and
 the attack on it. The best trial is written as a preset for jobs/flat_round.py. `--ablation` instead compares the
-preset's beta and gamma with zero, on the test split (paper, Table 5). Running the same command again continues an
-interrupted sweep, and repeats no finished trial.
+preset's FLAT with base, adv, and FLAT with parts left out, on the same texts and over several seeds. Running the same
+command again continues what was interrupted, and repeats no finished trial or training.
 
   python tuning/sweep.py --preset rotten_tomatoes --samples 16
   python tuning/sweep.py --searcher grid --space.beta 0.01,0.1,1 --space.gamma 0.001,0.1 --space.clip 1
-  python tuning/sweep.py --preset sst2 --model.name lstm --ablation
+  python tuning/sweep.py --preset rotten_tomatoes --ablation --seeds 1111,1112,1113
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ import tyro
 import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
 from flat_dist.config.errors import UserError, option
-from flat_dist.config.options import CommandLine
+from flat_dist.config.options import CommandLine, options
 from flat_dist.config.schema import Config
 from flat_dist.config.validation import HIGHEST, validate
 from flat_dist.data import datasets
@@ -29,8 +29,10 @@ from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
-from flat_dist.sweep.space import SearchSpace, Settings, Sweep, ablation
+from flat_dist.sweep.ablation_job import AblationJob
+from flat_dist.sweep.space import SearchSpace, Settings, Sweep
 from flat_dist.sweep.trials import Axes, count_points
+from flat_dist.sweep.variants import DEFAULT_ROWS, VariantName
 from flat_dist.tracking import mlflow
 
 DEV_SAMPLE, PAIRS = 200, 100
@@ -48,7 +50,13 @@ class Command:
     search: Annotated[Settings, tyro.conf.arg(name="")] = field(default_factory=Settings)
     space: SearchSpace = field(default_factory=SearchSpace)
     ablation: bool = False
-    """Instead of searching, compare the preset's beta and gamma with zero in all four combinations (paper, Table 5)."""
+    """Instead of searching, compare FLAT with base, adv, and parts of FLAT left out."""
+    rows: tuple[VariantName, ...] = DEFAULT_ROWS
+    """Models of the ablation: base, adv, adv-word-dropout (adv that drops as many words as FLAT's masks, at random),
+    adv-random and flat-random (random substitutes), flat-beta-0, flat-gamma-0, flat-beta-gamma-0 (paper, Table 5),
+    flat."""
+    seeds: tuple[int, ...] = (1111, 1112, 1113)
+    """Seeds of the ablation; each trains all its models."""
     preset: str = cli.DEFAULT_PRESET
     """Name or YAML file of the trials' configuration; several are separated by commas."""
     dry_run: bool = False
@@ -57,37 +65,58 @@ class Command:
     """Print one JSON object as the last line of standard output."""
 
 
-def parse(arguments: Sequence[str]) -> tuple[Command, Axes]:
-    """The command, and the space to search.
+def parse(arguments: Sequence[str]) -> Command:
+    """Read the command line.
 
     Raises:
-        UserError: an option or the preset is unknown, or a value is invalid.
+        UserError: an option or the preset is unknown, has no effect, or a value is invalid.
         SystemExit: with code 0, after --help.
     """
     line = CommandLine(Command, arguments)
     preset = line.value("--preset", cli.DEFAULT_PRESET)
-    start = cli.load_preset(preset)
+    default, ablation = cli.load_preset(preset), "--ablation" in line.flags
+    _check_use(line.given, ablation)
+    command = line.read(
+        cli.with_presets(str(__doc__)), Command(default if ablation else _of_trials(default), preset=preset)
+    )
+    config = command.config
+    if ablation:
+        validate(config)
+        ablation_of(command).check()
+        return command
+    attacks = config.evaluation.attacks or (config.attack.name,)
+    command = replace(command, config=replace(config, evaluation=replace(config.evaluation, attacks=attacks)))
+    validate(command.config)
+    _check_search(command)
+    return command
+
+
+def _check_use(given: Iterable[str], ablation: bool) -> None:
+    """Raise UserError for an option of a search that is given to an ablation, or the other way round."""
+    of_search = {"--training.kinds", *options(Settings), *options(SearchSpace, "--space.")}
+    for name in given:
+        if ablation and name in of_search:
+            raise UserError(f"{name} has no effect with --ablation: leave it out")
+        if not ablation and name in ("--rows", "--seeds"):
+            raise UserError(f"{name} has an effect only with --ablation: give both, or neither")
+
+
+def _of_trials(start: Config) -> Config:
+    """The defaults of a trial."""
     evaluation = replace(
         start.evaluation,
-        split="test" if "--ablation" in line.flags else "dev",
+        split="dev",
         sample=start.evaluation.sample or DEV_SAMPLE,
         attacks=(),
         explain=("ig",),
         ig_pairs=start.evaluation.ig_pairs or PAIRS,
     )
     buckets = max(start.training.buckets, BUCKETS)
-    default = replace(start, evaluation=evaluation, training=replace(start.training, kinds=("flat",), buckets=buckets))
-    command = line.read(cli.with_presets(str(__doc__)), Command(default, preset=preset))
-    attacks = command.config.evaluation.attacks or (command.config.attack.name,)
-    config = replace(command.config, evaluation=replace(command.config.evaluation, attacks=attacks))
-    command = replace(command, config=config)
-    _check(command)
-    return command, ablation(config) if command.ablation else command.space.axes(config)
+    return replace(start, evaluation=evaluation, training=replace(start.training, kinds=("flat",), buckets=buckets))
 
 
-def _check(command: Command) -> None:
+def _check_search(command: Command) -> None:
     config, settings = command.config, command.search
-    validate(config)
     if not 1 <= settings.samples <= HIGHEST or not 0 <= settings.tolerance < 1:
         raise UserError("--samples must be at least 1, and --tolerance at least 0 and below 1")
     if len(config.training.kinds) != 1 or not config.training.last_round:
@@ -96,32 +125,40 @@ def _check(command: Command) -> None:
         raise UserError("a trial trains on one worker (--training.workers 1), because trials run in parallel")
     if config.attack.name not in config.evaluation.attacks:
         raise UserError(f"trials are compared after {config.attack.name}: add it to --evaluation.attacks")
-    if config.evaluation.split != "dev" and not command.ablation:
+    if config.evaluation.split != "dev":
         raise UserError("a search must select on dev, or its numbers on test are biased: omit --evaluation.split")
     if settings.objective == "kendall_tau" and not config.evaluation.explain:
         raise UserError("--objective kendall_tau needs attributions: add --evaluation.explain ig")
 
 
+def ablation_of(command: Command) -> AblationJob:
+    """The ablation that a command asks for."""
+    return AblationJob(command.config, command.rows, command.seeds, command.json)
+
+
 def job(arguments: Sequence[str]) -> None:
-    """Parse, build, search."""
-    command, axes = parse(arguments)
-    config = command.config
-    settings = replace(command.search, searcher="grid") if command.ablation else command.search
-    check(config)
-    dataset = datasets.load(config.data)
-    if command.dry_run:
-        show_plan(command, dataset, axes, settings)
+    """Parse, build, search or compare."""
+    command = parse(arguments)
+    axes = {} if command.ablation else command.space.axes(command.config)
+    check(command.config)
+    dataset = datasets.load(command.config.data)
+    if command.ablation:
+        ablation = ablation_of(command)
+        (ablation.show_plan if command.dry_run else ablation.run)(dataset)
+    elif command.dry_run:
+        show_plan(command, dataset, axes)
     else:
-        run(config, dataset, axes, settings, command)
+        run(command, dataset, axes)
 
 
-def run(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Settings, command: Command) -> None:
+def run(command: Command, dataset: datasets.Dataset, axes: Axes) -> None:
     """Search on Ray, and show the trials."""
     from flat_dist.pipeline import results
     from flat_dist.runtime import cluster
     from flat_dist.sweep import results as sweep_results
     from flat_dist.sweep import search
 
+    config, settings = command.config, command.search
     run_folder.check(config, identify(config, dataset, axes, settings))
     mlflow.check_server(config)
     with cluster.connected(), Display(as_json=command.json) as display:
@@ -137,7 +174,7 @@ def run(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Setting
             mlflow.tracked(config, name, identity, sweep.folder, display.log_line) as tracker,
         ):
             base, trials = search.search(sweep, dataset, tracker, display)
-            outcome = sweep_results.select_best(base, trials, settings, command.ablation)
+            outcome = sweep_results.select_best(base, trials, settings)
             data = {"data": dataset.source, "data fingerprint": dataset.fingerprint}
             sweep_results.publish(sweep, data, outcome, tracker)
     results.print_server(config)
@@ -153,9 +190,9 @@ def identify(config: Config, dataset: datasets.Dataset, axes: Axes, settings: Se
     }
 
 
-def show_plan(command: Command, dataset: datasets.Dataset, axes: Axes, settings: Settings) -> None:
+def show_plan(command: Command, dataset: datasets.Dataset, axes: Axes) -> None:
     """Print the space and the settings of a trial."""
-    config = command.config
+    config, settings = command.config, command.search
     trials = count_points(axes) if settings.searcher == "grid" else settings.samples
     if command.json:
         cli.print_json({"space": dict(axes), "search": asdict(settings), "trials": trials})

@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from rich import box
 from rich.table import Table as Printed
 
+from flat_dist import cli
 from flat_dist.evaluation.top_k import TOP_HEADING
-from flat_dist.report import templates
+from flat_dist.report import paper, templates
 from flat_dist.report.formatting import DASH, fixed, percent, significant
 from flat_dist.report.summary_table import METHODS
 from flat_dist.report.table import Table
 from flat_dist.runtime.progress import PlainConsole
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep.ablation import Row, SeedResults, rows
+from flat_dist.sweep.variants import TABLE_5
 from flat_dist.tracking.tracker import Tracker
 
 RESULTS, MARKDOWN, REPORT = "ablation.json", "ablation.md", "report"
@@ -83,7 +86,18 @@ def report_table(found: Sequence[Row]) -> Table:
     ]
     for method in methods:
         head += [f"τ,\n{METHODS[method]}", f"{TOP_HEADING},\n{METHODS[method]}"]
-    return Table(head, [_cells(row, methods) for row in found], text_columns=2)
+    cells = [_cells(row, methods) for row in found]
+    if TABLE_5.keys() <= {row.variant for row in found}:
+        head += ["paper,\naccuracy", "paper,\nafter attack"]
+        cells = [[*own, *_published(row)] for own, row in zip(cells, found, strict=True)]
+    return Table(head, cells, text_columns=2)
+
+
+def _published(row: Row) -> list[str]:
+    """The paper's numbers (Table 5: LSTM on SST-2, TextFooler)."""
+    if row.variant not in TABLE_5 or row.attack != "textfooler":
+        return [DASH, DASH]
+    return [percent(share, 2) for share in paper.ablation(*TABLE_5[row.variant])]
 
 
 def _cells(row: Row, methods: Sequence[str]) -> list[str]:
@@ -106,8 +120,26 @@ def markdown(found: Sequence[Row]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in [head, rule, *table.rows])
 
 
-def show(found: Sequence[Row], folder: Folder) -> None:
-    """Print the table, and where it is."""
+@dataclass(frozen=True)
+class _Published:
+    """The types of the values in `RESULTS`."""
+
+    rows: list[Row]
+    seeds: list[Any]
+
+
+def read(folder: Folder) -> list[Row]:
+    """The table in the folder of an ablation.
+
+    Raises:
+        DamagedFileError: the file is damaged.
+    """
+    published: _Published = folder.read_json(RESULTS, _Published)
+    return published.rows
+
+
+def show(found: Sequence[Row], folder: Folder, as_json: bool) -> None:
+    """Print the table, and where it is; with `as_json`, one line of JSON at the end."""
     table = report_table(found)
     printed = Printed(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column, name in enumerate(table.header):
@@ -116,3 +148,5 @@ def show(found: Sequence[Row], folder: Folder) -> None:
         printed.add_row(*row)
     PlainConsole().print(printed)
     print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
+    if as_json:
+        cli.print_json({"run": folder.uri, "rows": [asdict(row) for row in found]})

@@ -17,7 +17,7 @@ from flat_dist.pipeline.adversarial_training import AdversarialTraining, Round
 from flat_dist.pipeline.stages import Environment, RunStages
 from flat_dist.storage.stage import Executor
 from flat_dist.sweep.ablation import SeedResults, outcomes
-from flat_dist.sweep.variants import Variant, variants
+from flat_dist.sweep.variants import FLAT, Variant, variants
 
 DECIMALS = 3
 """Decimals of the word dropout that is taken from FLAT's masks."""
@@ -30,12 +30,14 @@ class Ablation:
     Args:
         config: FLAT's, with hardware resolved.
         dataset: what to train and measure on.
+        rows: names of the variants, FLAT among them.
         seeds: of the runs.
         environment: where to work.
     """
 
     config: Config
     dataset: Dataset
+    rows: Sequence[str]
     seeds: Sequence[int]
     environment: Environment
 
@@ -46,13 +48,16 @@ class Ablation:
             yield self._run_seed(seed)
 
     def _run_seed(self, seed: int) -> SeedResults:
-        flat = variants(0.0)[0]
-        first = self._last_round(flat, seed)
-        model = checkpoints.load(first.attacked[0].model.folder)
+        (flat,) = variants([FLAT], 0.0)
+        found = {FLAT: self._last_round(flat, seed)}
+        model = checkpoints.load(found[FLAT].attacked[0].model.folder)
         dropped = round(drop_rate(model, self.dataset.train["text"].to_pylist()), DECIMALS)
         self.environment.display.log_line(f"seed {seed}: FLAT's masks drop {100 * dropped:.1f} % of the words")
-        others = [(variant, self._last_round(variant, seed)) for variant in variants(dropped)[1:]]
-        return self._measure(seed, dropped, [(flat, first), *others])
+        named = variants(self.rows, dropped)
+        found |= {variant.name: self._last_round(variant, seed) for variant in named if variant.name != FLAT}
+        measured = self._measure(seed, dropped, list(found.values()))
+        order: list[str] = [variant.name for variant in named]
+        return replace(measured, results=sorted(measured.results, key=lambda result: order.index(result.training)))
 
     def _last_round(self, variant: Variant, seed: int) -> Round:
         """The last round of a run of the variant, with the variant's name."""
@@ -63,13 +68,13 @@ class Ablation:
             last, attacked=attacked, results=[replace(result, training=variant.name) for result in last.results]
         )
 
-    def _measure(self, seed: int, dropped: float, found: Sequence[tuple[Variant, Round]]) -> SeedResults:
-        """Compare the variants on the same texts and the same pairs."""
+    def _measure(self, seed: int, dropped: float, found: Sequence[Round]) -> SeedResults:
+        """Compare the variants, the first of which is FLAT, on the same texts and the same pairs."""
         config, environment = replace(self.config, seed=seed), self.environment
-        attacked = [each for _, last in found for each in last.attacked]
-        results = [result for _, last in found for result in last.results]
+        attacked = [each for last in found for each in last.attacked]
+        results = [result for last in found for result in last.results]
         correct: dict[str, np.ndarray] = {}
-        for _, last in found:
+        for last in found:
             correct |= last.correct
         executor = Executor(environment.storage, environment.display.log_line)
         explained = evaluations.explain_pairs(config, executor, attacked, environment.display)

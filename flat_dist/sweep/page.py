@@ -21,7 +21,7 @@ class SweepPage:
     """The search space."""
     trials: Sequence[Trial]
     best: Trial | None
-    """None for an ablation."""
+    """None if no trial was trained to the end."""
     base: Result
     """The base model's result under the attack used in training."""
     tolerance: float

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import optuna
 
-from flat_dist.report import paper, templates
+from flat_dist.report import templates
 from flat_dist.report.formatting import DASH, fixed, percent
 from flat_dist.report.table import Table
 from flat_dist.storage.folder import Folder
@@ -54,7 +54,7 @@ def _note(page: SweepPage) -> str:
         f"{percent(page.base.after_attack_accuracy)} % on {page.base.n:,} texts."
     )
     if page.best is None:
-        return f"{note} The columns “paper” hold the paper’s LSTM on SST-2 (Table 5)."
+        return note
     return (
         f"{note} ● marks the best trial, ○ the others on the Pareto front. The best trial is selected among those "
         f"whose accuracy is at most {percent(page.tolerance)} points below the highest."
@@ -62,7 +62,7 @@ def _note(page: SweepPage) -> str:
 
 
 def trial_table(trials: Sequence[Trial], best: Trial | None) -> Table:
-    """All trials, finished ones first, by falling accuracy after attack. An ablation has the paper's Table 5 beside."""
+    """All trials, finished ones first, by falling accuracy after attack."""
     fields = list(trials[0].point)
     front = {trial.name for trial in pareto_front(trials)} if best else set()
     chosen = best.name if best else ""
@@ -80,25 +80,17 @@ def trial_table(trials: Sequence[Trial], best: Trial | None) -> Table:
             percent(trial.last.accuracy) if trial.last else DASH,
             percent(trial.last.after_attack_accuracy) if trial.last else DASH,
             fixed(trial.last.kendall_tau) if trial.last else DASH,
-            *(() if best else _published(trial)),
         )
         for trial in order
     ]
     header = ("trial", "", "status", *map(short_name, fields), "rounds", "accuracy, %", "after\nattack, %", "tau")
-    published = () if best else ("paper,\naccuracy", "paper,\nafter attack")
-    return Table((*header, *published), rows, text_columns=3)
+    return Table(header, rows, text_columns=3)
 
 
 def _after_attack(trial: Trial) -> float:
     """For sorting: unknown ones are below all others."""
     value = trial.last.after_attack_accuracy if trial.last else None
     return -1.0 if value is None else value
-
-
-def _published(trial: Trial) -> list[str]:
-    """The paper's numbers (Table 5) with or without beta and gamma."""
-    beta, gamma = (trial.point[f"objective.{name}"] > 0 for name in ("beta", "gamma"))
-    return [percent(share, 2) for share in paper.ablation(beta, gamma)]
 
 
 def importances(page: SweepPage) -> dict[str, dict[str, float]]:

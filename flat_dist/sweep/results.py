@@ -36,15 +36,14 @@ class SweepOutcome:
     """The base model's result under the attack used in training."""
     trials: Sequence[Trial]
     best: Trial | None
-    """None for an ablation, which compares trials on the test split and chooses none."""
+    """None if no trial was trained to the end."""
     front: Sequence[Trial]
     """The Pareto front."""
 
 
-def select_best(base: Result, trials: Sequence[Trial], settings: Settings, ablation: bool = False) -> SweepOutcome:
-    """Select the best trial. An ablation compares trials, and selects none."""
-    chosen = None if ablation else best(trials, settings.objective, settings.tolerance)
-    return SweepOutcome(base, trials, chosen, pareto_front(trials))
+def select_best(base: Result, trials: Sequence[Trial], settings: Settings) -> SweepOutcome:
+    """Select the best trial."""
+    return SweepOutcome(base, trials, best(trials, settings.objective, settings.tolerance), pareto_front(trials))
 
 
 def publish(sweep: Sweep, data: Mapping[str, str], outcome: SweepOutcome, tracker: Tracker) -> None:

@@ -1,4 +1,4 @@
-"""Search spaces: that of the paper's Appendix E, and the four points of its Table 5."""
+"""Search spaces: that of the paper's Appendix E."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -76,15 +76,3 @@ class SearchSpace:
             if config.training.kinds == ("flat",) or not field.startswith("objective."):
                 axes[field] = values
         return axes
-
-
-def ablation(config: Config) -> Axes:
-    """The points of Table 5: beta, gamma, both or none of them set to zero.
-
-    Raises:
-        UserError: one of them is zero already.
-    """
-    beta, gamma = config.objective.beta, config.objective.gamma
-    if not (beta and gamma):
-        raise UserError(f"--ablation sets beta ({beta:g}) and gamma ({gamma:g}) to zero: set both above zero first")
-    return {FIELDS["beta"]: (beta, 0.0), FIELDS["gamma"]: (gamma, 0.0)}

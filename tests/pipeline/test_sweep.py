@@ -156,15 +156,14 @@ def test_one_cpu_runs_trials_one_after_another(sentences: Dataset, tmp_path: Pat
         "import sweep\n"
         "sweep.job(sys.argv[1:])\n"
     )
-    options = f"--storage {tmp_path} {SMALL} --ablation --training.rounds 1 --json --tracking.no-enabled".split()
+    space = "--searcher grid --scheduler none --space.clip 1 --space.learning-rate 0.001 --space.beta 0.1 0"
+    options = f"--storage {tmp_path} {SMALL} {space} --space.gamma 0.001 --training.rounds 1 --json".split()
+    options.append("--tracking.no-enabled")
     done = subprocess.run([sys.executable, str(script), *options], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout.splitlines()[-1])
-    assert {tuple(one["point"].values()) for one in printed["trials"]} == {(0.1, 0.001), (0.1, 0), (0, 0.001), (0, 0)}
+    assert {one["point"]["objective.beta"] for one in printed["trials"]} == {0.1, 0}
     assert all(one["status"] == FINISHED for one in printed["trials"])
-    assert all("test/accuracy" in one["rounds"][-1]["metrics"] for one in printed["trials"])
-    assert printed["best"] is None and not list(tmp_path.rglob("best.yaml"))
-    assert "17.76" in done.stdout  # Table 5
 
 
 # ---- each way to search, with trials that cost nothing
