@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from matplotlib.figure import Figure
 
 from flat_dist.evaluation import consistency, top_k
 from flat_dist.evaluation.attributions import SCHEMA
 from flat_dist.evaluation.consistency import Consistency
 from flat_dist.evaluation.substitutions import Replacement
 from flat_dist.evaluation.word_importance import Words
-from flat_dist.report import charts, paper, word_tables
+from flat_dist.report import charts, figures, paper, word_tables
 from flat_dist.report import saliency as saliency_payload
 from flat_dist.report.formatting import fixed, percent, significant, standard_error
 from flat_dist.report.page import Page, Saliency
@@ -310,3 +311,15 @@ def _luminance(colour: str) -> float:
     channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_base_which_is_trained_once_is_a_level_line_through_all_rounds() -> None:
+    axes = Figure().add_subplot()
+    figures._draw_rounds(axes, pages.rounds(), "accuracy", "accuracy")
+    (level,) = axes.collections[0].get_segments()
+    assert level.tolist() == [[0, 74], [2, 74]]
+    assert {line.get_label(): line.get_xdata().tolist() for line in axes.lines} == {
+        "base": [0],
+        "adv": [0, 1, 2],
+        "flat": [0, 1, 2],
+    }
