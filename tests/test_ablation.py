@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
@@ -16,10 +17,11 @@ from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.evaluation.comparison import measure
 from flat_dist.evaluation.predict import drop_rate
 from flat_dist.evaluation.result import Result
+from flat_dist.evaluation.significance import Interval
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.storage.folder import Folder
-from flat_dist.sweep.ablation import SeedResults, rows
+from flat_dist.sweep.ablation import SeedResults, pair_taus, rows
 from flat_dist.sweep.ablation_output import AblationPage, markdown, publish, read, report_table
 from flat_dist.sweep.variants import FLAT, VariantName, variants
 from flat_dist.tracking.tracker import NoTracker
@@ -71,15 +73,40 @@ def test_seeds_that_measured_other_texts_are_averaged_over_their_own() -> None:
 def test_a_model_that_is_not_reported_has_no_numbers_after_the_attack() -> None:
     flat, adv = rows([of_seed(1), of_seed(2, reported=False)], seed=0)
     assert flat.after_attack_accuracy is adv.after_attack_accuracy is adv.flat_minus_this is None
-    assert report_table([flat, adv]).rows[0][3:5] == ["–", "–"]
+    assert report_table([flat, adv]).rows[1][4:6] == ["–", "–"]
+
+
+def test_accuracy_and_tau_are_compared_on_the_texts_that_both_have() -> None:
+    correct = {"flat": dict.fromkeys("abcd", 1.0), "adv": {"a": 1.0, "b": 0.0, "c": 0.0, "d": 1.0}}
+    taus = {
+        ("flat", "pwws", "ig"): {"a": 0.5, "b": 0.25, "c": 1.0},  # adv has no pair c, and flat no pair d
+        ("adv", "pwws", "ig"): {"a": 0.25, "b": 0.25, "d": -1.0},
+    }
+    seeds = [replace(of_seed(number), correct=correct, taus=taus) for number in (1, 2)]
+    flat, adv = rows(seeds, seed=0)
+    assert flat.accuracy_difference is None and flat.tau_difference == {}
+    assert adv.accuracy_difference is not None and adv.accuracy_difference.mean == 0.5
+    assert adv.tau_difference["ig"].mean == pytest.approx((0.25 + 0) / 2)
+    assert adv.tau_difference["ig"].interval == Interval(0.0, 0.25)
+    no_common = {key: own for key, own in taus.items() if key[0] == "flat"} | {("adv", "pwws", "ig"): {"d": 0.5}}
+    assert rows([seeds[0], replace(seeds[1], taus=no_common)], seed=0)[1].tau_difference == {}
+
+
+def test_the_tau_of_a_pair_is_the_mean_over_its_classes() -> None:
+    taus = {"pair_id": ["a", "b", "c", "d"], "kendall_tau": [[0.5, 0.0], [None, 0.25], [None, None], [1.0, 1.0]]}
+    table = pa.table(taus, schema=pa.schema([("pair_id", pa.string()), ("kendall_tau", pa.list_(pa.float64()))]))
+    assert pair_taus(table, {"a", "b", "c"}) == {"a": 0.25, "b": 0.25}
 
 
 def test_the_table_as_markdown() -> None:
-    head, rule, flat, adv = markdown(rows([of_seed(1), of_seed(2)], seed=0)).splitlines()
-    assert head.startswith("| attack | model | accuracy, % | after attack, %")
-    assert rule.startswith("| --- | --- | ---: |")
-    assert flat.startswith("| pwws | flat | 85.0 | 62.5 |")
-    assert adv.startswith("| pwws | adv | 85.0 | 37.5 |") and "| 25.0 |" in adv and "| 0.5, 1 |" in adv
+    correct = {name: dict.fromkeys("abcd", 1.0) for name in ("flat", "adv")}
+    seeds = [replace(of_seed(number), correct=correct) for number in (1, 2)]
+    head, rule, flat, adv = markdown(rows(seeds, seed=0)).splitlines()
+    assert head == "| attack | model | accuracy, % | FLAT − model | after attack, % | FLAT − model | p |"
+    assert rule == "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    assert flat.startswith("| pwws | flat | 85.0 (100.0 to 100.0) | – | 62.5 (") and flat.endswith(") | – | – |")
+    assert adv.startswith("| pwws | adv | 85.0 (100.0 to 100.0) | 0.0 (0.0 to 0.0) | 37.5 (")
+    assert "| 25.0 (" in adv and adv.endswith(") | 0.5, 1 |")
 
 
 def test_each_variant_changes_one_thing() -> None:
@@ -124,7 +151,11 @@ def test_the_models_of_table_5_have_the_papers_numbers() -> None:
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path: Path) -> None:
-    seeds = [of_seed(1), of_seed(2)]
+    correct, taus = (
+        {"flat": {"a": 1.0}, "adv": {"a": 0.0}},
+        {(name, "pwws", "ig"): {"a": 0.5} for name in ("flat", "adv")},
+    )
+    seeds = [replace(of_seed(number), correct=correct, taus=taus) for number in (1, 2)]
     found = publish(Folder(tmp_path), AblationPage("Ablation", {"model": "cnn"}), seeds, 0, NoTracker())
     assert read(Folder(tmp_path)) == found == rows(seeds, seed=0)
 

@@ -1,6 +1,6 @@
 """The table of an ablation: printed, as JSON and Markdown, as a report page, and in MLflow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table as Printed
 
 from flat_dist import cli
+from flat_dist.evaluation.significance import Interval
 from flat_dist.evaluation.top_k import TOP_HEADING
 from flat_dist.report import paper, templates
 from flat_dist.report.formatting import DASH, fixed, percent, significant
@@ -15,7 +16,7 @@ from flat_dist.report.summary_table import METHODS
 from flat_dist.report.table import Table
 from flat_dist.runtime.progress import PlainConsole
 from flat_dist.storage.folder import Folder
-from flat_dist.sweep.ablation import Row, SeedResults, rows
+from flat_dist.sweep.ablation import Estimate, Row, SeedResults, rows
 from flat_dist.sweep.variants import TABLE_5
 from flat_dist.tracking.tracker import Tracker
 
@@ -64,28 +65,29 @@ def _metrics(row: Row) -> dict[str, float | None]:
     found: dict[str, float | None] = {"accuracy": row.accuracy}
     found[f"{row.attack}/after_attack_accuracy"] = row.after_attack_accuracy
     found[f"{row.attack}/flat_minus_this"] = row.flat_minus_this
-    intervals = {"after_attack_accuracy": row.interval, "flat_minus_this": row.difference_interval}
+    intervals = {
+        "accuracy": row.accuracy_interval,
+        f"{row.attack}/after_attack_accuracy": row.interval,
+        f"{row.attack}/flat_minus_this": row.difference_interval,
+    }
+    differences = {f"{row.attack}/{method}/flat_minus_this": one for method, one in row.tau_difference.items()}
+    if row.accuracy_difference:
+        differences["accuracy_flat_minus_this"] = row.accuracy_difference
+    for name, estimate in differences.items():
+        found[name], intervals[name] = estimate.mean, estimate.interval
     for name, interval in intervals.items():
         if interval is not None:
-            found |= {f"{row.attack}/{name}_low": interval.low, f"{row.attack}/{name}_high": interval.high}
+            found |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
     return found | {f"{row.attack}/{method}/kendall_tau": tau for method, tau in row.kendall_tau.items()}
 
 
 def report_table(found: Sequence[Row]) -> Table:
     """The table, with numbers as text."""
     methods = list(dict.fromkeys(method for row in found for method in row.kendall_tau))
-    head = [
-        "attack",
-        "model",
-        "accuracy, %",
-        "after\nattack, %",
-        "95 % interval",
-        "FLAT −\nmodel",
-        "95 % interval",
-        "p",
-    ]
+    head = ["attack", "model", "accuracy, %", "FLAT −\nmodel", "after\nattack, %", "FLAT −\nmodel", "p"]
     for method in methods:
-        head += [f"τ,\n{METHODS[method]}", f"{TOP_HEADING},\n{METHODS[method]}"]
+        name = METHODS[method]
+        head += [f"τ,\n{name}", f"FLAT −\nmodel, τ,\n{name}", f"{TOP_HEADING},\n{name}"]
     cells = [_cells(row, methods) for row in found]
     if TABLE_5.keys() <= {row.variant for row in found}:
         head += ["paper,\naccuracy", "paper,\nafter attack"]
@@ -101,15 +103,27 @@ def _published(row: Row) -> list[str]:
 
 
 def _cells(row: Row, methods: Sequence[str]) -> list[str]:
-    spans = [
-        f"{percent(interval.low)} to {percent(interval.high)}" if interval else DASH
-        for interval in (row.interval, row.difference_interval)
-    ]
-    cells = [row.attack, row.variant, percent(row.accuracy), percent(row.after_attack_accuracy), spans[0]]
-    cells += [percent(row.flat_minus_this), spans[1], ", ".join(map(significant, row.p_values)) or DASH]
+    cells = [row.attack, row.variant, _with_interval(row.accuracy, row.accuracy_interval, percent)]
+    cells.append(_difference(row.accuracy_difference, percent))
+    cells.append(_with_interval(row.after_attack_accuracy, row.interval, percent))
+    cells.append(_with_interval(row.flat_minus_this, row.difference_interval, percent))
+    cells.append(", ".join(map(significant, row.p_values)) or DASH)
     for method in methods:
-        cells += [fixed(row.kendall_tau.get(method)), fixed(row.top.get(method))]
+        cells.append(fixed(row.kendall_tau.get(method)))
+        cells.append(_difference(row.tau_difference.get(method), fixed))
+        cells.append(fixed(row.top.get(method)))
     return cells
+
+
+def _difference(estimate: Estimate | None, to_text: Callable[[float | None], str]) -> str:
+    return _with_interval(estimate.mean, estimate.interval, to_text) if estimate else DASH
+
+
+def _with_interval(value: float | None, interval: Interval | None, to_text: Callable[[float | None], str]) -> str:
+    """A number with its 95 % interval."""
+    if interval is None:
+        return to_text(value)
+    return f"{to_text(value)} ({to_text(interval.low)} to {to_text(interval.high)})"
 
 
 def markdown(found: Sequence[Row]) -> str:

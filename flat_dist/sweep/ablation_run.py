@@ -10,13 +10,14 @@ from flat_dist.data.datasets import Dataset
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation import distributed as evaluations
 from flat_dist.evaluation.comparison import with_comparisons
+from flat_dist.evaluation.pair_choice import chosen_and_changed
 from flat_dist.evaluation.predict import drop_rate
 from flat_dist.evaluation.result import AttackedModel
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.adversarial_training import AdversarialTraining, Round
 from flat_dist.pipeline.stages import Environment, RunStages
 from flat_dist.storage.stage import Executor
-from flat_dist.sweep.ablation import SeedResults, outcomes
+from flat_dist.sweep.ablation import SeedResults, outcomes, pair_taus
 from flat_dist.sweep.variants import FLAT, Variant, variants
 
 DECIMALS = 3
@@ -84,6 +85,17 @@ class Ablation:
             dropped=dropped,
             results=evaluations.with_consistency(config, compared, explained),
             outcomes=outcomes(results, [read_shards(each.shards.folder) for each in attacked]),
+            correct={
+                each.model_name: {str(row): float(right) for row, right in enumerate(correct[each.model.folder.uri])}
+                for each in attacked
+            },
+            taus={
+                (each.attacked.model_name, each.attacked.attack, each.method.name): pair_taus(
+                    each.pairs,
+                    set(chosen_and_changed(read_shards(each.attacked.shards.folder), config.evaluation.pairs)),
+                )
+                for each in explained
+            },
         )
 
 
