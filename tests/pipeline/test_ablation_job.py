@@ -16,8 +16,8 @@ from flat_dist.tracking.mlflow import database
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SCRIPT = Path(__file__).parents[2] / "tuning" / "sweep.py"
-OPTIONS = "--ablation --seeds 1,2 --training.adversaries gradient --model.kernels 8 --run-name small --json"
-OPTIONS += " --training.rounds 1 --training.epochs 1 --training.epochs-per-round 1 --evaluation.sample 10"
+OPTIONS = "--ablation --seeds 1,2 --training.adversaries gradient --model.kernels 16 --run-name small --json"
+OPTIONS += " --training.rounds 1 --training.epochs 2 --training.epochs-per-round 2 --evaluation.sample 16"
 OPTIONS += " --evaluation.attacks textfooler --attack.unit-size 4 --evaluation.explain ig --evaluation.ig-pairs 3"
 OPTIONS += " --evaluation.ig-steps 8"
 
