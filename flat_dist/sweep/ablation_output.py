@@ -157,7 +157,10 @@ def show(found: Sequence[Row], folder: Folder, as_json: bool) -> None:
     table = report_table(found)
     printed = Printed(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column, name in enumerate(table.header):
-        printed.add_column(name, justify="left" if column < table.text_columns else "right")
+        if column < table.text_columns:
+            printed.add_column(name, min_width=max(len(row[column]) for row in table.rows))
+        else:
+            printed.add_column(name, justify="right")
     for row in table.rows:
         printed.add_row(*row)
     PlainConsole().print(printed)
