@@ -89,6 +89,11 @@ def results(attacks: Sequence[str] = ("textfooler", "pwws")) -> list[Result]:
             mean_queries=101.4,
             words_changed=0.137,
             n=400,
+            by_changed_words={
+                "probabilities": {at: round(0.745 - 0.006 * at, 4) for at in range(0, 101, 10)},
+                "worst": {at: round(0.74 - 0.007 * at + 0.0001 * position, 4) for at in range(0, 101, 10)},
+            },
+            by_neighbours={1: 0.6, 8: 0.3 + 0.01 * position, 50: 0.1} if attack == "textfooler" else {},
             interpretations={
                 "ig": interpretation(Consistency(0.44 + 0.05 * position, _curve(position), 100, 3, 1, 0.00123)),
                 "lime": interpretation(

@@ -218,6 +218,8 @@ NUMBERS = [
     ("flat_round", "--attack.workers -1", "--attack.workers is -1"),
     ("flat_round", "--attack.cpu-workers -1", "--attack.cpu-workers is -1"),
     ("flat_round", "--attack.neighbours -1", "--attack.neighbours is -1"),
+    ("flat_round", "--evaluation.neighbours 4 0", "--evaluation.neighbours is 0"),
+    ("flat_round", "--evaluation.neighbours 4 8 4", "--evaluation.neighbours contains a value twice (4, 8, 4)"),
     ("flat_round", "--attack.max-changed 0", "--attack.max-changed is 0.0, but must be above 0"),
     ("flat_round", "--attack.max-changed 1.5", "--attack.max-changed is 1.5, but must be at most 1"),
     ("attack", f"{VICTIM} --attack.max-changed nan", "--attack.max-changed is nan"),

@@ -11,6 +11,7 @@ from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
 from flat_dist.config.schema import Config, Scores
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.shards import MANIFEST, Record, Swap, read_shards, to_table, write_manifest, write_shard
+from flat_dist.evaluation.distributed import results
 from flat_dist.models.artifact import ModelArtifact, open_checkpoint
 from flat_dist.pipeline import attacks
 from flat_dist.pipeline.attacks import Attacker, Target
@@ -119,6 +120,35 @@ def test_models_have_worst_cases_of_their_own(
         ("adv", "worst"),
         ("flat", "worst"),
     ]
+
+
+def test_weaker_attacks_are_attacks_of_their_own_on_all_texts(
+    calls: list[list[str]], texts: TextsToAttack, model: ModelArtifact, tmp_path: Path
+) -> None:
+    logged: list[str] = []
+    target = Target(model, texts, ("textfooler", "pwws"), lambda name, _: logged.append(name), (50, 2))
+    found, _ = attacker(tmp_path).measure([target])
+    assert calls[0] == [
+        *("textfooler on flat, test texts", "textfooler, 2 neighbours a word on flat, test texts"),
+        "textfooler on flat, test texts",  # TextFooler has 50 by itself: the same stage
+        *("pwws on flat, test texts", "pwws, 2 neighbours a word on flat, test texts"),
+        "pwws, 50 neighbours a word on flat, test texts",
+    ]
+    assert [(each.attack, len(each.parts)) for each in found] == [("textfooler", 2), ("pwws", 1), ("worst", 3)]
+    assert [{count: len(parts) for count, parts in each.weaker.items()} for each in found] == [
+        {2: 2, 50: 2},
+        {2: 1, 50: 1},
+        {2: 3, 50: 3},
+    ]
+    assert found[0].weaker[50] == found[0].parts
+    assert len({part.shards.folder.uri for each in found for part in each.weaker[2]}) == 3
+    assert "textfooler-margin-2-neighbours" in logged
+    textfooler, pwws, worst = results(found, {}, None)
+    # As `OUTCOMES` say, whatever the number: of five texts that could be attacked, TextFooler leaves two, PWWS none.
+    assert textfooler.by_neighbours == {2: 2 / 5, 50: 2 / 5}
+    assert pwws.by_neighbours == worst.by_neighbours == {2: 0, 50: 0}
+    assert list(textfooler.by_changed_words) == ["probabilities", "worst"]
+    assert list(pwws.by_changed_words) == ["probabilities"]
 
 
 def test_importance_orders_words_only_where_there_is_a_mask(texts: TextsToAttack, model: ModelArtifact) -> None:

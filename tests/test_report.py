@@ -102,6 +102,24 @@ def test_formatted_numbers() -> None:
     assert standard_error(0.5, 0) is None
 
 
+def test_curves_over_strength_are_charts_and_tables(html: str, tmp_path: Path) -> None:
+    head, *rows = table(html, "strength")
+    assert head == ["attack", "training", "sees", *(f"{share} %" for share in range(0, 101, 10))]
+    assert rows[0][:5] == ["textfooler", "base", "probabilities", "74.5", "68.5"]
+    assert rows[3] == ["textfooler", "adv", "worst (upper bound)", "74.0", *rows[3][4:13], "4.0"]
+    assert len(rows) == 12
+    section = html[html.index('<section id="strength">') :].split("</section>")[0]
+    names = ["strength-changed-textfooler", "strength-neighbours-textfooler", "strength-changed-pwws"]
+    assert re.findall(r'<svg [^>]*class="([^"]*)"', section) == names
+    written(tmp_path, pages.page())
+    assert all((tmp_path / "figures" / f"{name}.png").stat().st_size for name in names)
+    found = table(section[section.index("<h3>") :].replace("<h3>", '<section id="n">', 1), "n")
+    assert found[0] == ["attack", "training", "1", "8", "50"]
+    assert found[3] == ["textfooler", "flat", "60.0", "32.0", "10.0"]
+    plain = replace(pages.results()[0], by_changed_words={}, by_neighbours={})
+    assert 'id="strength"' not in written(tmp_path, pages.page(results=[plain]))
+
+
 def test_the_table_of_models_includes_the_papers_numbers(html: str) -> None:
     head, *rows = table(html, "models")
     assert head[:6] == ["attack", "training", "accuracy, %", "paper,\nSST-2", "after\nattack, %", "paper,\nSST-2"]

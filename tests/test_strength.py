@@ -24,16 +24,22 @@ LI2021 = AttackConfig(setting="li2021")
     ],
 )
 def test_settings_become_limits(config: AttackConfig, dataset: str | None, expected: Strength) -> None:
-    assert resolve_strength(config, dataset) == expected
+    assert resolve_strength(config, dataset, "textfooler") == expected
+
+
+def test_as_many_neighbours_as_textfooler_has_are_no_limit() -> None:
+    for neighbours, expected in ((49, 49), (50, 0), (1000, 0)):
+        assert resolve_strength(AttackConfig(neighbours=neighbours), None, "textfooler").neighbours == expected
+        assert resolve_strength(AttackConfig(neighbours=neighbours), None, "pwws").neighbours == neighbours
 
 
 @pytest.mark.parametrize(
     ("strength", "words", "queries"),
     [
-        (resolve_strength(LI2021, "sst2"), 20, 1000),  # 50 for each of 20 words
-        (resolve_strength(LI2021, "imdb"), 256, 12800),
-        (resolve_strength(replace(LI2021, neighbours=8), None), 20, 160),
-        (resolve_strength(AttackConfig(neighbours=8), None), 20, 0),  # no limit
+        (resolve_strength(LI2021, "sst2", "pwws"), 20, 1000),  # 50 for each of 20 words
+        (resolve_strength(LI2021, "imdb", "pwws"), 256, 12800),
+        (resolve_strength(replace(LI2021, neighbours=8), None, "pwws"), 20, 160),
+        (resolve_strength(AttackConfig(neighbours=8), None, "pwws"), 20, 0),  # no limit
     ],
 )
 def test_li2021_allows_as_many_queries_as_a_text_has_swaps_of_one_word(

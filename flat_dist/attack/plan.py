@@ -104,7 +104,7 @@ def plan_attack(
     described = checkpoints.describe(model.folder)
     transformer = described["model"]["name"] in TRANSFORMERS
     attack = attack_on(attack, described["masked"])
-    strength = resolve_strength(config.attack, config.data.named)
+    strength = resolve_strength(config.attack, config.data.named, recipe_of(attack))
     limits = {
         device: replace(resolve(config.attack, transformer, device), queries_per_word=strength.queries_per_word)
         for device in DEFAULTS
@@ -112,7 +112,7 @@ def plan_attack(
     size = unit_size(config.attack, limits[config.attack.device])
     identity = _identity(config, model, attack, strength)
     examples = content_hash([_hash(texts.examples["example_id"]), texts.dataset])
-    settings = {**stage_values(config.attack), "unit_size": size}
+    settings = {**stage_values(config.attack), "unit_size": size, "neighbours": strength.neighbours}
     return AttackPlan(
         name=f"attack-{attack}",
         title=f"{describe(attack, config.attack.scores, strength)} on {model.label}, {texts.split} texts",

@@ -1,9 +1,13 @@
 """How strong an attack is: candidates of a word, words that may change, queries. Plain values, without TextAttack."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from flat_dist.config.schema import AttackConfig, AttackSetting
+
+OWN_NEIGHBOURS = {"textfooler": 50}
+"""Candidates of a word that a recipe has by itself. A limit above has no effect: it is the same attack."""
 
 LI2021_NEIGHBOURS = 50
 """Candidates of a word in Li et al. 2021, and victim queries for each word of a text: an attack may ask about as many
@@ -40,15 +44,17 @@ class Strength:
         return asdict(self)
 
 
-def resolve_strength(config: AttackConfig, dataset: str | None) -> Strength:
+def resolve_strength(config: AttackConfig, dataset: str | None, recipe: str) -> Strength:
     """The strength of an attack. Under li2021, smaller values of the config hold.
 
     Args:
         config: of the attack.
         dataset: the named dataset, such as imdb; None for other data.
+        recipe: the attack's name, without an order of words.
     """
     if config.setting == "original":
-        return Strength("original", config.neighbours, config.max_changed)
+        limits = config.neighbours < OWN_NEIGHBOURS.get(recipe, math.inf)
+        return Strength("original", config.neighbours if limits else 0, config.max_changed)
     changed = LI2021_CHANGED_IMDB if dataset == "imdb" else LI2021_CHANGED
     neighbours = min(config.neighbours or LI2021_NEIGHBOURS, LI2021_NEIGHBOURS)
     return Strength(

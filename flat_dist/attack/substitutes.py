@@ -69,8 +69,9 @@ def make_table(attack: AttackConfig, texts: list[str]) -> pa.Table:
     resources.encoder = SimpleNamespace(encode=None)  # type: ignore[assignment]
     # No text is predicted here.
     victim = SimpleNamespace(scores="probabilities", model=None)
-    strength = resolve_strength(replace(attack, neighbours=attack.neighbours or ALL), None)
-    built = recipes.build(recipe_of(attack.name), victim, resources, strength)  # type: ignore[arg-type]
+    recipe = recipe_of(attack.name)
+    strength = resolve_strength(replace(attack, neighbours=attack.neighbours or ALL), None, recipe)
+    built = recipes.build(recipe, victim, resources, strength)  # type: ignore[arg-type]
     words = sorted({word for text in texts for word in tokenize(clean(text))})
     rows = {word: candidates_of_word(built, word) for word in words}
     rows = {word: candidates for word, candidates in rows.items() if candidates}

@@ -379,6 +379,9 @@ class EvaluationConfig:
     """Perturbed texts per explanation with LIME."""
     lime_kernel_width: float = 25.0
     """Kernel width of LIME, for 100 times the cosine distance."""
+    neighbours: tuple[int, ...] = field(default=(), metadata=PLAN)
+    """Numbers of candidates of a word, such as 1 2 4 8 16 50: each attack after the last round also runs with at most
+    so many, for a curve of after-attack accuracy. Empty: no curve."""
 
 
 @dataclass(frozen=True)

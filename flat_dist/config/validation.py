@@ -53,6 +53,7 @@ LOWEST: dict[str, float] = {
     "attack.workers": 0,
     "attack.cpu_workers": 0,
     "evaluation.sample": 0,
+    "evaluation.neighbours": 1,
     "evaluation.ig_pairs": 0,
     "evaluation.ig_steps": 1,
     "evaluation.lime_pairs": 0,
@@ -76,6 +77,7 @@ DISTINCT = (
     "evaluation.attacks",
     "evaluation.scores",
     "evaluation.explain",
+    "evaluation.neighbours",
 )
 """Lists that must not contain a value twice."""
 
@@ -127,7 +129,7 @@ def validate(config: Config) -> None:
             raise UserError(f"{option(name)} is empty: name at least one value")
     for name in DISTINCT:
         if len(set(values := _values(config, name))) < len(values):
-            raise UserError(f"{option(name)} contains a value twice ({', '.join(values)}): name each once")
+            raise UserError(f"{option(name)} contains a value twice ({', '.join(map(str, values))}): name each once")
     for name, least in LOWEST.items():
         for value in _values(config, name):
             if value is not None and (not math.isfinite(value) or value < least):

@@ -25,6 +25,7 @@ from flat_dist.evaluation.attribution_worker import attribution_workers
 from flat_dist.evaluation.model_consistency import ModelConsistency, compare_models
 from flat_dist.evaluation.plan import AttributionPlan, plan_attributions
 from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
+from flat_dist.evaluation.strength_curve import by_changed_words
 from flat_dist.evaluation.worst_case import AttackPart, merge
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.encoders import TRANSFORMERS
@@ -86,7 +87,22 @@ def _result(attacked: AttackedModel, accuracies: Mapping[str, float], trained_on
         after_attack_accuracy_probabilities=alone.after_attack_accuracy if alone and reported else None,
         saturated=summary.saturated,
         failed_unchanged=first.failed_unchanged,
+        by_changed_words=_by_changed_words(attacked) if reported else {},
+        by_neighbours={
+            count: after_attack(merge(parts)).after_attack_accuracy
+            for count, parts in (attacked.weaker.items() if reported else ())
+        },
     )
+
+
+def _by_changed_words(attacked: AttackedModel) -> dict[str, dict[int, float]]:
+    """Curves for the first form of scores, and, if there are others, for the worst over all."""
+    parts = _parts_by_scores(attacked)
+    if not parts:
+        return {}
+    name, first = next(iter(parts.items()))
+    kept = {name: first} if len(parts) == 1 else {name: first, WORST: attacked.parts}
+    return {scores: by_changed_words([read_shards(part.shards.folder) for part in own]) for scores, own in kept.items()}
 
 
 def _parts_by_scores(attacked: AttackedModel) -> dict[str, list[AttackPart]]:

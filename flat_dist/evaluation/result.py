@@ -57,6 +57,12 @@ class Result:
     """Accuracy compared with that of each model before it, by the other model's name, on the whole split."""
     comparisons: Mapping[str, Comparison] = field(default_factory=dict)
     """After-attack accuracy compared with that of each model before it, on the attacked texts."""
+    by_changed_words: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    """After-attack accuracy if at most a percentage of a text's words may change: for the first of `evaluation.scores`,
+    by its name, exactly; and if there are others, for the worst over all (`worst`), an upper bound below 100 %, because
+    they see only texts that the first left right."""
+    by_neighbours: Mapping[int, float] = field(default_factory=dict)
+    """After-attack accuracy by the maximum number of candidates of a word, for each of `evaluation.neighbours`."""
 
     def metrics(self, split: str) -> dict[str, float | None]:
         """Its numbers on a split, by the names that they are tracked under; those by k are left out."""
@@ -131,6 +137,8 @@ class AttackedModel:
     parts: Sequence[AttackPart] = field(default=(), compare=False)
     """The attacks whose worst case the rows are, by attack and in the order of `evaluation.scores`; empty for pairs of
     a user."""
+    weaker: Mapping[int, Sequence[AttackPart]] = field(default_factory=dict, compare=False)
+    """The same attacks with fewer candidates of a word, by their maximum number."""
 
     @property
     def model_name(self) -> str:

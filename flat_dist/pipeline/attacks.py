@@ -1,6 +1,7 @@
 """Attacks that measure models: each with all of `evaluation.scores`, and the worst case over scores and attacks.
 
-An attack sees another form of scores only on the texts that it has not broken yet: the others cannot become worse.
+An attack sees another form of scores only on the texts that it has not broken yet: the others cannot become worse. For
+a curve over strength, each attack also runs with fewer candidates of a word, in the same way.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,6 +33,8 @@ class Target:
     texts: TextsToAttack
     attacks: Sequence[str]
     log: Log = lambda name, artifact: None
+    neighbours: Sequence[int] = ()
+    """Maximum numbers of candidates of a word, with which each attack also runs."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,18 @@ class _Attack:
 
     target: Target
     name: str
+    neighbours: int = 0
+    """Maximum number of candidates of a word; 0: that of the config."""
     parts: list[AttackPart] = field(default_factory=list)
 
     def plan(self, config: Config, scores: Scores, examples: pa.Table) -> AttackPlan:
         """The stage of attacking some of the texts with a form of scores."""
         texts = replace(self.target.texts, examples=examples)
-        config = replace(config, attack=replace(config.attack, scores=scores))
-        return plan_attack(
-            config, self.target.model, texts, self.name, partial(self.target.log, f"{self.name}-{scores}")
-        )
+        name, attack = f"{self.name}-{scores}", replace(config.attack, scores=scores)
+        if self.neighbours:
+            name, attack = f"{name}-{self.neighbours}-neighbours", replace(attack, neighbours=self.neighbours)
+        config = replace(config, attack=attack)
+        return plan_attack(config, self.target.model, texts, self.name, partial(self.target.log, name))
 
     def unbroken(self) -> pa.Table:
         """The texts that the attack has not changed into wrong ones; at first all."""
@@ -92,7 +98,12 @@ class Attacker:
         Returns:
             Each model under each of its attacks, and under `WORST` if it has several; and the shards of `beside`.
         """
-        attacks = [_Attack(target, name) for target in targets for name in target.attacks]
+        attacks = [
+            _Attack(target, name, count)
+            for target in targets
+            for name in target.attacks
+            for count in (0, *sorted(target.neighbours))
+        ]
         found: list[Artifact] = []
         with reusable(self.groups or worker_groups(self.config.attack)) as groups:
             pool = replace(self, groups=groups)
@@ -107,15 +118,23 @@ class Attacker:
 
     def _merge(self, attacks: Sequence[_Attack]) -> list[AttackedModel]:
         """The worst case of each attack, and of all attacks on each model."""
-        merged = [(attack.target, attack.name, attack.parts) for attack in attacks]
-        for target in dict.fromkeys(id(attack.target) for attack in attacks):
-            own = [attack for attack in attacks if id(attack.target) == target]
+        alone = [each for each in attacks if not each.neighbours]
+        groups = [(each.name, [each]) for each in alone]
+        for target in dict.fromkeys(id(each.target) for each in alone):
+            own = [each for each in alone if id(each.target) == target]
             if len(own) > 1:
-                merged.append((own[0].target, WORST, [part for attack in own for part in attack.parts]))
-        return [
-            AttackedModel(target.model, name, self._worst_case(target, name, parts), parts)
-            for target, name, parts in merged
-        ]
+                groups.append((WORST, own))
+        return [self._merged(name, group, attacks) for name, group in groups]
+
+    def _merged(self, name: str, group: Sequence[_Attack], attacks: Sequence[_Attack]) -> AttackedModel:
+        """The worst case of attacks on one model, and of the same attacks with fewer candidates."""
+        target, names = group[0].target, [each.name for each in group]
+        parts = [part for each in group for part in each.parts]
+        weaker: dict[int, list[AttackPart]] = {}
+        for each in attacks:
+            if each.neighbours and each.target is target and each.name in names:
+                weaker.setdefault(each.neighbours, []).extend(each.parts)
+        return AttackedModel(target.model, name, self._worst_case(target, name, parts), parts, weaker)
 
     def _worst_case(self, target: Target, name: str, parts: Sequence[AttackPart]) -> Artifact:
         if len(parts) == 1:

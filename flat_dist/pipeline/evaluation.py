@@ -144,7 +144,8 @@ def on_dataset(
     examples = getattr(dataset, split)
     drawn = datasets.sample(examples, config.evaluation.sample, derive_seed(config.seed, "evaluation"))
     texts = TextsToAttack(split, drawn, dataset.fingerprint)
-    targets = [Target(model, texts, config.evaluation.attacks) for model in models]
+    evaluation = config.evaluation
+    targets = [Target(model, texts, evaluation.attacks, neighbours=evaluation.neighbours) for model in models]
     attacked, _ = Attacker(config, executor, environment.display).measure(targets)
     data = executor.run(dataset_stage(dataset))
     correct = distributed.correct_predictions(attacked, data.folder, split, config)

@@ -93,12 +93,16 @@ def _training_attack(config: Config, dataset: Dataset, models: Sequence[str]) ->
 
 def _test_attack(config: Config, dataset: Dataset, models: Sequence[str], number: int) -> str:
     evaluation, rows = config.evaluation, getattr(dataset, config.evaluation.split).num_rows
-    attacks = evaluation.attacks if number == config.training.last_round else (config.attack.name,)
+    last = number == config.training.last_round
+    attacks = evaluation.attacks if last else (config.attack.name,)
     count = min(evaluation.sample or rows, rows)
     first, *others = evaluation.scores
     then = f"; then the texts that are still right, with {_listed(others)}" if others else ""
+    numbers = _listed([str(each) for each in sorted(evaluation.neighbours)])
+    curve = f"; again with at most {numbers} neighbours a word" if numbers and last else ""
     return (
         f"attack {_listed(models)} on {count} {evaluation.split} texts with {_listed(attacks)}, which see {first}{then}"
+        + curve
     )
 
 

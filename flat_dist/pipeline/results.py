@@ -108,6 +108,11 @@ def _log(folder: Folder, found: ExperimentResults, split: str, tracker: Tracker)
     for result in found.results:
         measured = result.consistency_metrics(split) | result.comparison_metrics(split)
         tracker.metrics(result.training, measured, result.round)
+        for scores, curve in result.by_changed_words.items():
+            for percent, accuracy in curve.items():
+                tracker.metrics(result.training, {f"changed_words/{result.attack}/{scores}": accuracy}, percent)
+        for count, accuracy in result.by_neighbours.items():
+            tracker.metrics(result.training, {f"neighbours/{result.attack}": accuracy}, count)
         for method, interpretation in result.interpretations.items():
             for k, share in interpretation.common.top_k.items():
                 tracker.metrics(result.training, {f"top_k/{result.attack}/{method}": share}, k)

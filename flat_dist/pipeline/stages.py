@@ -154,7 +154,9 @@ class RunStages:
         def log(name: str, artifact: Artifact) -> None:
             self._log_shards(model, f"{evaluation.split}-{name}-round-{model.round}", artifact)
 
-        return Target(model, texts, evaluation.attacks if last else (self.config.attack.name,), log)
+        if not last:
+            return Target(model, texts, (self.config.attack.name,), log)
+        return Target(model, texts, evaluation.attacks, log, evaluation.neighbours)
 
     def _log_shards(self, model: ModelArtifact, name: str, artifact: Artifact) -> None:
         self.environment.tracker.artifact(model.model_name, artifact.folder, MANIFEST, f"shards/{name}")

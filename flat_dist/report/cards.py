@@ -57,6 +57,8 @@ def card(config: Config, settings: Mapping[str, Any], result: Result, origin: Or
             **_compared(result.after_attack_interval, result.comparisons),
             "attack": _attack(config, result, origin),
         },
+        "by_changed_words": result.by_changed_words,
+        "by_neighbours": result.by_neighbours,
         "saturated": result.saturated,
         "failed_unchanged": result.failed_unchanged,
         "attack_success_rate": result.attack_success_rate,

@@ -56,6 +56,42 @@ def _draw_rounds(axes: Axes, results: Sequence[Result], title: str, field: str) 
     axes.legend()
 
 
+def strength(results: Sequence[Result]) -> list[Chart]:
+    """After-attack accuracy by the strength of each attack: words that may change, and candidates of a word."""
+    charts = []
+    for attack in dict.fromkeys(row.attack for row in results):
+        own = [row for row in results if row.attack == attack]
+        for name, axis, curves in (
+            ("changed", "words that may change, %", {row.training: latest_curve(row) for row in own}),
+            ("neighbours", "candidates of a word", {row.training: row.by_neighbours for row in own}),
+        ):
+            curves = {training: curve for training, curve in curves.items() if curve}
+            if curves:
+                draw = partial(_draw_strength, curves=curves, title=_short(attack), axis=axis)
+                label = f"after-attack accuracy in percent under {attack} by {axis}"
+                charts.append(render_chart(f"strength-{name}-{_file_name(attack)}", label, draw))
+    return charts
+
+
+def latest_curve(row: Result) -> Mapping[int, float]:
+    """Accuracy by changed words under all forms of scores, or under the only one; empty if there is none."""
+    return list(row.by_changed_words.values())[-1] if row.by_changed_words else {}
+
+
+def _draw_strength(axes: Axes, curves: Mapping[str, Mapping[int, float]], title: str, axis: str) -> None:
+    for training, style in styles(list(curves)).items():
+        at = sorted(curves[training])
+        axes.plot(at, [100 * curves[training][each] for each in at], label=_short(training), **style)
+    axes.set(title=f"{title}: after-attack accuracy, %", xlabel=axis)
+    if axis == "candidates of a word":
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sorted(next(iter(curves.values()))))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(bottom=0)
+    axes.legend()
+
+
 def top_k(results: Sequence[Result]) -> list[Chart]:
     """Top-k intersections for k from 1 to 10: a chart for each attack and method, a line for each training."""
     attacks = dict.fromkeys(row.attack for row in results)

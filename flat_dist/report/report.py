@@ -30,6 +30,7 @@ def _charts(page: Page) -> dict[str, list[Chart]]:
     return {
         "margins": margin_charts.margin_charts(page.margins),
         "rounds": figures.rounds(page.rounds) if page.rounds else [],
+        "strength": figures.strength(tables.by_attack(page.results)),
         "top_k": figures.top_k(tables.by_attack(page.results)),
         "scatters": figures.scatters(latest.words, latest.correlations) if latest and latest.words.words else [],
         "spread": [figures.spread(spreads)] if spreads else [],

@@ -9,7 +9,7 @@ from flat_dist.config.schema import WORST
 from flat_dist.evaluation.result import Result
 from flat_dist.evaluation.significance import Interval
 from flat_dist.evaluation.top_k import KS
-from flat_dist.report import consistency_tables, paper, word_tables
+from flat_dist.report import consistency_tables, paper, strength_tables, word_tables
 from flat_dist.report.comparison_table import comparison_table
 from flat_dist.report.figures import curves_of
 from flat_dist.report.formatting import DASH, fixed, percent, standard_error
@@ -29,6 +29,8 @@ def build_tables(page: Page) -> dict[str, Table | list[Table]]:
         "scores": _scores(page),
         "margins": margin_table(page.margins),
         **_consistency(page),
+        "changed_words": strength_tables.changed_words_table(by_attack(page.results), _name),
+        "neighbours": strength_tables.neighbours_table(by_attack(page.results), _name),
         "rounds": _rounds(page.rounds),
         "top_k": _top_k(by_attack(page.results)),
         "correlations": word_tables.correlation_table(page.importances),
