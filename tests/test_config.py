@@ -244,7 +244,7 @@ def other_value(name: str, hint: Any, value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if many:
-        return (*value, 7 if value and isinstance(value[0], int) else "seven")
+        return (*value, 7 if int in typing.get_args(hint) else "seven")
     if isinstance(value, int):
         return value + 1
     types = typing.get_args(hint) or (hint,)
