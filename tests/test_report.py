@@ -265,7 +265,7 @@ def test_the_same_page_gives_the_same_bytes(tmp_path: Path) -> None:
         write(Folder(tmp_path / name), pages.page(saliencies=pages.saliencies(count=3)))
     one, two = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
                 for name in ("one", "two"))  # fmt: skip
-    assert one == two and len(one) == 15  # index.html, words.csv and 13 charts
+    assert one == two and len(one) == 18  # index.html, words.csv and 16 charts
     assert all(data.startswith(b"\x89PNG") for path, data in one.items() if path.suffix == ".png")
 
 
