@@ -17,7 +17,7 @@ from flat_dist.config.errors import UserError, unknown
 from flat_dist.config.options import CommandLine
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import from_yaml, presets
-from flat_dist.config.validation import validate
+from flat_dist.config.validation import check_effect, validate
 from flat_dist.runtime import interrupts
 from flat_dist.storage.folder import Folder
 
@@ -78,6 +78,7 @@ def parse(arguments: Sequence[str], description: str) -> Command:
     preset = line.value("--preset", DEFAULT_PRESET)
     command = line.read(with_presets(description), Command(load_preset(preset), preset))
     validate(command.config)
+    check_effect(command.config, line.given)
     return command
 
 

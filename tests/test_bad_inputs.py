@@ -126,13 +126,13 @@ OPTIONS = [
     (
         "flat_round",
         "--substitutes.positions 0.5",
-        "--substitutes.positions has no effect with --training.adversaries attack: leave it out (default 0.9), or "
+        "--substitutes.positions has no effect with --training.adversaries attack: leave it out, or "
         "choose gradient or random or both",
     ),
     (
         "flat_round",
         "--substitutes.share 0.3 --training.adversaries gradient",
-        "--substitutes.share has no effect with --training.adversaries gradient: leave it out (default 0.5), or choose",
+        "--substitutes.share has no effect with --training.adversaries gradient: leave it out, or choose",
     ),
     (
         "flat_round",

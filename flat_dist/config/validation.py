@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from flat_dist.config.choices import choices
@@ -150,25 +150,29 @@ def validate(config: Config) -> None:
         for value in _values(config, name):
             if not 0 < value <= 1:
                 raise UserError(f"{option(name)} is {value}, but must be above 0 and at most 1")
-    _check_substitutes(config)
 
 
-def _check_substitutes(config: Config) -> None:
-    """Raise UserError for a field of `substitutes` that is set, but has no effect."""
+def check_effect(config: Config, given: Container[str]) -> None:
+    """Raise UserError for an option of `substitutes` that is given, but has no effect.
+
+    Args:
+        config: with the options that are given.
+        given: their names, such as --substitutes.share. A preset may set such fields for other adversaries.
+    """
     adversaries = config.training.adversaries
     for one in dataclasses.fields(SubstitutesConfig):
         used_by = SUBSTITUTES.get(one.name, ("gradient", "random", "both"))
-        if getattr(config.substitutes, one.name) == one.default:
-            continue
         name = option(f"substitutes.{one.name}")
+        if name not in given:
+            continue
         if adversaries not in used_by:
             raise UserError(
-                f"{name} has no effect with --training.adversaries {adversaries}: leave it out (default {one.default}),"
+                f"{name} has no effect with --training.adversaries {adversaries}: leave it out,"
                 f" or choose {' or '.join(used_by)}"
             )
         if one.name == "share" and config.objective.weighting == "union":
             raise UserError(
-                f"{name} has no effect with --objective.weighting union: leave it out (default {one.default}), or "
+                f"{name} has no effect with --objective.weighting union: leave it out, or "
                 "choose balanced"
             )
 
