@@ -125,7 +125,7 @@ OPTIONS = [
     ("sweep", "--seeds 1,2", "--seeds has an effect only with --ablation"),
     (
         "flat_round",
-        "--substitutes.positions 0.5",
+        "--substitutes.positions 0.5 --training.adversaries attack",
         "--substitutes.positions has no effect with --training.adversaries attack: leave it out, or "
         "choose gradient or random or both",
     ),

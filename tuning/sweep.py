@@ -21,7 +21,7 @@ from flat_dist import cli
 from flat_dist.config.errors import UserError, option
 from flat_dist.config.options import CommandLine, options
 from flat_dist.config.schema import Config
-from flat_dist.config.validation import HIGHEST, validate
+from flat_dist.config.validation import HIGHEST, check_effect, validate
 from flat_dist.data import datasets
 from flat_dist.pipeline import run_folder
 from flat_dist.pipeline.plan import check, hints
@@ -80,6 +80,7 @@ def parse(arguments: Sequence[str]) -> Command:
         cli.with_presets(str(__doc__)), Command(default if ablation else _of_trials(default), preset=preset)
     )
     config = command.config
+    check_effect(config, line.given)
     if ablation:
         validate(config)
         ablation_of(command).check()

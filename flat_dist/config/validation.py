@@ -171,10 +171,7 @@ def check_effect(config: Config, given: Container[str]) -> None:
                 f" or choose {' or '.join(used_by)}"
             )
         if one.name == "share" and config.objective.weighting == "union":
-            raise UserError(
-                f"{name} has no effect with --objective.weighting union: leave it out, or "
-                "choose balanced"
-            )
+            raise UserError(f"{name} has no effect with --objective.weighting union: leave it out, or choose balanced")
 
 
 def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
