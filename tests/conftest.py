@@ -37,7 +37,8 @@ def assets() -> Assets:
 
 @pytest.fixture(scope="session")
 def sentences(assets: Assets) -> datasets.Dataset:
-    return datasets.load(DataConfig())
+    """Film reviews."""
+    return datasets.load(DataConfig(name="rotten_tomatoes_sample"))
 
 
 def train_victim(sentences: datasets.Dataset, min_frequency: int = 0, **settings: Any) -> Checkpoint:

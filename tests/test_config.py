@@ -185,7 +185,7 @@ def test_the_identity_of_a_run_depends_on_its_data_not_on_their_place(tmp_path: 
     assert run_folder.identity(config, "these") == run_folder.identity(moved, "these")
     named = replace(config, data=DataConfig(name="sst2", folder="here"))
     names = [run_folder.name_of(one, run_folder.identity(one, "these")) for one in (config, named, Config())]
-    assert [name.split("-")[0] for name in names] == ["custom", "sst2", "rotten_tomatoes_sample"]
+    assert [name.split("-")[0] for name in names] == ["custom", "sst2", "customer_reviews"]
     run_folder.open_folder(Folder(tmp_path) / "mine", run_folder.identity(config, "these"))
     run_folder.check(config, run_folder.identity(moved, "these"))
     with pytest.raises(UserError, match=r"was made from other data \(data.fingerprint was 'these', now 'those'\)"):
@@ -305,5 +305,5 @@ def test_later_presets_replace_fields_of_earlier_ones(tmp_path: Path) -> None:
 
 def test_a_high_learning_rate_for_a_transformer_gives_a_hint(sentences: Dataset) -> None:
     assert "1e-5 to 1e-4" in hints(parse("--model.name", "bert"), sentences)[0]
-    for preset in ("rotten_tomatoes", "sst2,transformer", "minilm"):
+    for preset in ("customer_reviews", "rotten_tomatoes", "sst2,transformer", "minilm"):
         assert not hints(parse("--preset", preset), sentences)

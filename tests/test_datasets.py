@@ -304,7 +304,9 @@ def test_a_folder_in_a_files_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        (DataConfig(), "rotten_tomatoes_sample"),
+        (DataConfig(), "customer_reviews"),
+        (DataConfig(name="rotten_tomatoes_sample"), "rotten_tomatoes_sample"),
+        (DataConfig(name="rotten_tomatoes_sample", folder="somewhere"), None),
         (DataConfig(name="sst2"), "sst2"),
         (DataConfig(name="sst2", folder="somewhere"), "sst2"),
         (DataConfig(folder="somewhere"), None),

@@ -54,8 +54,10 @@ Split = Literal["train", "dev", "test"]
 Interpretation = Literal["ig", "lime"]
 """Methods that explain a prediction."""
 
-BUILT_IN = "rotten_tomatoes_sample"
+BUILT_IN = "customer_reviews"
 """The default dataset. It comes with a package, so that it works offline."""
+OFFLINE = (BUILT_IN, "rotten_tomatoes_sample")
+"""All datasets that come with packages."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,10 @@ class DataConfig:
     def named(self) -> str | None:
         """The named dataset that the examples are; None for the user's own.
 
-        `name` with `folder` says which dataset the folder holds (`--preset sst2 --data.folder`), but for its default.
+        `name` with `folder` says which dataset the folder holds (`--preset sst2 --data.folder`), unless it is the name
+        of a built-in one.
         """
-        if self.hf or self.train or self.dev or self.test or (self.folder and self.name == BUILT_IN):
+        if self.hf or self.train or self.dev or self.test or (self.folder and self.name in OFFLINE):
             return None
         return self.name
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from flat_dist.config.errors import UserError, unknown
-from flat_dist.config.schema import BUILT_IN, DataConfig
+from flat_dist.config.schema import OFFLINE, DataConfig
 from flat_dist.config.serialization import content_hash
 from flat_dist.data import built_in, hub, labels, readers
 from flat_dist.data.built_in import sha256
@@ -20,7 +20,7 @@ SCHEMA = pa.schema([("example_id", pa.string()), ("text", pa.string()), ("label"
 SPLITS = ("train", "dev", "test")
 
 LABEL_NAMES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(built_in.DATASETS, built_in.LABEL_NAMES),
+    **dict.fromkeys(OFFLINE, built_in.LABEL_NAMES),
     "sst2": ("negative", "positive"),
     "trec": ("DESC", "ENTY", "ABBR", "HUM", "LOC", "NUM"),
     "ag_news": ("World", "Sports", "Business", "Sci/Tech"),
@@ -72,9 +72,7 @@ def load(config: DataConfig) -> Dataset:
     elif given:
         paths = _in_folder(Path(config.folder)) if config.folder else _single_files(config)
         splits = [readers.read(path, config.text_column, config.label_column) for path in paths]
-        names = (
-            LABEL_NAMES.get(config.name, ()) if config.name != BUILT_IN else ()
-        )  # the default name has no meaning here
+        names = LABEL_NAMES.get(config.name, ()) if config.name not in OFFLINE else ()  # those are never files
         source = ", ".join(map(str, paths))
     elif known := built_in.DATASETS.get(config.name):
         splits, names, source = known.splits(), LABEL_NAMES[config.name], known.source

@@ -40,7 +40,9 @@ def main(words: int, transformer: int, folders: list[str]) -> None:
     from flat_dist.attack import recipes
 
     linguistics = recipes.LinguisticResources(prepared, "counterfit", "cpu", cache_size=4096)
-    rows = [(row["text"], row["label"]) for row in datasets.load(DataConfig()).test.to_pylist()]
+    rows = [
+        (row["text"], row["label"]) for row in datasets.load(DataConfig(name="rotten_tomatoes_sample")).test.to_pylist()
+    ]
     texts = [text for text, _ in rows[:33]]
     found: dict[str, Any] = {
         "capability": torch.backends.cpu.get_cpu_capability(),

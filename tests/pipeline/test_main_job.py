@@ -120,11 +120,11 @@ def test_each_result_has_a_card_that_says_how_it_was_made(undisturbed: tuple[Pat
     (row,) = (row for row in undisturbed[1]["results"] if (row["training"], row["attack"]) == ("flat", "pwws"))
     assert card["after_attack_accuracy"]["value"] == row["after_attack_accuracy"]
     assert card["after_attack_accuracy"]["n"] == 12
-    assert card["after_attack_accuracy"]["paper"] == 0.4256  # Table 4
+    assert card["after_attack_accuracy"]["paper"] is None  # it has no customer reviews
     assert card["after_attack_accuracy"]["attack"]["recipe"] == "pwws"
     assert card["after_attack_accuracy"]["attack"]["seen_in_training"] is False
     assert "sha256" in card["after_attack_accuracy"]["attack"]["resources"]["wordnet"]
-    assert card["accuracy"]["n"] == 400
+    assert card["accuracy"]["n"] == 598
     assert card["interpretations"]["ig"]["steps"] == 8
     assert card["interpretations"]["lime"]["samples"] == 30
     assert (undisturbed[0] / "stages" / card["model"]["folder"] / checkpoints.DESCRIPTION).exists()
@@ -145,14 +145,14 @@ def _of_the_model(result: dict) -> dict:
     return {name: value for name, value in result.items() if name not in others}
 
 
-def check_flat(found: dict, storage: Path, undisturbed: tuple[Path, dict]) -> None:
+def check_flat(found: dict, storage: Path, undisturbed: tuple[Path, dict], attacks: set[str]) -> None:
     """Shards, checkpoints and results of FLAT alone are those of the run that nobody disturbed."""
-    expected = [row for row in undisturbed[1]["results"] if row["training"] == "flat"]
-    assert [_of_the_model(row) for row in found["results"]] == [_of_the_model(row) for row in expected]
+    expected = [row for row in undisturbed[1]["results"] if row["training"] == "flat" and row["attack"] in attacks]
+    assert list(map(_of_the_model, found["results"])) == list(map(_of_the_model, expected))
     made = stages(storage)
     # Base and FLAT on test texts, base on training texts; margins where a text is still right.
-    assert len([name for name in made if name.startswith("attack")]) >= 4
-    assert len([name for name in made if name.startswith("worst-case-worst")]) == 1
+    assert len([name for name in made if name.startswith("attack")]) >= 2 + len(attacks - {"worst"})
+    assert len([name for name in made if name.startswith("worst-case-worst")]) == ("worst" in attacks)
     assert made.items() <= stages(undisturbed[0]).items()
 
 
@@ -165,7 +165,7 @@ def test_killed_in_training_and_in_evaluation_it_ends_with_the_same(
     kill_when(start(storage, *flat), lambda: bool(list(storage.glob("ray_train/train-flat-1-*/*"))))
     kill_when(start(storage, *flat), lambda: bool(list(storage.glob("stages/explain-*/*"))))
     found = finish(start(storage, *flat))
-    check_flat(found, storage, undisturbed)
+    check_flat(found, storage, undisturbed, {"textfooler", "pwws", "worst"})
     shutil.copytree(undisturbed[0], copy)  # only the explanations of FLAT alone are missing
     assert found["results"] == finish(start(copy, *flat))["results"]
 
@@ -182,11 +182,11 @@ def test_killed_in_an_attack_on_an_object_store_it_ends_with_the_same(
             found = [info.path for info in files.get_file_info(everything)]
             return any("/attack-" in path and path.endswith(".arrow") for path in found)
 
-        flat = ("--training.kinds", "flat")
-        kill_when(start(uri, *flat), a_shard_is_there)
-        found = finish(start(uri, *flat))
+        options = "--training.kinds flat --evaluation.attacks textfooler --evaluation.explain".split()
+        kill_when(start(uri, *options), a_shard_is_there)
+        found = finish(start(uri, *options))
         with Folder(uri).as_directory() as directory:
-            check_flat(found, directory, undisturbed)
+            check_flat(found, directory, undisturbed, {"textfooler"})
             assert (directory / "small" / "report" / "index.html").stat().st_size > 100_000
     assert found["run"] == (Folder(uri) / "small").uri
     assert (tmp_path / "runs" / "mlflow.db").exists()
