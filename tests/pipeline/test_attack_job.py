@@ -13,6 +13,9 @@ from flat_dist.storage.folder import Folder
 
 pytestmark = pytest.mark.ray
 
+FILM_REVIEWS = ("--data.name", "rotten_tomatoes_sample")
+"""What the victim was trained on."""
+
 JOBS = Path(__file__).parents[2] / "jobs"
 
 
@@ -26,8 +29,8 @@ def run(job: str, *arguments: str, code: int = 0) -> tuple[Any, str]:
 def test_the_attack_job_says_where_the_time_went_and_finds_its_shards_again(
     private_token: None, victim: Folder, tmp_path: Path
 ) -> None:
-    arguments = ["--checkpoint", victim.uri, "--examples", "30", "--storage", str(tmp_path), "--profile", "--json"]
-    first, said = run("attack.py", *arguments)
+    arguments = ["--checkpoint", victim.uri, *FILM_REVIEWS, "--examples", "30", "--storage", str(tmp_path), "--profile"]
+    first, said = run("attack.py", *arguments, "--json")
     manifest = json.loads((Path(first["shards"]) / "manifest.json").read_text())
     timings = manifest["timings"]
     assert set(timings["profile"]) == {*COMPONENTS, "rest"}
@@ -35,7 +38,7 @@ def test_the_attack_job_says_where_the_time_went_and_finds_its_shards_again(
     assert timings["worker_seconds"] == pytest.approx(sum(timings["profile"].values()), abs=0.01)
     assert all(f"{name} " in said for name in COMPONENTS)
     assert sum(first["counts"].values()) == 30
-    again, _ = run("attack.py", *arguments)
+    again, _ = run("attack.py", *arguments, "--json")
     assert again == first
 
 
@@ -48,8 +51,8 @@ def test_the_attack_job_wants_the_checkpoints_classes(private_token: None, victi
 
 
 def test_bench_compares_the_engine_with_stock_textattack(victim: Folder) -> None:
-    arguments = ["attack", "--recipe", "textfooler", "--checkpoint", victim.uri, "--examples", "12", "--json"]
-    measured, _ = run("bench.py", *arguments)
+    arguments = ["attack", "--recipe", "textfooler", "--checkpoint", victim.uri, "--examples", "12"]
+    measured, _ = run("bench.py", *arguments, *FILM_REVIEWS, "--json")
     expected = "recipe model examples stock_examples_per_s examples_per_s speedup different victim_floor_s total_s"
     assert set(expected.split()) <= set(measured)
     assert (measured["recipe"], measured["model"], measured["examples"]) == ("textfooler", "cnn", 12)
@@ -68,7 +71,7 @@ def test_bench_watches_a_workers_memory(victim: Folder) -> None:
         "--attack.unit-size",
         "8",
     ]
-    measured, _ = run("bench.py", *arguments, "--json")
+    measured, _ = run("bench.py", *arguments, *FILM_REVIEWS, "--json")
     assert measured["examples"] == 30
     assert measured["peak_mib"] >= measured["resident_mib"]["8"] > 100
 
@@ -76,7 +79,7 @@ def test_bench_watches_a_workers_memory(victim: Folder) -> None:
 def test_bench_scales_the_pool_with_workers_that_attack_and_that_do_nothing(
     private_token: None, victim: Folder
 ) -> None:
-    arguments = ["scale", "--checkpoint", victim.uri, "--examples", "64", "--json"]
+    arguments = ["scale", "--checkpoint", victim.uri, *FILM_REVIEWS, "--examples", "64", "--json"]
     measured, _ = run("bench.py", *arguments, "--planned", "10000", "--in-flight", "1", "10")
     one, two = (measured["examples_per_s"][workers] for workers in ("1", "2"))
     assert measured["efficiency"] == pytest.approx(two / (2 * one), abs=1e-2)

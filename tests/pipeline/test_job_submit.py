@@ -104,6 +104,7 @@ def test_a_job_from_outside_runs_on_both_nodes_and_its_logs_come_back(
     running: Running, victim: Folder, tmp_path: Path
 ) -> None:
     options = f"--checkpoint {victim.uri} --attack.name pwws --examples 12 --attack.unit-size 3 --storage {tmp_path}"
+    options += " --data.name rotten_tomatoes_sample"
     done = running.submit("python", "jobs/attack.py", *options.split(), "--attack.workers", "2", "--json")
     assert done.returncode == 0, done.stdout
     assert "after_attack_accuracy" in done.stdout

@@ -182,7 +182,7 @@ def test_killed_in_an_attack_on_an_object_store_it_ends_with_the_same(
             found = [info.path for info in files.get_file_info(everything)]
             return any("/attack-" in path and path.endswith(".arrow") for path in found)
 
-        options = "--training.kinds flat --evaluation.attacks textfooler --evaluation.explain".split()
+        options = ["--training.kinds", "flat", "--evaluation.attacks", "textfooler", "--evaluation.explain"]
         kill_when(start(uri, *options), a_shard_is_there)
         found = finish(start(uri, *options))
         with Folder(uri).as_directory() as directory:
