@@ -153,6 +153,14 @@ def test_numbers_of_the_worst_case_by_hand(model: ModelArtifact, parts: list[Att
     assert [row.n for row in (textfooler, pwws, worst)] == [12, 12, 12]
 
 
+def test_an_adaptive_form_of_the_attack_in_training_is_not_unseen(
+    model: ModelArtifact, parts: list[AttackPart], tmp_path: Path
+) -> None:
+    names = ["textfooler", "textfooler-gradient", "pwws-gradient"]
+    found = results([attacked(model, name, parts[:2], tmp_path) for name in names], {}, "textfooler")
+    assert [row.trained_on for row in found] == [True, None, False]
+
+
 def test_a_collapsed_model_has_no_after_attack_accuracy(model: ModelArtifact, tmp_path: Path) -> None:
     table = rows({f"{number}": ("failed", 0) for number in range(12)})
     label = table.schema.field("label")

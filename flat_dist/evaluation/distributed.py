@@ -9,6 +9,7 @@ import pyarrow as pa
 import ray
 import torch
 
+from flat_dist.attack.word_order import recipe_of
 from flat_dist.config.schema import WORST, Config
 from flat_dist.data.batches import encode_clean
 from flat_dist.data.shards import read_shards
@@ -77,7 +78,7 @@ def _result(attacked: AttackedModel, accuracies: Mapping[str, float], trained_on
         training=attacked.model_name,
         round=attacked.round,
         attack=attacked.attack,
-        trained_on=None if trained_on is None or attacked.attack == WORST else attacked.attack == trained_on,
+        trained_on=_seen(attacked.attack, trained_on),
         accuracy=accuracies.get(attacked.model.folder.uri, summary.standard_accuracy),
         after_attack_accuracy=summary.after_attack_accuracy if reported else None,
         attack_success_rate=summary.attack_success_rate if reported else None,
@@ -93,6 +94,14 @@ def _result(attacked: AttackedModel, accuracies: Mapping[str, float], trained_on
             for count, parts in (attacked.weaker.items() if reported else ())
         },
     )
+
+
+def _seen(attack: str, trained_on: str | None) -> bool | None:
+    """Whether training saw an attack. None for the worst case, and for the attack in training with another order of
+    words: training saw its candidates."""
+    if trained_on is None or attack == WORST:
+        return None
+    return True if attack == trained_on else None if recipe_of(attack) == recipe_of(trained_on) else False
 
 
 def _by_changed_words(attacked: AttackedModel) -> dict[str, dict[int, float]]:

@@ -30,7 +30,8 @@ class Result:
     """Rounds of training behind the model."""
     attack: str
     trained_on: bool | None
-    """Whether training saw this attack; None where that is not known."""
+    """Whether training saw this attack; None where that is not known, and for an adaptive form of the attack in
+    training, whose candidates it saw."""
     accuracy: float
     """On the whole split."""
     after_attack_accuracy: float | None

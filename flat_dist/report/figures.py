@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from flat_dist.config.schema import WORST
 from flat_dist.evaluation.result import Result
 from flat_dist.evaluation.top_k import KS
 from flat_dist.evaluation.word_importance import Correlation, Words
@@ -61,8 +62,9 @@ def strength(results: Sequence[Result]) -> list[Chart]:
     charts = []
     for attack in dict.fromkeys(row.attack for row in results):
         own = [row for row in results if row.attack == attack]
+        bound = " (upper bound)" if any(WORST in row.by_changed_words for row in own) else ""
         for name, axis, curves in (
-            ("changed", "words that may change, %", {row.training: latest_curve(row) for row in own}),
+            ("changed", f"words that may change, %{bound}", {row.training: latest_curve(row) for row in own}),
             ("neighbours", "candidates of a word", {row.training: row.by_neighbours for row in own}),
         ):
             curves = {training: curve for training, curve in curves.items() if curve}
