@@ -21,7 +21,7 @@ from flat_dist.config.validation import check_effect, validate
 from flat_dist.runtime import interrupts
 from flat_dist.storage.folder import Folder
 
-DEFAULT_PRESET = "customer_reviews"
+DEFAULT_PRESET = "customer_reviews,robust"
 
 TRACEBACK = "FLAT_DIST_TRACEBACK"
 """Environment variable: if it is set, errors of the operating system are shown with a traceback."""

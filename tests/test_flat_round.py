@@ -32,7 +32,7 @@ def files(folder: Path, **contents: str) -> list[str]:
 def test_the_plan_as_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, assets: object
 ) -> None:
-    run(monkeypatch, "--dry-run", "--json", "--training.rounds", "1", *files(tmp_path))
+    run(monkeypatch, "--dry-run", "--json", "--preset", "customer_reviews", "--training.rounds", "1", *files(tmp_path))
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert printed["config"]["training"]["rounds"] == 1
     assert printed["plan"][-7:-1] == [
@@ -85,7 +85,8 @@ def test_the_plan_names_the_models_that_each_step_trains_and_attacks(
     tmp_path: Path,
     assets: object,
 ) -> None:
-    run(monkeypatch, "--dry-run", "--json", *options.split(), *files(tmp_path))
+    preset = ("--preset", "customer_reviews")
+    run(monkeypatch, "--dry-run", "--json", *preset, *options.split(), *files(tmp_path))
     planned = json.loads(capsys.readouterr().out.splitlines()[-1])["plan"][-len(steps) - 1 : -1]
     assert all(line.startswith(start) for line, start in zip(planned, steps, strict=True))
 

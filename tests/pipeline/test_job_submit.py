@@ -115,7 +115,8 @@ def test_a_job_from_outside_runs_on_both_nodes_and_its_logs_come_back(
 
 @pytest.mark.slow
 def test_a_sweep_from_outside_has_its_trials_on_the_cluster(running: Running, tmp_path: Path, assets: object) -> None:
-    options = "--samples 2 --searcher random --training.rounds 1 --training.epochs 1 --training.epochs-per-round 1"
+    options = "--preset rotten_tomatoes --samples 2 --searcher random --training.rounds 1 --training.epochs 1"
+    options += " --training.epochs-per-round 1"
     options += " --model.kernels 8 --attack.sample 12 --evaluation.sample 10 --evaluation.ig-pairs 3"
     done = running.submit(
         "python", "tuning/sweep.py", *options.split(), "--storage", str(tmp_path), "--tracking.no-enabled", "--json"

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.ray
 KINDS = ("base", "continued", "adv", "flat")
 
 JOB = Path(__file__).parents[2] / "jobs" / "flat_round.py"
-SMALL = "--data.name rotten_tomatoes_sample --model.kernels 8 --training.rounds 1 --training.epochs 1"
+SMALL = "--preset rotten_tomatoes --model.kernels 8 --training.rounds 1 --training.epochs 1"
 SMALL += " --training.epochs-per-round 1 --attack.sample 24"
 SMALL += " --attack.unit-size 4 --evaluation.sample 12 --evaluation.ig-pairs 4 --evaluation.ig-steps 8"
 SMALL += " --evaluation.lime-pairs 3 --evaluation.lime-samples 30 --run-name small"

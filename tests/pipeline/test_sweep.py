@@ -29,7 +29,7 @@ pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[2]
 SMALL = "--model.kernels 8 --training.epochs 1 --training.epochs-per-round 1 --attack.sample 12 --attack.unit-size 4"
-SMALL += " --data.name rotten_tomatoes_sample --evaluation.sample 10 --evaluation.ig-pairs 3 --evaluation.ig-steps 8"
+SMALL += " --preset rotten_tomatoes --evaluation.sample 10 --evaluation.ig-pairs 3 --evaluation.ig-steps 8"
 SWEEP = (
     f"{SMALL} --searcher grid --scheduler none --space.clip 1 --space.beta 0.1 --space.gamma 0.001 --training.rounds 1"
 )
