@@ -5,9 +5,9 @@ the attack on it. The best trial is written as a preset for jobs/flat_round.py. 
 preset's FLAT with base, adv, and FLAT with parts left out, on the same texts and over several seeds. Running the same
 command again continues what was interrupted, and repeats no finished trial or training.
 
-  python tuning/sweep.py --preset rotten_tomatoes --samples 16
+  python tuning/sweep.py --samples 16
   python tuning/sweep.py --searcher grid --space.beta 0.01,0.1,1 --space.gamma 0.001,0.1 --space.clip 1
-  python tuning/sweep.py --preset rotten_tomatoes --ablation --seeds 1111,1112,1113
+  python tuning/sweep.py --ablation --seeds 1111,1112,1113
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,8 +52,9 @@ class Command:
     ablation: bool = False
     """Instead of searching, compare FLAT with base, adv, and parts of FLAT left out."""
     rows: tuple[VariantName, ...] = DEFAULT_ROWS
-    """Models of the ablation: base, adv, adv-word-dropout (adv that drops as many words as FLAT's masks, at random),
-    adv-random and flat-random (random substitutes), flat-beta-0, flat-gamma-0, flat-beta-gamma-0 (paper, Table 5),
+    """Models of the ablation: base, adv, adv-clean (adv without the loss on adversarial texts, so that only smoothed
+    vectors are left of it), adv-word-dropout (adv that drops as many words as FLAT's masks, at random), adv-random and
+    flat-random (random substitutes), flat-smoothing-0, flat-beta-0, flat-gamma-0, flat-beta-gamma-0 (paper, Table 5),
     flat."""
     seeds: tuple[int, ...] = (1111, 1112, 1113)
     """Seeds of the ablation; each trains all its models."""

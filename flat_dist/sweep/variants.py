@@ -11,9 +11,11 @@ from flat_dist.sweep.trials import apply_point
 VariantName = Literal[
     "base",
     "adv",
+    "adv-clean",
     "adv-word-dropout",
     "adv-random",
     "flat-random",
+    "flat-smoothing-0",
     "flat-beta-0",
     "flat-beta-gamma-0",
     "flat-gamma-0",
@@ -76,9 +78,11 @@ def variants(names: Sequence[str], dropped: float) -> list[Variant]:
     known = [
         Variant("base", "base"),
         Variant("adv", "adv"),
+        Variant("adv-clean", "adv", {"objective.adversarial_weight": 0.0}),
         Variant("adv-word-dropout", "adv", {"training.word_dropout": dropped}),
         Variant("adv-random", "adv", RANDOM),
         Variant("flat-random", "flat", RANDOM),
+        Variant("flat-smoothing-0", "flat", {"substitutes.smoothing": 0.0}),
         Variant("flat-beta-0", "flat", NO_BETA),
         Variant("flat-beta-gamma-0", "flat", NO_BETA | NO_GAMMA),
         Variant("flat-gamma-0", "flat", NO_GAMMA),
