@@ -222,6 +222,8 @@ NUMBERS = [
     ("flat_round", "--evaluation.neighbours 4 8 4", "--evaluation.neighbours contains a value twice (4, 8, 4)"),
     ("flat_round", "--attack.max-changed 0", "--attack.max-changed is 0.0, but must be above 0"),
     ("flat_round", "--attack.max-changed 1.5", "--attack.max-changed is 1.5, but must be at most 1"),
+    ("flat_round", "--attack.temperature 1e-40", "--attack.temperature is 1e-40, but must be at least 0.01"),
+    ("evaluate", f"{VICTIM} --attack.temperature 1e6", "--attack.temperature is 1000000.0, but must be at most 1000"),
     ("attack", f"{VICTIM} --attack.max-changed nan", "--attack.max-changed is nan"),
     ("evaluate", f"{VICTIM} --attack.setting li2020", "did you mean 'li2021'?"),
     ("flat_round", "--attack.unit-size -1", "--attack.unit-size is -1"),

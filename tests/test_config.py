@@ -30,7 +30,7 @@ from flat_dist.config.serialization import (
     stage_values,
     to_dict,
 )
-from flat_dist.config.validation import BELOW_ONE, DISTINCT, FILLED, LOWEST, POSITIVE, validate
+from flat_dist.config.validation import BELOW_ONE, DISTINCT, FILLED, LOWEST, MOST, POSITIVE, validate
 from flat_dist.data.datasets import Dataset
 from flat_dist.pipeline import run_folder
 from flat_dist.pipeline.plan import hints
@@ -88,7 +88,7 @@ def test_presets_are_valid_and_have_the_lengths_of_table_6(name: str) -> None:
 
 
 def test_all_fields_in_the_tables_of_validation_exist() -> None:
-    for name in (*LOWEST, *POSITIVE, *BELOW_ONE, *FILLED, *DISTINCT):
+    for name in (*LOWEST, *MOST, *POSITIVE, *BELOW_ONE, *FILLED, *DISTINCT):
         value = Config()
         for part in name.split("."):
             value = getattr(value, part)

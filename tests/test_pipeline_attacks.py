@@ -166,3 +166,18 @@ def test_scores_belong_to_the_inputs_of_an_attack(texts: TextsToAttack, model: M
     assert plans[0].inputs != plans[1].inputs
     assert [plan.job.scores for plan in plans] == ["probabilities", "margin"]
     assert [plan.job.identity["scores"] for plan in plans] == ["probabilities", "margin"]
+
+
+def test_a_temperature_is_named_where_attacks_see_probabilities_and_changes_nothing_else(
+    texts: TextsToAttack, model: ModelArtifact
+) -> None:
+    config = replace(Config(), attack=replace(Config().attack, device="cpu"))
+
+    def plan(**settings: Any) -> AttackPlan:
+        return plan_attack(replace(config, attack=replace(config.attack, **settings)), model, texts, "pwws")
+
+    hot = plan(temperature=4.0)
+    assert hot.title == "pwws, temperature 4 on flat, test texts"
+    assert hot.job.temperature == hot.job.identity["temperature"] == 4
+    assert "temperature" not in plan().job.identity
+    assert plan(scores="margin", temperature=4.0).inputs == plan(scores="margin").inputs

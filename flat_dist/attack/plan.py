@@ -110,12 +110,14 @@ def plan_attack(
         for device in DEFAULTS
     }
     size = unit_size(config.attack, limits[config.attack.device])
-    identity = _identity(config, model, attack, strength)
+    temperature = config.attack.temperature if config.attack.scores == "probabilities" else 1.0
+    identity = _identity(config, model, attack, strength, temperature)
     examples = content_hash([_hash(texts.examples["example_id"]), texts.dataset])
-    settings = {**stage_values(config.attack), "unit_size": size, "neighbours": strength.neighbours}
+    resolved = {"unit_size": size, "neighbours": strength.neighbours, "temperature": temperature}
+    settings = stage_values(config.attack) | resolved
     return AttackPlan(
         name=f"attack-{attack}",
-        title=f"{describe(attack, config.attack.scores, strength)} on {model.label}, {texts.split} texts",
+        title=f"{describe(attack, config.attack.scores, strength, temperature)} on {model.label}, {texts.split} texts",
         inputs={**identity, "settings": settings, "examples": examples, "round": texts.round},
         keep_damaged=True,
         log=log,
@@ -133,23 +135,29 @@ def plan_attack(
             identity=identity,
             stall_seconds=config.attack.stall_seconds,
             scores=config.attack.scores,
-            temperature=config.attack.temperature,
+            temperature=temperature,
             strength=strength,
         ),
         examples=texts.examples,
     )
 
 
-def describe(attack: str, scores: Scores, strength: Strength) -> str:
-    """An attack in words; scores and limits are named only where they are not the recipe's."""
-    return attack + ("" if scores == "probabilities" else f" with {scores}") + strength.describe()
+def describe(attack: str, scores: Scores, strength: Strength, temperature: float) -> str:
+    """An attack in words; scores, temperature and limits are named only where they are not the recipe's."""
+    seen = "" if scores == "probabilities" else f" with {scores}"
+    divided = "" if temperature == 1 else f", temperature {temperature:g}"
+    return attack + seen + divided + strength.describe()
 
 
-def _identity(config: Config, model: ModelArtifact, attack: str, strength: Strength) -> dict[str, Any]:
-    """What every shard says about its attack. The key `recipe` is part of the format on disk."""
+def _identity(
+    config: Config, model: ModelArtifact, attack: str, strength: Strength, temperature: float
+) -> dict[str, Any]:
+    """What every shard says about its attack; a temperature of 1 is not named. The key `recipe` is part of the format
+    on disk."""
     return {
         "recipe": attack,
         "scores": config.attack.scores,
+        **({} if temperature == 1 else {"temperature": temperature}),
         "strength": strength.values(),
         "resources": provenance(recipe_of(attack), config.attack.synonyms, assets.prepare(), strength.setting),
         "checkpoint": model.fingerprint,

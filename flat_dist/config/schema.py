@@ -347,8 +347,9 @@ class AttackConfig:
     gpus_per_worker: float = field(default=0.0, metadata=NOT_IN_RESULT)
     """Share of a GPU per worker, below 1. 0: by `hardware`."""
     temperature: float = 1.0
-    """Divides the logits before the probabilities that attacks see; predictions stay the same. 1: as in TextAttack.
-    Above 1, probabilities that float32 rounds to 1 become smaller again, and the attack can follow them."""
+    """Divides the logits before the probabilities that attacks see, from 0.01 to 1000; predictions stay the same. 1: as
+    in TextAttack. Above 1, probabilities that float32 rounds to 1 become smaller again, and the attack can follow
+    them. No effect on margins."""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ LOWEST: dict[str, float] = {
     "attack.max_seconds": 0,
     "attack.stall_seconds": 0,
     "attack.max_failures": 0,
+    "attack.temperature": 0.01,
     "attack.workers": 0,
     "attack.cpu_workers": 0,
     "evaluation.sample": 0,
@@ -86,7 +87,6 @@ POSITIVE = (
     "training.learning_rate",
     "training.round_learning_rate",
     "attack.max_changed",
-    "attack.temperature",
     "evaluation.lime_kernel_width",
 )
 """Numeric fields that must be above zero."""
@@ -102,8 +102,9 @@ BELOW_ONE = (
 )
 """Fields that must be at least 0 and below 1."""
 
-AT_MOST_ONE = ("attack.max_changed", "substitutes.smoothing")
-"""Shares, which must be at most 1."""
+MOST: dict[str, float] = {"attack.max_changed": 1, "substitutes.smoothing": 1, "attack.temperature": 1000}
+"""Numeric fields with a maximum of their own. Beyond the limits of the temperature, float32 makes ties of different
+probabilities, or has no number for a logit: predictions would change."""
 
 SHARES = ("substitutes.positions", "substitutes.share")
 """Fields that must be above 0 and at most 1."""
@@ -138,10 +139,10 @@ def validate(config: Config) -> None:
         for value in _values(config, name):
             if not math.isfinite(value) or value <= 0:
                 raise UserError(f"{option(name)} is {value}, but must be above 0")
-    for name in AT_MOST_ONE:
+    for name, limit in MOST.items():
         for value in _values(config, name):
-            if value > 1:
-                raise UserError(f"{option(name)} is {value}, but must be at most 1")
+            if value > limit:
+                raise UserError(f"{option(name)} is {value}, but must be at most {limit:g}")
     for name in BELOW_ONE:
         for value in _values(config, name):
             if value is not None and not 0 <= value < 1:
