@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from flat_dist.attack.substitutes import substitutes_stage
+from flat_dist.config.errors import UserError
 from flat_dist.config.schema import (
     Config,
     DataConfig,
@@ -404,3 +407,11 @@ def test_beta_falls_after_each_epoch_to_its_final_value() -> None:
     annealed = ObjectiveConfig(beta=0.1, initial_beta=1.0, beta_decay=0.4)
     assert [beta_in_epoch(annealed, epoch) for epoch in range(4)] == pytest.approx([1.0, 0.6, 0.2, 0.1])
     assert beta_in_epoch(ObjectiveConfig(beta=0.3), 5) == 0.3
+
+
+def test_texts_without_any_candidate_are_refused(assets: Assets, tmp_path: Path) -> None:
+    """Twins would be copies of the texts, and adversarial training would do nothing, without a word about it."""
+    texts = pa.table({"example_id": ["1", "2"], "text": ["xqzzy vbnq", "the 12"], "label": [0, 1]})
+    dataset = Dataset(texts, texts, texts, ("no", "yes"), "test")
+    with pytest.raises(UserError, match="no word of the training texts has a candidate of textfooler"):
+        substitutes_stage(Config(), dataset).fill(Folder(tmp_path))

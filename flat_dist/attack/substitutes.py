@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from flat_dist.attack.strength import resolve_strength
 from flat_dist.attack.word_order import recipe_of
+from flat_dist.config.errors import UserError
 from flat_dist.config.schema import AttackConfig, Config
 from flat_dist.data import substitutes
 from flat_dist.data.datasets import Dataset
@@ -29,13 +30,18 @@ def substitutes_stage(config: Config, dataset: Dataset) -> Stage:
     """The stage that writes the table (`flat_dist.data.substitutes.SCHEMA`).
 
     Raises:
-        UserError: the synonyms cannot be read.
+        UserError: the synonyms cannot be read; when filled, no training word has a candidate.
     """
     attack = config.attack
     known = provenance(recipe_of(attack.name), attack.synonyms, assets.prepare(), attack.setting)
 
     def fill(folder: Folder) -> Output:
         table = make_table(attack, dataset.train["text"].to_pylist())
+        if not table.num_rows:
+            raise UserError(
+                f"no word of the training texts has a candidate of {attack.name}, so there are no adversarial texts to "
+                "make: for other languages than English, set --attack.name textfooler and --attack.synonyms to a file"
+            )
         write_table(folder, substitutes.NAME, table)
         return Output([f"{substitutes.NAME}.arrow"], notes={"words": table.num_rows})
 
