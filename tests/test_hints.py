@@ -96,3 +96,9 @@ def test_robustness_that_is_rounding(alone: float | None, warned: bool) -> None:
             "hint: flat, pwws: after-attack accuracy is 22.3 % if the attack sees probabilities, but 3.3 % if it also "
             "sees margins; 78 % of the texts"
         )
+
+
+def test_scores_that_disagree_without_saturation_are_not_said_to_be_rounding() -> None:
+    own = Result("flat", 1, "pwws", False, 0.9, 0.238, 0.9, 99.0, 0.1, 21, {}, 0.286, 0.0, 0.9)
+    (said,) = experiment.hints(ExperimentResults(results=[own], attacked=[], explained=[]))
+    assert said.endswith("28.6 % if the attack sees probabilities, but 23.8 % if it also sees margins")

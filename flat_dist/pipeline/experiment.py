@@ -108,8 +108,13 @@ def _saturation(result: Result) -> str:
     alone, worst = result.after_attack_accuracy_probabilities, result.after_attack_accuracy
     if alone is None or worst is None or alone - worst <= DISAGREEMENT:
         return ""
-    return (
+    said = (
         f"{result.training}, {result.attack}: after-attack accuracy is {100 * alone:.1f} % if the attack sees "
-        f"probabilities, but {100 * worst:.1f} % if it also sees margins; {100 * (result.saturated or 0):.0f} % of the "
-        "texts have a probability of exactly 1, which hides small changes from an attack"
+        f"probabilities, but {100 * worst:.1f} % if it also sees margins"
+    )
+    if not result.saturated:
+        return said
+    return (
+        f"{said}; {100 * result.saturated:.0f} % of the texts have a probability of exactly 1, which hides small "
+        "changes from an attack"
     )
