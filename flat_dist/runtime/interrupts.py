@@ -9,6 +9,8 @@ from types import FrameType
 Handler = Callable[[int, FrameType | None], object]
 
 EXIT_CODE = 130
+AGAIN_SECONDS = 0.1
+"""Seconds after which a signal is sent again that came where Python ignores errors."""
 _interrupted = False
 CONTINUES = "the same command continues where this one stopped"
 
@@ -47,7 +49,20 @@ def _install(interrupt: Handler, terminate: Handler) -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _interrupted
     _interrupted = True
-    raise KeyboardInterrupt
+    if not _in_destructor(frame):
+        raise KeyboardInterrupt
+    again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+
+
+def _in_destructor(frame: FrameType | None) -> bool:
+    """Whether a frame is, or is called by, `__del__`: Python prints errors from there, and goes on."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _print_and_exit(number: int, frame: FrameType | None) -> None:
