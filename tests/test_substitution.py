@@ -16,7 +16,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from flat_dist.attack.substitutes import substitutes_stage
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import (
     Config,
@@ -35,9 +34,12 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.classifier import TextClassifier
 from flat_dist.models.factory import initial
 from flat_dist.models.gradients import loss_gradient
+from flat_dist.pipeline.stages import Environment, RunStages
 from flat_dist.resources import textattack_setup
 from flat_dist.resources.assets import Assets
+from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
+from flat_dist.tracking.tracker import NoTracker
 from flat_dist.training.batching import NOTHING, plan_epoch
 from flat_dist.training.loop import Loop, TrainingData, Worker
 from flat_dist.training.objective import beta_in_epoch
@@ -413,5 +415,7 @@ def test_texts_without_any_candidate_are_refused(assets: Assets, tmp_path: Path)
     """Twins would be copies of the texts, and adversarial training would do nothing, without a word about it."""
     texts = pa.table({"example_id": ["1", "2"], "text": ["xqzzy vbnq", "the 12"], "label": [0, 1]})
     dataset = Dataset(texts, texts, texts, ("no", "yes"), "test")
+    environment = Environment(Folder(tmp_path), NoTracker(), Display(quiet=True))
+    stages = RunStages(Config(training=TrainingConfig(adversaries="gradient")), dataset, environment)
     with pytest.raises(UserError, match="no word of the training texts has a candidate of textfooler"):
-        substitutes_stage(Config(), dataset).fill(Folder(tmp_path))
+        stages.prepare()

@@ -77,7 +77,14 @@ class RunStages:
         return self.environment.contents or run_folder.contents(self.config)
 
     def prepare(self) -> None:
-        """Wait for a place to train, and choose a micro-batch that fits into the memory of a GPU."""
+        """Wait for a place to train, and choose a micro-batch that fits into the memory of a GPU.
+
+        Raises:
+            UserError: no training word has a candidate, and training makes substitutes.
+        """
+        training = self.config.training
+        if training.rounds and not set(training.kinds).isdisjoint(ADVERSARIAL):
+            _ = self._substitutes  # before the training that would be in vain
         display, _ = self.environment.display, self._parallel_trainings
         if self.config.training.device == "cuda":
             model = checkpoints.load(self._initial(masked=False).folder).model
