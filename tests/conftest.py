@@ -1,6 +1,7 @@
 """What many tests share: the offline resources, real sentences, and a small victim trained on them."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,12 @@ from flat_dist.models.vectors import initial_vectors
 from flat_dist.resources.assets import Assets, prepare
 from flat_dist.storage.folder import Folder
 from flat_dist.tracking import database
+
+
+def hear_interrupts() -> None:
+    """For `preexec_fn`: a test run in the background ignores Ctrl-C, and its child processes would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "fine", "film", "is", ".", "##ness", "##s"]
 """A WordPiece vocabulary: `goodness` and `films` are two pieces each."""

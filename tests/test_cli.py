@@ -21,6 +21,7 @@ from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.storage.folder import Folder
+from tests.conftest import hear_interrupts
 
 JOBS = Path(__file__).parent.parent / "jobs"
 
@@ -150,7 +151,7 @@ def test_a_full_disk_is_one_line(victim: str) -> None:
 
 
 def test_ctrl_c_ends_predict_with_one_line(victim: str) -> None:
-    with start(victim, stdout=subprocess.PIPE) as job:
+    with start(victim, stdout=subprocess.PIPE, preexec_fn=hear_interrupts) as job:
         assert job.stdin and job.stdout and job.stderr
         job.stdin.write(b"a film\n")
         job.stdin.flush()

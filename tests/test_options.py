@@ -193,6 +193,6 @@ def test_documented_short_forms_still_work(monkeypatch: pytest.MonkeyPatch) -> N
     ):
         _, config = bench.parse(arguments.split())
         assert (config.attack.name, config.model.name, config.data.folder) == ("pwws", "lstm", "x")
-        assert config.training.epochs == 6 and config.model.dropout == 0.5  # the preset's
+        assert config.training.epochs == 6 and config.model.dropout == 0.2  # the presets'
     _, config = bench.parse(["interpret", "--method", "lime", "--evaluation.lime-samples", "50", "--seed", "7"])
     assert (config.evaluation.explain, config.evaluation.lime_samples, config.seed) == (("lime",), 50, 7)

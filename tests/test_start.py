@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from flat_dist.runtime import interrupts
+from tests.conftest import hear_interrupts
 
 COMMAND = """
 import sys
@@ -36,7 +37,7 @@ def interrupted(number: signal.Signals, module: str, heard: str) -> tuple[int, s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_interrupts,
     )
     assert process.stdout is not None
     out = ""
@@ -73,7 +74,8 @@ def test_other_imports_change_no_signal_handler() -> None:
     code += (
         "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, signal.getsignal(signal.SIGTERM) == 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=hear_interrupts)
     assert done.stdout == "True True\n", done.stderr
 
 
@@ -97,6 +99,6 @@ def job(arguments):
         raise ValueError("error building the serializer") from interrupt
 cli.main(job)
 """
-    default = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    default = {"preexec_fn": hear_interrupts}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **default)
     assert (done.returncode, done.stderr) == (130, f"interrupted; {interrupts.CONTINUES}\n")

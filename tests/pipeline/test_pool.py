@@ -21,6 +21,7 @@ from flat_dist.config.schema import AttackConfig
 from flat_dist.data import shards
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
+from tests.conftest import hear_interrupts
 from tests.pipeline import attack_driver
 
 pytestmark = pytest.mark.ray
@@ -110,11 +111,6 @@ def test_a_finished_stage_is_not_run_again(
     times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert run_attack(victim, folder, examples, workers=2) == before
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == times
-
-
-def hear_interrupts() -> None:
-    """A test run in the background ignores Ctrl-C, and its children would inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_driver_that_is_interrupted_and_killed_continues_where_it_stopped(
