@@ -16,14 +16,26 @@ from flat_dist.tracking.mlflow import database
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SCRIPT = Path(__file__).parents[2] / "tuning" / "sweep.py"
-OPTIONS = "--ablation --seeds 1,2 --training.adversaries gradient --model.kernels 16 --run-name small --json"
-OPTIONS += " --training.rounds 1 --training.epochs 2 --training.epochs-per-round 2 --evaluation.sample 16"
-OPTIONS += " --evaluation.attacks textfooler --attack.unit-size 4 --evaluation.explain ig --evaluation.ig-pairs 3"
-OPTIONS += " --evaluation.ig-steps 8"
+OPTIONS = "--ablation --seeds 1,2 --training.adversaries gradient --attack.name pwws --model.kernels 4 --run-name small"
+OPTIONS += " --training.rounds 1 --training.epochs 6 --training.epochs-per-round 3 --evaluation.sample 8 --json"
+OPTIONS += " --evaluation.attacks pwws --evaluation.scores margin --evaluation.explain ig --evaluation.ig-pairs 2"
+OPTIONS += " --evaluation.ig-steps 4"
+
+
+def write_dataset(folder: Path) -> None:
+    """Sentences whose class is that of their adjectives."""
+    words = (["bad", "awful", "poor", "dull", "weak"], ["good", "fine", "great", "nice", "lovely"])
+    for split, count in (("train", 60), ("dev", 20), ("test", 16)):
+        rows = [
+            f"a {words[n % 2][n % 5]} film with a {words[n % 2][n % 3]} story number {split}{n},{n % 2}"
+            for n in range(count)
+        ]
+        (folder / f"{split}.csv").write_text("\n".join(["text,label", *rows]))
 
 
 def start(storage: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), "--storage", str(storage), *OPTIONS.split()]
+    data = [value for split in ("train", "dev", "test") for value in (f"--data.{split}", str(storage / f"{split}.csv"))]
+    command = [sys.executable, str(SCRIPT), "--storage", str(storage), *data, *OPTIONS.split()]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -38,6 +50,7 @@ def continued(
 ) -> tuple[Path, dict, dict[str, int]]:
     """The storage, what the second call printed, and the stages that were finished before it."""
     storage = tmp_path_factory.mktemp("ablation")
+    write_dataset(storage)
     job = start(storage)
     while not (storage / "small" / "ablation.json").exists():
         assert job.poll() is None, job.communicate()[1]
@@ -90,7 +103,7 @@ def test_mlflow_has_a_run_for_each_model(continued: tuple[Path, dict, dict[str, 
     assert runs.keys() == {"small", *(f"{name}-small" for name in DEFAULT_ROWS)}
     for row in printed["rows"]:
         metrics = runs[f"{row['variant']}-small"].data.metrics
-        assert metrics["textfooler/after_attack_accuracy"] == row["after_attack_accuracy"]
+        assert metrics["pwws/after_attack_accuracy"] == row["after_attack_accuracy"]
 
 
 def test_the_report_job_shows_the_table(continued: tuple[Path, dict, dict[str, int]]) -> None:
