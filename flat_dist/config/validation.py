@@ -168,8 +168,8 @@ def check_effect(config: Config, given: Container[str]) -> None:
             continue
         if adversaries not in used_by:
             raise UserError(
-                f"{name} has no effect with --training.adversaries {adversaries}: leave it out,"
-                f" or choose {' or '.join(used_by)}"
+                f"{name} has no effect with --training.adversaries {adversaries}: leave it out, or choose "
+                f"{' or '.join(used_by)}"
             )
         if one.name == "share" and config.objective.weighting == "union":
             raise UserError(f"{name} has no effect with --objective.weighting union: leave it out, or choose balanced")
