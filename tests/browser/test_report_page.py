@@ -211,7 +211,8 @@ def rows_of(browser: webdriver.Chrome, selector: str) -> list[WebElement]:
 def test_every_chart_is_drawn(opened: webdriver.Chrome, name: str) -> None:
     scheme(opened, name)
     charts = opened.find_elements(By.CSS_SELECTOR, "svg")
-    assert len(charts) == 2 + 4 + 3 + 1
+    # margins of three models; strength: two attacks by changed words, one by neighbours; rounds; top-k; scatters; spread
+    assert len(charts) == 3 + 3 + 2 + 4 + 3 + 1
     for chart in charts:
         assert chart.get_attribute("role") == "img" and chart.get_attribute("aria-label")
         assert chart.size["width"] > 200 and chart.size["height"] > 150
@@ -232,8 +233,14 @@ def test_every_chart_has_a_table_of_its_numbers(opened: webdriver.Chrome) -> Non
         "return Object.fromEntries([...document.querySelectorAll('.charts')].map(one => [one.dataset.charts,"
         " one.nextElementSibling.querySelectorAll('td.n').length]))"
     )
-    # training and round; attack, method, training and k; the most frequent words; five quantiles and a count
-    assert counts == {"rounds": 7 * 5, "top_k": 2 * 2 * 3 * 10, "scatters": 2000 * 3, "spread": 2 * 6}
+    assert counts == {
+        "margins": 3 * 3 * 5,  # training, outcome; a count, three quartiles, a share
+        "strength": 2 * 3 * 2 * 11,  # attack, training, scores, share of words that may change
+        "rounds": 7 * 5,  # training and round
+        "top_k": 2 * 2 * 3 * 10,  # attack, method, training, k
+        "scatters": 2000 * 3,  # the most frequent words
+        "spread": 2 * 6,  # model; five quantiles and a count
+    }
     opened.execute_script("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert len(rows_of(opened, "#numbers")) == 3 * 20
 
