@@ -42,8 +42,8 @@ def attack(assets: Assets) -> Iterator[Any]:
     textattack_setup.activate(assets)
     from flat_dist.attack import records
     from flat_dist.attack.engine.engine import Engine
+    from flat_dist.attack.engine.greedy import GreedySettings
     from flat_dist.attack.engine.profile import Profile
-    from flat_dist.attack.engine.search import SearchSettings
     from flat_dist.attack.engine.tokenized_text import Candidate
 
     def run(
@@ -53,7 +53,7 @@ def attack(assets: Assets) -> Iterator[Any]:
         ranking: str = "delete",
         from_original: bool = False,
     ) -> list[Record]:
-        settings = SearchSettings(
+        settings = GreedySettings(
             ranking=ranking,
             unknown="[UNK]",
             indices=lambda text: list(range(len(text.split()))),

@@ -15,7 +15,7 @@ from textattack.attack_results import AttackResult, FailedAttackResult, SkippedA
 from textattack.shared import AttackedText
 
 from flat_dist.attack.engine.engine import Engine
-from flat_dist.attack.engine.search import LimitError
+from flat_dist.attack.engine.query import LimitError
 from flat_dist.attack.engine.tokenized_text import UnusualTextError
 from flat_dist.attack.limits import Limits
 from flat_dist.data.alignment import find_swaps
@@ -30,7 +30,8 @@ def attack_examples(engine: Engine, stock: Attack, examples: Sequence[Example], 
     Texts that the engine cannot split into words are attacked by `stock`, the same attack in TextAttack.
     """
     records = {}
-    for number, search, error in engine.attack((example.text, example.label) for example in examples):
+    seeded = ((example.text, example.label, derive_seed(seed, example.example_id)) for example in examples)
+    for number, search, error in engine.attack(seeded):
         example = examples[number]
         if isinstance(error, UnusualTextError):
             records[number] = attack_with_textattack(stock, example, seed, engine.limits)

@@ -20,7 +20,7 @@ from textattack.transformations import WordSwap
 
 from flat_dist.attack.engine.pos_tagger import shared_tagger
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.search import Allowed, SwapQuery
+from flat_dist.attack.engine.query import Allowed, SwapQuery
 from flat_dist.attack.engine.tokenized_text import Candidate
 
 ROUNDING = 1e-4

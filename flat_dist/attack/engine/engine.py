@@ -14,13 +14,15 @@ import torch
 from lru import LRU
 
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.search import (
+from flat_dist.attack.engine.query import (
     Allowed,
     LimitError,
+    Query,
     QueryGenerator,
     ScoreQuery,
     Search,
-    SearchSettings,
+    Settings,
+    SwapQueries,
     SwapQuery,
 )
 from flat_dist.attack.limits import Limits
@@ -46,7 +48,7 @@ class _ActiveSearch:
     number: int
     search: Search
     generator: QueryGenerator = field(init=False)
-    query: ScoreQuery | SwapQuery | None = field(init=False)
+    query: Query | None = field(init=False)
     seconds: float = 0.0
     error: Exception | None = None
 
@@ -62,7 +64,7 @@ class _ActiveSearch:
         """Raise an error in the search."""
         self._step(self.generator.throw, error)
 
-    def _step(self, step: Callable[[Any], ScoreQuery | SwapQuery], value: Any) -> None:
+    def _step(self, step: Callable[[Any], Query], value: Any) -> None:
         self.query = None
         try:
             self.query = step(value)
@@ -73,24 +75,22 @@ class _ActiveSearch:
 
 
 class Engine:
-    """Greedy attacks on one victim.
+    """Attacks on one victim.
 
     Args:
-        settings: of the search.
+        settings: of the searches.
         filters: constraints on candidates.
         victim: the model under attack.
         limits: batch sizes, and limits per example.
         profile: counts the time of each component.
     """
 
-    def __init__(
-        self, settings: SearchSettings, filters: Sequence[Filter], victim: Victim, limits: Limits, profile: Profile
-    ):
+    def __init__(self, settings: Settings, filters: Sequence[Filter], victim: Victim, limits: Limits, profile: Profile):
         self.settings, self.filters, self.victim, self.limits, self.profile = settings, filters, victim, limits, profile
         self._predictions: LRU = LRU(limits.cache_size)
 
-    def attack(self, examples: Iterable[tuple[str, int]]) -> Iterator[tuple[int, Search | None, Exception | None]]:
-        """Attack texts with labels.
+    def attack(self, examples: Iterable[tuple[str, int, int]]) -> Iterator[tuple[int, Search | None, Exception | None]]:
+        """Attack texts with labels and seeds.
 
         Returns:
             For each text, in the order in which they finish: its number, its finished search, and its error, if any.
@@ -98,9 +98,9 @@ class Engine:
         waiting = enumerate(examples)
         active: list[_ActiveSearch] = []
         while True:
-            for number, (text, label) in waiting:
+            for number, (text, label, seed) in waiting:
                 try:
-                    search = Search(self.settings, text, label, self.limits, self.profile)
+                    search = self.settings.start(text, label, seed, self.limits, self.profile)
                 except Exception as error:  # must not fail other examples
                     yield number, None, error
                     continue
@@ -110,6 +110,7 @@ class Engine:
             if not active:
                 return
             self._answer(active, SwapQuery, self._allowed)
+            self._answer(active, SwapQueries, self._allowed_in_many)
             self._answer(active, ScoreQuery, self._scores)
             yield from ((one.number, one.search, one.error) for one in active if one.query is None)
             active = [one for one in active if one.query is not None]
@@ -144,6 +145,10 @@ class Engine:
             allowed = passes(swaps, allowed)
         return allowed
 
+    def _allowed_in_many(self, queries: Sequence[SwapQueries]) -> list[list[list[Allowed]]]:
+        answers = iter(self._allowed([swap for query in queries for swap in query.swaps]))
+        return [[next(answers) for _ in query.swaps] for query in queries]
+
     def _scores(self, queries: Sequence[ScoreQuery]) -> list[np.ndarray]:
         with self.profile.victim:
             ids_of_texts = [[self.victim.encode(text) for text in query.texts] for query in queries]
@@ -160,5 +165,7 @@ class Engine:
             return [np.stack([known[ids] for ids in texts]) for texts in ids_of_texts]
 
 
-def _size(query: ScoreQuery | SwapQuery | None) -> int:
+def _size(query: Query | None) -> int:
+    if isinstance(query, SwapQueries):
+        return sum(_size(swap) for swap in query.swaps)
     return len(query.candidates if isinstance(query, SwapQuery) else query.texts) if query else 0

@@ -19,9 +19,9 @@ from flat_dist.attack.engine.constraints import (
     word_distance,
 )
 from flat_dist.attack.engine.engine import Engine, Filter
+from flat_dist.attack.engine.greedy import GreedySettings
 from flat_dist.attack.engine.known_order import KnownOrder
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.search import SearchSettings
 from flat_dist.attack.engine.strengthen import FirstSynonyms
 from flat_dist.attack.goal import MarginDrop
 from flat_dist.attack.limits import Limits
@@ -37,7 +37,7 @@ def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
     search = attack.search_method
     distance = word_distance(attack)
     filters = [_filter(constraint, limits, profile) for constraint in attack.constraints if constraint is not distance]
-    settings = SearchSettings(
+    settings = GreedySettings(
         ranking=search.wir_method,
         unknown=search.unk_token,
         indices=lambda text: attack.get_indices_to_order(AttackedText(text))[1],

@@ -1,56 +1,21 @@
-"""Greedy word swaps in the order of word importance, as TextAttack's `GreedyWordSwapWIR` (0.3.11) does them.
-
-A search is a generator: it yields queries and is sent the answers, so that an engine can answer the queries of many
-searches in one batch.
-"""
+"""Greedy word swaps in the order of word importance, as TextAttack's `GreedyWordSwapWIR` (0.3.11) does them."""
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText
+from flat_dist.attack.engine.query import Allowed, QueryGenerator, Search, SwapQuery
+from flat_dist.attack.engine.tokenized_text import Candidate
 from flat_dist.attack.limits import Limits
 from flat_dist.attack.word_order import WordScores
 
-TEXTS_AT_ONCE = 128
-"""Maximum number of texts in a query: a long text has thousands of variants, too many to keep in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreQuery:
-    """Query for the scores of the classes (N, C) of texts."""
-
-    texts: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class SwapQuery:
-    """Query for the candidates that may replace a word; the answer is a list of `Allowed`."""
-
-    original: TokenizedText
-    current: TokenizedText
-    index: int
-    candidates: list[Candidate]
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """A candidate that passed all constraints, and its similarity if a constraint measures it."""
-
-    candidate: Candidate
-    similarity: float | None = None
-
-
-QueryGenerator = Generator[ScoreQuery | SwapQuery, Any, Any]
-
 
 @dataclass(frozen=True)
-class SearchSettings:
+class GreedySettings:
     """What a greedy search needs, besides the victim."""
 
     ranking: str
@@ -67,43 +32,21 @@ class SearchSettings:
     word_scores: WordScores | None = None
     """The order of an attack that knows the model; None: words are ordered by queries, as `ranking` says."""
 
+    def start(self, text: str, label: int, seed: int, limits: Limits, profile: Profile) -> "GreedySearch":
+        """The search on a text; nothing is drawn, so the seed has no effect.
 
-class LimitError(Exception):
-    """An example has used up its time."""
+        Raises:
+            UnusualTextError: the engine cannot split the text into words.
+        """
+        return GreedySearch(self, text, label, limits, profile)
 
 
-class Search:
-    """The attack on one text.
+class GreedySearch(Search):
+    """The attack on one text; the arguments are those of `Search`."""
 
-    Args:
-        settings: of the search.
-        text: the text to attack.
-        label: its class.
-        limits: on victim queries. The last query is cut to the rest.
-        profile: counts the time of each component.
-    """
-
-    def __init__(self, settings: SearchSettings, text: str, label: int, limits: Limits, profile: Profile):
-        self.settings, self.label, self.profile = settings, label, profile
-        with profile.texts:
-            self.original = self.current = TokenizedText.parse(text)
-        self.max_queries = limits.queries(len(self.original.words))
-        self.num_queries = 0
-        self.status = "failed"
-        self._start: Any = None if settings.from_original else 1
-        """The label's score from which drops are measured; None until the original text is scored."""
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether all victim queries are used up."""
-        return self.num_queries == self.max_queries != 0
-
-    def run(self) -> QueryGenerator:
-        """Search; `current`, `status` and `num_queries` then hold the result."""
-        try:
-            yield from self._run()
-        except LimitError:
-            self.status = "timeout"
+    def __init__(self, settings: GreedySettings, text: str, label: int, limits: Limits, profile: Profile):
+        super().__init__(text, label, settings.from_original, limits, profile)
+        self.settings = settings
 
     def _run(self) -> QueryGenerator:
         (score,), (wrong,) = yield from self._ask([self.original.text])
@@ -133,24 +76,6 @@ class Search:
     def _accept(self, index: int, allowed: Allowed) -> None:
         with self.profile.texts:
             self.current = self.current.swap(index, allowed.candidate)
-
-    def _ask(self, texts: Iterable[str]) -> QueryGenerator:
-        """Drops of the label's score (N); and whether the predicted class (N) is wrong."""
-        left = self.max_queries - self.num_queries if self.max_queries else None
-        stream, answers = itertools.islice(texts, left), []
-        while True:
-            with self.profile.texts:
-                batch = list(itertools.islice(stream, TEXTS_AT_ONCE))
-            if not batch:
-                break
-            self.num_queries += len(batch)
-            answers.append((yield ScoreQuery(batch)))
-        if not answers:
-            return np.empty(0, np.float32), np.empty(0, bool)
-        scores_NC = np.concatenate(answers)
-        if self._start is None:
-            self._start = scores_NC[0, self.label]
-        return self._start - scores_NC[:, self.label], scores_NC.argmax(1) != self.label
 
     def _order(self) -> QueryGenerator:
         """Indices of words, most important first."""

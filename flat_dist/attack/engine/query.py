@@ -1,0 +1,133 @@
+"""What a search asks the engine, and what all searches share.
+
+A search is a generator: it yields queries and is sent the answers, so that an engine can answer the queries of many
+searches in one batch.
+"""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from flat_dist.attack.engine.profile import Profile
+from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText
+from flat_dist.attack.limits import Limits
+
+TEXTS_AT_ONCE = 128
+"""Maximum number of texts in a query: a long text has thousands of variants, too many to keep in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreQuery:
+    """Query for the scores of the classes (N, C) of texts."""
+
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SwapQuery:
+    """Query for the candidates that may replace a word; the answer is a list of `Allowed`."""
+
+    original: TokenizedText
+    current: TokenizedText
+    index: int
+    candidates: list[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class SwapQueries:
+    """Several swap queries at once; the answer is a list with the answer of each."""
+
+    swaps: Sequence[SwapQuery]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A candidate that passed all constraints, and its similarity if a constraint measures it."""
+
+    candidate: Candidate
+    similarity: float | None = None
+
+
+Query = ScoreQuery | SwapQuery | SwapQueries
+
+QueryGenerator = Generator[Query, Any, Any]
+
+
+class LimitError(Exception):
+    """An example has used up its time."""
+
+
+class Search(ABC):
+    """The attack on one text.
+
+    Args:
+        text: the text to attack.
+        label: its class.
+        from_original: whether a text's score is the drop of the label's score from the original text (margins), or from
+            1 (probabilities).
+        limits: on victim queries. The last query is cut to the rest.
+        profile: counts the time of each component.
+    """
+
+    def __init__(self, text: str, label: int, from_original: bool, limits: Limits, profile: Profile):
+        self.label, self.profile = label, profile
+        with profile.texts:
+            self.original = self.current = TokenizedText.parse(text)
+        self.max_queries = limits.queries(len(self.original.words))
+        self.num_queries = 0
+        self.status = "failed"
+        self._start: Any = None if from_original else 1
+        """The label's score from which drops are measured; None until the original text is scored."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all victim queries are used up."""
+        return self.num_queries == self.max_queries != 0
+
+    def run(self) -> QueryGenerator:
+        """Search; `current`, `status` and `num_queries` then hold the result."""
+        try:
+            yield from self._run()
+        except LimitError:
+            self.status = "timeout"
+
+    @abstractmethod
+    def _run(self) -> QueryGenerator: ...
+
+    def _ask(self, texts: Iterable[str]) -> QueryGenerator:
+        """Drops of the label's score (N); and whether the predicted class (N) is wrong. Each text is counted."""
+        left = self.max_queries - self.num_queries if self.max_queries else None
+        return (yield from self._score(itertools.islice(texts, left), counted=True))
+
+    def _score(self, texts: Iterable[str], counted: bool = False) -> QueryGenerator:
+        """As `_ask`, for all texts; counted or not."""
+        stream, answers = iter(texts), []
+        while True:
+            with self.profile.texts:
+                batch = list(itertools.islice(stream, TEXTS_AT_ONCE))
+            if not batch:
+                break
+            if counted:
+                self.num_queries += len(batch)
+            answers.append((yield ScoreQuery(batch)))
+        if not answers:
+            return np.empty(0, np.float32), np.empty(0, bool)
+        scores_NC = np.concatenate(answers)
+        if self._start is None:
+            self._start = scores_NC[0, self.label]
+        return self._start - scores_NC[:, self.label], scores_NC.argmax(1) != self.label
+
+
+class Settings(Protocol):
+    """What a kind of search needs, besides the victim."""
+
+    def start(self, text: str, label: int, seed: int, limits: Limits, profile: Profile) -> Search:
+        """The search on a text.
+
+        Raises:
+            UnusualTextError: the engine cannot split the text into words.
+        """
