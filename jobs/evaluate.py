@@ -8,6 +8,9 @@ attacks: a .csv, .jsonl or .parquet file with the columns original, adversarial 
   python jobs/evaluate.py --checkpoint runs/stages/train-flat-2-... --evaluation.attacks textfooler,pwws
   python jobs/evaluate.py --checkpoint base=FOLDER flat=FOLDER --trained-on textfooler --evaluation.explain ig
   python jobs/evaluate.py --checkpoint FOLDER --pairs-file pairs.csv
+
+With several checkpoints, each is also asked about the texts that each attack made against the others (transfer: Table 4
+of the paper and the matrix behind it). No attack is run for that: the texts are those of the direct attacks.
 """
 
 from collections.abc import Sequence

@@ -69,7 +69,7 @@ def after_attack(table: pa.Table) -> AttackSummary:
         after_attack_accuracy=robust / n,
         attack_success_rate=counts["successful"] / attacked if attacked else None,
         mean_queries=pc.mean(ended["num_queries"]).as_py(),
-        words_changed=_words_changed(table.filter(pc.equal(table["status"], "successful"))),
+        words_changed=words_changed(table.filter(pc.equal(table["status"], "successful"))),
         saturated=_saturated(table.filter(pc.not_equal(table["status"], "error"))),
         failed_unchanged=_unchanged(table.filter(pc.equal(table["status"], "failed"))),
         counts=counts,
@@ -84,8 +84,9 @@ def _count(status: pa.ChunkedArray) -> dict[str, int]:
     return {value: counts[value] for value in STATUSES}
 
 
-def _words_changed(successful: pa.Table) -> float | None:
-    texts, swaps = successful["original_text"].to_pylist(), successful["swaps"].to_pylist()
+def words_changed(rows: pa.Table) -> float | None:
+    """Mean share of a text's words that an attack changed, without punctuation; None without rows."""
+    texts, swaps = rows["original_text"].to_pylist(), rows["swaps"].to_pylist()
     shares = [len(changed) / _count_words(text) for text, changed in zip(texts, swaps, strict=True)]
     return sum(shares) / len(shares) if shares else None
 

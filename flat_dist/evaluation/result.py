@@ -11,6 +11,7 @@ from flat_dist.evaluation.consistency import Consistency
 from flat_dist.evaluation.model_consistency import AllTexts, ModelConsistency
 from flat_dist.evaluation.significance import Comparison, Interval
 from flat_dist.evaluation.top_k import TOP_METRIC
+from flat_dist.evaluation.validity import Validity
 from flat_dist.evaluation.worst_case import AttackPart
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.storage.folder import Folder
@@ -64,6 +65,9 @@ class Result:
     they see only texts that the first left right."""
     by_neighbours: Mapping[int, float] = field(default_factory=dict)
     """After-attack accuracy by the maximum number of candidates of a word, for each of `evaluation.neighbours`."""
+    validity: Mapping[str, Validity] = field(default_factory=dict)
+    """Whether the adversarial texts are still valid: over the `successful` attacks, and over all `changed` texts. Empty
+    where it was not measured, as after earlier rounds."""
 
     def metrics(self, split: str) -> dict[str, float | None]:
         """Its numbers on a split, by the names that they are tracked under; those by k are left out."""
@@ -83,6 +87,14 @@ class Result:
             "n",
         )
         return {f"{split}/accuracy": self.accuracy} | {f"{split}/{self.attack}/{name}": values[name] for name in names}
+
+    def validity_metrics(self, split: str) -> dict[str, float | None]:
+        """Similarity, perplexity and changed words of the adversarial texts."""
+        return {
+            f"{split}/{self.attack}/validity/{which}/{name}": value
+            for which, found in self.validity.items()
+            for name, value in asdict(found).items()
+        }
 
     def comparison_metrics(self, split: str) -> dict[str, float | None]:
         """Intervals and comparisons."""

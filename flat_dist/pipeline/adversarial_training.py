@@ -18,6 +18,7 @@ from flat_dist.config.schema import ADVERSARIAL
 from flat_dist.evaluation import distributed as evaluations
 from flat_dist.evaluation.comparison import with_comparisons
 from flat_dist.evaluation.result import AttackedModel, Result
+from flat_dist.evaluation.text_tasks import with_validity
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import ExperimentResults, MaskedModel
 from flat_dist.pipeline.results import log_accuracies
@@ -56,7 +57,8 @@ class AdversarialTraining:
             (result.training, result.round): result for found in rounds for result in found.results if result.trained_on
         }
         flat = {each.round: each.model for found in rounds for each in found.attacked if each.model_name == "flat"}
-        compared = with_comparisons(last.results, last.attacked, last.correct, stages.config.seed)
+        valid = with_validity(stages.config, stages.executor, last.results, last.attacked)
+        compared = with_comparisons(valid, last.attacked, last.correct, stages.config.seed)
         return ExperimentResults(
             results=evaluations.with_consistency(stages.config, compared, explained),
             attacked=last.attacked,

@@ -3,7 +3,7 @@
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from flat_dist.data.dataset_stage import dataset_stage
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.pairs import Pairs
 from flat_dist.data.shards import MANIFEST, Record, to_table, write_manifest, write_shard
-from flat_dist.evaluation import distributed
+from flat_dist.evaluation import distributed, text_tasks
 from flat_dist.evaluation.comparison import with_comparisons
 from flat_dist.evaluation.result import AttackedModel, Result
 from flat_dist.models import checkpoint as checkpoints
@@ -150,7 +150,9 @@ def on_dataset(
     data = executor.run(dataset_stage(dataset))
     correct = distributed.correct_predictions(attacked, data.folder, split, config)
     results = with_comparisons(distributed.results(attacked, correct, trained_on), attacked, correct, config.seed)
-    return _explain(config, split, attacked, results, environment)
+    results = text_tasks.with_validity(config, executor, results, attacked)
+    found = _explain(config, split, attacked, results, environment)
+    return replace(found, transfers=text_tasks.measure_transfer(config, executor, attacked))
 
 
 def on_pairs(
@@ -159,6 +161,7 @@ def on_pairs(
     """Measure models on pairs: accuracy before and after the change, and interpretation consistency."""
     attacked = attacked_by_pairs(config, models, pairs, environment.executor)
     results = with_comparisons(distributed.results(attacked, {}, None), attacked, {}, config.seed)
+    results = text_tasks.with_validity(config, environment.executor, results, attacked)
     return _explain(config, PAIRS, attacked, results, environment)
 
 

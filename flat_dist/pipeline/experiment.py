@@ -12,6 +12,7 @@ from flat_dist.data.labels import printable
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation.accuracy import predicts_one_class
 from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
+from flat_dist.evaluation.transfer import Transfer
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.storage.folder import Folder
@@ -74,6 +75,8 @@ class ExperimentResults:
     """Models with a word mask, the latest last."""
     shards: Mapping[str, Sequence[Folder]] = field(default_factory=dict)
     """Folders of attacked examples by model name, from which replaced words are counted."""
+    transfers: Sequence[Transfer] = ()
+    """Each model asked about the texts made against each, for each attack; empty for one model."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from flat_dist.config.schema import WORST, Config
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation import attributions, substitutions, word_importance
 from flat_dist.evaluation.attack_margins import AttackMargins, attack_margins
+from flat_dist.evaluation.text_tasks import ENCODER
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, Source, hints
 from flat_dist.report import cards
@@ -42,6 +43,7 @@ def page(experiment: Experiment, found: ExperimentResults, cards: Sequence[Mappi
             for each in found.explained
         ],
         importances=_importances(config, source, found, tables),
+        transfers=found.transfers,
         replacements={kind: substitutions.replacements(rows) for kind, rows in tables.items() if rows},
         cards=cards,
     )
@@ -62,6 +64,8 @@ def _facts(experiment: Experiment) -> dict[str, str]:
         facts["word importance"] = "not shown: with a contextual mask, the importance of a word depends on its text"
     chosen = attributions.methods(config.evaluation, config.seed)
     facts |= {METHODS[method.name]: _listed(method.settings()) for method in chosen}
+    encoder = assets.prepare().provenance()[ENCODER]
+    facts["similarity of texts"] = f"cosine of {encoder['package']} ({encoder['source']}), over whole texts"
     return facts | {
         "pairs explained": config.evaluation.pairs,
         "seed": str(config.seed),

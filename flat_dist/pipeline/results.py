@@ -1,8 +1,9 @@
 """Output of a run or an evaluation: results as JSON and Markdown, cards, the report, and all of it in MLflow."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -11,19 +12,22 @@ from flat_dist import cli
 from flat_dist.config.schema import Config
 from flat_dist.data.shards import read_manifest
 from flat_dist.evaluation.result import Result
+from flat_dist.evaluation.text_tasks import ENCODER
 from flat_dist.evaluation.top_k import TOP_METRIC, shown_top
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, hints
 from flat_dist.pipeline.report_page import page
 from flat_dist.report import cards, report
 from flat_dist.report.summary_table import markdown, table
+from flat_dist.report.transfer_tables import transfer_summary
+from flat_dist.resources import assets
 from flat_dist.runtime.progress import PlainConsole
 from flat_dist.storage.folder import Folder
 from flat_dist.tracking.mlflow import LOCAL, database
 from flat_dist.tracking.tracker import Tracker
 
 REPORT, CARDS = "report", "cards"
-RESULTS, MARKDOWN = "results.json", "results.md"
+RESULTS, MARKDOWN, TRANSFER = "results.json", "results.md", "transfer.json"
 
 
 def publish(folder: Folder, experiment: Experiment, found: ExperimentResults, tracker: Tracker) -> None:
@@ -31,6 +35,8 @@ def publish(folder: Folder, experiment: Experiment, found: ExperimentResults, tr
     described = _cards(experiment, found)
     folder.write_json(RESULTS, [asdict(result) for result in found.results])
     folder.write(MARKDOWN, markdown(found.results).encode())
+    if found.transfers:
+        folder.write_json(TRANSFER, [asdict(transfer) for transfer in found.transfers])
     for name, card in described.items():
         (folder / CARDS).write_json(f"{name}.json", card)
     report.write(folder / REPORT, page(experiment, found, list(described.values())))
@@ -62,6 +68,7 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
                 "counts": manifest.get("counts"),
                 **manifest.get("identity", {}),
             },
+            validity={ENCODER: assets.prepare().provenance()[ENCODER]},
             attributions={
                 each.method.name: {"folder": each.folder.name, **each.method.settings()}
                 for each in found.explained
@@ -76,11 +83,13 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
 def show(found: ExperimentResults, folder: Folder, config: Config, title: str, as_json: bool) -> None:
     """Print the table, the paths of all outputs, and warnings; with `as_json`, one line of JSON at the end."""
     print_table(found.results, folder, title)
+    for printed in transfer_summary(found.transfers):
+        PlainConsole().print(printed)
     print_server(config)
     for hint in hints(found):
         print(hint)
     if as_json:
-        print_results(found.results, folder)
+        print_results(found.results, folder, {"transfer": found.transfers} if found.transfers else {})
 
 
 def print_table(results: Sequence[Result], folder: Folder, title: str) -> None:
@@ -98,15 +107,23 @@ def print_server(config: Config) -> None:
     print(f"MLflow:  {uri}" + ("" if config.tracking.uri else f"  ({opens})"))
 
 
-def print_results(results: Sequence[Result], folder: Folder) -> None:
-    """Print the results as one line of JSON."""
-    rows = [asdict(result) for result in results]
-    cli.print_json({"run": folder.uri, "results": rows})
+def print_results(
+    results: Sequence[Result], folder: Folder, others: Mapping[str, Sequence[Any]] = MappingProxyType({})
+) -> None:
+    """Print the results as one line of JSON.
+
+    Args:
+        results: one for each model and attack.
+        folder: of the run.
+        others: further rows by name, as dataclasses.
+    """
+    rows = {"results": results, **others}
+    cli.print_json({"run": folder.uri} | {name: [asdict(row) for row in part] for name, part in rows.items()})
 
 
 def _log(folder: Folder, found: ExperimentResults, split: str, tracker: Tracker) -> None:
     for result in found.results:
-        measured = result.consistency_metrics(split) | result.comparison_metrics(split)
+        measured = result.consistency_metrics(split) | result.comparison_metrics(split) | result.validity_metrics(split)
         tracker.metrics(result.training, measured, result.round)
         for scores, curve in result.by_changed_words.items():
             for percent, accuracy in curve.items():
@@ -119,7 +136,9 @@ def _log(folder: Folder, found: ExperimentResults, split: str, tracker: Tracker)
     for each in found.explained:
         path = f"pairs/{each.attacked.attack}-{each.method.name}.json"
         tracker.table(each.attacked.model_name, _table_rows(each.pairs), path)
-    for name in (RESULTS, MARKDOWN):
+    for transfer in found.transfers:
+        tracker.metrics(transfer.model, transfer.metrics(split), transfer.round)
+    for name in (RESULTS, MARKDOWN, *([TRANSFER] if found.transfers else [])):
         tracker.artifact(None, folder, name, "run")
     for part in (CARDS, REPORT):
         tracker.artifacts(None, folder / part, f"run/{part}")

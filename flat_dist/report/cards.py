@@ -1,7 +1,7 @@
 """JSON cards: one for each result, with its numbers and how they were computed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any
 
@@ -29,6 +29,8 @@ class Origin:
     """Identity of the attack (recipe, resources, seed, limits, versions), rows by status, and its shards."""
     attributions: Mapping[str, Mapping[str, Any]]
     """Settings and folder of each attribution method, by name."""
+    validity: Mapping[str, Any] = field(default_factory=dict)
+    """Source of the sentence encoder, and of the language model if there is one."""
 
 
 def card(config: Config, settings: Mapping[str, Any], result: Result, origin: Origin) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def card(config: Config, settings: Mapping[str, Any], result: Result, origin: Or
         "attack_success_rate": result.attack_success_rate,
         "mean_queries": result.mean_queries,
         "words_changed": result.words_changed,
+        "validity": {which: asdict(found) for which, found in result.validity.items()} | _measured_with(result, origin),
         "interpretations": _interpretations(config, result, origin, published),
         "paper": {"dataset": paper.source(dataset), "standard": "shares in [0, 1]"},
         "seed": config.seed,
@@ -76,6 +79,10 @@ def card(config: Config, settings: Mapping[str, Any], result: Result, origin: Or
         "versions": {name: metadata.version(name) for name in VERSIONS},
         "settings": dict(settings),
     }
+
+
+def _measured_with(result: Result, origin: Origin) -> dict[str, Any]:
+    return {"measured_with": dict(origin.validity)} if result.validity else {}
 
 
 def _attack(config: Config, result: Result, origin: Origin) -> dict[str, Any]:

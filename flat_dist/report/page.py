@@ -10,6 +10,7 @@ import pyarrow as pa
 from flat_dist.evaluation.attack_margins import AttackMargins
 from flat_dist.evaluation.result import Result
 from flat_dist.evaluation.substitutions import Replacement
+from flat_dist.evaluation.transfer import Transfer
 from flat_dist.evaluation.word_importance import Correlation, Words
 
 
@@ -66,5 +67,7 @@ class Page:
     """One for each model with a mask, the latest last."""
     replacements: Mapping[str, Sequence[Replacement]] = field(default_factory=dict)
     """The words that attacks replaced most often, by the name of the attacked model."""
+    transfers: Sequence[Transfer] = ()
+    """Each model asked about the texts made against each, for each attack."""
     cards: Sequence[Mapping[str, Any]] = ()
     """The JSON card of each result."""

@@ -17,6 +17,8 @@ from flat_dist.report.margin_charts import margin_table
 from flat_dist.report.page import Page
 from flat_dist.report.summary_table import METHODS
 from flat_dist.report.table import Table
+from flat_dist.report.transfer_tables import table4, transfer_tables
+from flat_dist.report.validity_table import validity_table
 
 
 def build_tables(page: Page) -> dict[str, Table | list[Table]]:
@@ -28,6 +30,9 @@ def build_tables(page: Page) -> dict[str, Table | list[Table]]:
         "comparisons": comparison_table(by_attack(page.results), _name),
         "scores": _scores(page),
         "margins": margin_table(page.margins),
+        "validity": validity_table(by_attack(page.results), _name),
+        "table4": table4(by_attack(page.results), _paper(page)) if page.transfers else Table((), ()),
+        **transfer_tables(page.transfers),
         **_consistency(page),
         "changed_words": strength_tables.changed_words_table(by_attack(page.results), _name),
         "neighbours": strength_tables.neighbours_table(by_attack(page.results), _name),

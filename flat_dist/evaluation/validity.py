@@ -1,0 +1,124 @@
+"""Whether adversarial texts are still valid: similar in meaning, fluent, and little changed.
+
+Similarity is the cosine of the whole texts' sentence encodings (TextFooler's own limit is on windows of 15 words, and
+on the angle). Fluency is the perplexity of the adversarial text divided by that of the original.
+
+Shapes: N texts, D dimensions of an encoding.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from flat_dist.data.shards import read_shards
+from flat_dist.evaluation.accuracy import words_changed
+from flat_dist.evaluation.pair_choice import CHOICES, changed_rows
+from flat_dist.storage.arrow import read_table
+from flat_dist.storage.folder import Folder
+
+NAME = "validity"
+"""Name of the table."""
+
+SCHEMA = pa.schema([("example_id", pa.string()), ("similarity", pa.float64()), ("log10_ratio", pa.float64())])
+"""Of each changed text: cosine with its original, and the logarithm of its perplexity ratio (null without a language
+model)."""
+
+BATCH = 256
+"""Pairs that are encoded at a time."""
+
+Encode = Callable[[Sequence[str]], torch.Tensor]
+"""Encodes texts as unit vectors (N, D)."""
+
+
+class LanguageModel(Protocol):
+    """What the perplexity needs of a language model."""
+
+    def log10_probability(self, text: str) -> float:
+        """Logarithm of a text's probability, its end included."""
+
+
+@dataclass(frozen=True)
+class Validity:
+    """The adversarial texts of an attack on a model, beside their originals."""
+
+    n: int
+    """Number of changed texts that the numbers are about."""
+    similarity: float | None
+    """Mean cosine of the sentence encodings; None if there are no texts."""
+    perplexity_ratio: float | None
+    """Geometric mean of the adversarial text's perplexity over the original's; None without a language model."""
+    words_changed: float | None
+    """Mean share of a text's words that were changed, without punctuation."""
+
+
+def measure(
+    rows: pa.Table, encode: Encode, model: LanguageModel | None, progress: Callable[[], None] = lambda: None
+) -> pa.Table:
+    """Compare each changed text of an attack with its original.
+
+    Args:
+        rows: of `flat_dist.data.shards.SCHEMA`.
+        encode: the sentence encoder.
+        model: the language model; None: there is none, and no ratio.
+        progress: called after each batch.
+
+    Returns:
+        Rows of `SCHEMA`.
+    """
+    changed = changed_rows(rows)
+    pairs = list(zip(changed["original_text"].to_pylist(), changed["perturbed_text"].to_pylist(), strict=True))
+    similarities: list[float] = []
+    ratios: list[float | None] = []
+    for batch in _batches(pairs):
+        originals, adversarials = (encode([pair[side] for pair in batch]).double() for side in (0, 1))
+        similarities += (originals * adversarials).sum(1).tolist()
+        ratios += [_log10_ratio(model, *pair) if model else None for pair in batch]
+        progress()
+    return pa.table([changed["example_id"], similarities, ratios], schema=SCHEMA)
+
+
+def _batches(pairs: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, str]]]:
+    for start in range(0, len(pairs), BATCH):
+        yield pairs[start : start + BATCH]
+
+
+def _log10_ratio(model: LanguageModel, original: str, adversarial: str) -> float:
+    """Logarithm of the ratio of two perplexities."""
+    return _log10_perplexity(model, adversarial) - _log10_perplexity(model, original)
+
+
+def _log10_perplexity(model: LanguageModel, text: str) -> float:
+    """Logarithm of a text's perplexity for each word; the end of the text counts as one."""
+    return -model.log10_probability(text) / (len(text.split()) + 1)
+
+
+def summarise(rows: pa.Table, measured: pa.Table) -> dict[str, Validity]:
+    """Validity over the successful attacks, and over all texts that the attack changed, successful or not.
+
+    Args:
+        rows: of `flat_dist.data.shards.SCHEMA`.
+        measured: rows of `SCHEMA` for all of its changed texts.
+    """
+    return {which: _summary(changed_rows(CHOICES[which](rows)), measured) for which in ("successful", "changed")}
+
+
+def _summary(rows: pa.Table, measured: pa.Table) -> Validity:
+    of_rows = measured.filter(pc.is_in(measured["example_id"], rows["example_id"].combine_chunks()))
+    ratios = [ratio for ratio in of_rows["log10_ratio"].to_pylist() if ratio is not None]
+    return Validity(
+        n=rows.num_rows,
+        similarity=pc.mean(of_rows["similarity"]).as_py(),
+        perplexity_ratio=math.pow(10, float(np.mean(ratios))) if ratios else None,
+        words_changed=words_changed(rows),
+    )
+
+
+def read(shards: Folder, table: Folder) -> Mapping[str, Validity]:
+    """The validity of an attack's texts, from its shards and the stage that measured them."""
+    return summarise(read_shards(shards), read_table(table, NAME))

@@ -1,0 +1,67 @@
+"""The transfer matrix of two checkpoints, by the job: against predictions in this process, and resumed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flat_dist.data.datasets import Dataset
+from flat_dist.data.shards import read_shards
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.storage.folder import Folder
+from tests.conftest import train_victim
+
+pytestmark = pytest.mark.ray
+
+JOB = Path(__file__).parents[2] / "jobs" / "evaluate.py"
+
+
+def test_the_matrix_is_made_of_the_attacks_that_exist(
+    private_token: None, victim: Folder, sentences: Dataset, tmp_path: Path
+) -> None:
+    checkpoints.save(train_victim(sentences, name="lstm", hidden_size=16), Folder(tmp_path / "lstm"))
+    options = "--attacks pwws --scores probabilities --sample 40 --explain --data.name rotten_tomatoes_sample --json"
+    call = [sys.executable, str(JOB), "--checkpoint", f"cnn={victim.uri}", f"lstm={tmp_path / 'lstm'}"]
+    call += [*options.split(), "--storage", str(tmp_path / "runs"), "--run-name", "mine"]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout.splitlines()[-1])
+    matrix = {(one["model"], one["made_against"]): one for one in printed["transfer"]}
+    assert json.loads((tmp_path / "runs" / "mine" / "transfer.json").read_text()) == printed["transfer"]
+
+    models = {"cnn": checkpoints.load(victim), "lstm": checkpoints.load(Folder(tmp_path / "lstm"))}
+    cards = {name: json.loads((tmp_path / "runs/mine/cards" / f"{name}-pwws.json").read_text()) for name in models}
+    rows = {
+        name: read_shards(
+            Folder(tmp_path / "runs" / "stages" / card["after_attack_accuracy"]["attack"]["shards"])
+        ).to_pylist()
+        for name, card in cards.items()
+    }
+    right = {
+        name: [model.probabilities([row["original_text"]]).argmax().item() == row["label"] for row in rows["cnn"]]
+        for name, model in models.items()
+    }
+    common = [all(both) for both in zip(*right.values(), strict=True)]
+    for (asked, source), found in matrix.items():
+        after = [
+            models[asked].probabilities([row["perturbed_text"]]).argmax().item() == row["label"] for row in rows[source]
+        ]
+        kept = [before and now for before, now in zip(right[asked], after, strict=True)]
+        assert found["accuracy"] == pytest.approx(sum(kept) / 40)
+        fooled = [not now for now, all_right in zip(after, common, strict=True) if all_right]
+        assert found["common"] == len(fooled) > 0
+        assert found["common_success_rate"] == pytest.approx(sum(fooled) / len(fooled))
+    for result in printed["results"]:
+        validity = result["validity"]["successful"]
+        assert validity["n"] > 0 and 0 < validity["similarity"] < 1
+    assert "made against" in (tmp_path / "runs" / "mine" / "report" / "index.html").read_text()
+
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/stages/*/*")}
+    for name in ("transfer-pwws", "validity-pwws"):
+        assert any(name in str(path) for path in written)
+    again = subprocess.run(call, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/stages/*/*")} == written
+    assert json.loads(again.stdout.splitlines()[-1]) == printed
