@@ -11,17 +11,19 @@ import torch
 from flat_dist.attack.limits import resolve
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool.session import AttackSession
+from flat_dist.config.attacks import ATTACKS
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import AttackConfig
 from flat_dist.data import shards
 from flat_dist.data.shards import Example, Record, Swap
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.resources.assets import Assets
-from flat_dist.resources.provenance import RESOURCES, provenance
+from flat_dist.resources.catalogue import Sources
+from flat_dist.resources.provenance import provenance
 from flat_dist.storage.arrow import from_bytes
 from flat_dist.storage.folder import Folder
 
-RECIPES = sorted(RESOURCES)
+RECIPES = sorted(name for name, entry in ATTACKS.items() if entry.is_own)
 LIMITS = resolve(AttackConfig(device="cpu"), transformer=False)
 
 
@@ -72,10 +74,10 @@ def test_attacks_break_the_victim_and_change_only_words(
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_provenance_names_every_resource_with_its_hash(recipe: str, assets: Assets) -> None:
-    known = provenance(recipe, "counterfit", assets)
+    known = provenance(ATTACKS[recipe].resources, Sources(), assets)
     assert all(entry["source"] in ("stand-in", "original", "user") for entry in known.values())
     assert all(len(entry["sha256"]) == 64 for entry in known.values())
-    assert ("synonyms" in known) == (recipe == "textfooler")
+    assert known.keys() == set(ATTACKS[recipe].resources)
 
 
 def test_attacks_by_textattack_itself_are_seeded_per_example_and_errors_become_rows(

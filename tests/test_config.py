@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from flat_dist import cli
+from flat_dist.config import attacks
 from flat_dist.config.choices import choices
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import (
@@ -30,10 +31,11 @@ from flat_dist.config.serialization import (
     stage_values,
     to_dict,
 )
-from flat_dist.config.validation import BELOW_ONE, DISTINCT, FILLED, LOWEST, MOST, POSITIVE, validate
+from flat_dist.config.validation import ATTACK_NAMES, BELOW_ONE, DISTINCT, FILLED, LOWEST, MOST, POSITIVE, validate
 from flat_dist.data.datasets import Dataset
 from flat_dist.pipeline import run_folder
 from flat_dist.pipeline.plan import hints
+from flat_dist.resources.catalogue import RESOURCES
 from flat_dist.storage.folder import Folder
 
 
@@ -105,7 +107,7 @@ def test_all_fields_in_the_tables_of_validation_exist() -> None:
             "cnm': choose one of bert, cnn, deberta, encoder, lstm, minilm; did you mean 'cnn'?",
         ),
         (["--attack.name", "textfolder"], "did you mean 'textfooler'"),
-        (["--evaluation.attacks", "pwws", "bae"], "unknown value of --evaluation.attacks 'bae'"),
+        (["--evaluation.attacks", "pwws", "bay"], "unknown value of --evaluation.attacks 'bay'"),
         (["--training.kinds", "flatt"], "did you mean 'flat'"),
         (["--preset", "rotten"], "unknown preset 'rotten': choose one of"),
         (["--preset", "nowhere.yaml"], "preset file nowhere.yaml does not exist"),
@@ -238,7 +240,9 @@ def value_of(config: Config, name: str) -> Any:
 def other_value(name: str, hint: Any, value: Any) -> Any:
     """Another valid value of a field."""
     many = isinstance(value, tuple)
-    if allowed := choices(name):
+    if name == "attack.resources":
+        return (f"gpt2={__file__}",)
+    if allowed := attacks.names() if name in ATTACK_NAMES else choices(name):
         other = next(one for one in allowed if one not in (value[:1] if many else (value,)))
         return (other,) if many else other
     if isinstance(value, bool):
@@ -255,7 +259,10 @@ ALL_FIELDS = list(fields_of(Config()))
 
 
 @pytest.mark.parametrize(("name", "hint", "metadata"), ALL_FIELDS, ids=[name for name, _, _ in ALL_FIELDS])
-def test_a_field_changes_the_identity_of_a_run_unless_it_is_marked(name: str, hint: Any, metadata: Any) -> None:
+def test_a_field_changes_the_identity_of_a_run_unless_it_is_marked(
+    name: str, hint: Any, metadata: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RESOURCES, "gpt2", replace(RESOURCES["gpt2"], given="a file"))
     # With `both`, each field has an effect.
     config = Config(data=DataConfig(folder="here"), training=TrainingConfig(adversaries="both"))
     changed = with_value(config, name, other_value(name, hint, value_of(config, name)))

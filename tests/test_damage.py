@@ -665,12 +665,12 @@ def test_synonyms_are_built_again(
 ) -> None:
     built: list[Path] = []
 
-    def build(folder: Path, assets: Assets, config: object) -> None:
-        built.append(folder)
+    def contents(assets: Assets, config: object) -> dict[str, bytes]:
+        built.append(counterfitted_glove.resource().folder(assets))
         vectors = np.eye(3, dtype=np.float32)
-        counterfitted_glove._write(folder, ["a", "b", "c"], vectors, np.array([[0, 1], [1, 0], [2, 1]], np.int32))
+        return counterfitted_glove._files(["a", "b", "c"], vectors, np.array([[0, 1], [1, 0], [2, 1]], np.int32))
 
-    monkeypatch.setattr(counterfitted_glove, "_build", build)
+    monkeypatch.setattr(counterfitted_glove, "_contents", contents)
     mine = Assets(tmp_path)
     folder = counterfitted_glove.build(mine)
     assert counterfitted_glove.read_neighbours(counterfitted_glove.build(mine)) == {"a": ["b"], "b": ["a"], "c": ["b"]}

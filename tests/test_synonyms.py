@@ -188,12 +188,12 @@ def test_a_build_is_reused_only_if_complete_and_is_reproducible(
     config = cf.Counterfit(neighbours=3, preserved=2, codes=8)
     folder = counterfitted_glove.build(assets, config)
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert set(files) == {"vectors.npy", "neighbours.npy", "words.txt", counterfitted_glove.MARKER}
+    assert set(files) == {"vectors.npy", "neighbours.npy", "words.txt", "synonyms.json"}
     assert np.load(folder / "vectors.npy").shape == (8, 5 + 8)
     assert {len(others) for others in counterfitted_glove.read_neighbours(folder).values()} == {3}
 
     (folder / "words.txt").write_text("half")
-    (folder / counterfitted_glove.MARKER).unlink()
+    (folder / "synonyms.json").unlink()
     assert counterfitted_glove.build(assets, config) == folder
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
     monkeypatch.setattr(counterfitted_glove, "_wordnet", None)  # so that building again would fail

@@ -328,7 +328,9 @@ def test_neighbours_of_counterfitted_glove_are_read_from_its_folder(
     assets: Assets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = np.array([[1, 0], [1, 0.1], [0, 1], [0.2, 1]])
-    counterfitted_glove._write(tmp_path, ["good", "fine", "bad", "poor"], vectors, counterfitting.nearest(vectors, 2))
+    neighbours = counterfitting.nearest(vectors, 2)
+    for name, content in counterfitted_glove._files(["good", "fine", "bad", "poor"], vectors, neighbours).items():
+        (tmp_path / name).write_bytes(content)
     monkeypatch.setattr(counterfitted_glove, "build", lambda assets: tmp_path)
     assert synonyms.neighbours("counterfit", assets) == {
         "good": ["fine", "poor"],

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from flat_dist.attack.word_order import attack_on, gradient_scores, importance_scores, order_of, recipe_of
+from flat_dist.attack.word_order import attack_on, gradient_scores, importance_scores
+from flat_dist.config.attacks import order_of, recipe_of
 from flat_dist.config.schema import ModelConfig
 from flat_dist.data.batches import to_batch
 from flat_dist.data.encoder import Encoder

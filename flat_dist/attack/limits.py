@@ -36,15 +36,25 @@ DEFAULTS = {
 """On a CPU, a batch should fit into the processor's cache; on a GPU, it should use the whole processor. A transformer
 takes a hundred times as long as a word model, so its chunks are smaller: less work is lost when a worker crashes."""
 
+ONE_BY_ONE = 4
+"""`concurrent` where TextAttack itself attacks text by text. It is slow, so units are small: less work is lost."""
+
 PER_UNIT = 4
 """Examples of a unit, as a multiple of those under attack at the same time: only the last batches are not full."""
 
 
-def resolve(config: AttackConfig, transformer: bool, device: str = "") -> Limits:
-    """The limits of a config; where it has none, the defaults for the device and the kind of victim."""
+def resolve(config: AttackConfig, transformer: bool, device: str = "", one_by_one: bool = False) -> Limits:
+    """The limits of a config; where it has none, the defaults for the device and the kind of victim.
+
+    Args:
+        config: of the attack.
+        transformer: whether the victim is one.
+        device: cpu or cuda; empty: that of the config.
+        one_by_one: whether TextAttack itself attacks.
+    """
     default = DEFAULTS[device or config.device]["transformer" if transformer else "words"]
     return Limits(
-        concurrent=config.concurrent or default.concurrent,
+        concurrent=config.concurrent or (ONE_BY_ONE if one_by_one else default.concurrent),
         batch_size=config.batch_size or default.batch_size,
         cache_size=config.cache_size,
         max_queries=config.max_queries,

@@ -10,14 +10,17 @@ from typing import Any
 import pyarrow as pa
 
 from flat_dist.attack.limits import DEFAULTS, Limits, resolve, unit_size
+from flat_dist.attack.runner import ENGINE, TEXTATTACK, Runner, runner_of
 from flat_dist.attack.strength import Strength, resolve_strength
-from flat_dist.attack.word_order import attack_on, recipe_of
+from flat_dist.attack.word_order import attack_on
+from flat_dist.config.attacks import file_name, recipe_of
 from flat_dist.config.schema import Config, Scores
 from flat_dist.config.serialization import content_hash, stage_values
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.models.encoders import TRANSFORMERS
 from flat_dist.resources import assets
+from flat_dist.resources.catalogue import sources
 from flat_dist.resources.provenance import provenance
 from flat_dist.storage.stage import Artifact, Stage
 
@@ -52,6 +55,12 @@ class AttackJob:
     """Divides the victim's logits before the probabilities."""
     strength: Strength = field(default_factory=Strength)
     """Limits beyond those of the recipe."""
+    resources: tuple[tuple[str, str], ...] = ()
+    """The user's own resources, as in `flat_dist.resources.catalogue.Sources`."""
+    runner: str = ENGINE
+    """Which program attacks, as in `flat_dist.attack.runner`."""
+    import_from: str = ""
+    """Folder in which the module of a user's builder is looked for, after all other places."""
 
 
 HASHED_AT_ONCE = 2**16
@@ -104,19 +113,23 @@ def plan_attack(
     described = checkpoints.describe(model.folder)
     transformer = described["model"]["name"] in TRANSFORMERS
     attack = attack_on(attack, described["masked"])
+    runner = runner_of(attack, config.attack, config.attack.scores)
     strength = resolve_strength(config.attack, config.data.named, recipe_of(attack))
     limits = {
-        device: replace(resolve(config.attack, transformer, device), queries_per_word=strength.queries_per_word)
+        device: replace(
+            resolve(config.attack, transformer, device, runner.name == TEXTATTACK),
+            queries_per_word=strength.queries_per_word,
+        )
         for device in DEFAULTS
     }
     size = unit_size(config.attack, limits[config.attack.device])
     temperature = config.attack.temperature if config.attack.scores == "probabilities" else 1.0
-    identity = _identity(config, model, attack, strength, temperature)
+    identity = _identity(config, model, attack, runner, strength, temperature)
     examples = content_hash([_hash(texts.examples["example_id"]), texts.dataset])
     resolved = {"unit_size": size, "neighbours": strength.neighbours, "temperature": temperature}
     settings = stage_values(config.attack) | resolved
     return AttackPlan(
-        name=f"attack-{attack}",
+        name=f"attack-{file_name(attack)}",
         title=f"{describe(attack, config.attack.scores, strength, temperature)} on {model.label}, {texts.split} texts",
         inputs={**identity, "settings": settings, "examples": examples, "round": texts.round},
         keep_damaged=True,
@@ -137,6 +150,9 @@ def plan_attack(
             scores=config.attack.scores,
             temperature=temperature,
             strength=strength,
+            resources=sources(config.attack).given,
+            runner=runner.name,
+            import_from=runner.folder,
         ),
         examples=texts.examples,
     )
@@ -150,7 +166,7 @@ def describe(attack: str, scores: Scores, strength: Strength, temperature: float
 
 
 def _identity(
-    config: Config, model: ModelArtifact, attack: str, strength: Strength, temperature: float
+    config: Config, model: ModelArtifact, attack: str, runner: Runner, strength: Strength, temperature: float
 ) -> dict[str, Any]:
     """What every shard says about its attack; a temperature of 1 is not named. The key `recipe` is part of the format
     on disk."""
@@ -159,12 +175,22 @@ def _identity(
         "scores": config.attack.scores,
         **({} if temperature == 1 else {"temperature": temperature}),
         "strength": strength.values(),
-        "resources": provenance(recipe_of(attack), config.attack.synonyms, assets.prepare(), strength.setting),
+        **_runner(runner),
+        "resources": provenance(runner.resources, sources(config.attack), assets.prepare(), strength.setting),
         "checkpoint": model.fingerprint,
         "seed": config.seed,
         "limits": {"queries": config.attack.max_queries, "seconds": config.attack.max_seconds},
         "versions": {name: metadata.version(name) for name in ("textattack", "torch", "nltk")},
     }
+
+
+def _runner(runner: Runner) -> dict[str, Any]:
+    """What a shard says about the program, and about a user's builder; the engine is not named."""
+    named = {} if runner.name == ENGINE else {"runner": runner.name}
+    if runner.builder is None:
+        return named
+    path, sha256 = runner.builder
+    return {**named, "builder": {"path": path, "sha256": sha256}}
 
 
 def _hash(ids: pa.ChunkedArray) -> str:

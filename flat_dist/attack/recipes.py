@@ -1,4 +1,4 @@
-"""Attacks by name: the recipes of TextAttack 0.3.11, with the resources that the config names.
+"""Builds attacks by name: the recipes of TextAttack 0.3.11, with the resources that the config names.
 
 Call `flat_dist.resources.textattack_setup.activate` before importing this module.
 """
@@ -8,20 +8,21 @@ from functools import cached_property
 
 from textattack import Attack
 from textattack.attack_recipes import PWWSRen2019, TextFoolerJin2019
-from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
-from textattack.shared import AbstractWordEmbedding, utils
+from textattack.shared import AbstractWordEmbedding
 
+from flat_dist.attack.builders import load_builder
 from flat_dist.attack.engine.known_order import with_order
 from flat_dist.attack.engine.sentence_encoder import SentenceEncoder
 from flat_dist.attack.engine.strengthen import strengthen
-from flat_dist.attack.goal import with_margins
+from flat_dist.attack.goal import check_goal, with_margins
+from flat_dist.attack.own_resources import with_own_resources
 from flat_dist.attack.strength import Strength
 from flat_dist.attack.victim import Victim
-from flat_dist.attack.word_order import order_of, recipe_of
-from flat_dist.config.choices import choices
-from flat_dist.config.errors import unknown
+from flat_dist.config.attacks import entry_of, order_of
+from flat_dist.config.errors import UserError, first_line
 from flat_dist.resources import synonyms
 from flat_dist.resources.assets import Assets
+from flat_dist.resources.catalogue import Sources
 
 PIECES_PER_WORD = 2
 """Word pieces that the sentence encoder caches for each word that the other caches may hold."""
@@ -31,15 +32,31 @@ BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 
 
 class LinguisticResources:
-    """Resources of the attacks, loaded on first use."""
+    """Resources of the attacks, loaded on first use.
 
-    def __init__(self, assets: Assets, synonyms_source: str, device: str, cache_size: int):
-        self.assets, self.synonyms_source, self.device, self.cache_size = assets, synonyms_source, device, cache_size
+    Args:
+        assets: the stand-ins.
+        synonyms_source: as in `flat_dist.resources.synonyms.embedding`.
+        device: cpu or cuda, for models.
+        cache_size: entries of each cache.
+        given: the user's own, as in `flat_dist.resources.catalogue.Sources`.
+    """
+
+    def __init__(
+        self,
+        assets: Assets,
+        synonyms_source: str,
+        device: str,
+        cache_size: int,
+        given: tuple[tuple[str, str], ...] = (),
+    ):
+        self.assets, self.device, self.cache_size = assets, device, cache_size
+        self.sources = Sources(synonyms_source, given)
 
     @cached_property
     def embedding(self) -> AbstractWordEmbedding:
         """Counter-fitted neighbours of words."""
-        return synonyms.embedding(self.synonyms_source, self.assets)
+        return synonyms.embedding(self.sources.synonyms, self.assets)
 
     @cached_property
     def encoder(self) -> SentenceEncoder:
@@ -53,17 +70,7 @@ def textfooler(victim: Victim, resources: LinguisticResources) -> Attack:
 
     All settings are TextAttack's. Its sentence encoder, USE 4 from a model hub, is replaced by the multilingual USE 3.
     """
-    key = "textattack_counterfitted_GLOVE_embedding"
-    before = utils.GLOBAL_OBJECTS.get(key)
-    # If this object exists, the recipe uses it and downloads nothing.
-    utils.GLOBAL_OBJECTS[key] = resources.embedding
-    try:
-        attack = TextFoolerJin2019.build(victim)
-    finally:
-        utils.GLOBAL_OBJECTS[key] = before
-    for constraint in attack.constraints:
-        if isinstance(constraint, UniversalSentenceEncoder):
-            constraint.model = resources.encoder.encode
+    attack: Attack = with_own_resources(TextFoolerJin2019.build, victim, resources)
     return attack
 
 
@@ -79,21 +86,50 @@ def pwws(victim: Victim, resources: LinguisticResources) -> Attack:
 OWN_STRENGTH = Strength()
 """No limits beyond those of the recipe."""
 
-RECIPES: dict[str, Callable[[Victim, LinguisticResources], Attack]] = {"textfooler": textfooler, "pwws": pwws}
-
 
 def build(attack: str, victim: Victim, resources: LinguisticResources, strength: Strength = OWN_STRENGTH) -> Attack:
     """The named attack on a victim, with a goal for the victim's scores and the limits of a strength.
 
+    Args:
+        attack: name of an attack, or the path of a builder.
+        victim: the model under attack.
+        resources: what the attack needs to know of English.
+        strength: limits beyond those of the recipe.
+
     Raises:
-        UserError: the attack is unknown, or needs a mask that the victim does not have.
+        UserError: the attack is unknown, needs a mask that the victim does not have, or cannot be built; its goal does
+            not suit a classifier, or margins.
     """
-    if attack not in choices("attack.name"):
-        raise unknown("attack", attack, choices("attack.name"))
-    built = RECIPES[recipe_of(attack)](victim, resources)
+    entry = entry_of(attack)
+    builder = load_builder(entry.builder)
+    if entry.is_own:
+        built: Attack = builder(victim, resources)
+    else:
+        built = _build_stock(attack, builder, victim, resources)
     if strength != OWN_STRENGTH:
         uniform = strength.setting == "li2021"
         built = strengthen(built, strength, *((resources.embedding, resources.encoder) if uniform else (None, None)))
     if victim.scores == "margin":
         built = with_margins(built)
     return with_order(built, order_of(attack)) if order_of(attack) else built
+
+
+def _build_stock(
+    attack: str, builder: Callable[[Victim], Attack], victim: Victim, resources: LinguisticResources
+) -> Attack:
+    """The attack of a builder of TextAttack or of the user."""
+    try:
+        built = with_own_resources(builder, victim, resources)
+    except UserError:
+        raise
+    except Exception as error:  # a user's builder can raise any error
+        raise UserError(
+            f"the builder of the attack {attack} raises {type(error).__name__}: {first_line(error)}; call it with a "
+            "textattack.models.wrappers.ModelWrapper to see where"
+        ) from error
+    if not isinstance(built, Attack):
+        raise UserError(
+            f"the builder of the attack {attack} returns {type(built).__name__}, but must return a textattack.Attack"
+        )
+    check_goal(attack, built, victim)
+    return built

@@ -52,14 +52,20 @@ def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: 
     deadline = time.monotonic() + (limits.max_seconds or math.inf)
 
     def get_transformations(current: AttackedText, **settings: Any) -> list[AttackedText]:
-        # A greedy search calls this with its best text so far.
+        # A greedy search calls this with its best text so far; a search over a population, with a member of it.
         nonlocal best
         best = current
         if time.monotonic() > deadline:
             raise LimitError
         return attack.get_transformations(current, **settings)
 
+    def get_goal_results(texts: list[AttackedText], **settings: Any) -> Any:
+        if time.monotonic() > deadline:
+            raise LimitError
+        return attack.goal_function.get_results(texts, **settings)
+
     attack.search_method.get_transformations = get_transformations
+    attack.search_method.get_goal_results = get_goal_results
     max_queries = limits.queries(len(best.words))
     attack.goal_function.query_budget = max_queries or math.inf
     try:

@@ -4,10 +4,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from flat_dist.config.attacks import entry_of
+from flat_dist.config.errors import UserError
 from flat_dist.config.schema import AttackConfig, AttackSetting
-
-OWN_NEIGHBOURS = {"textfooler": 50}
-"""Candidates of a word that a recipe has by itself. A limit above has no effect: it is the same attack."""
 
 LI2021_NEIGHBOURS = 50
 """Candidates of a word in Li et al. 2021, and victim queries for each word of a text: an attack may ask about as many
@@ -51,9 +50,18 @@ def resolve_strength(config: AttackConfig, dataset: str | None, recipe: str) -> 
         config: of the attack.
         dataset: the named dataset, such as imdb; None for other data.
         recipe: the attack's name, without an order of words.
+
+    Raises:
+        UserError: the config limits an attack whose candidates cannot be limited.
     """
+    entry = entry_of(recipe)
+    if not entry.has_strength and (config.setting, config.neighbours, config.max_changed) != ("original", 0, 1.0):
+        raise UserError(
+            f"--attack.setting, neighbours and max-changed do not hold for {recipe}, whose candidates and constraints "
+            "are its own: leave them out, or choose textfooler or pwws"
+        )
     if config.setting == "original":
-        limits = config.neighbours < OWN_NEIGHBOURS.get(recipe, math.inf)
+        limits = config.neighbours < (entry.own_candidates or math.inf)
         return Strength("original", config.neighbours if limits else 0, config.max_changed)
     changed = LI2021_CHANGED_IMDB if dataset == "imdb" else LI2021_CHANGED
     neighbours = min(config.neighbours or LI2021_NEIGHBOURS, LI2021_NEIGHBOURS)

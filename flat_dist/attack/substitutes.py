@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import pyarrow as pa
 
 from flat_dist.attack.strength import resolve_strength
-from flat_dist.attack.word_order import recipe_of
+from flat_dist.config.attacks import entry_of, recipe_of
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import AttackConfig, Config
 from flat_dist.data import substitutes
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.preprocessing import clean, tokenize
 from flat_dist.resources import assets
+from flat_dist.resources.catalogue import sources
 from flat_dist.resources.provenance import provenance
 from flat_dist.storage.arrow import write_table
 from flat_dist.storage.folder import Folder
@@ -26,6 +27,16 @@ ALL = 10_000
 changes from process to process."""
 
 
+def check(config: Config) -> None:
+    """Raise UserError if training makes substitutes, but the attack does not list the candidates of a word."""
+    adversaries, entry = config.training.adversaries, entry_of(config.attack.name)
+    if adversaries != "attack" and not entry.lists_candidates:
+        raise UserError(
+            f"--training.adversaries {adversaries} makes substitutes from an attack's candidates of a word, which "
+            f"{entry.name} does not list: choose --attack.name textfooler or pwws, or --training.adversaries attack"
+        )
+
+
 def substitutes_stage(config: Config, dataset: Dataset) -> Stage:
     """The stage that writes the table (`flat_dist.data.substitutes.SCHEMA`).
 
@@ -33,7 +44,8 @@ def substitutes_stage(config: Config, dataset: Dataset) -> Stage:
         UserError: the synonyms cannot be read; when filled, no training word has a candidate.
     """
     attack = config.attack
-    known = provenance(recipe_of(attack.name), attack.synonyms, assets.prepare(), attack.setting)
+    check(config)
+    known = provenance(entry_of(attack.name).resources, sources(attack), assets.prepare(), attack.setting)
 
     def fill(folder: Folder) -> Output:
         table = make_table(attack, dataset.train["text"].to_pylist())
@@ -70,7 +82,7 @@ def make_table(attack: AttackConfig, texts: list[str]) -> pa.Table:
     from flat_dist.attack import recipes
     from flat_dist.attack.engine.from_textattack import candidates_of_word
 
-    resources = recipes.LinguisticResources(prepared, attack.synonyms, "cpu", 1)
+    resources = recipes.LinguisticResources(prepared, attack.synonyms, "cpu", 1, sources(attack).given)
     # The sentence encoder judges whole texts, so no candidate of a word needs it.
     resources.encoder = SimpleNamespace(encode=None)  # type: ignore[assignment]
     # No text is predicted here.

@@ -15,27 +15,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from flat_dist.config.attacks import GRADIENT, IMPORTANCE, order_of, recipe_of
 from flat_dist.data.batches import to_batch
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.models.gradients import loss_gradient, mean_vectors
-
-IMPORTANCE, GRADIENT = "importance", "gradient"
 
 Span = tuple[int, int]
 """Where a word starts and ends in its text."""
 
 WordScores = Callable[[str, Sequence[Span], int], np.ndarray]
 """Scores (N,) of words, higher for those to change earlier: from a text, its words, and the true class."""
-
-
-def recipe_of(attack: str) -> str:
-    """The recipe behind an attack: textfooler of textfooler-gradient."""
-    return attack.partition("-")[0]
-
-
-def order_of(attack: str) -> str:
-    """The word order of an attack: gradient of textfooler-gradient; empty for the recipe's own."""
-    return attack.partition("-")[2]
 
 
 def attack_on(attack: str, masked: bool) -> str:

@@ -25,6 +25,7 @@ from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.models.factory import initial
 from flat_dist.models.transformer import Transformer
 from flat_dist.resources import assets, textattack_setup
+from flat_dist.resources.catalogue import sources
 from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
@@ -123,7 +124,9 @@ def attack(config: Config, folder: str | None, count: int, stock_encoder: str, d
 
     comparison = attack_engine.Comparison(
         attack=config.attack.name,
-        resources=recipes.LinguisticResources(prepared, config.attack.synonyms, device, config.attack.cache_size),
+        resources=recipes.LinguisticResources(
+            prepared, config.attack.synonyms, device, config.attack.cache_size, sources(config.attack).given
+        ),
         limits=limits.resolve(config.attack, isinstance(checkpoint.model, Transformer)),
         stock_encoder=stock_encoder,
     )

@@ -12,13 +12,14 @@ import io
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
 from flat_dist.config.choices import literals
 from flat_dist.config.errors import UserError, check_text, quoted, unknown
+from flat_dist.config.schema import Checked
 
 T = TypeVar("T")
 
@@ -41,6 +42,8 @@ class Option:
     choices: tuple[str, ...] = ()
     commas: bool = False
     """Commas separate its values. False for names and paths of the user, which may contain commas."""
+    check: Callable[[str, str], None] | None = None
+    """Checks a value, given what it is called in messages."""
 
 
 def options(kind: type, prefix: str = "--") -> dict[str, Option]:
@@ -49,7 +52,7 @@ def options(kind: type, prefix: str = "--") -> dict[str, Option]:
     found: dict[str, Option] = {}
     for field in dataclasses.fields(kind):
         hint, name = hints[field.name], field.name.replace("_", "-")
-        if typing.get_origin(hint) is Annotated:
+        if typing.get_origin(hint) is Annotated and not isinstance(hint.__metadata__[0], Checked):
             hint, settings = typing.get_args(hint)
             name = settings.name
         if dataclasses.is_dataclass(hint):
@@ -67,9 +70,14 @@ def _option(hint: Any, required: bool) -> Option:
     optional = types.NoneType in typing.get_args(hint)
     if optional:
         (hint,) = (one for one in typing.get_args(hint) if one is not types.NoneType)
+    check = None
+    if typing.get_origin(hint) is Annotated:
+        hint, mark = typing.get_args(hint)
+        check = mark.check
     choices = literals(hint)
     kind = str if choices else hint
-    return Option(kind, many, optional, required, choices, commas=many and (kind in KINDS or bool(choices)))
+    commas = many and (kind in KINDS or bool(choices or check))
+    return Option(kind, many, optional, required, choices, commas, check)
 
 
 class CommandLine(Generic[T]):
@@ -193,6 +201,8 @@ def _check_value(name: str, option: Option, value: str) -> str:
     check_text(name, value)
     if option.choices and value not in option.choices:
         raise unknown(f"value of {name}", value, option.choices)
+    if option.check:
+        option.check(value, f"value of {name}")
     return value
 
 

@@ -6,8 +6,11 @@ the paper's code (UVa-NLP/FLAT, commit 5094803); the defaults follow the paper.
 A field is part of a run's result, unless its metadata say otherwise: `NOT_IN_RESULT`, `PLAN` or `BY_CONTENT`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from flat_dist.config import attacks
 
 NOT_IN_RESULT = {"result": "no"}
 """The field does not change the result of a run by more than rounding: it is not part of the run's identity."""
@@ -29,10 +32,18 @@ ADVERSARIAL: tuple[Training, ...] = ("adv", "flat")
 Adversaries = Literal["attack", "gradient", "random", "both"]
 """Where the adversarial examples of training come from."""
 
-Attack = Literal[
-    "textfooler", "pwws", "textfooler-importance", "textfooler-gradient", "pwws-importance", "pwws-gradient"
-]
-"""Attacks; after a hyphen, the order of words of an adaptive attack, which knows the model."""
+
+@dataclass(frozen=True)
+class Checked:
+    """Marks the type of an option whose values a function checks."""
+
+    check: Callable[[str, str], None]
+    """Takes a value, and what it is called in messages; raises `UserError`."""
+
+
+Attack = Annotated[str, Checked(attacks.check)]
+"""An attack of `flat_dist.config.attacks.ATTACKS`, one of its adaptive forms (after a hyphen, the order of words), or
+the Python path of a builder of the user."""
 
 WORST = "worst"
 """Stands for all attacks on a model: for each text, the worst outcome."""
@@ -296,8 +307,9 @@ class AttackConfig:
     """Attacks, which run on a pool of Ray workers."""
 
     name: Attack = field(default="textfooler", metadata=PLAN)
-    """The attack, textfooler or pwws. Training uses it to make adversarial texts. Those with -importance and -gradient
-    are adaptive: the word mask's importance, or the gradient through it, orders the words."""
+    """The attack: textfooler, pwws, another of TextAttack's recipes, or the Python path of a builder, my_package:build.
+    Training uses it to make adversarial texts. Those with -importance and -gradient are adaptive: the word mask's
+    importance, or the gradient through it, orders the words."""
     scores: Scores = "probabilities"
     """What the attack in training sees of the victim: probabilities (TextAttack), which in float32 reach 1, so that no
     change of a word lowers them, or margin, the log-odds of each class in float64, which do not."""
@@ -350,6 +362,9 @@ class AttackConfig:
     """Divides the logits before the probabilities that attacks see, from 0.01 to 1000; predictions stay the same. 1: as
     in TextAttack. Above 1, probabilities that float32 rounds to 1 become smaller again, and the attack can follow
     them. No effect on margins."""
+    resources: tuple[str, ...] = field(default=(), metadata=BY_CONTENT)
+    """Your own resources of attacks, as NAME=PATH; `python -m flat_dist.resources list` has the names. Synonyms have an
+    option of their own, `synonyms`."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Container, Iterator
 from typing import Any
 
+from flat_dist.config import attacks
 from flat_dist.config.choices import choices
 from flat_dist.config.errors import UserError, check_text, option, unknown
 from flat_dist.config.schema import Config, SubstitutesConfig
@@ -106,6 +107,9 @@ MOST: dict[str, float] = {"attack.max_changed": 1, "substitutes.smoothing": 1, "
 """Numeric fields with a maximum of their own. Beyond the limits of the temperature, float32 makes ties of different
 probabilities, or has no number for a logit: predictions would change."""
 
+ATTACK_NAMES = ("attack.name", "evaluation.attacks")
+"""Fields that name attacks."""
+
 SHARES = ("substitutes.positions", "substitutes.share")
 """Fields that must be above 0 and at most 1."""
 
@@ -119,6 +123,8 @@ def validate(config: Config) -> None:
     for name, value in _fields(config):
         if (allowed := choices(name)) and value not in allowed:
             raise unknown(f"value of {option(name)}", str(value), allowed)
+        if name in ATTACK_NAMES:
+            attacks.check(value, f"value of {option(name)}")
         if isinstance(value, str):
             check_text(option(name), value)
         elif isinstance(value, float) and not math.isfinite(value):

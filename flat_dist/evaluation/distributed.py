@@ -9,7 +9,7 @@ import pyarrow as pa
 import ray
 import torch
 
-from flat_dist.attack.word_order import recipe_of
+from flat_dist.config.attacks import has_same_candidates
 from flat_dist.config.schema import WORST, Config
 from flat_dist.data.batches import encode_clean
 from flat_dist.data.shards import read_shards
@@ -101,7 +101,7 @@ def _seen(attack: str, trained_on: str | None) -> bool | None:
     words: training saw its candidates."""
     if trained_on is None or attack == WORST:
         return None
-    return True if attack == trained_on else None if recipe_of(attack) == recipe_of(trained_on) else False
+    return True if attack == trained_on else None if has_same_candidates(attack, trained_on) else False
 
 
 def _by_changed_words(attacked: AttackedModel) -> dict[str, dict[int, float]]:

@@ -28,7 +28,7 @@ from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.pipeline.attacks import Attacker, Target
 from flat_dist.pipeline.experiment import ExperimentResults, MaskedModel, Source
 from flat_dist.pipeline.results import log_accuracies
-from flat_dist.pipeline.run_folder import synonyms
+from flat_dist.pipeline.run_folder import synonyms, users_parts
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.storage.folder import Folder
@@ -107,7 +107,7 @@ def label_names(models: Sequence[ModelArtifact]) -> tuple[str, ...]:
 def settings(config: Config, models: Sequence[ModelArtifact], measured: Mapping[str, Any]) -> dict[str, Any]:
     """All that the results of an evaluation depend on; `measured` identifies the data."""
     values = result_values(config)
-    values["attack"]["synonyms"] = synonyms(config)
+    values["attack"] |= {"synonyms": synonyms(config), **users_parts(config)}
     return {
         "checkpoints": {model.model_name: model.fingerprint for model in models},
         "measured": dict(measured),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flat_dist.config.attacks import file_name, is_path
 from flat_dist.config.errors import UserError, check_text, quoted
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import content_hash, result_values, stage_values, to_dict
@@ -60,7 +61,7 @@ def identity(config: Config, fingerprint: str) -> dict[str, Any]:
     values = result_values(config)
     values["data"] = {**stage_values(config.data), "name": dataset_name(config), "fingerprint": fingerprint}
     values["model"] |= contents(config)
-    values["attack"]["synonyms"] = synonyms(config)
+    values["attack"] |= {"synonyms": synonyms(config), **users_parts(config)}
     values["training"]["memory_gib"] = config.training.memory_gib or AUTO
     return values
 
@@ -83,6 +84,27 @@ def synonyms(config: Config) -> str:
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
+def users_parts(config: Config) -> dict[str, Any]:
+    """Fingerprints of the user's own resources and builders of attacks; without any, nothing.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
+    attacks = {config.attack.name, *config.evaluation.attacks}
+    paths = sorted(filter(is_path, attacks))
+    if not (paths or config.attack.resources):
+        return {}
+    # These import large libraries.
+    from flat_dist.attack.builders import source_sha256
+    from flat_dist.resources.catalogue import RESOURCES, sources
+
+    found = {
+        "resources": {name: RESOURCES[name].describe(Path(path)) for name, path in sources(config.attack).given},
+        "builders": {path: source_sha256(path) for path in paths},
+    }
+    return {name: value for name, value in found.items() if value}
+
+
 def dataset_name(config: Config) -> str:
     """Name of the dataset, for names of runs; the user's own data are called `custom`."""
     return config.data.named or (config.data.hf or "custom").replace("/", "-")
@@ -95,7 +117,7 @@ def run_name(config: Config, settings: Mapping[str, Any]) -> str:
 
 def name_of(config: Config, settings: Mapping[str, Any]) -> str:
     """A name made of dataset, model, attack and the hash of the settings."""
-    return f"{dataset_name(config)}-{config.model.name}-{config.attack.name}-{content_hash(settings)[:8]}"
+    return f"{dataset_name(config)}-{config.model.name}-{file_name(config.attack.name)}-{content_hash(settings)[:8]}"
 
 
 def check(config: Config, settings: Mapping[str, Any]) -> None:

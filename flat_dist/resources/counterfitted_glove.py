@@ -4,25 +4,21 @@ It is built once, in the folder of the assets.
 """
 
 import dataclasses
-import hashlib
 import io
-import json
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
 import numpy as np
 
-from flat_dist.config.errors import UserError
-from flat_dist.config.serialization import content_hash
 from flat_dist.resources.assets import Assets
+from flat_dist.resources.built import BuiltResource
 from flat_dist.resources.counterfitting import Constraints, Counterfit, counterfit, nearest, neighbour_pairs, unit
 from flat_dist.resources.wordnet import codes, constraints, vocabulary
 from flat_dist.runtime.progress import Display
-from flat_dist.storage import durable
 
 if TYPE_CHECKING:
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
@@ -30,39 +26,22 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of method and layout; part of the folder's name."""
-MARKER = "synonyms.json"
-"""Written last: sha256 of each file. A folder with other content is built again. A process hashes unchanged files once
-(65 MB, 0.1 s)."""
+NAME = "synonyms"
 FILES = ("neighbours.npy", "vectors.npy", "words.txt")
 
 
-def build(assets: Assets, config: Counterfit = Counterfit()) -> Path:  # noqa: B008
-    """The folder with vectors.npy (V, D), neighbours.npy (V, K + 1) and words.txt of the replacement, built if missing.
+def resource(config: Counterfit = Counterfit()) -> BuiltResource:  # noqa: B008
+    """How the replacement is built: vectors.npy (V, D), neighbours.npy (V, K + 1) and words.txt."""
+    return BuiltResource(NAME, FILES, partial(_origin, config=config), partial(_contents, config=config))
 
-    Parallel processes may call it.
+
+def build(assets: Assets, config: Counterfit = Counterfit()) -> Path:  # noqa: B008
+    """The folder of the replacement, built if missing.
 
     Raises:
         UserError: the folder of the assets cannot be written.
     """
-    folder = assets.folder / f"synonyms-{content_hash(_origin(assets, config))}"
-    if _is_complete(folder):
-        return folder
-    try:
-        with filelock.FileLock(assets.folder / "synonyms.lock"):
-            if not _is_complete(folder):  # unless another process built it meanwhile
-                durable.make_folder(folder)
-                _build(folder, assets, config)
-    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
-        raise UserError(f"cannot write {folder} ({error}): set FLAT_DIST_CACHE to a writable folder") from error
-    return folder
-
-
-def _is_complete(folder: Path) -> bool:
-    try:
-        hashes = json.loads((folder / MARKER).read_bytes())
-        return set(hashes) == set(FILES) and all(durable.sha256(folder / name) == hashes[name] for name in FILES)
-    except (OSError, ValueError, TypeError, RecursionError):
-        return False
+    return resource(config).build(assets)
 
 
 def _origin(assets: Assets, config: Counterfit) -> dict[str, Any]:
@@ -70,10 +49,9 @@ def _origin(assets: Assets, config: Counterfit) -> dict[str, Any]:
     return {"format": FORMAT, "lemminflect": version("lemminflect"), **hashes, **dataclasses.asdict(config)}
 
 
-def _build(folder: Path, assets: Assets, config: Counterfit) -> None:
+def _contents(assets: Assets, config: Counterfit) -> dict[str, bytes]:
+    """The content of each file."""
     with Display() as display:
-        if (folder / MARKER).exists():
-            display.log_line(f"{folder} is damaged and is built again")
         words, glove_VD, codes_VD, pairs = _read_inputs(assets, config, display)
         with display.stage("Synonyms: neighbours in GloVe", len(words)) as bar:
             original_N2 = neighbour_pairs(nearest(glove_VD, config.preserved, on_progress=bar.advance))
@@ -87,7 +65,15 @@ def _build(folder: Path, assets: Assets, config: Counterfit) -> None:
             )
         with display.stage("Synonyms: neighbours", len(words)) as bar:
             neighbours_VK = nearest(vectors_VD, config.neighbours, on_progress=bar.advance)
-    _write(folder, words, vectors_VD, neighbours_VK)
+    return _files(words, vectors_VD, neighbours_VK)
+
+
+def _files(words: Sequence[str], vectors_VD: np.ndarray, neighbours_VK: np.ndarray) -> dict[str, bytes]:
+    return {
+        "neighbours.npy": _to_npy(neighbours_VK),
+        "vectors.npy": _to_npy(vectors_VD),
+        "words.txt": "\n".join(words).encode(),
+    }
 
 
 def _read_inputs(
@@ -115,18 +101,6 @@ def _wordnet(assets: Assets) -> "WordNetCorpusReader":
         nltk.data.path.insert(0, str(assets.nltk_data))  # NLTK opens files only in these folders
     with warnings.catch_warnings(action="ignore"):  # about missing languages
         return WordNetCorpusReader(str(assets.nltk_data / "corpora" / "wordnet"), None)
-
-
-def _write(folder: Path, words: Sequence[str], vectors_VD: np.ndarray, neighbours_VK: np.ndarray) -> None:
-    contents = {
-        "neighbours.npy": _to_npy(neighbours_VK),
-        "vectors.npy": _to_npy(vectors_VD),
-        "words.txt": "\n".join(words).encode(),
-    }
-    for name, content in contents.items():
-        durable.write(folder / name, content)
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    durable.write(folder / MARKER, json.dumps(hashes, indent=1).encode())
 
 
 def _to_npy(array: np.ndarray) -> bytes:

@@ -1,29 +1,48 @@
 """Sources of the resources of each attack, as written into every shard."""
 
+from collections.abc import Sequence
+
 from flat_dist.config.schema import AttackSetting
 from flat_dist.resources import synonyms
 from flat_dist.resources.assets import Assets
-
-RESOURCES = {
-    "textfooler": ("part_of_speech", "universal_tagset", "sentence_encoder", "synonyms"),
-    "pwws": ("wordnet", "stopwords"),
-}
-"""Resources of each attack: names of `Assets.provenance`, and `synonyms`, whose source the user chooses."""
-
+from flat_dist.resources.catalogue import RESOURCES, Sources
 
 UNIFORM_RESOURCES = ("sentence_encoder", "synonyms")
 """Resources that the constraints of Li et al. 2021 add to each attack. Their candidates replace WordNet's."""
 
 
 def provenance(
-    attack: str, synonyms_source: str, assets: Assets, setting: AttackSetting = "original"
+    resources: Sequence[str], wanted: Sources, assets: Assets, setting: AttackSetting = "original"
 ) -> dict[str, dict[str, str]]:
     """Source of each resource of an attack (original, stand-in or user) and its sha256.
 
+    Args:
+        resources: names in `flat_dist.resources.catalogue.RESOURCES`.
+        wanted: the user's own.
+        assets: the stand-ins.
+        setting: constraints that add resources, or replace them.
+
     Raises:
-        UserError: the synonyms are unavailable.
+        UserError: a resource is unavailable.
     """
-    known, names = assets.provenance(), RESOURCES[attack]
+    names = tuple(resources)
     if setting == "li2021":
         names = tuple(dict.fromkeys(name for name in (*names, *UNIFORM_RESOURCES) if name != "wordnet"))
-    return {name: synonyms.provenance(synonyms_source, assets) if name == "synonyms" else known[name] for name in names}
+    return {name: source_of(name, wanted, assets) for name in names}
+
+
+def source_of(name: str, wanted: Sources, assets: Assets) -> dict[str, str]:
+    """Source of a resource (original, stand-in or user), its sha256, and details.
+
+    Raises:
+        UserError: it is unavailable.
+    """
+    if name == "synonyms":
+        return synonyms.provenance(wanted.synonyms, assets)
+    resource, path = RESOURCES[name], wanted.path(name)
+    if path is not None:
+        return resource.describe(path)
+    if resource.built:
+        fingerprint = resource.built().fingerprint(assets)
+        return {"source": "stand-in", "sha256": fingerprint, "detail": resource.stand_in}
+    return assets.provenance()[name]

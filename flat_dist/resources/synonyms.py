@@ -73,9 +73,8 @@ def provenance(source: str, assets: Assets) -> dict[str, str]:
         UserError: as in `embedding`.
     """
     if source == "counterfit":
-        hashes = (counterfitted_glove.build(assets) / counterfitted_glove.MARKER).read_bytes()
-        detail = "GloVe 6B 50d counter-fitted to WordNet 3.0"
-        return {"source": "stand-in", "sha256": hashlib.sha256(hashes).hexdigest(), "detail": detail}
+        fingerprint = counterfitted_glove.resource().fingerprint(assets)
+        return {"source": "stand-in", "sha256": fingerprint, "detail": "GloVe 6B 50d counter-fitted to WordNet 3.0"}
     if source == "original":
         from flat_dist.resources.textattack_setup import activate
 

@@ -4,7 +4,14 @@ from textattack import Attack
 from textattack.constraints import Constraint
 from textattack.constraints.grammaticality import PartOfSpeech
 from textattack.constraints.overlap import MaxWordsPerturbed
-from textattack.constraints.pre_transformation import RepeatModification
+from textattack.constraints.pre_transformation import (
+    InputColumnModification,
+    MaxWordIndexModification,
+    MinWordLength,
+    RepeatModification,
+    StopwordModification,
+    UnmodifiableIndices,
+)
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.goal_functions import UntargetedClassification
 from textattack.search_methods import GreedyWordSwapWIR
@@ -25,6 +32,19 @@ from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.strengthen import FirstSynonyms
 from flat_dist.attack.goal import MarginDrop
 from flat_dist.attack.limits import Limits
+
+BEFORE = (
+    InputColumnModification,
+    MaxWordIndexModification,
+    MinWordLength,
+    RepeatModification,
+    StopwordModification,
+    UnmodifiableIndices,
+)
+"""Constraints on the words to change that a change of other words does not affect: they are asked once per text."""
+
+METHODS = ("attack", "_attack", "get_indices_to_order", "get_transformations", "filter_transformations")
+"""What the engine does instead of a TextAttack attack: a subclass that changes one of them is another attack."""
 
 
 def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
@@ -59,6 +79,10 @@ def _check(attack: Attack) -> None:
     known = type(search) is GreedyWordSwapWIR and search.wir_method in ("delete", "unk", "weighted-saliency")
     _require((known or type(search) is KnownOrder) and search.truncate_words_to is None, search)
     _require(type(attack.transformation) in (WordSwapEmbedding, WordSwapWordNet, FirstSynonyms), attack.transformation)
+    for method in METHODS:
+        _require(getattr(type(attack), method) is getattr(Attack, method), f"{type(attack).__name__}.{method}")
+    for constraint in attack.pre_transformation_constraints:
+        _require(type(constraint) in BEFORE, constraint)
     once = any(type(constraint) is RepeatModification for constraint in attack.pre_transformation_constraints)
     _require(once, "an attack that may change a word twice")
 

@@ -11,7 +11,8 @@ from textattack.shared import AttackedText
 
 from flat_dist.attack.engine.constraints import CandidateGenerator, word_distance
 from flat_dist.attack.engine.tokenized_text import UnusualTextError, find_words
-from flat_dist.attack.word_order import IMPORTANCE, WordScores, gradient_scores, importance_scores
+from flat_dist.attack.word_order import WordScores, gradient_scores, importance_scores
+from flat_dist.config.attacks import IMPORTANCE
 from flat_dist.config.errors import UserError
 
 CACHE_SIZE = 2**14

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 import torch._dynamo  # takes seconds; imported here, it does not count as loading a checkpoint
 
+from flat_dist.attack.builders import import_from
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.plan import AttackJob
+from flat_dist.attack.runner import ENGINE
 from flat_dist.data.shards import Example, Record, ShardInfo, write_shard
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.resources import assets, textattack_setup
@@ -32,7 +34,7 @@ class AttackSession(Session):
         from flat_dist.attack.engine import from_textattack
 
         self._from_textattack, self._recipes, self._records = from_textattack, recipes, records
-        self._linguistics: dict[tuple[str, str, int], Any] = {}
+        self._linguistics: dict[tuple[Any, ...], Any] = {}
         self.profile = Profile()
         gc.collect()
         gc.freeze()  # the garbage collector need not look at the imported modules again
@@ -41,7 +43,10 @@ class AttackSession(Session):
         """Attack examples."""
         self.switch_to(job)
         with self.profile.total, self.watchdog:
-            return self._records.attack_examples(self.engine, self.stock, examples, job.seed)
+            if self.engine is not None:
+                return self._records.attack_examples(self.engine, self.stock, examples, job.seed)
+            limits = job.limits[job.device]
+            return [self._records.attack_with_textattack(self.stock, each, job.seed, limits) for each in examples]
 
     def write(self, job: AttackJob, number: int, results: Sequence[Record]) -> ShardInfo:
         """Predict all texts again, and write the shard."""
@@ -60,11 +65,14 @@ class AttackSession(Session):
 
         limits = job.limits[job.device]
         torch.set_num_threads(1)  # of this thread, which may differ from the one that made the session
-        key = job.synonyms, job.device, limits.cache_size
+        key = job.synonyms, job.device, limits.cache_size, job.resources
         if key not in self._linguistics:
             self._linguistics[key] = self._recipes.LinguisticResources(self.assets, *key)
             self.watchdog.last_tick = time.monotonic()
         self.checkpoint = checkpoints.load(Folder(job.checkpoint), job.device)
         victim = Victim(self.checkpoint, self.watchdog.tick, job.scores, job.temperature)
+        import_from(job.import_from)
         self.stock = self._recipes.build(job.attack, victim, self._linguistics[key], job.strength)
-        self.engine = self._from_textattack.build_engine(self.stock, limits, self.profile)
+        self.engine = None
+        if job.runner == ENGINE:
+            self.engine = self._from_textattack.build_engine(self.stock, limits, self.profile)
