@@ -1,21 +1,20 @@
 """Evaluate checkpoints: accuracy, accuracy under attack, and consistency of their attributions under attack.
 
-Several checkpoints are compared in one report. `--pairs-file` uses your own original/adversarial pairs instead of
-attacks: a .csv, .jsonl or .parquet file with the columns original, adversarial and label, or TextAttack's CSV log
-(original_text, perturbed_text, ground_truth_output). Results, JSON cards and the report are written to
-<storage>/<run name>/ and to MLflow. Running the same command again continues an interrupted evaluation.
+Several checkpoints are compared in one report. `--adversarial` uses adversarial texts that you or others have logged,
+instead of attacks. Results, JSON cards and the report are written to <storage>/<run name>/ and to MLflow. Running the
+same command again continues an interrupted evaluation.
 
   python jobs/evaluate.py --checkpoint runs/stages/train-flat-2-... --evaluation.attacks textfooler,pwws
   python jobs/evaluate.py --checkpoint base=FOLDER flat=FOLDER --trained-on textfooler --evaluation.explain ig
-  python jobs/evaluate.py --checkpoint FOLDER --pairs-file pairs.csv
+  python jobs/evaluate.py --checkpoint A B --adversarial log.csv log.txt dev.json
 
 With several checkpoints, each is also asked about the texts that each attack made against the others (transfer: Table 4
 of the paper and the matrix behind it). No attack is run for that: the texts are those of the direct attacks.
+`--annotate 100` also writes a blind sheet of adversarial texts for people; `--annotated` reads it back.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any
 
 import flat_dist.runtime.start  # noqa: F401, the first import
@@ -51,9 +50,15 @@ class Command:
 
     checkpoint: tuple[str, ...]
     """Folders of checkpoints, such as runs/stages/train-flat-2-...; NAME=FOLDER gives one a name."""
-    pairs_file: str | None = None
-    """File with your own original/adversarial pairs, instead of a dataset and attacks. Of the --data options, it uses
-    only --data.drop-bad-rows."""
+    adversarial: tuple[str, ...] = ()
+    """Files of adversarial texts, to measure instead of a dataset and attacks: a .csv, .jsonl or .parquet with the
+    columns original, adversarial and label; TextAttack's CSV log, marked or plain, or its text log (.txt); AdvGLUE's
+    .json (its task sst2). Labels are class names or numbers. Of --data, only --data.drop-bad-rows has an effect."""
+    annotate: int = 0
+    """Number of original/adversarial pairs of successful attacks to write as a blind sheet for people: sheet-<n>.csv in
+    the results' folder annotation/, with its key beside it. 0: no sheet."""
+    annotated: tuple[str, ...] = ()
+    """Filled sheets, one file for each person. Give them with the options of the evaluation that wrote the sheet."""
     trained_on: Attack | None = None
     """Attack used in training: other attacks are then marked as unseen, and the paper's numbers are shown."""
     storage: str = "runs"
@@ -74,8 +79,8 @@ class Command:
 
 RENAMED = {
     f"--{one.name}".replace("_", "-"): f"--evaluation.{one.name}".replace("_", "-") for one in fields(EvaluationConfig)
-}
-"""Options of the evaluation are accepted without their prefix, as in --attacks pwws."""
+} | {"--pairs-file": "--adversarial"}
+"""Options of the evaluation are accepted without their prefix, as in --attacks pwws; and the former name of another."""
 
 
 def build_config(command: Command, model: ModelConfig) -> Config:
@@ -87,6 +92,8 @@ def build_config(command: Command, model: ModelConfig) -> Config:
     for name, instead in (("name", "attacks"), ("sample", "sample"), ("scores", "scores")):
         if getattr(command.attack, name) != getattr(AttackConfig(), name):
             raise UserError(f"--attack.{name} has no effect on this command: set --evaluation.{instead}")
+    if command.annotate < 0:
+        raise UserError(f"--annotate is {command.annotate}, but must be at least 0")
     config = Config(
         data=command.data,
         model=model,
@@ -108,10 +115,16 @@ def build_config(command: Command, model: ModelConfig) -> Config:
 
 def job(arguments: Sequence[str]) -> None:
     """Parse, check, evaluate."""
-    command = options.read(Command, arguments, __doc__, RENAMED)
-    from flat_dist.data import pairs as pairs_file
+    parsed = options.CommandLine(Command, arguments, RENAMED)
+    if parsed.given.get("--adversarial") == []:
+        raise UserError("--adversarial needs at least one file of adversarial texts")
+    if parsed.given.get("--annotated") == []:
+        raise UserError("--annotated needs at least one filled sheet")
+    command = parsed.read(__doc__)
+    from flat_dist.data import pairs
+    from flat_dist.evaluation import annotation_sheet
     from flat_dist.models import checkpoint as checkpoints
-    from flat_dist.pipeline import evaluation, experiment, results
+    from flat_dist.pipeline import adversarial_sets, evaluation, experiment, results, sheets
     from flat_dist.runtime import cluster
     from flat_dist.storage.stage import Executor
 
@@ -120,10 +133,11 @@ def job(arguments: Sequence[str]) -> None:
     config = build_config(command, checkpoints.load(models[0].folder).config)
     measured: dict[str, Any]
     messages: list[str] = []
-    if command.pairs_file:
-        pairs_file.check_data_options(config.data)
-        pairs = pairs_file.read_pairs(Path(command.pairs_file), classes, config.data.drop_bad_rows)
-        source, measured = evaluation.pairs_source(pairs, classes), {"pairs": pairs.fingerprint}
+    if command.adversarial:
+        pairs.check_data_options(config.data)
+        sets = pairs.read_sets(command.adversarial, classes, config.data.drop_bad_rows)
+        source = adversarial_sets.sets_source(sets, classes)
+        measured = {"adversarial": {one.name: one.fingerprint for one in sets}}
     else:
         dataset = datasets.load(config.data)
         datasets.check_classes(dataset, classes, models[0].folder.uri)
@@ -136,6 +150,7 @@ def job(arguments: Sequence[str]) -> None:
     folder = Folder(config.storage) / name
     run_folder.check_folder(folder, settings)
     mlflow.check_server(config)
+    judged = annotation_sheet.read_sheets(folder / results.ANNOTATION, command.annotated) if command.annotated else None
     with cluster.connected(), Display(as_json=command.json) as display:
         config, description = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
         for line in (description, *messages):
@@ -147,10 +162,15 @@ def job(arguments: Sequence[str]) -> None:
         ):
             executor = Executor(Folder(config.storage), display.log_line)
             environment = evaluation.Environment(tracker, display, executor)
-            if command.pairs_file:
-                found = evaluation.on_pairs(config, models, pairs, environment)
+            if command.adversarial:
+                found = adversarial_sets.on_sets(config, models, sets, environment)
             else:
                 found = evaluation.on_dataset(config, models, dataset, command.trained_on, environment)
+            found = replace(found, annotation=judged)
+            if command.annotate:
+                sheets.write(
+                    folder / results.ANNOTATION, found, classes, command.annotate, config.seed, display.log_line
+                )
             results.publish(folder, experiment.Experiment(config, settings, source), found, tracker)
     results.show(found, folder, config, source.described, command.json)
 

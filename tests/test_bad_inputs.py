@@ -607,7 +607,7 @@ FILES = [
 
 PAIRS = [
     *(
-        ("evaluate", f"{VICTIM} --pairs-file IN/pairs/{name}", said)
+        ("evaluate", f"{VICTIM} --adversarial IN/pairs/{name}", said)
         for name, said in (
             ("nowhere.csv", "nowhere.csv"),
             ("empty.csv", "empty.csv"),
@@ -620,8 +620,14 @@ PAIRS = [
             ("cut.jsonl", "cut.jsonl:1"),
         )
     ),
-    ("evaluate", f"{VICTIM} --pairs-file ''", "--pairs-file is empty"),
-    ("evaluate", f"{VICTIM} --pairs-file IN/pairs", "pairs"),
+    ("evaluate", f"{VICTIM} --adversarial ''", "--adversarial is empty"),
+    ("evaluate", f"{VICTIM} --adversarial", "--adversarial needs at least one file"),
+    ("evaluate", f"{VICTIM} --adversarial IN/pairs/text.txt", "text.txt is no text log of TextAttack"),
+    ("evaluate", f"{VICTIM} --pairs-file IN/pairs/nowhere.csv", "nowhere.csv does not exist"),
+    ("evaluate", f"{VICTIM} --annotated", "--annotated needs at least one filled sheet"),
+    ("evaluate", f"{BOTH} --annotated nowhere.csv", "has no key of a sheet"),
+    ("evaluate", f"{BOTH} --annotate -1", "--annotate is -1"),
+    ("evaluate", f"{VICTIM} --adversarial IN/pairs", "pairs"),
 ]
 
 TABLES = [

@@ -116,6 +116,12 @@ def write_texts(folder: Path) -> None:
         (sst2 / f"{split}.csv").write_text(csv)
     (folder / "table.json").write_text(json.dumps({"good": ["fine", "great"]}))
     (folder / "pairs.csv").write_text("original,adversarial,label\na good film,a fine film,positive\n")
+    log = "original_text,perturbed_text,ground_truth_output\na [[good]] film,a [[fine]] film,1\n"
+    (folder / "textfooler.csv").write_text(log)
+    rule = "-" * 45
+    result = f"{rule} Result 1 {rule}\n1 (99%) --> 0 (60%)\n\na good film\n\na fine film\n"
+    (folder / "run.txt").write_text(result)
+    (folder / "dev.json").write_text('{"sst2": [{"idx": 0, "label": 1, "sentence": "a fine film"}]}')
     (folder / "mine.yaml").write_text("seed: 3\n")
 
 

@@ -28,7 +28,7 @@ from flat_dist.evaluation.integrated_gradients import BASELINE
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact, open_checkpoint
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.pipeline import evaluation
+from flat_dist.pipeline.adversarial_sets import attacked_by
 from flat_dist.runtime import cluster, hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.scheduling.worker_group import WarmWorkers, WorkerGroup
@@ -129,7 +129,7 @@ def _ours(
 ) -> tuple[pa.Table, AttributionMethod]:
     config = replace(config, storage=storage)
     executor = Executor(Folder(storage), display.log_line)
-    attacked = evaluation.attacked_by_pairs(config, [model], pairs, executor)
+    attacked = attacked_by(config, [model], pairs, executor)
     (explained,) = distributed.explain_pairs(config, executor, attacked, display, group)
     return explained.pairs, explained.method
 

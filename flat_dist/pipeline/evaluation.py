@@ -1,43 +1,33 @@
-"""Evaluates checkpoints side by side: on a dataset under attacks, or on original/adversarial pairs of a user."""
+"""Evaluates checkpoints side by side, on a dataset under attacks."""
 
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from flat_dist.attack.plan import TextsToAttack
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import result_values
 from flat_dist.data import datasets
-from flat_dist.data.alignment import find_swaps
 from flat_dist.data.dataset_stage import dataset_stage
 from flat_dist.data.datasets import Dataset
-from flat_dist.data.pairs import Pairs
-from flat_dist.data.shards import MANIFEST, Record, to_table, write_manifest, write_shard
 from flat_dist.evaluation import distributed, text_tasks
 from flat_dist.evaluation.comparison import with_comparisons
 from flat_dist.evaluation.result import AttackedModel, Result
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact, open_checkpoint
-from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.pipeline.attacks import Attacker, Target
-from flat_dist.pipeline.experiment import ExperimentResults, MaskedModel, Source
+from flat_dist.pipeline.experiment import ExperimentResults, MaskedModel
 from flat_dist.pipeline.results import log_accuracies
 from flat_dist.pipeline.run_folder import synonyms, users_parts
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.location import is_folder
-from flat_dist.storage.stage import Executor, Output, Stage
+from flat_dist.storage.stage import Executor
 from flat_dist.tracking.tracker import Tracker
-
-PAIRS = "pairs"
-"""Name of the attack if the user provides the pairs."""
 
 NAME = re.compile(r"[^\W_][\w .+@,-]{0,99}")
 """Valid names of models: they become names of files and cells of tables."""
@@ -151,68 +141,22 @@ def on_dataset(
     correct = distributed.correct_predictions(attacked, data.folder, split, config)
     results = with_comparisons(distributed.results(attacked, correct, trained_on), attacked, correct, config.seed)
     results = text_tasks.with_validity(config, executor, results, attacked)
-    found = _explain(config, split, attacked, results, environment)
+    log_accuracies(environment.tracker, results, split)
+    found = explain(config, attacked, results, environment)
     return replace(found, transfers=text_tasks.measure_transfer(config, executor, attacked))
 
 
-def on_pairs(
-    config: Config, models: Sequence[ModelArtifact], pairs: Pairs, environment: Environment
+def explain(
+    config: Config, attacked: Sequence[AttackedModel], results: Sequence[Result], environment: Environment
 ) -> ExperimentResults:
-    """Measure models on pairs: accuracy before and after the change, and interpretation consistency."""
-    attacked = attacked_by_pairs(config, models, pairs, environment.executor)
-    results = with_comparisons(distributed.results(attacked, {}, None), attacked, {}, config.seed)
-    results = text_tasks.with_validity(config, environment.executor, results, attacked)
-    return _explain(config, PAIRS, attacked, results, environment)
+    """The results of models under attacks, with the consistency of their explanations.
 
-
-def attacked_by_pairs(
-    config: Config, models: Sequence[ModelArtifact], pairs: Pairs, executor: Executor
-) -> list[AttackedModel]:
-    """Each model with the predictions for the pairs, as if an attack had made them."""
-    return [
-        AttackedModel(model, PAIRS, executor.run(_pairs_stage(pairs, model, config.attack.device))) for model in models
-    ]
-
-
-def _pairs_stage(pairs: Pairs, model: ModelArtifact, device: str) -> Stage:
-    """The stage that predicts the pairs, and writes them as an attack's shards."""
-    identity = {
-        "recipe": PAIRS,
-        "file": Path(pairs.file).name,
-        "pairs": pairs.fingerprint,
-        "checkpoint": model.fingerprint,
-    }
-
-    def fill(folder: Folder) -> Output:
-        table = _predict(pairs, checkpoints.load(model.folder, device), identity)
-        shard = write_shard(folder, 0, table)
-        write_manifest(folder, [shard], identity, {})
-        return Output([shard.name], records=[MANIFEST])
-
-    return Stage(name=PAIRS, title=f"predict pairs with {model.label}", inputs=identity, fill=fill)
-
-
-def _predict(pairs: Pairs, checkpoint: Checkpoint, identity: Mapping[str, str]) -> pa.Table:
-    """Rows of `flat_dist.data.shards.SCHEMA`."""
-    rows = pairs.originals.to_pylist()
-    original = checkpoint.probabilities([row["text"] for row in rows]).tolist()
-    adversarial = checkpoint.probabilities(pairs.adversarials).tolist()
-    records = []
-    for row, other, before, after in zip(rows, pairs.adversarials, original, adversarial, strict=True):
-        status = "skipped" if _wrong(before, row) else "successful" if _wrong(after, row) else "failed"
-        swaps = find_swaps(row["text"], other)
-        records.append(Record(row["example_id"], row["label"], row["text"], other, status, swaps, num_queries=None))
-    return to_table(records, original, adversarial, 0, identity)
-
-
-def _wrong(scores: Sequence[float], row: Mapping[str, Any]) -> bool:
-    return max(range(len(scores)), key=scores.__getitem__) != row["label"]
-
-
-def _explain(
-    config: Config, split: str, attacked: Sequence[AttackedModel], results: Sequence[Result], environment: Environment
-) -> ExperimentResults:
-    log_accuracies(environment.tracker, results, split)
+    Args:
+        config: methods, pairs and seed.
+        attacked: models under attacks.
+        results: one for each of them, in the same order.
+        environment: where to work.
+    """
     explained = distributed.explain_pairs(config, environment.executor, attacked, environment.display)
     models = {each.model_name: each.model for each in attacked}
     return ExperimentResults(
@@ -223,17 +167,4 @@ def _explain(
             MaskedModel(name, model) for name, model in models.items() if checkpoints.describe(model.folder)["masked"]
         ],
         shards={name: [each.shards.folder for each in attacked if each.model_name == name] for name in models},
-    )
-
-
-def pairs_source(pairs: Pairs, label_names: Sequence[str]) -> Source:
-    """The user's pairs as the data that models are measured on."""
-    return Source(
-        name="",
-        described=pairs.file + (f" (without {pairs.dropped:,} bad rows)" if pairs.dropped else ""),
-        fingerprint=pairs.fingerprint,
-        split=PAIRS,
-        texts=pairs.originals.num_rows,
-        label_names=label_names,
-        words=pairs.originals["text"].to_pylist(),
     )

@@ -11,6 +11,8 @@ from flat_dist.data.datasets import Dataset
 from flat_dist.data.labels import printable
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation.accuracy import predicts_one_class
+from flat_dist.evaluation.adversarial_sets import SetResult
+from flat_dist.evaluation.annotation import Annotation
 from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
 from flat_dist.evaluation.transfer import Transfer
 from flat_dist.models import checkpoint as checkpoints
@@ -77,6 +79,10 @@ class ExperimentResults:
     """Folders of attacked examples by model name, from which replaced words are counted."""
     transfers: Sequence[Transfer] = ()
     """Each model asked about the texts made against each, for each attack; empty for one model."""
+    sets: Sequence[SetResult] = ()
+    """Each model on each set of adversarial texts from elsewhere."""
+    annotation: Annotation | None = None
+    """What people said about the adversarial texts; None if nobody was asked."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ def page(experiment: Experiment, found: ExperimentResults, cards: Sequence[Mappi
         ],
         importances=_importances(config, source, found, tables),
         transfers=found.transfers,
+        sets=found.sets,
+        annotation=found.annotation,
         replacements={kind: substitutions.replacements(rows) for kind, rows in tables.items() if rows},
         cards=cards,
     )

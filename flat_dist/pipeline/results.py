@@ -11,13 +11,18 @@ import pyarrow as pa
 from flat_dist import cli
 from flat_dist.config.schema import Config
 from flat_dist.data.shards import read_manifest
+from flat_dist.evaluation.adversarial_sets import SetResult
+from flat_dist.evaluation.annotation import Annotation
 from flat_dist.evaluation.result import Result
 from flat_dist.evaluation.text_tasks import ENCODER
 from flat_dist.evaluation.top_k import TOP_METRIC, shown_top
+from flat_dist.evaluation.transfer import Transfer
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, hints
 from flat_dist.pipeline.report_page import page
 from flat_dist.report import cards, report
+from flat_dist.report.annotation_table import annotation_summary
+from flat_dist.report.sets_table import sets_summary
 from flat_dist.report.summary_table import markdown, table
 from flat_dist.report.transfer_tables import transfer_summary
 from flat_dist.resources import assets
@@ -26,8 +31,9 @@ from flat_dist.storage.folder import Folder
 from flat_dist.tracking.mlflow import LOCAL, database
 from flat_dist.tracking.tracker import Tracker
 
-REPORT, CARDS = "report", "cards"
-RESULTS, MARKDOWN, TRANSFER = "results.json", "results.md", "transfer.json"
+REPORT, CARDS, ANNOTATION = "report", "cards", "annotation"
+ANNOTATION_RESULTS = "annotation.json"
+RESULTS, MARKDOWN = "results.json", "results.md"
 
 
 def publish(folder: Folder, experiment: Experiment, found: ExperimentResults, tracker: Tracker) -> None:
@@ -35,12 +41,20 @@ def publish(folder: Folder, experiment: Experiment, found: ExperimentResults, tr
     described = _cards(experiment, found)
     folder.write_json(RESULTS, [asdict(result) for result in found.results])
     folder.write(MARKDOWN, markdown(found.results).encode())
-    if found.transfers:
-        folder.write_json(TRANSFER, [asdict(transfer) for transfer in found.transfers])
+    for name, rows in _further(found).items():
+        folder.write_json(f"{name}.json", [asdict(row) for row in rows])
+    if found.annotation:
+        folder.write_json(ANNOTATION_RESULTS, asdict(found.annotation))
     for name, card in described.items():
         (folder / CARDS).write_json(f"{name}.json", card)
     report.write(folder / REPORT, page(experiment, found, list(described.values())))
     _log(folder, found, experiment.source.split, tracker)
+
+
+def _further(found: ExperimentResults) -> dict[str, Sequence[Transfer | SetResult]]:
+    """What was measured beside the results, by the name of its file; only what there is."""
+    parts: dict[str, Sequence[Transfer | SetResult]] = {"transfer": found.transfers, "adversarial": found.sets}
+    return {name: rows for name, rows in parts.items() if rows}
 
 
 def log_accuracies(tracker: Tracker, results: Sequence[Result], split: str) -> None:
@@ -57,7 +71,7 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
     for result, attacked in zip(found.results, found.attacked, strict=True):
         manifest = read_manifest(attacked.shards.folder) or {}
         origin = cards.Origin(
-            data=data,
+            data=data | ({"texts": result.n} if found.sets else {}),
             checkpoint={
                 "architecture": checkpoints.describe(attacked.model.folder)["model"]["name"],
                 "folder": attacked.model.folder.name,
@@ -82,19 +96,30 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
 
 def show(found: ExperimentResults, folder: Folder, config: Config, title: str, as_json: bool) -> None:
     """Print the table, the paths of all outputs, and warnings; with `as_json`, one line of JSON at the end."""
-    print_table(found.results, folder, title)
-    for printed in transfer_summary(found.transfers):
+    if found.results:
+        PlainConsole().print(table(found.results, title))
+    print_paths(folder)
+    for printed in (
+        *transfer_summary(found.transfers),
+        *sets_summary(found.sets),
+        *annotation_summary(found.annotation),
+    ):
         PlainConsole().print(printed)
     print_server(config)
     for hint in hints(found):
         print(hint)
     if as_json:
-        print_results(found.results, folder, {"transfer": found.transfers} if found.transfers else {})
+        print_results(found.results, folder, _further(found), found.annotation)
 
 
 def print_table(results: Sequence[Result], folder: Folder, title: str) -> None:
     """Print the table, and the paths of the results and the report."""
     PlainConsole().print(table(results, title))
+    print_paths(folder)
+
+
+def print_paths(folder: Folder) -> None:
+    """Print the paths of the results and the report."""
     print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
 
 
@@ -108,7 +133,10 @@ def print_server(config: Config) -> None:
 
 
 def print_results(
-    results: Sequence[Result], folder: Folder, others: Mapping[str, Sequence[Any]] = MappingProxyType({})
+    results: Sequence[Result],
+    folder: Folder,
+    others: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+    annotation: Annotation | None = None,
 ) -> None:
     """Print the results as one line of JSON.
 
@@ -116,14 +144,18 @@ def print_results(
         results: one for each model and attack.
         folder: of the run.
         others: further rows by name, as dataclasses.
+        annotation: what people said.
     """
     rows = {"results": results, **others}
-    cli.print_json({"run": folder.uri} | {name: [asdict(row) for row in part] for name, part in rows.items()})
+    printed: dict[str, Any] = {"run": folder.uri} | {name: [asdict(row) for row in part] for name, part in rows.items()}
+    cli.print_json(printed | ({ANNOTATION: asdict(annotation)} if annotation else {}))
 
 
 def _log(folder: Folder, found: ExperimentResults, split: str, tracker: Tracker) -> None:
     for result in found.results:
-        measured = result.consistency_metrics(split) | result.comparison_metrics(split) | result.validity_metrics(split)
+        measured = result.consistency_metrics(split) | result.validity_metrics(split)
+        if not found.sets:  # whose numbers have names of their own: the sets have different texts
+            measured |= result.comparison_metrics(split)
         tracker.metrics(result.training, measured, result.round)
         for scores, curve in result.by_changed_words.items():
             for percent, accuracy in curve.items():
@@ -138,7 +170,13 @@ def _log(folder: Folder, found: ExperimentResults, split: str, tracker: Tracker)
         tracker.table(each.attacked.model_name, _table_rows(each.pairs), path)
     for transfer in found.transfers:
         tracker.metrics(transfer.model, transfer.metrics(split), transfer.round)
-    for name in (RESULTS, MARKDOWN, *([TRANSFER] if found.transfers else [])):
+    for one in found.sets:
+        tracker.metrics(one.model, one.metrics(), one.round)
+    written = [RESULTS, MARKDOWN, *(f"{name}.json" for name in _further(found))]
+    if found.annotation:
+        tracker.metrics(None, found.annotation.metrics())
+        written.append(ANNOTATION_RESULTS)
+    for name in written:
         tracker.artifact(None, folder, name, "run")
     for part in (CARDS, REPORT):
         tracker.artifacts(None, folder / part, f"run/{part}")

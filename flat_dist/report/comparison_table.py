@@ -21,14 +21,15 @@ def comparison_table(results: Sequence[Result], name: Callable[[Result], str]) -
     clean = [("none", row.training, row.accuracy_comparisons) for row in first]
     robust = [(name(row), row.training, row.comparisons) for row in results]
     rows = [
-        (attack, model, other, *_numbers(compared))
+        (attack, model, other, *comparison_cells(compared))
         for attack, model, comparisons in [*clean, *robust]
         for other, compared in comparisons.items()
     ]
     return Table(HEADER, rows, text_columns=3)
 
 
-def _numbers(compared: Comparison) -> tuple[str, ...]:
+def comparison_cells(compared: Comparison) -> tuple[str, ...]:
+    """The numbers of a comparison, below the headings after model B."""
     return (
         percent(compared.difference),
         f"{percent(compared.interval.low)} to {percent(compared.interval.high)}",

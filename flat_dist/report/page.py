@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from flat_dist.evaluation.adversarial_sets import SetResult
+from flat_dist.evaluation.annotation import Annotation
 from flat_dist.evaluation.attack_margins import AttackMargins
 from flat_dist.evaluation.result import Result
 from flat_dist.evaluation.substitutions import Replacement
@@ -69,5 +71,9 @@ class Page:
     """The words that attacks replaced most often, by the name of the attacked model."""
     transfers: Sequence[Transfer] = ()
     """Each model asked about the texts made against each, for each attack."""
+    sets: Sequence[SetResult] = ()
+    """Each model on each set of adversarial texts from elsewhere."""
+    annotation: Annotation | None = None
+    """What people said about the adversarial texts."""
     cards: Sequence[Mapping[str, Any]] = ()
     """The JSON card of each result."""

@@ -10,11 +10,13 @@ from flat_dist.evaluation.result import Result
 from flat_dist.evaluation.significance import Interval
 from flat_dist.evaluation.top_k import KS
 from flat_dist.report import consistency_tables, paper, strength_tables, word_tables
+from flat_dist.report.annotation_table import annotation_table, kappa_table
 from flat_dist.report.comparison_table import comparison_table
 from flat_dist.report.figures import curves_of
 from flat_dist.report.formatting import DASH, fixed, percent, standard_error
 from flat_dist.report.margin_charts import margin_table
 from flat_dist.report.page import Page
+from flat_dist.report.sets_table import set_comparisons, sets_table
 from flat_dist.report.summary_table import METHODS
 from flat_dist.report.table import Table
 from flat_dist.report.transfer_tables import table4, transfer_tables
@@ -33,6 +35,10 @@ def build_tables(page: Page) -> dict[str, Table | list[Table]]:
         "validity": validity_table(by_attack(page.results), _name),
         "table4": table4(by_attack(page.results), _paper(page)) if page.transfers else Table((), ()),
         **transfer_tables(page.transfers),
+        "sets": sets_table(page.sets),
+        "annotation": annotation_table(page.annotation),
+        "kappa": kappa_table(page.annotation),
+        "set_comparisons": set_comparisons(page.sets),
         **_consistency(page),
         "changed_words": strength_tables.changed_words_table(by_attack(page.results), _name),
         "neighbours": strength_tables.neighbours_table(by_attack(page.results), _name),

@@ -27,7 +27,7 @@ from flat_dist.evaluation.attributions import explain, methods, summarise
 from flat_dist.evaluation.result import AttackedModel
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import open_checkpoint
-from flat_dist.pipeline import evaluation
+from flat_dist.pipeline import adversarial_sets, evaluation
 from flat_dist.runtime.progress import Display
 from flat_dist.scheduling.worker_group import ray_group
 from flat_dist.storage.folder import Folder
@@ -63,7 +63,7 @@ def config(storage: Path) -> Config:
 
 def command(victim: Folder, pairs_file: Path, storage: Path) -> list[str]:
     options = f"--ig-steps 10 --lime-samples {SAMPLES} --json --storage {storage} --run-name mine"
-    return [sys.executable, str(JOB), "--checkpoint", victim.uri, "--pairs-file", str(pairs_file), *options.split()]
+    return [sys.executable, str(JOB), "--checkpoint", victim.uri, "--adversarial", str(pairs_file), *options.split()]
 
 
 def explained(storage: Path, folder: Path) -> dict[str, pa.Table]:
@@ -86,7 +86,7 @@ def expected(victim: Folder, pairs_file: Path, tmp_path_factory: pytest.TempPath
 
 def attacked_by(settings: Config, victim: Folder, pairs: Pairs) -> list[AttackedModel]:
     model = open_checkpoint(victim, "victim")
-    return evaluation.attacked_by_pairs(settings, [model], pairs, Executor(Folder(settings.storage)))
+    return adversarial_sets.attacked_by(settings, [model], pairs, Executor(Folder(settings.storage)))
 
 
 def assert_alike(found: dict[str, pa.Table], expected: dict[str, pa.Table]) -> None:

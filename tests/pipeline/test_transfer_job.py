@@ -25,7 +25,7 @@ def test_the_matrix_is_made_of_the_attacks_that_exist(
     options = "--attacks pwws --scores probabilities --sample 40 --explain --data.name rotten_tomatoes_sample --json"
     call = [sys.executable, str(JOB), "--checkpoint", f"cnn={victim.uri}", f"lstm={tmp_path / 'lstm'}"]
     call += [*options.split(), "--storage", str(tmp_path / "runs"), "--run-name", "mine"]
-    done = subprocess.run(call, capture_output=True, text=True)
+    done = subprocess.run([*call, "--annotate", "9"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout.splitlines()[-1])
     matrix = {(one["model"], one["made_against"]): one for one in printed["transfer"]}
@@ -61,7 +61,13 @@ def test_the_matrix_is_made_of_the_attacks_that_exist(
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/stages/*/*")}
     for name in ("transfer-pwws", "validity-pwws"):
         assert any(name in str(path) for path in written)
-    again = subprocess.run(call, capture_output=True, text=True)
+    sheet = (tmp_path / "runs/mine/annotation/sheet-9.csv").read_text()
+    (tmp_path / "filled.csv").write_text(sheet.replace(",,,\n", ",yes,no,no\n"))
+    again = subprocess.run([*call, "--annotated", str(tmp_path / "filled.csv")], capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/stages/*/*")} == written
-    assert json.loads(again.stdout.splitlines()[-1]) == printed
+    last = json.loads(again.stdout.splitlines()[-1])
+    judged = last.pop("annotation")
+    assert last == printed
+    assert (judged["all"]["pairs"], judged["all"]["same_label"], judged["all"]["fluent"]) == (9, 1.0, 0.0)
+    assert "Judged by people" in (tmp_path / "runs" / "mine" / "report" / "index.html").read_text()
