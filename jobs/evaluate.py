@@ -6,6 +6,7 @@ same command again continues an interrupted evaluation.
 
   python jobs/evaluate.py --checkpoint runs/stages/train-flat-2-... --evaluation.attacks textfooler,pwws
   python jobs/evaluate.py --checkpoint base=FOLDER flat=FOLDER --trained-on textfooler --evaluation.explain ig
+  python jobs/evaluate.py --checkpoint A B --attacks all --sample 300
   python jobs/evaluate.py --checkpoint A B --adversarial log.csv log.txt dev.json
 
 With several checkpoints, each is also asked about the texts that each attack made against the others (transfer: Table 4
@@ -121,15 +122,19 @@ def job(arguments: Sequence[str]) -> None:
     if parsed.given.get("--annotated") == []:
         raise UserError("--annotated needs at least one filled sheet")
     command = parsed.read(__doc__)
+    from flat_dist.attack.available import expand
     from flat_dist.data import pairs
     from flat_dist.evaluation import annotation_sheet
     from flat_dist.models import checkpoint as checkpoints
     from flat_dist.pipeline import adversarial_sets, evaluation, experiment, results, sheets
+    from flat_dist.resources import catalogue
     from flat_dist.runtime import cluster
     from flat_dist.storage.stage import Executor
 
     models = evaluation.models(command.checkpoint)
     classes = evaluation.label_names(models)
+    attacks, left_out = expand(command.evaluation.attacks, catalogue.sources(command.attack))
+    command = replace(command, evaluation=replace(command.evaluation, attacks=attacks))
     config = build_config(command, checkpoints.load(models[0].folder).config)
     measured: dict[str, Any]
     messages: list[str] = []
@@ -143,7 +148,8 @@ def job(arguments: Sequence[str]) -> None:
         datasets.check_classes(dataset, classes, models[0].folder.uri)
         source, measured = experiment.source(config, dataset), {"data": dataset.fingerprint}
         length = checkpoints.describe(models[0].folder)["max_length"]
-        messages = [*datasets.describe(dataset), *dataset_hints(dataset, length, config.evaluation.split)]
+        messages = [f"--attacks all leaves out {name}: {reason}" for name, reason in left_out.items()]
+        messages += [*datasets.describe(dataset), *dataset_hints(dataset, length, config.evaluation.split)]
         measured |= {"split": config.evaluation.split, "trained_on": command.trained_on}
     settings = evaluation.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"

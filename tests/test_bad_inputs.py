@@ -625,6 +625,8 @@ PAIRS = [
     ("evaluate", f"{VICTIM} --adversarial IN/pairs/text.txt", "text.txt is no text log of TextAttack"),
     ("evaluate", f"{VICTIM} --pairs-file IN/pairs/nowhere.csv", "nowhere.csv does not exist"),
     ("evaluate", f"{VICTIM} --annotated", "--annotated needs at least one filled sheet"),
+    ("evaluate", f"{VICTIM} --attacks al", "unknown value of --evaluation.attacks 'al'"),
+    ("flat_round", "--evaluation.attacks all", "--evaluation.attacks all is only for jobs/evaluate.py"),
     ("evaluate", f"{BOTH} --annotated nowhere.csv", "has no key of a sheet"),
     ("evaluate", f"{BOTH} --annotate -1", "--annotate is -1"),
     ("evaluate", f"{VICTIM} --adversarial IN/pairs", "pairs"),

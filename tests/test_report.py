@@ -10,9 +10,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from flat_dist.evaluation import consistency, top_k
+from flat_dist.evaluation.adversarial_sets import SetResult
+from flat_dist.evaluation.annotation import Annotation, Judged
 from flat_dist.evaluation.attributions import SCHEMA
 from flat_dist.evaluation.consistency import Consistency
 from flat_dist.evaluation.substitutions import Replacement
+from flat_dist.evaluation.transfer import Transfer
+from flat_dist.evaluation.validity import Validity
 from flat_dist.evaluation.word_importance import Words
 from flat_dist.report import charts, figures, paper, word_tables
 from flat_dist.report import saliency as saliency_payload
@@ -341,3 +345,35 @@ def test_base_which_is_trained_once_is_a_level_line_through_all_rounds() -> None
         "adv": [0, 1, 2],
         "flat": [0, 1, 2],
     }
+
+
+def test_transfer_sets_validity_and_peoples_answers_have_sections(tmp_path: Path) -> None:
+    direct = Transfer("pwws", "base", "base", 0, 9, 0.2, 0.75, 5, 0.6, 3, 1.0, 40.0)
+    across = replace(direct, model="flat", accuracy=0.5, transferred=0.25)
+    matrix = [direct, replace(direct, made_against="flat"), across, replace(direct, model="flat", made_against="flat")]
+    valid = {"successful": Validity(7, 0.91, None, 0.2)}
+    page = pages.page()
+    page = replace(
+        page,
+        results=[replace(page.results[0], validity=valid), *page.results[1:]],
+        transfers=matrix,
+        sets=[SetResult("log", "pairs", "<base>", 0, 8, 1, None, 0.625, None)],
+        annotation=Annotation(1, Judged(4, 0.5, None, 1.0)),
+    )
+    html = written(tmp_path, page)
+    assert table(html, "validity")[1][2:] == ["successful", "7", "0.910", "–", "20.0"]
+    assert table(html, "sets")[1] == ["log", "<base>", "–", "62.5", "–", "8", "1"]
+    assert table(html, "annotation")[1] == ["all", "4", "50.0", "–", "100.0"]
+    assert table(html, "transfer")[0][:2] == ["training", "no attack, %"]
+    base, flat = across_rows(html)
+    assert base == ["pwws", "base", "20.0", "direct", "20.0"]
+    assert flat == ["pwws", "flat", "20.0", "50.0", "direct"]
+    plain = written(tmp_path / "plain", pages.page())
+    assert not any(f'<section id="{name}">' in plain for name in ("transfer", "sets", "annotation", "validity"))
+
+
+def across_rows(html: str) -> list[list[str]]:
+    """Rows of the matrix of accuracies."""
+    section = html[html.index('<section id="transfer">') :]
+    matrix = section[section.index("Texts made against another model") :].replace("<h3>", '<section id="matrix">', 1)
+    return table(f'<section id="matrix">{matrix}', "matrix")[1:]

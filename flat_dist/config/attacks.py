@@ -158,6 +158,16 @@ def file_name(attack: str) -> str:
     return attack.replace(":", "-")
 
 
+ALL = "all"
+"""Stands for every attack whose resources are at hand; `flat_dist.attack.available` lists them."""
+
+
+def check_measured(attack: str, what: str) -> None:
+    """Check the name of an attack that models are measured under, or `ALL`; see `check`."""
+    if attack != ALL:
+        check(attack, what)
+
+
 def check(attack: str, what: str) -> None:
     """Check the name of an attack, or the spelling of a path.
 

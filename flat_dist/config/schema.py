@@ -45,6 +45,9 @@ Attack = Annotated[str, Checked(attacks.check)]
 """An attack of `flat_dist.config.attacks.ATTACKS`, one of its adaptive forms (after a hyphen, the order of words), or
 the Python path of a builder of the user."""
 
+MeasuredAttack = Annotated[str, Checked(attacks.check_measured)]
+"""An attack, or all of them."""
+
 WORST = "worst"
 """Stands for all attacks on a model: for each text, the worst outcome."""
 
@@ -373,9 +376,10 @@ class EvaluationConfig:
 
     split: Split = field(default="test", metadata=PLAN)
     """Split to evaluate on: train, dev or test. Sweeps use dev."""
-    attacks: tuple[Attack, ...] = field(default=("textfooler", "pwws"), metadata=PLAN)
+    attacks: tuple[MeasuredAttack, ...] = field(default=("textfooler", "pwws"), metadata=PLAN)
     """Attacks after the last round, also adaptive ones such as textfooler-importance. After earlier rounds, only the
-    attack that training sees. Two or more also give `worst`: for each text, the worst of them."""
+    attack that training sees. Two or more also give `worst`: for each text, the worst of them. jobs/evaluate.py also
+    takes all: every attack whose resources are at hand, without adaptive ones."""
     scores: tuple[Scores, ...] = field(default=("probabilities", "margin"), metadata=PLAN)
     """What each attack sees of the victim, one after the other: probabilities (TextAttack), then margin, the log-odds,
     on the texts that the attack has not broken yet. The worst outcome of a text counts."""

@@ -123,6 +123,8 @@ def validate(config: Config) -> None:
     for name, value in _fields(config):
         if (allowed := choices(name)) and value not in allowed:
             raise unknown(f"value of {option(name)}", str(value), allowed)
+        if name == "evaluation.attacks" and value == attacks.ALL:
+            raise UserError(f"{option(name)} {value} is only for jobs/evaluate.py: name the attacks")
         if name in ATTACK_NAMES:
             attacks.check(value, f"value of {option(name)}")
         if isinstance(value, str):

@@ -13,6 +13,7 @@ import ray
 import torch
 
 from flat_dist.attack.engine.sentence_encoder import SentenceEncoder
+from flat_dist.config.attacks import file_name
 from flat_dist.config.schema import Config
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation import transfer, validity
@@ -74,7 +75,7 @@ def measure_transfer(config: Config, executor: Executor, attacked: Sequence[Atta
 
 def _transfer_plan(attack: str, model: ModelArtifact, shards: Artifact) -> TextsPlan:
     return TextsPlan(
-        name=f"transfer-{attack}",
+        name=f"transfer-{file_name(attack)}",
         title=f"predict the texts of {attack} in {shards.folder.name} with {model.label}",
         inputs={"checkpoint": model.fingerprint, "attack": shards.fingerprint},
         shards=shards,
@@ -109,7 +110,7 @@ def with_validity(
 
 def _validity_plan(attacked: AttackedModel, encoder: Mapping[str, str]) -> TextsPlan:
     return TextsPlan(
-        name=f"validity-{attacked.attack}",
+        name=f"validity-{file_name(attacked.attack)}",
         title=f"validity of the texts of {attacked.attack} on {attacked.model.label}",
         inputs={"attack": attacked.shards.fingerprint, ENCODER: dict(encoder)},
         shards=attacked.shards,

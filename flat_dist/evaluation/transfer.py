@@ -7,6 +7,7 @@ is run for it: the texts are those of the direct attacks.
 Shapes: N texts.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation.accuracy import after_attack, predicts_one_class
 from flat_dist.evaluation.comparison import AFTER, BEFORE, by_example, measure
-from flat_dist.evaluation.result import AttackedModel
+from flat_dist.evaluation.result import INVALID_IN_METRICS, AttackedModel
 from flat_dist.evaluation.significance import Comparison, Interval
 from flat_dist.runtime.seeds import derive_seed
 
@@ -66,7 +67,7 @@ class Transfer:
 
     def metrics(self, split: str) -> dict[str, float | None]:
         """Its numbers by the names that they are tracked under."""
-        under = f"{split}/{self.attack}/made_against/{self.made_against}"
+        under = f"{split}/{self.attack}/made_against/{re.sub(INVALID_IN_METRICS, '_', self.made_against)}"
         names = ("accuracy", "success_rate", "common_success_rate", "transferred", "mean_queries", "n", "common")
         return {f"{under}/{name}": getattr(self, name) for name in names}
 

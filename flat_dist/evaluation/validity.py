@@ -39,8 +39,8 @@ Encode = Callable[[Sequence[str]], torch.Tensor]
 class LanguageModel(Protocol):
     """What the perplexity needs of a language model."""
 
-    def log10_probability(self, text: str) -> float:
-        """Logarithm of a text's probability, its end included."""
+    def log10_perplexity(self, text: str) -> float:
+        """Logarithm of a text's perplexity for each of the model's words."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,7 @@ def _batches(pairs: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, s
 
 def _log10_ratio(model: LanguageModel, original: str, adversarial: str) -> float:
     """Logarithm of the ratio of two perplexities."""
-    return _log10_perplexity(model, adversarial) - _log10_perplexity(model, original)
-
-
-def _log10_perplexity(model: LanguageModel, text: str) -> float:
-    """Logarithm of a text's perplexity for each word; the end of the text counts as one."""
-    return -model.log10_probability(text) / (len(text.split()) + 1)
+    return model.log10_perplexity(adversarial) - model.log10_perplexity(original)
 
 
 def summarise(rows: pa.Table, measured: pa.Table) -> dict[str, Validity]:

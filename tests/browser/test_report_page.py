@@ -211,7 +211,7 @@ def rows_of(browser: webdriver.Chrome, selector: str) -> list[WebElement]:
 def test_every_chart_is_drawn(opened: webdriver.Chrome, name: str) -> None:
     scheme(opened, name)
     charts = opened.find_elements(By.CSS_SELECTOR, "svg")
-    # margins of three models; strength: two attacks by changed words, one by neighbours; rounds; top-k; scatters; spread
+    # margins of three models; strength: two by changed words, one by neighbours; rounds; top-k; scatters; spread
     assert len(charts) == 3 + 3 + 2 + 4 + 3 + 1
     for chart in charts:
         assert chart.get_attribute("role") == "img" and chart.get_attribute("aria-label")
