@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from flat_dist.config.errors import UserError, unknown
+from flat_dist.config.errors import IncompleteError, UserError, unknown
 from flat_dist.config.options import CommandLine
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import from_yaml, presets
@@ -25,6 +25,9 @@ DEFAULT_PRESET = "customer_reviews,robust"
 
 TRACEBACK = "FLAT_DIST_TRACEBACK"
 """Environment variable: if it is set, errors of the operating system are shown with a traceback."""
+
+INCOMPLETE = 3
+"""Exit code of a run with results, of which a part failed."""
 
 PIPE_CLOSED = 128 + 13
 """Exit code of a program that is ended by SIGPIPE, as shells report it."""
@@ -119,8 +122,8 @@ def main(job: Callable[[Sequence[str]], None], interrupted: str = interrupts.CON
     """Run a job on the command line's arguments.
 
     Errors that the user can fix, such as a wrong option or a full disk, are printed as one sentence on standard error,
-    with exit code 2. An interrupt prints how to continue, with exit code 130. If the reader of the output ends first,
-    as `head` does, the job ends without a message.
+    with exit code 2, or `INCOMPLETE` where the rest of a run has results. An interrupt prints how to continue, with
+    exit code 130. If the reader of the output ends first, as `head` does, the job ends without a message.
 
     Args:
         job: takes the arguments.
@@ -148,7 +151,7 @@ def main(job: Callable[[Sequence[str]], None], interrupted: str = interrupts.CON
         message = message_of(error)
         if message is None or (TRACEBACK in os.environ and not isinstance(error, UserError)):
             raise
-        _end(f"error: {message}", 2)
+        _end(f"error: {message}", INCOMPLETE if isinstance(error, IncompleteError) else 2)
 
 
 def message_of(error: BaseException) -> str | None:

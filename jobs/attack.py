@@ -12,6 +12,7 @@ from typing import Any
 
 import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
+from flat_dist.attack.checks import check_attacks
 from flat_dist.config import options
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig, Hardware, Split
@@ -86,6 +87,7 @@ def job(arguments: Sequence[str]) -> None:
     validate(config)
     Folder(config.storage).check()
     synonym_file.check(attack.synonyms)
+    runners = check_attacks([attack.name], attack, [attack.scores])
     folder = Folder(command.checkpoint)
     dataset = datasets.load(config.data)
     datasets.check_classes(dataset, checkpoints.load(folder).label_names, folder.uri)
@@ -93,7 +95,8 @@ def job(arguments: Sequence[str]) -> None:
     examples = datasets.sample(getattr(dataset, split), config.evaluation.sample, draw)
     with cluster.connected(), Display(as_json=command.json) as display:
         config, description = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
-        display.log_line(description)
+        for line in (description, *runners):
+            display.log_line(line)
         texts = TextsToAttack(split, examples, dataset.fingerprint)
         plan = plan_attack(config, open_checkpoint(folder), texts, attack.name)
         executor = Executor(Folder(config.storage), display.log_line)

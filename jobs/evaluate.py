@@ -20,6 +20,7 @@ from typing import Any
 
 import flat_dist.runtime.start  # noqa: F401, the first import
 from flat_dist import cli
+from flat_dist.attack.checks import check_attacks, check_curve
 from flat_dist.config import options
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import (
@@ -111,6 +112,7 @@ def build_config(command: Command, model: ModelConfig) -> Config:
     Folder(config.storage).check()
     synonym_file.check(config.attack.synonyms)
     mlflow.check(config)
+    check_curve(config)
     return config
 
 
@@ -136,6 +138,9 @@ def job(arguments: Sequence[str]) -> None:
     attacks, left_out = expand(command.evaluation.attacks, catalogue.sources(command.attack))
     command = replace(command, evaluation=replace(command.evaluation, attacks=attacks))
     config = build_config(command, checkpoints.load(models[0].folder).config)
+    runners = (
+        [] if command.adversarial else check_attacks(config.evaluation.attacks, config.attack, config.evaluation.scores)
+    )
     measured: dict[str, Any]
     messages: list[str] = []
     if command.adversarial:
@@ -149,7 +154,7 @@ def job(arguments: Sequence[str]) -> None:
         source, measured = experiment.source(config, dataset), {"data": dataset.fingerprint}
         length = checkpoints.describe(models[0].folder)["max_length"]
         messages = [f"--attacks all leaves out {name}: {reason}" for name, reason in left_out.items()]
-        messages += [*datasets.describe(dataset), *dataset_hints(dataset, length, config.evaluation.split)]
+        messages += [*runners, *datasets.describe(dataset), *dataset_hints(dataset, length, config.evaluation.split)]
         measured |= {"split": config.evaluation.split, "trained_on": command.trained_on}
     settings = evaluation.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"

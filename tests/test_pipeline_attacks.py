@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
+from flat_dist.config.errors import IncompleteError, UserError
 from flat_dist.config.schema import Config, Scores
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.shards import MANIFEST, Record, Swap, read_shards, to_table, write_manifest, write_shard
@@ -15,6 +16,7 @@ from flat_dist.evaluation.distributed import results
 from flat_dist.models.artifact import ModelArtifact, open_checkpoint
 from flat_dist.pipeline import attacks
 from flat_dist.pipeline.attacks import Attacker, Target
+from flat_dist.pipeline.failures import FailedAttack, check_complete
 from flat_dist.resources.assets import Assets
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
@@ -181,3 +183,48 @@ def test_a_temperature_is_named_where_attacks_see_probabilities_and_changes_noth
     assert hot.job.temperature == hot.job.identity["temperature"] == 4
     assert "temperature" not in plan().job.identity
     assert plan(scores="margin", temperature=4.0).inputs == plan(scores="margin").inputs
+
+
+def test_an_attack_that_fails_loses_no_other_result(
+    calls: list[list[str]], texts: TextsToAttack, model: ModelArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = attacks.run_attacks
+
+    def run_attacks(plans: Sequence[AttackPlan], *others: Any) -> list[Artifact]:
+        if any(plan.job.attack == "pwws" and plan.model.model_name == "adv" for plan in plans):
+            raise UserError("the synonyms are gone")
+        return runs(plans, *others)
+
+    monkeypatch.setattr(attacks, "run_attacks", run_attacks)
+    targets = [Target(replace(model, model_name=name), texts, ("textfooler", "pwws")) for name in ("adv", "flat")]
+    mine = attacker(tmp_path)
+    found, _ = mine.measure(targets)
+    # No `worst`: on both models it would be over textfooler alone.
+    assert [(each.model_name, each.attack) for each in found] == [
+        ("adv", "textfooler"), ("flat", "textfooler"), ("flat", "pwws")
+    ]  # fmt: skip
+    assert mine.failures == [FailedAttack("adv", model.round, "pwws", "the synonyms are gone")]
+    with pytest.raises(IncompleteError, match=r"1 of the attacks have no result \(pwws on adv: the synonyms are gone"):
+        check_complete(mine.failures)
+    monkeypatch.setattr(attacks, "run_attacks", runs)
+    again, _ = attacker(tmp_path).measure(targets)
+    assert [each.shards for each in again if each.attack == "textfooler"] == [each.shards for each in found[:2]]
+    assert len(again) == 6
+
+
+def test_a_model_without_any_attack_left_ends_the_run_as_do_failed_attacks_in_training(
+    calls: list[list[str]], texts: TextsToAttack, model: ModelArtifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = attacks.run_attacks
+
+    def run_attacks(plans: Sequence[AttackPlan], *others: Any) -> list[Artifact]:
+        if any(plan.job.attack == "pwws" for plan in plans):
+            raise UserError("the synonyms are gone")
+        return runs(plans, *others)
+
+    monkeypatch.setattr(attacks, "run_attacks", run_attacks)
+    with pytest.raises(UserError, match="the synonyms are gone"):
+        attacker(tmp_path).measure([Target(model, texts, ("pwws",))])
+    training = plan_attack(attacker(tmp_path).config, model, replace(texts, split="training", round=1), "pwws")
+    with pytest.raises(UserError, match="the synonyms are gone"):
+        attacker(tmp_path).measure([Target(model, texts, ("textfooler",))], [training])

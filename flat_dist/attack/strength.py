@@ -57,8 +57,8 @@ def resolve_strength(config: AttackConfig, dataset: str | None, recipe: str) -> 
     entry = entry_of(recipe)
     if not entry.has_strength and (config.setting, config.neighbours, config.max_changed) != ("original", 0, 1.0):
         raise UserError(
-            f"--attack.setting, neighbours and max-changed do not hold for {recipe}, whose candidates and constraints "
-            "are its own: leave them out, or choose textfooler or pwws"
+            f"--attack.setting, --attack.neighbours and --attack.max-changed do not hold for {recipe}, whose "
+            "candidates and constraints are its own: leave them out, or choose textfooler or pwws"
         )
     if config.setting == "original":
         limits = config.neighbours < (entry.own_candidates or math.inf)

@@ -27,16 +27,6 @@ ALL = 10_000
 changes from process to process."""
 
 
-def check(config: Config) -> None:
-    """Raise UserError if training makes substitutes, but the attack does not list the candidates of a word."""
-    adversaries, entry = config.training.adversaries, entry_of(config.attack.name)
-    if adversaries != "attack" and not entry.lists_candidates:
-        raise UserError(
-            f"--training.adversaries {adversaries} makes substitutes from an attack's candidates of a word, which "
-            f"{entry.name} does not list: choose --attack.name textfooler or pwws, or --training.adversaries attack"
-        )
-
-
 def substitutes_stage(config: Config, dataset: Dataset) -> Stage:
     """The stage that writes the table (`flat_dist.data.substitutes.SCHEMA`).
 
@@ -44,7 +34,6 @@ def substitutes_stage(config: Config, dataset: Dataset) -> Stage:
         UserError: the synonyms cannot be read; when filled, no training word has a candidate.
     """
     attack = config.attack
-    check(config)
     known = provenance(entry_of(attack.name).resources, sources(attack), assets.prepare(), attack.setting)
 
     def fill(folder: Folder) -> Output:

@@ -9,6 +9,10 @@ class UserError(Exception):
     """An error that the user can fix. Its message says what was wrong, where, and what to do."""
 
 
+class IncompleteError(UserError):
+    """A part of a run failed, and the rest of it has results."""
+
+
 def unknown(what: str, value: str, known: Iterable[str]) -> UserError:
     """The error for an unknown name. Its message lists the known names, and suggests the nearest one."""
     names = sorted(known)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import ray
 import torch
 
-from flat_dist.config.attacks import has_same_candidates
+from flat_dist.config.attacks import has_curve, has_same_candidates
 from flat_dist.config.schema import WORST, Config
 from flat_dist.data.batches import encode_clean
 from flat_dist.data.shards import read_shards
@@ -107,7 +107,7 @@ def _seen(attack: str, trained_on: str | None) -> bool | None:
 def _by_changed_words(attacked: AttackedModel) -> dict[str, dict[int, float]]:
     """Curves for the first form of scores, and, if there are others, for the worst over all."""
     parts = _parts_by_scores(attacked)
-    if not parts:
+    if not parts or not has_curve([part.attack for part in attacked.parts]):
         return {}
     name, first = next(iter(parts.items()))
     kept = {name: first} if len(parts) == 1 else {name: first, WORST: attacked.parts}

@@ -70,6 +70,7 @@ class AdversarialTraining:
                 if checkpoints.describe(model.folder)["masked"]
             ],
             shards={training: [each.folder for each in shards] for training, shards in self._shards.items()},
+            failures=tuple(stages.failures),
         )
 
     def rounds(self) -> Iterator[Round]:

@@ -136,14 +136,16 @@ def on_dataset(
     texts = TextsToAttack(split, drawn, dataset.fingerprint)
     evaluation = config.evaluation
     targets = [Target(model, texts, evaluation.attacks, neighbours=evaluation.neighbours) for model in models]
-    attacked, _ = Attacker(config, executor, environment.display).measure(targets)
+    attacker = Attacker(config, executor, environment.display)
+    attacked, _ = attacker.measure(targets)
     data = executor.run(dataset_stage(dataset))
     correct = distributed.correct_predictions(attacked, data.folder, split, config)
     results = with_comparisons(distributed.results(attacked, correct, trained_on), attacked, correct, config.seed)
     results = text_tasks.with_validity(config, executor, results, attacked)
     log_accuracies(environment.tracker, results, split)
     found = explain(config, attacked, results, environment)
-    return replace(found, transfers=text_tasks.measure_transfer(config, executor, attacked))
+    transfers = text_tasks.measure_transfer(config, executor, attacked)
+    return replace(found, failures=tuple(attacker.failures), transfers=transfers)
 
 
 def explain(

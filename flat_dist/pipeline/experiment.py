@@ -17,6 +17,7 @@ from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
 from flat_dist.evaluation.transfer import Transfer
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact
+from flat_dist.pipeline.failures import FailedAttack
 from flat_dist.storage.folder import Folder
 
 DISAGREEMENT = 0.02
@@ -77,6 +78,8 @@ class ExperimentResults:
     """Models with a word mask, the latest last."""
     shards: Mapping[str, Sequence[Folder]] = field(default_factory=dict)
     """Folders of attacked examples by model name, from which replaced words are counted."""
+    failures: Sequence[FailedAttack] = ()
+    """Attacks without a result."""
     transfers: Sequence[Transfer] = ()
     """Each model asked about the texts made against each, for each attack; empty for one model."""
     sets: Sequence[SetResult] = ()
@@ -96,9 +99,10 @@ class Experiment:
 
 
 def hints(found: ExperimentResults) -> list[str]:
-    """Warnings about models that predict the same class for all texts, and about robustness that is rounding."""
+    """Attacks without a result; warnings about models that predict one class, and about robustness that is rounding."""
     models = {each.model_name: each for each in found.attacked}
-    return [f"hint: {hint}" for hint in (*map(_one_class, models.values()), *map(_saturation, found.results)) if hint]
+    warnings = (*map(_one_class, models.values()), *map(_saturation, found.results))
+    return [f"no result: {each.describe()}" for each in found.failures] + [f"hint: {hint}" for hint in warnings if hint]
 
 
 def _one_class(attacked: AttackedModel) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from flat_dist.attack.checks import check_run
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ADVERSARIAL, Config
 from flat_dist.data.datasets import Dataset
@@ -39,11 +40,13 @@ def check(config: Config) -> None:
             "0, or choose a preset for transformers, such as --preset customer_reviews,transformer"
         )
     mlflow.check(config)
+    check_run(config)
 
 
 def hints(config: Config, dataset: Dataset) -> list[str]:
-    """Warnings about valid settings and data that are probably not intended, or make the results misleading."""
-    return [*_rate_hints(config), *dataset_hints(dataset, config.data.max_length)]
+    """Which program runs attacks that are not of this package, and warnings about valid settings and data that
+    are probably not intended, or make the results misleading."""
+    return [*check_run(config), *_rate_hints(config), *dataset_hints(dataset, config.data.max_length)]
 
 
 def _rate_hints(config: Config) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from flat_dist import cli
+from flat_dist.config.attacks import file_name
 from flat_dist.config.schema import Config
 from flat_dist.data.shards import read_manifest
 from flat_dist.evaluation.adversarial_sets import SetResult
@@ -19,6 +20,7 @@ from flat_dist.evaluation.top_k import TOP_METRIC, shown_top
 from flat_dist.evaluation.transfer import Transfer
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, hints
+from flat_dist.pipeline.failures import check_complete
 from flat_dist.pipeline.report_page import page
 from flat_dist.report import cards, report
 from flat_dist.report.annotation_table import annotation_summary
@@ -90,12 +92,16 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
             },
         )
         card = cards.card(experiment.config, experiment.settings, result, origin)
-        made[f"{result.training}-{result.attack}"] = card
+        made[f"{result.training}-{file_name(result.attack)}"] = card
     return made
 
 
 def show(found: ExperimentResults, folder: Folder, config: Config, title: str, as_json: bool) -> None:
-    """Print the table, the paths of all outputs, and warnings; with `as_json`, one line of JSON at the end."""
+    """Print the table, the paths of all outputs, and warnings; with `as_json`, one line of JSON at the end.
+
+    Raises:
+        IncompleteError: an attack has no result.
+    """
     if found.results:
         PlainConsole().print(table(found.results, title))
     print_paths(folder)
@@ -109,7 +115,9 @@ def show(found: ExperimentResults, folder: Folder, config: Config, title: str, a
     for hint in hints(found):
         print(hint)
     if as_json:
-        print_results(found.results, folder, _further(found), found.annotation)
+        failures = {"failures": found.failures} if found.failures else {}
+        print_results(found.results, folder, {**_further(found), **failures}, found.annotation)
+    check_complete(found.failures)
 
 
 def print_table(results: Sequence[Result], folder: Folder, title: str) -> None:
@@ -166,7 +174,7 @@ def _log(folder: Folder, found: ExperimentResults, split: str, tracker: Tracker)
             for k, share in interpretation.common.top_k.items():
                 tracker.metrics(result.training, {f"top_k/{result.attack}/{method}": share}, k)
     for each in found.explained:
-        path = f"pairs/{each.attacked.attack}-{each.method.name}.json"
+        path = f"pairs/{file_name(each.attacked.attack)}-{each.method.name}.json"
         tracker.table(each.attacked.model_name, _table_rows(each.pairs), path)
     for transfer in found.transfers:
         tracker.metrics(transfer.model, transfer.metrics(split), transfer.round)

@@ -1,11 +1,12 @@
 """The stages of a run: what is trained, attacked and explained, and what each stage depends on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
 from flat_dist.attack.substitutes import substitutes_stage
+from flat_dist.config.attacks import file_name
 from flat_dist.config.schema import ADVERSARIAL, Config
 from flat_dist.data.dataset_stage import dataset_stage
 from flat_dist.data.datasets import Dataset, sample
@@ -15,6 +16,7 @@ from flat_dist.models.artifact import ModelArtifact, from_stage
 from flat_dist.models.factory import initial_stage
 from flat_dist.pipeline import run_folder
 from flat_dist.pipeline.attacks import Attacker, Target
+from flat_dist.pipeline.failures import FailedAttack
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.runtime.threads import in_threads
@@ -56,6 +58,8 @@ class RunStages:
     config: Config
     dataset: Dataset
     environment: Environment
+    failures: list[FailedAttack] = field(default_factory=list)
+    """Attacks on test texts that failed while others went on."""
 
     @cached_property
     def executor(self) -> Executor:
@@ -166,11 +170,11 @@ class RunStages:
         return Target(model, texts, evaluation.attacks, log, evaluation.neighbours)
 
     def _log_shards(self, model: ModelArtifact, name: str, artifact: Artifact) -> None:
-        self.environment.tracker.artifact(model.model_name, artifact.folder, MANIFEST, f"shards/{name}")
+        self.environment.tracker.artifact(model.model_name, artifact.folder, MANIFEST, f"shards/{file_name(name)}")
 
     @property
     def attacker(self) -> Attacker:
         """Runs attacks."""
         environment = self.environment
         groups = [environment.workers] if environment.workers else []
-        return Attacker(self.config, self.executor, environment.display, groups)
+        return Attacker(self.config, self.executor, environment.display, groups, self.failures)

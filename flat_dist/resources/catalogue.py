@@ -12,7 +12,6 @@ from typing import Any
 
 from flat_dist.config.attacks import AttackEntry
 from flat_dist.config.errors import UserError, quoted, unknown
-from flat_dist.resources import counterfitted_glove
 from flat_dist.resources.assets import TAGGER, WORDNET
 from flat_dist.resources.built import BuiltResource
 from flat_dist.storage import durable
@@ -31,6 +30,12 @@ def user_file(path: Path) -> dict[str, str]:
         raise UserError(f"{path} cannot be read ({error.strerror}): allow access") from error
     digest = next(iter(hashes.values())) if path.is_file() else hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
     return {"source": "user", "sha256": digest, "detail": path.name}
+
+
+def _synonyms() -> BuiltResource:
+    from flat_dist.resources import counterfitted_glove  # imports large libraries
+
+    return counterfitted_glove.resource()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +65,7 @@ RESOURCES: dict[str, Resource] = {
         purpose="neighbours of words, and the similarity of words",
         original="counter-fitted Paragram vectors (TextAttack's server)",
         stand_in="GloVe 6B 50d counter-fitted to WordNet 3.0",
-        built=counterfitted_glove.resource,
+        built=_synonyms,
     ),
     "sentence_encoder": Resource(
         purpose="similarity of sentences",

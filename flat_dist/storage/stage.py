@@ -90,7 +90,8 @@ class Stage:
 
     def folder(self, storage: Folder) -> Folder:
         """Where the stage writes in a storage."""
-        return storage / "stages" / f"{self.name}-{content_hash({'version': VERSION, **self.inputs})}"
+        name = self.name.replace(":", "-")  # of an attack of the user
+        return storage / "stages" / f"{name}-{content_hash({'version': VERSION, **self.inputs})}"
 
 
 S = TypeVar("S", bound=Stage)

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 import torch._dynamo  # takes seconds; imported here, it does not count as loading a checkpoint
 
-from flat_dist.attack.builders import import_from
+from flat_dist.attack.builders import import_from, source_sha256
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.runner import ENGINE
+from flat_dist.config.errors import UserError
 from flat_dist.data.shards import Example, Record, ShardInfo, write_shard
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.resources import assets, textattack_setup
@@ -72,7 +73,16 @@ class AttackSession(Session):
         self.checkpoint = checkpoints.load(Folder(job.checkpoint), job.device)
         victim = Victim(self.checkpoint, self.watchdog.tick, job.scores, job.temperature)
         import_from(job.import_from)
+        self._check_builder(job)
         self.stock = self._recipes.build(job.attack, victim, self._linguistics[key], job.strength)
         self.engine = None
         if job.runner == ENGINE:
             self.engine = self._from_textattack.build_engine(self.stock, limits, self.profile)
+
+    def _check_builder(self, job: AttackJob) -> None:
+        known = job.identity.get("builder")
+        if known and source_sha256(job.attack) != known["sha256"]:
+            raise UserError(
+                f"the file of {job.attack} on this machine differs from that of the run: copy it to "
+                f"{job.import_from} on all machines"
+            )
