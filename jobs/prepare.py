@@ -1,6 +1,7 @@
 """Download and build the offline resources, so that no later command waits for them. A second call does nothing.
 
-They are kept in ~/.cache/flat_dist, or in the folder of the environment variable FLAT_DIST_CACHE.
+The same as `python -m flat_dist.resources prepare`. They are kept in ~/.cache/flat_dist, or in the folder of the
+environment variable FLAT_DIST_CACHE.
 """
 
 import sys
@@ -31,10 +32,9 @@ def job(arguments: Sequence[str]) -> None:
         database.prepare(path, lambda line: print(line, file=sys.stderr))
         print(address.uri_of(path))
         return
-    from flat_dist.resources import assets, counterfitted_glove
+    from flat_dist.resources.__main__ import job as resources
 
-    counterfitted_glove.build(assets.prepare())
-    print(f"offline resources: {assets.cache_folder()}")
+    resources(["prepare"])
 
 
 if __name__ == "__main__":

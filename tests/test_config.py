@@ -35,7 +35,6 @@ from flat_dist.config.validation import ATTACK_NAMES, BELOW_ONE, DISTINCT, FILLE
 from flat_dist.data.datasets import Dataset
 from flat_dist.pipeline import run_folder
 from flat_dist.pipeline.plan import hints
-from flat_dist.resources.catalogue import RESOURCES
 from flat_dist.storage.folder import Folder
 
 
@@ -259,10 +258,7 @@ ALL_FIELDS = list(fields_of(Config()))
 
 
 @pytest.mark.parametrize(("name", "hint", "metadata"), ALL_FIELDS, ids=[name for name, _, _ in ALL_FIELDS])
-def test_a_field_changes_the_identity_of_a_run_unless_it_is_marked(
-    name: str, hint: Any, metadata: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(RESOURCES, "gpt2", replace(RESOURCES["gpt2"], given="a file"))
+def test_a_field_changes_the_identity_of_a_run_unless_it_is_marked(name: str, hint: Any, metadata: Any) -> None:
     # With `both`, each field has an effect.
     config = Config(data=DataConfig(folder="here"), training=TrainingConfig(adversaries="both"))
     changed = with_value(config, name, other_value(name, hint, value_of(config, name)))

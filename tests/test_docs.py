@@ -197,6 +197,8 @@ def test_a_command_of_this_project_takes_its_arguments(command: Command, run: Ca
     if words[0] == "ray":
         words = words[words.index("--") + 1 :]
     assert words[0] == "python"
+    if words[1] == "-m":
+        words[1:3] = [f"{words[2].replace('.', '/')}/__main__.py"]
     if "--help" in words:
         with pytest.raises(SystemExit) as ended:
             run(words[1], words[2:])

@@ -1,6 +1,6 @@
 """The registry of attacks: names, adaptive forms, paths, resources, and what TextAttack says of its own recipes."""
 
-from dataclasses import replace
+import json
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +114,32 @@ def test_the_engine_runs_what_it_knows_and_textattack_the_rest(assets: Assets) -
     assert known.name == ENGINE and set(known.resources) == set(ATTACKS["textfooler"].resources)
 
 
-def test_a_users_resource_replaces_a_missing_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RESOURCES, "gpt2", replace(RESOURCES["gpt2"], given="a folder with a model"))
-    (tmp_path / "model").mkdir()
-    with pytest.raises(UserError, match=r"give a folder with a model with --attack.resources gpt2=PATH"):
+def save_gpt2(folder: Path) -> None:
+    """A GPT-2 of random weights whose pieces are bytes."""
+    import transformers
+
+    letters = list(transformers.models.gpt2.tokenization_gpt2.bytes_to_unicode().values())
+    vocabulary = {letter: number for number, letter in enumerate([*letters, "<|endoftext|>"])}
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    config = transformers.GPT2Config(vocab_size=len(vocabulary), n_embd=8, n_layer=1, n_head=1, n_positions=512)
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+
+
+def test_a_users_model_takes_the_place_of_one_on_the_hub(tmp_path: Path, assets: Assets) -> None:
+    with pytest.raises(UserError, match=r"give a folder with a GPT-2 .* with --attack.resources gpt2=PATH"):
         check_available(ATTACKS["kuleshov"], Sources())
-    wanted = sources(AttackConfig(resources=(f"gpt2={tmp_path / 'model'}",)))
-    check_available(ATTACKS["kuleshov"], wanted)
+    save_gpt2(tmp_path / "model")
+    config = AttackConfig(resources=(f"gpt2={tmp_path / 'model'}",))
+    wanted = sources(config)
     assert wanted.path("gpt2") == tmp_path / "model" and wanted.path("hownet") is None
-    before = RESOURCES["gpt2"].describe(tmp_path / "model")
-    (tmp_path / "model" / "weights").write_text("x")
-    assert RESOURCES["gpt2"].describe(tmp_path / "model")["sha256"] != before["sha256"]
+    found = runner_of("kuleshov", config, "probabilities")
+    assert found.name == TEXTATTACK
+    before = provenance(found.resources, wanted, assets)["gpt2"]
+    assert before["source"] == "user" and before["detail"] == "model"
+    (tmp_path / "model" / "merges.txt").write_text("#version: 0.3\n")
+    assert provenance(found.resources, wanted, assets)["gpt2"]["sha256"] != before["sha256"]
 
 
 @pytest.mark.parametrize(

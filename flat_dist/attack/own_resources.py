@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import transformers
 from textattack import Attack
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.shared import AbstractWordEmbedding, utils
@@ -17,6 +18,7 @@ from textattack.transformations.word_swaps import word_swap_homoglyph_swap as ho
 
 from flat_dist.attack.parts import parts_of
 from flat_dist.attack.victim import Victim
+from flat_dist.resources.catalogue import RESOURCES, Sources
 
 EMBEDDING_KEY = "textattack_counterfitted_GLOVE_embedding"
 """Where TextAttack looks for its word vectors before it downloads them."""
@@ -37,10 +39,14 @@ class Resources(Protocol):
     def encoder(self) -> Any:
         """Encodes sentences."""
 
+    @property
+    def sources(self) -> Sources:
+        """Where the user's own resources are."""
+
 
 def with_own_resources(recipe: Callable[[Victim], Any], victim: Victim, resources: Resources) -> Any:
     """What a builder returns that takes the victim alone, with our word vectors and sentence encoder."""
-    with _own_embedding(resources), _without_homoglyphs():
+    with _own_embedding(resources), _without_homoglyphs(), _users_models(resources.sources):
         attack = recipe(victim)
     for part in parts_of(attack) if isinstance(attack, Attack) else ():
         if isinstance(part, UniversalSentenceEncoder):
@@ -58,6 +64,30 @@ def _own_embedding(resources: Resources) -> Iterator[None]:
         yield
     finally:
         utils.GLOBAL_OBJECTS[EMBEDDING_KEY] = before
+
+
+@contextmanager
+def _users_models(sources: Sources) -> Iterator[None]:
+    """Models that recipes name on the Hugging Face hub are loaded from the user's folders."""
+    folders = {
+        name: str(path)
+        for resource, known in RESOURCES.items()
+        if (path := sources.path(resource)) is not None
+        for name in known.hub_names
+    }
+    kinds = (transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase) if folders else ()
+    before = {kind: kind.__dict__["from_pretrained"] for kind in kinds}
+
+    def redirected(load: Any) -> Any:
+        return classmethod(lambda kind, name, *rest, **options: load(kind, folders.get(name, name), *rest, **options))
+
+    for kind, load in before.items():
+        kind.from_pretrained = redirected(load.__func__)
+    try:
+        yield
+    finally:
+        for kind, load in before.items():
+            kind.from_pretrained = load
 
 
 @contextmanager

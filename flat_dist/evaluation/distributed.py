@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ import torch
 from flat_dist.config.attacks import has_curve, has_same_candidates
 from flat_dist.config.schema import WORST, Config
 from flat_dist.data.batches import encode_clean
-from flat_dist.data.shards import read_shards
+from flat_dist.data.shards import read_manifest, read_shards
 from flat_dist.evaluation.accuracy import after_attack, predicts_one_class
 from flat_dist.evaluation.attribution_stage import (
     AttributionJob,
@@ -74,6 +75,7 @@ def _result(attacked: AttackedModel, accuracies: Mapping[str, float], trained_on
     by_scores = {scores: after_attack(merge(parts)) for scores, parts in _parts_by_scores(attacked).items()}
     alone, first = by_scores.get("probabilities"), next(iter(by_scores.values()), summary)
     reported = not predicts_one_class(rows)
+    identities = _identities(attacked)
     return Result(
         training=attacked.model_name,
         round=attacked.round,
@@ -93,7 +95,20 @@ def _result(attacked: AttackedModel, accuracies: Mapping[str, float], trained_on
             count: after_attack(merge(parts)).after_attack_accuracy
             for count, parts in (attacked.weaker.items() if reported else ())
         },
+        stand_ins=_stand_ins(identities),
+        limits=next((one["limits"] for one in identities if "limits" in one), {}),
     )
+
+
+def _identities(attacked: AttackedModel) -> list[dict[str, Any]]:
+    """What the manifests of the attacks say of themselves."""
+    folders = [part.shards.folder for part in attacked.parts] or [attacked.shards.folder]
+    return [(read_manifest(folder) or {}).get("identity", {}) for folder in folders]
+
+
+def _stand_ins(identities: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    known = {name: source for one in identities for name, source in one.get("resources", {}).items()}
+    return tuple(name for name, source in known.items() if source.get("source") == "stand-in")
 
 
 def _seen(attack: str, trained_on: str | None) -> bool | None:

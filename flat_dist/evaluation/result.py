@@ -69,6 +69,11 @@ class Result:
     """Whether the adversarial texts are still valid: over the `successful` attacks, and over all `changed` texts. Empty
     where it was not measured, as after earlier rounds."""
 
+    stand_ins: tuple[str, ...] = ()
+    """Resources of the attack that stood in for those of TextAttack, by name."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Maximum numbers of `queries` and `seconds` of the attack on a text; 0: no limit."""
+
     def metrics(self, split: str) -> dict[str, float | None]:
         """Its numbers on a split, by the names that they are tracked under; those by k are left out."""
         return self.accuracy_metrics(split) | self.consistency_metrics(split)

@@ -24,6 +24,7 @@ from flat_dist.pipeline.failures import check_complete
 from flat_dist.pipeline.report_page import page
 from flat_dist.report import cards, report
 from flat_dist.report.annotation_table import annotation_summary
+from flat_dist.report.attack_notes import marked_transfers
 from flat_dist.report.sets_table import sets_summary
 from flat_dist.report.summary_table import markdown, table
 from flat_dist.report.transfer_tables import transfer_summary
@@ -106,7 +107,7 @@ def show(found: ExperimentResults, folder: Folder, config: Config, title: str, a
         PlainConsole().print(table(found.results, title))
     print_paths(folder)
     for printed in (
-        *transfer_summary(found.transfers),
+        *transfer_summary(marked_transfers(found.transfers, found.results)),
         *sets_summary(found.sets),
         *annotation_summary(found.annotation),
     ):

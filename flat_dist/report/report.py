@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from flat_dist.evaluation.top_k import TOP
 from flat_dist.report import figures, margin_charts, saliency, tables, templates, word_tables
+from flat_dist.report.attack_notes import attack_notes, marked
 from flat_dist.report.charts import Chart
 from flat_dist.report.formatting import percent
 from flat_dist.report.page import Page
@@ -45,6 +46,7 @@ def _render(page: Page, charts: Mapping[str, Sequence[Chart]]) -> bytes:
         charts=charts,
         tables=tables.build_tables(page),
         paper_note=tables.paper_note(page),
+        attack_notes=attack_notes(page.results),
         saliency=saliency.payload(page.saliencies, page.label_names),
         cards=tables.cards(page.cards),
         top=TOP,
@@ -59,4 +61,4 @@ def _summary(page: Page) -> str:
         return ""
     first = [row for row in results if row.attack == results[0].attack]
     accuracies = ", ".join(f"{row.training} {percent(row.after_attack_accuracy)}\u00a0%" for row in first)
-    return f"Accuracy after {first[0].attack} on {first[0].n:,} texts: {accuracies}."
+    return f"Accuracy after {marked(first[0])} on {first[0].n:,} texts: {accuracies}."

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from flat_dist.config.schema import WORST
 from flat_dist.evaluation.top_k import TOP_HEADING
+from flat_dist.report.attack_notes import attack_notes, marked
 
 if TYPE_CHECKING:
     from flat_dist.evaluation.result import Result
@@ -51,7 +52,8 @@ ABOUT_PAIRS = f"tau, {TOP_HEADING}: over the texts that the attack changed for e
 
 
 def _about(results: Sequence["Result"]) -> str:
-    return ABOUT_PAIRS if any(row.interpretations for row in results) else ""
+    about = [ABOUT_PAIRS] if any(row.interpretations for row in results) else []
+    return "; ".join([*about, *attack_notes(results)])
 
 
 def _by_attack(results: Sequence["Result"]) -> list["Result"]:
@@ -72,7 +74,7 @@ def _with_interval(share: float | None, interval: "Interval | None") -> str:
 
 
 def _name(row: "Result") -> str:
-    return f"{row.attack} (unseen)" if row.trained_on is False else row.attack
+    return f"{marked(row)} (unseen)" if row.trained_on is False else marked(row)
 
 
 def table(results: Sequence["Result"], title: str) -> Table:

@@ -11,6 +11,7 @@ from flat_dist.evaluation.significance import Interval
 from flat_dist.evaluation.top_k import KS
 from flat_dist.report import consistency_tables, paper, strength_tables, word_tables
 from flat_dist.report.annotation_table import annotation_table, kappa_table
+from flat_dist.report.attack_notes import marked, marked_transfers
 from flat_dist.report.comparison_table import comparison_table
 from flat_dist.report.figures import curves_of
 from flat_dist.report.formatting import DASH, fixed, percent, standard_error
@@ -34,7 +35,7 @@ def build_tables(page: Page) -> dict[str, Table | list[Table]]:
         "margins": margin_table(page.margins),
         "validity": validity_table(by_attack(page.results), _name),
         "table4": table4(by_attack(page.results), _paper(page)) if page.transfers else Table((), ()),
-        **transfer_tables(page.transfers),
+        **transfer_tables(marked_transfers(page.transfers, page.results)),
         "sets": sets_table(page.sets),
         "annotation": annotation_table(page.annotation),
         "kappa": kappa_table(page.annotation),
@@ -86,7 +87,7 @@ def _paper(page: Page) -> tuple[str, Callable[[Result], paper.Numbers]]:
 
 
 def _name(row: Result) -> str:
-    return f"{row.attack}, unseen" if row.trained_on is False else row.attack
+    return f"{marked(row)}, unseen" if row.trained_on is False else marked(row)
 
 
 def _models(page: Page) -> Table:

@@ -9,7 +9,8 @@ from flat_dist.evaluation.result import Result
 from flat_dist.evaluation.significance import Interval
 from flat_dist.evaluation.transfer import Transfer
 from flat_dist.report import paper
-from flat_dist.report.formatting import fixed, percent
+from flat_dist.report.attack_notes import marked
+from flat_dist.report.formatting import DASH, fixed, percent
 from flat_dist.report.table import Table
 
 Cell = Callable[[Transfer], str]
@@ -35,7 +36,8 @@ def table4(results: Sequence[Result], published: tuple[str, Callable[[Result], p
         if any(numbers(row).after_attack_accuracy is not None for row in own.values()):
             line = (_of(own, name, lambda row: numbers(row).after_attack_accuracy) for name in attacks)
             rows.append((f"  {' '.join(heading.split())}", percent(numbers(first).accuracy), *line))
-    return Table(("training", "no attack, %", *attacks), rows)
+    heads = {row.attack: marked(row) for row in results}
+    return Table(("training", "no attack, %", *(heads[name] for name in attacks)), rows)
 
 
 def _of(rows: dict[str, Result], attack: str, number: Callable[[Result], float | None]) -> str:
@@ -60,14 +62,18 @@ def _matrix(transfers: Sequence[Transfer], cell: Cell, common: bool = False) -> 
     rows = []
     for attack in dict.fromkeys(one.attack for one in transfers):
         for asked in models:
-            direct = known[attack, asked, asked]
-            cells = [_shown(known[attack, asked, source], cell) for source in models]
+            direct = known.get((attack, asked, asked))
+            if direct is None:  # the attack failed on this model
+                continue
+            cells = [_shown(known.get((attack, asked, source)), cell) for source in models]
             rows.append((attack, asked, cell(direct), *cells, *([f"{direct.common:,}"] if common else [])))
     head = ("attack", "asked", "direct", *(f"made against\n{name}" for name in models))
     return Table((*head, "n") if common else head, rows, text_columns=2)
 
 
-def _shown(one: Transfer, cell: Cell) -> str:
+def _shown(one: Transfer | None, cell: Cell) -> str:
+    if one is None:
+        return DASH
     return "direct" if one.direct else cell(one)
 
 

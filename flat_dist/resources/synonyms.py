@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,12 +93,19 @@ def _original() -> "WordEmbedding":
     from textattack.shared import WordEmbedding, utils
 
     try:
+        folder = Path(utils.download_from_s3(f"{WordEmbedding.PATH}/paragramcf"))
+        try:
+            return read_original(folder)
+        except Exception:  # an interrupted download leaves half a folder, which TextAttack takes for the whole
+            shutil.rmtree(folder)
         return read_original(Path(utils.download_from_s3(f"{WordEmbedding.PATH}/paragramcf")))
     except Exception as error:  # a failed download can raise any error
+        # Without its traceback, which would keep TextAttack's lock of the download from being released.
+        cause = error.with_traceback(None)
         raise UserError(
             f"TextAttack's counter-fitted vectors cannot be loaded ({type(error).__name__}: {error}): connect to the "
             "internet, or use --attack.synonyms counterfit or the path of a JSON table"
-        ) from error
+        ) from cause
 
 
 def read_original(folder: Path) -> "WordEmbedding":

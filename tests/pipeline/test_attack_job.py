@@ -42,6 +42,28 @@ def test_the_attack_job_says_where_the_time_went_and_finds_its_shards_again(
     assert again == first
 
 
+@pytest.mark.slow
+def test_an_attack_that_the_engine_does_not_know_is_run_by_textattack_and_found_again(
+    private_token: None, victim: Folder, tmp_path: Path
+) -> None:
+    arguments = ["--checkpoint", victim.uri, *FILM_REVIEWS, "--examples", "6", "--storage", str(tmp_path), "--json"]
+    arguments += ["--attack.name", "deepwordbug", "--attack.max-queries", "60"]
+    first, said = run("attack.py", *arguments)
+    assert said.count("deepwordbug is run by TextAttack itself, text by text, because") == 1
+    manifest = json.loads((Path(first["shards"]) / "manifest.json").read_text())
+    assert manifest["identity"]["runner"] == "textattack"
+    assert manifest["identity"]["limits"] == {"queries": 60, "seconds": 0.0}
+    assert manifest["identity"]["resources"].keys() == {"stopwords"}
+    assert sum(first["counts"].values()) == 6 and first["counts"].keys() <= {
+        "successful",
+        "failed",
+        "skipped",
+        "timeout",
+    }
+    again, _ = run("attack.py", *arguments)
+    assert again == first
+
+
 def test_the_attack_job_wants_the_checkpoints_classes(private_token: None, victim: Folder, tmp_path: Path) -> None:
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.csv").write_text("text,label\na film,0\nbad,1\ngood,2\n")
