@@ -60,6 +60,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> str:
         (("sst2", "cnn", "flat", "pwws", "textfooler"), 0.8309, 0.4256, (), ()),
         (("sst2", "lstm", "adv", "clare", "textfooler"), 0.8232, 0.0390, (), ()),
         (("sst2", "deberta", "base", "bae", None), 0.9418, 0.3861, (), ()),
+        (("sst2", "cnn", "flat", "genetic", "textfooler"), 0.8309, 0.5502, (), ()),
         # movie reviews that the paper has not
         (
             ("rotten_tomatoes_sample", "cnn", "adv", "textfooler", "textfooler"),
@@ -364,7 +365,7 @@ def test_transfer_sets_validity_and_peoples_answers_have_sections(tmp_path: Path
     assert table(html, "validity")[1][2:] == ["successful", "7", "0.910", "–", "20.0"]
     assert table(html, "sets")[1] == ["log", "<base>", "–", "62.5", "–", "8", "1"]
     assert table(html, "annotation")[1] == ["all", "4", "50.0", "–", "100.0"]
-    assert table(html, "transfer")[0][:2] == ["training", "no attack, %"]
+    assert table(html, "transfer")[0] == ["training", "no attack, %", "textfooler", "pwws"]
     base, flat = across_rows(html)
     assert base == ["pwws", "base", "20.0", "direct", "20.0"]
     assert flat == ["pwws", "flat", "20.0", "50.0", "direct"]

@@ -12,6 +12,9 @@ DATASETS = {"sst2": "SST-2", "imdb": "IMDB", "ag_news": "AG News", "trec": "TREC
 SUBSTITUTES = {"rotten_tomatoes_sample": "sst2"}
 """Datasets that the paper does not have, and the dataset to compare with: both are movie reviews."""
 
+ATTACKS = {"genetic": "gene", "alzantot": "gene"}
+"""Attacks that the paper's tables have under another name."""
+
 MODELS = {"cnn": "CNN", "lstm": "LSTM", "bert": "BERT", "deberta": "DeBERTa"}
 """The paper's models, and their names in tables."""
 
@@ -48,13 +51,14 @@ def numbers(dataset: str, model: str, training: str, attack: str, trained_on: st
     """
     row = {"dataset": source(dataset), "model": model, "training": training}
     seen = "" if training == "base" else trained_on
+    published = ATTACKS.get(attack, attack)
     clean = _find("table2_test_accuracy", **row, train_attack=seen)
     robust = lime = transfer = None
     if training == "base" or attack == trained_on:
         robust = _find("table3_robustness_ig", **row, attack=attack)
         lime = _find("table8_consistency_lime", **row, attack=attack)
     if robust is None and row["dataset"] == "sst2" and (training == "base" or trained_on == "textfooler"):
-        transfer = _find("table4_transfer_sst2", model=model, training=training, attack=attack)
+        transfer = _find("table4_transfer_sst2", model=model, training=training, attack=published)
     methods = {name: found for name, found in (("ig", robust), ("lime", lime)) if found}
     return Numbers(
         accuracy=_share(clean, "accuracy"),
