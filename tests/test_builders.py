@@ -61,6 +61,11 @@ def aims(wrapper):
     return Attack(goal, [RepeatModification()], WordSwapWordNet(), GreedySearch())
 
 
+def budget(wrapper):
+    goal = UntargetedClassification(wrapper, query_budget=9)
+    return Attack(goal, [RepeatModification()], WordSwapWordNet(), GreedySearch())
+
+
 class Other(textattack.models.wrappers.ModelWrapper):
     model = None
 
@@ -104,6 +109,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assets: Assets) -> Ite
         ("targeted", "has the goal TargetedClassification, but only UntargetedClassification can be measured here"),
         ("elsewhere", "attacks another model than the wrapper"),
         ("gradients", "reads the model's gradients"),
+        ("budget", "has a query budget of its own"),
     ],
 )
 def test_a_builder_that_cannot_be_used_is_one_sentence(here: Path, function: str, message: str) -> None:

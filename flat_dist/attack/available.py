@@ -1,13 +1,13 @@
 """Which attacks can run here: those whose resources are at hand."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from flat_dist.config.attacks import ALL, ATTACKS
 from flat_dist.config.errors import UserError
 from flat_dist.resources.catalogue import Sources, check_available
 
 
-def expand(attacks: Iterable[str], wanted: Sources) -> tuple[tuple[str, ...], dict[str, str]]:
+def expand(attacks: Sequence[str], wanted: Sources) -> tuple[tuple[str, ...], dict[str, str]]:
     """Attacks, with `ALL` replaced by every attack that can run: those of the registry, without adaptive forms.
 
     Args:
@@ -15,8 +15,10 @@ def expand(attacks: Iterable[str], wanted: Sources) -> tuple[tuple[str, ...], di
         wanted: the user's own resources.
 
     Returns:
-        The attacks, each once, and for those that `ALL` leaves out the reason.
+        The attacks, each once if `ALL` is one of them, and for those that it leaves out the reason.
     """
+    if ALL not in attacks:
+        return tuple(attacks), {}  # a name that is given twice is an error of its own
     found: dict[str, None] = {}
     left_out: dict[str, str] = {}
     for attack in attacks:

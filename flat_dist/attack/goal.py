@@ -1,5 +1,6 @@
 """The goal of an attack that sees margins, as a goal function of TextAttack."""
 
+import math
 from typing import Any
 
 import torch
@@ -40,7 +41,8 @@ def check_goal(name: str, attack: Attack, victim: Victim) -> None:
         victim: what the builder was given.
 
     Raises:
-        UserError: it has another goal, attacks another model, reads gradients, or cannot follow margins.
+        UserError: it has another goal or a query budget, attacks another model, reads gradients, or cannot follow
+            margins.
     """
     goal = attack.goal_function
     kind = type(goal).__name__
@@ -48,6 +50,10 @@ def check_goal(name: str, attack: Attack, victim: Victim) -> None:
         raise UserError(
             f"the attack {name} has the goal {kind}, but only UntargetedClassification can be measured here: choose an "
             "attack that changes the predicted class to any other"
+        )
+    if goal.query_budget != math.inf:
+        raise UserError(
+            f"the attack {name} has a query budget of its own: leave that out, and set --attack.max-queries"
         )
     if goal.model is not victim:
         raise UserError(f"the attack {name} attacks another model than the wrapper that its builder is called with")

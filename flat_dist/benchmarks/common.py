@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from flat_dist.attack import limits
+from flat_dist.attack.runner import ENGINE, runner_of
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.data import datasets
@@ -103,8 +104,11 @@ def attack(config: Config, folder: str | None, count: int, stock_encoder: str, d
     """The engine against stock TextAttack on test texts, and on training texts if there are too few.
 
     Raises:
-        UserError: the dataset has fewer texts.
+        UserError: the engine does not run the attack, or the dataset has fewer texts.
     """
+    runner = runner_of(config.attack.name, config.attack, config.attack.scores)
+    if runner.name != ENGINE:
+        raise UserError(f"{runner.describe(config.attack.name)}: there is no engine to compare with TextAttack")
     machine = hardware.detect()
     config, _ = hardware.resolve(config, machine)
     dataset = datasets.load(config.data)
