@@ -7,18 +7,23 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import transformers
 from textattack import Attack
+from textattack.attack_recipes import pso_zang_2020
+from textattack.constraints.grammaticality.language_models.google_language_model import google_language_model
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.shared import AbstractWordEmbedding, utils
 from textattack.transformations import WordSwapHomoglyphSwap
 from textattack.transformations.word_swaps import word_swap_homoglyph_swap as homoglyphs
 
+from flat_dist.attack.engine.word_classes import WordSwapByClass
 from flat_dist.attack.parts import parts_of
 from flat_dist.attack.victim import Victim
 from flat_dist.resources.catalogue import RESOURCES, Sources
+from flat_dist.resources.hownet import Substitutes
 
 EMBEDDING_KEY = "textattack_counterfitted_GLOVE_embedding"
 """Where TextAttack looks for its word vectors before it downloads them."""
@@ -43,10 +48,24 @@ class Resources(Protocol):
     def sources(self) -> Sources:
         """Where the user's own resources are."""
 
+    @property
+    def language_model(self) -> Any:
+        """Which words follow a word."""
+
+    @property
+    def hownet(self) -> Substitutes:
+        """Substitutes of words with a part of speech."""
+
 
 def with_own_resources(recipe: Callable[[Victim], Any], victim: Victim, resources: Resources) -> Any:
-    """What a builder returns that takes the victim alone, with our word vectors and sentence encoder."""
-    with _own_embedding(resources), _without_homoglyphs(), _users_models(resources.sources):
+    """What a builder returns that takes the victim alone, with our resources."""
+    with (
+        _own_embedding(resources),
+        _without_homoglyphs(),
+        _users_models(resources.sources),
+        _replaced(google_language_model, "GoogLMHelper", lambda: resources.language_model),
+        _replaced(pso_zang_2020, "WordSwapHowNet", lambda: WordSwapByClass(resources.hownet.candidates)),
+    ):
         attack = recipe(victim)
     for part in parts_of(attack) if isinstance(attack, Attack) else ():
         if isinstance(part, UniversalSentenceEncoder):
@@ -88,6 +107,17 @@ def _users_models(sources: Sources) -> Iterator[None]:
     finally:
         for kind, load in before.items():
             kind.from_pretrained = load
+
+
+@contextmanager
+def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+    """A recipe finds another value under a name of a module."""
+    before = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
 
 
 @contextmanager

@@ -6,16 +6,23 @@ from typing import Any
 from nltk.corpus import stopwords
 from textattack import Attack
 from textattack.constraints.grammaticality import PartOfSpeech
+from textattack.constraints.grammaticality.language_models.google_language_model.google_language_model import (
+    GoogleLanguageModel,
+)
 from textattack.constraints.pre_transformation import StopwordModification
 from textattack.constraints.semantics import WordEmbeddingDistance
 from textattack.constraints.semantics.sentence_encoders import ThoughtVector, UniversalSentenceEncoder
 from textattack.transformations import CompositeTransformation, WordSwapEmbedding, WordSwapWordNet
+
+from flat_dist.attack.engine.word_classes import WordSwapByClass
 
 RESOURCES_OF_PARTS: dict[type, tuple[str, ...]] = {
     WordSwapEmbedding: ("synonyms",),
     WordEmbeddingDistance: ("synonyms",),
     ThoughtVector: ("synonyms",),
     WordSwapWordNet: ("wordnet",),
+    WordSwapByClass: ("hownet", "part_of_speech", "universal_tagset"),
+    GoogleLanguageModel: ("language_model",),
     PartOfSpeech: ("part_of_speech", "universal_tagset"),
     UniversalSentenceEncoder: ("sentence_encoder",),
 }

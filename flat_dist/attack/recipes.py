@@ -7,7 +7,13 @@ from collections.abc import Callable
 from functools import cached_property
 
 from textattack import Attack
-from textattack.attack_recipes import PWWSRen2019, TextFoolerJin2019
+from textattack.attack_recipes import (
+    GeneticAlgorithmAlzantot2018,
+    IGAWang2019,
+    PSOZang2020,
+    PWWSRen2019,
+    TextFoolerJin2019,
+)
 from textattack.shared import AbstractWordEmbedding
 
 from flat_dist.attack.builders import load_builder
@@ -23,6 +29,8 @@ from flat_dist.config.errors import UserError, first_line
 from flat_dist.resources import synonyms
 from flat_dist.resources.assets import Assets
 from flat_dist.resources.catalogue import Sources
+from flat_dist.resources.hownet import HowNetFile, Substitutes, WordNetSynonyms
+from flat_dist.resources.language_model import LanguageModel
 
 PIECES_PER_WORD = 2
 """Word pieces that the sentence encoder caches for each word that the other caches may hold."""
@@ -64,6 +72,17 @@ class LinguisticResources:
         pieces, tokens = PIECES_PER_WORD * self.cache_size, BATCH_TOKENS[self.device]
         return SentenceEncoder(self.assets.sentence_encoder, self.device, tokens, cache_size=pieces)
 
+    @cached_property
+    def language_model(self) -> LanguageModel:
+        """Which words follow a word."""
+        return LanguageModel(self.assets, self.cache_size)
+
+    @cached_property
+    def hownet(self) -> Substitutes:
+        """Substitutes of words with a part of speech."""
+        path = self.sources.path("hownet")
+        return HowNetFile(path) if path else WordNetSynonyms(self.assets)
+
 
 def textfooler(victim: Victim, resources: LinguisticResources) -> Attack:
     """TextFooler (Jin et al., AAAI 2020): counter-fitted neighbours, part of speech, sentence similarity.
@@ -81,6 +100,39 @@ def pwws(victim: Victim, resources: LinguisticResources) -> Attack:
     checks similarity.
     """
     return PWWSRen2019.build(victim)
+
+
+def genetic(victim: Victim, resources: LinguisticResources) -> Attack:
+    """Genetic attack (Alzantot et al., EMNLP 2018): counter-fitted neighbours, and a population of texts.
+
+    All settings are TextAttack's. Two things differ there from the paper, and are kept:
+
+    - The language model has no effect. TextAttack measures the candidates of a word with it, but then keeps the four
+      nearest in the embedding, not the four most probable ones. So the stand-in for the 1 Billion Word model, a bigram
+      model, changes no result. `flat_dist.attack.engine.most_probable` is the constraint as the paper has it.
+    - Parents are drawn with probabilities that fall with their score.
+    """
+    attack: Attack = with_own_resources(GeneticAlgorithmAlzantot2018.build, victim, resources)
+    return attack
+
+
+def iga(victim: Victim, resources: LinguisticResources) -> Attack:
+    """Improved genetic attack (Wang et al. 2019): as `genetic`, but a word may change up to five times.
+
+    All settings are TextAttack's. Its parents are drawn as those of `genetic`.
+    """
+    attack: Attack = with_own_resources(IGAWang2019.build, victim, resources)
+    return attack
+
+
+def pso(victim: Victim, resources: LinguisticResources) -> Attack:
+    """Particle swarm (Zang et al., ACL 2020): substitutes with the word's part of speech and inflection.
+
+    All settings are TextAttack's. HowNet's substitutes are replaced by WordNet's synonyms, unless the user gives them,
+    and flair's tagger by NLTK's.
+    """
+    attack: Attack = with_own_resources(PSOZang2020.build, victim, resources)
+    return attack
 
 
 OWN_STRENGTH = Strength()

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from textattack import Attack
 from textattack.attack_results import AttackResult, FailedAttackResult, SkippedAttackResult
+from textattack.search_methods import PopulationBasedSearch
 from textattack.shared import AttackedText
 
 from flat_dist.attack.engine.engine import Engine
@@ -48,21 +49,27 @@ def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: 
     The random state depends on the run's seed and the example's id only.
     """
     _seed_everything(derive_seed(seed, example.example_id))
-    best = AttackedText(example.text)
+    best, best_score = AttackedText(example.text), -math.inf
+    population = isinstance(attack.search_method, PopulationBasedSearch)
     deadline = time.monotonic() + (limits.max_seconds or math.inf)
 
     def get_transformations(current: AttackedText, **settings: Any) -> list[AttackedText]:
-        # A greedy search calls this with its best text so far; a search over a population, with a member of it.
+        # A greedy search calls this with its best text so far.
         nonlocal best
-        best = current
+        best = best if population else current
         if time.monotonic() > deadline:
             raise LimitError
         return attack.get_transformations(current, **settings)
 
     def get_goal_results(texts: list[AttackedText], **settings: Any) -> Any:
+        nonlocal best, best_score
         if time.monotonic() > deadline:
             raise LimitError
-        return attack.goal_function.get_results(texts, **settings)
+        results, search_over = attack.goal_function.get_results(texts, **settings)
+        for result in results if population else ():
+            if result.score > best_score:
+                best, best_score = result.attacked_text, result.score
+        return results, search_over
 
     attack.search_method.get_transformations = get_transformations
     attack.search_method.get_goal_results = get_goal_results

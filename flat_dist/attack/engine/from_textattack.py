@@ -1,8 +1,14 @@
 """Builds an engine that runs the same attack as a TextAttack attack object."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
 from textattack import Attack
 from textattack.constraints import Constraint
 from textattack.constraints.grammaticality import PartOfSpeech
+from textattack.constraints.grammaticality.language_models.google_language_model.google_language_model import (
+    GoogleLanguageModel,
+)
 from textattack.constraints.overlap import MaxWordsPerturbed
 from textattack.constraints.pre_transformation import (
     InputColumnModification,
@@ -14,22 +20,33 @@ from textattack.constraints.pre_transformation import (
 )
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.goal_functions import UntargetedClassification
-from textattack.search_methods import GreedyWordSwapWIR
+from textattack.search_methods import (
+    AlzantotGeneticAlgorithm,
+    GreedyWordSwapWIR,
+    ImprovedGeneticAlgorithm,
+    ParticleSwarmOptimization,
+)
 from textattack.shared import AttackedText
 from textattack.transformations import WordSwapEmbedding, WordSwapWordNet
 
 from flat_dist.attack.engine.constraints import (
     CandidateGenerator,
     FewChangedWords,
+    MostProbable,
     SamePartOfSpeech,
     SimilarWindow,
     word_distance,
 )
 from flat_dist.attack.engine.engine import Engine, Filter
+from flat_dist.attack.engine.genetic import GeneticSettings
 from flat_dist.attack.engine.greedy import GreedySettings
 from flat_dist.attack.engine.known_order import KnownOrder
+from flat_dist.attack.engine.most_probable import MostProbableWords
+from flat_dist.attack.engine.particle_swarm import SwarmSettings
+from flat_dist.attack.engine.population import CandidateSource
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.strengthen import FirstSynonyms
+from flat_dist.attack.engine.word_classes import ClassCandidates, WordSwapByClass
 from flat_dist.attack.goal import MarginDrop
 from flat_dist.attack.limits import Limits
 
@@ -46,6 +63,9 @@ BEFORE = (
 METHODS = ("attack", "_attack", "get_indices_to_order", "get_transformations", "filter_transformations")
 """What the engine does instead of a TextAttack attack: a subclass that changes one of them is another attack."""
 
+BY_WORD = (WordSwapEmbedding, WordSwapWordNet, FirstSynonyms)
+"""Transformations whose candidates depend on the word only."""
+
 
 def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
     """The engine of a TextAttack attack on a `flat_dist.attack.victim.Victim`; its results are the same.
@@ -53,38 +73,91 @@ def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
     Raises:
         NotImplementedError: the engine does not support a part of the attack.
     """
-    _check(attack)
-    search = attack.search_method
+    goal = attack.goal_function
+    _require(type(goal) in (UntargetedClassification, MarginDrop) and not goal.target_max_score, goal)
     distance = word_distance(attack)
-    filters = [_filter(constraint, limits, profile) for constraint in attack.constraints if constraint is not distance]
-    settings = GreedySettings(
-        ranking=search.wir_method,
-        unknown=search.unk_token,
-        indices=lambda text: attack.get_indices_to_order(AttackedText(text))[1],
-        candidates=CandidateGenerator(attack.transformation, distance, limits.cache_size).candidates,
-        from_original=type(attack.goal_function) is MarginDrop,
-        word_scores=search.word_scores if type(search) is KnownOrder else None,
-    )
-    return Engine(settings, filters, attack.goal_function.model, limits, profile)
+    filters = [
+        _filter(one, limits, profile) for one in attack.constraints if one is not distance and not _is_count(one)
+    ]
+    populations = (AlzantotGeneticAlgorithm, ImprovedGeneticAlgorithm, ParticleSwarmOptimization)
+    settings = (_population if type(attack.search_method) in populations else _greedy)(attack, filters, limits)
+    return Engine(settings, filters, goal.model, limits, profile)
 
 
-def _check(attack: Attack) -> None:
-    """Raise NotImplementedError if the engine does not support the goal, search or transformation."""
-    _require(
-        type(attack.goal_function) in (UntargetedClassification, MarginDrop)
-        and not attack.goal_function.target_max_score,
-        attack.goal_function,
-    )
+def _greedy(attack: Attack, filters: Sequence[Filter], limits: Limits) -> GreedySettings:
     search = attack.search_method
     known = type(search) is GreedyWordSwapWIR and search.wir_method in ("delete", "unk", "weighted-saliency")
     _require((known or type(search) is KnownOrder) and search.truncate_words_to is None, search)
-    _require(type(attack.transformation) in (WordSwapEmbedding, WordSwapWordNet, FirstSynonyms), attack.transformation)
-    for method in METHODS:
-        _require(getattr(type(attack), method) is getattr(Attack, method), f"{type(attack).__name__}.{method}")
+    _require(type(attack.transformation) in BY_WORD, attack.transformation)
+    _require(
+        not any(isinstance(one, GoogleLanguageModel) for one in attack.constraints),
+        "a greedy attack with a language model",
+    )
     for constraint in attack.pre_transformation_constraints:
         _require(type(constraint) in BEFORE, constraint)
     once = any(type(constraint) is RepeatModification for constraint in attack.pre_transformation_constraints)
     _require(once, "an attack that may change a word twice")
+    return GreedySettings(
+        ranking=search.wir_method,
+        unknown=search.unk_token,
+        indices=_indices(attack),
+        candidates=CandidateGenerator(attack.transformation, word_distance(attack), limits.cache_size).candidates,
+        from_original=type(attack.goal_function) is MarginDrop,
+        word_scores=search.word_scores if type(search) is KnownOrder else None,
+    )
+
+
+def _population(attack: Attack, filters: Sequence[Filter], limits: Limits) -> GeneticSettings | SwarmSettings:
+    search, before = attack.search_method, attack.pre_transformation_constraints
+    for constraint in before:
+        _require(type(constraint) in (RepeatModification, StopwordModification, InputColumnModification), constraint)
+    fixed = frozenset().union(*(one.stopwords for one in before if type(one) is StopwordModification))
+    counts = [one for one in attack.constraints if _is_count(one)]
+    _require(not counts or attack.constraints[-1:] == counts, "a language model before other constraints")
+    compares = bool(counts) or any(isinstance(one, MostProbable) for one in filters)
+    common: dict[str, Any] = {
+        "size": search.pop_size,
+        "iterations": search.max_iters,
+        "candidates": _candidate_source(attack, limits),
+        "indices": _indices(attack),
+        "is_fixed": fixed.__contains__,
+        "once": any(type(one) is RepeatModification for one in before),
+        "constrained": bool(filters or counts),
+        "kept": counts[0].top_n_per_index if counts else 0,
+        "remembered": attack.constraint_cache_size if compares else 0,
+        "from_original": type(attack.goal_function) is MarginDrop,
+    }
+    if type(search) is ParticleSwarmOptimization:
+        return _swarm(search, filters, common)
+    _require(not (search.post_crossover_check or search.give_up_if_no_improvement), search)
+    replacements = search.max_replace_times_per_index if type(search) is ImprovedGeneticAlgorithm else 0
+    return GeneticSettings(temperature=search.temp, replacements=replacements, **common)
+
+
+def _swarm(search: ParticleSwarmOptimization, filters: Sequence[Filter], common: Mapping[str, Any]) -> SwarmSettings:
+    _require(search.post_turn_check, search)
+    near = [one for one in filters if isinstance(one, FewChangedWords)]
+    _require(len(near) == len(filters), "a particle swarm with constraints other than on the number of changed words")
+    return SwarmSettings(
+        inertia=(search.omega_1, search.omega_2),
+        pull=(search.c1_origin, search.c2_origin),
+        max_velocity=search.v_max,
+        retries=search.max_turn_retries,
+        is_near=lambda original, text: all(one.is_near(original, text) for one in near),
+        **common,
+    )
+
+
+def _candidate_source(attack: Attack, limits: Limits) -> CandidateSource:
+    if type(attack.transformation) is WordSwapByClass:
+        _require(word_distance(attack) is None, attack.transformation)
+        return ClassCandidates(attack.transformation, limits.cache_size)
+    _require(type(attack.transformation) in BY_WORD, attack.transformation)
+    return CandidateGenerator(attack.transformation, word_distance(attack), limits.cache_size)
+
+
+def _indices(attack: Attack) -> Callable[[str], list[int]]:
+    return lambda text: attack.get_indices_to_order(AttackedText(text))[1]
 
 
 def _filter(constraint: Constraint, limits: Limits, profile: Profile) -> Filter:
@@ -98,7 +171,18 @@ def _filter(constraint: Constraint, limits: Limits, profile: Profile) -> Filter:
     if type(constraint) is UniversalSentenceEncoder:
         _require(constraint.window_size < float("inf") and not constraint.compare_against_original, constraint)
         return SimilarWindow(constraint, profile)
+    if type(constraint) is MostProbableWords:
+        return MostProbable(constraint, profile)
     raise NotImplementedError(f"the attack engine does not support {constraint}")
+
+
+def _is_count(constraint: Constraint) -> bool:
+    """Whether it is the language model of TextAttack, which only counts candidates: see `MostProbableWords`."""
+    return (
+        type(constraint) is GoogleLanguageModel
+        and bool(constraint.top_n_per_index)
+        and not (constraint.top_n or constraint.compare_against_original)
+    )
 
 
 def _require(holds: bool, part: object) -> None:

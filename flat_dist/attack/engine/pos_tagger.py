@@ -99,6 +99,18 @@ class Tagger:
         """Tag (N) of the word at each position (N) of its context."""
         if not contexts:
             return np.empty(0, dtype=self._universal.dtype)
+        tags_NW = self._tag(self._rows_of(contexts), np.asarray(positions))
+        return self._universal[tags_NW[np.arange(len(contexts)), positions]]
+
+    def tag_all(self, texts: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Tags of all words of each text."""
+        longest = max(map(len, texts), default=0)
+        if not longest:
+            return [[] for _ in texts]
+        tags_NW = self._universal[self._tag(self._rows_of(texts), np.array([len(text) - 1 for text in texts]))]
+        return [tags[: len(text)] for tags, text in zip(tags_NW.tolist(), texts, strict=True)]
+
+    def _rows_of(self, contexts: Sequence[Sequence[str]]) -> np.ndarray:
         words = {*self._start, *self._end}.union(*contexts)
         if len(self._rows) + len(words.difference(self._rows)) > len(self._words):
             self._clear(max(self._size, len(words)))
@@ -110,21 +122,21 @@ class Tagger:
             length = len(context)
             line[2 : length + 2] = [self._row(word) for word in context]
             line[length + 2] = padding[2]
-        return self._universal[self._tag(rows_NW, np.asarray(positions))]
+        return rows_NW
 
-    def _tag(self, rows_NW: np.ndarray, position_N: np.ndarray) -> np.ndarray:
+    def _tag(self, rows_NW: np.ndarray, last_N: np.ndarray) -> np.ndarray:
+        """Index of the tag of each word (N, W), up to the last one asked for."""
         before_N = np.full(len(rows_NW), self._tags.index(self._start[0]))
         before2_N = np.full(len(rows_NW), self._tags.index(self._start[1]))
-        tag_N = np.empty(len(rows_NW), dtype=np.int64)
-        for index in range(position_N.max() + 1):
+        tags = []
+        for index in range(last_N.max() + 1):
             # Later words do not change the tags of earlier ones.
             here_N = self._words[rows_NW[:, index + 2], KNOWN].astype(np.int64)
-            (unknown,) = np.nonzero((here_N < 0) & (position_N >= index))
+            (unknown,) = np.nonzero((here_N < 0) & (last_N >= index))
             here_N[unknown] = self._predict(rows_NW[unknown, index : index + 5], before_N[unknown], before2_N[unknown])
-            reached = position_N == index
-            tag_N[reached] = here_N[reached]
+            tags.append(here_N)
             before_N, before2_N = here_N, before_N
-        return tag_N
+        return np.stack(tags, 1)
 
     def _predict(self, rows_N5: np.ndarray, before_N: np.ndarray, before2_N: np.ndarray) -> np.ndarray:
         words, (before2, before, here, after, after2) = self._words, rows_N5.T

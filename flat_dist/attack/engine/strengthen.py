@@ -6,6 +6,9 @@ Call `flat_dist.resources.textattack_setup.activate` before importing this modul
 from nltk.corpus import wordnet
 from textattack import Attack
 from textattack.constraints import Constraint
+from textattack.constraints.grammaticality.language_models.google_language_model.google_language_model import (
+    GoogleLanguageModel,
+)
 from textattack.constraints.overlap import MaxWordsPerturbed
 from textattack.constraints.semantics import WordEmbeddingDistance
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
@@ -13,6 +16,7 @@ from textattack.shared import AbstractWordEmbedding
 from textattack.transformations import WordSwap, WordSwapEmbedding, WordSwapWordNet
 
 from flat_dist.attack.engine.sentence_encoder import SentenceEncoder
+from flat_dist.attack.engine.word_classes import WordSwapByClass
 from flat_dist.attack.strength import Strength
 
 SIMILARITY, WINDOW = 0.840845057, 15
@@ -56,6 +60,8 @@ def strengthen(
         constraints = [one for one in constraints if not isinstance(one, WordEmbeddingDistance)]
         if not any(isinstance(one, UniversalSentenceEncoder) for one in constraints):
             constraints.append(_similar_windows(encoder))
+        # A language model keeps a number of the candidates that pass all else.
+        constraints.sort(key=lambda one: isinstance(one, GoogleLanguageModel))
     elif strength.neighbours:
         transformation = _fewer_candidates(transformation, strength.neighbours)
     if strength.max_changed < 1:
@@ -83,4 +89,6 @@ def _fewer_candidates(transformation: WordSwap, count: int) -> WordSwap:
         return WordSwapEmbedding(min(count, transformation.max_candidates), transformation.embedding)
     if isinstance(transformation, WordSwapWordNet):
         return FirstSynonyms(count)
+    if isinstance(transformation, WordSwapByClass):
+        return WordSwapByClass(transformation.candidates, count)
     raise NotImplementedError(f"a limit on the candidates of {transformation}")

@@ -6,6 +6,7 @@ TextAttack: call `flat_dist.resources.textattack_setup.activate` first.
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textattack.shared.utils import words_from_text
@@ -97,6 +98,18 @@ class TokenizedText:
                 *(start + shift for start in self.starts[index + 1 :]),
             ),
         )
+
+    def with_words(self, words: Sequence[str]) -> "TokenizedText":
+        """The text with all words replaced, by words that TextAttack reads as they are."""
+        parts: list[str] = []
+        starts: list[int] = []
+        position = length = 0
+        for old, start, new in zip(self.words, self.starts, words, strict=True):
+            parts += self.text[position:start], new
+            length += start - position
+            starts.append(length)
+            position, length = start + len(old), length + len(new)
+        return TokenizedText("".join(parts) + self.text[position:], tuple(words), tuple(starts))
 
     def windows(self, index: int, size: int, candidates: list[Candidate]) -> tuple[str, list[str]]:
         """The `size` words around a word, and the same window with each candidate in its place."""
