@@ -48,7 +48,7 @@ def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: 
 
     The random state depends on the run's seed and the example's id only.
     """
-    _seed_everything(derive_seed(seed, example.example_id))
+    seed_example(seed, example)
     best, best_score = AttackedText(example.text), -math.inf
     population = isinstance(attack.search_method, PopulationBasedSearch)
     deadline = time.monotonic() + (limits.max_seconds or math.inf)
@@ -104,10 +104,12 @@ def _failure(example: Example, error: Exception | None) -> Record:
     return Record(example.example_id, example.label, example.text, example.text, "error", error=cause)
 
 
-def _seed_everything(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+def seed_example(seed: int, example: Example) -> None:
+    """Seed all global generators with the seed of an example, for TextAttack; the engine draws from its own."""
+    own = derive_seed(seed, example.example_id)
+    random.seed(own)
+    np.random.seed(own % 2**32)
+    torch.manual_seed(own)
 
 
 def to_rows(records: Sequence[Record], victim: Checkpoint, round_number: int, metadata: Mapping[str, Any]) -> pa.Table:

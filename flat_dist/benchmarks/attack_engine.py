@@ -24,7 +24,7 @@ from flat_dist.attack.engine.from_textattack import build_engine
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.limits import PER_UNIT, Limits
 from flat_dist.attack.recipes import LinguisticResources
-from flat_dist.attack.records import attack_examples
+from flat_dist.attack.records import attack_examples, seed_example
 from flat_dist.attack.victim import Victim
 from flat_dist.data.shards import Example, Record
 from flat_dist.models.checkpoint import Checkpoint
@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 FLOOR_BATCH = 32
 """Batch size for the minimum time of the victim: TextAttack's default."""
+SEED = 0
+"""Of both sides' draws."""
 TOLERANCE, TRANSFORMER_TOLERANCE = 1e-5, 1e-4
 """Largest difference of final scores that counts as equal: TextAttack pads its texts, the engine on a CPU does not."""
 WARM_UP = "a good film that everybody will enjoy more than once , but not today ; it is a bit long and slow"
@@ -100,7 +102,7 @@ def compare(
     engine = build_engine(attack, limits, profile)
     for label in range(len(checkpoint.label_names)):  # load all resources before the measurement
         stock.attack(WARM_UP, label)
-        attack_examples(engine, attack, [Example("warm-up", WARM_UP, label)], seed=0)
+        attack_examples(engine, attack, [Example("warm-up", WARM_UP, label)], SEED)
     gc.collect()
     gc.freeze()  # so that neither side scans the loaded resources again and again
     warm, spent, different = profile.seconds(), dict.fromkeys(("stock", "engine", "floor"), 0.0), 0
@@ -109,9 +111,9 @@ def compare(
         for start in range(0, len(examples), size):
             chunk = examples[start : start + size]
             victim.queries.clear()
-            theirs = _timed(spent, "stock", lambda: [stock.attack(one.text, one.label) for one in chunk])  # noqa: B023
+            theirs = _timed(spent, "stock", lambda: [_attack(stock, one) for one in chunk])  # noqa: B023
             with profile.total:
-                ours = _timed(spent, "engine", lambda: attack_examples(engine, attack, chunk, seed=0))  # noqa: B023
+                ours = _timed(spent, "engine", lambda: attack_examples(engine, attack, chunk, SEED))  # noqa: B023
             _timed(spent, "floor", lambda: checkpoint.probabilities(victim.queries, FLOOR_BATCH))
             different += sum(_differs(*pair, checkpoint) for pair in zip(theirs, ours, strict=True))
             bar.advance(len(chunk), f"{different} different")
@@ -143,6 +145,11 @@ def _stock(comparison: Comparison, victim: Victim) -> Attack:
         if isinstance(constraint, UniversalSentenceEncoder):
             constraint.model = package_encoder(resources.assets) if comparison.stock_encoder == "package" else ours
     return attack
+
+
+def _attack(stock: Attack, example: Example) -> AttackResult:
+    seed_example(SEED, example)
+    return stock.attack(example.text, example.label)
 
 
 def _timed(spent: dict[str, float], name: str, work: Callable[[], T]) -> T:
