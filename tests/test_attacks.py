@@ -24,7 +24,7 @@ from flat_dist.storage.arrow import from_bytes
 from flat_dist.storage.folder import Folder
 
 RECIPES = sorted(name for name, entry in ATTACKS.items() if entry.is_own)
-LIMITS = resolve(AttackConfig(device="cpu"), transformer=False)
+LIMITS = resolve(AttackConfig(device="cpu", max_queries=1000), transformer=False)
 
 
 @pytest.fixture(scope="module")
