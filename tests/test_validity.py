@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -9,8 +10,12 @@ import torch
 from flat_dist.attack.engine.sentence_encoder import SentenceEncoder
 from flat_dist.data.alignment import find_swaps
 from flat_dist.data.shards import Record, to_table
+from flat_dist.evaluation.perplexity import TextPerplexity
 from flat_dist.evaluation.validity import BATCH, measure, summarise
+from flat_dist.resources import language_model
 from flat_dist.resources.assets import Assets
+from flat_dist.resources.kneser_ney import BigramModel
+from flat_dist.resources.language_model import LanguageModel
 
 ROWS = [
     ("a good film", "a fine film", "successful"),
@@ -62,11 +67,17 @@ def test_the_perplexity_ratio_is_a_geometric_mean() -> None:
     assert found["changed"].perplexity_ratio == pytest.approx((ratios[0] * ratios[1] * ratios[2]) ** (1 / 3))
 
 
-def test_without_a_language_model_there_is_no_ratio() -> None:
-    rows = shards()
-    found = summarise(rows, measure(rows, fake_encode, None))
-    assert found["changed"].perplexity_ratio is None
-    assert found["changed"].similarity == 1.0
+def test_the_perplexity_of_a_text_is_that_of_its_sentences(assets: Assets) -> None:
+    text = "A good film. It's, oddly, a zzyzx!  "
+    sentences = [["a", "good", "film"], ["it's", "oddly", "a", "zzyzx"]]
+    folder = language_model.resource().build(assets)
+    words = (folder / language_model.WORDS).read_text(encoding="utf-8").split("\n")
+    counts = [np.load(folder / name) for name in (language_model.BIGRAMS, language_model.COUNTS)]
+    expected = BigramModel(words, *counts).perplexity(sentences)
+    found = TextPerplexity(LanguageModel(assets, 100))
+    assert 10 ** found.log10_perplexity(text) == pytest.approx(expected)
+    assert found.log10_perplexity("the film is good") < found.log10_perplexity("the film is zzyzx")
+    assert math.isfinite(found.log10_perplexity("..."))
 
 
 def test_an_attack_that_changed_nothing_has_no_numbers() -> None:
@@ -80,7 +91,7 @@ def test_the_similarity_is_the_encoders_cosine(assets: Assets, one_thread: None)
     calls: list[int] = []
     rows = shards()
     many = pa.concat_tables([rows] * (BATCH // 3 + 1))
-    measured = measure(many, encoder.encode, None, lambda: calls.append(1))
+    measured = measure(many, encoder.encode, OneInTen(), lambda: calls.append(1))
     assert len(calls) == 2  # in batches, each of which says that it goes on
     by_hand = [float(torch.cosine_similarity(*encoder.encode(list(pair)), dim=0)) for *pair, _ in ROWS[:3]]
     assert measured["similarity"].to_pylist()[:3] == pytest.approx(by_hand, abs=1e-6)

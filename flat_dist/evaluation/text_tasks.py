@@ -17,10 +17,14 @@ from flat_dist.config.attacks import file_name
 from flat_dist.config.schema import Config
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation import transfer, validity
+from flat_dist.evaluation.perplexity import TextPerplexity
 from flat_dist.evaluation.result import AttackedModel, Result
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.resources import assets
+from flat_dist.resources.catalogue import Sources
+from flat_dist.resources.language_model import LanguageModel
+from flat_dist.resources.provenance import source_of
 from flat_dist.runtime import tasks
 from flat_dist.storage.arrow import read_table, write_table
 from flat_dist.storage.folder import Folder
@@ -30,8 +34,11 @@ PREDICTIONS = "predictions"
 PREDICTED = pa.schema([("example_id", pa.string()), ("predicted", pa.int32())])
 """Class that a model predicts for a changed text."""
 
-ENCODER = "sentence_encoder"
-"""Resource that similarity is measured with."""
+MEASURES = ("sentence_encoder", "language_model")
+"""Resources that similarity and perplexity are measured with."""
+
+CACHED_BIGRAMS = 2**16
+"""Probabilities that a worker's language model keeps."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,8 +106,7 @@ def with_validity(
         results: one for each of `attacked`, in the same order.
         attacked: models under attacks.
     """
-    known = assets.prepare().provenance()[ENCODER]
-    plans = [_validity_plan(each, known) for each in attacked]
+    plans = [_validity_plan(each, measured_with()) for each in attacked]
     artifacts = executor.run_all(plans, partial(_fill, run=partial(_validity_of_all, config)))
     return [
         replace(result, validity=validity.read(each.shards.folder, artifact.folder))
@@ -108,11 +114,17 @@ def with_validity(
     ]
 
 
-def _validity_plan(attacked: AttackedModel, encoder: Mapping[str, str]) -> TextsPlan:
+def measured_with() -> dict[str, dict[str, str]]:
+    """Source, package or detail, and sha256 of what similarity and perplexity are measured with."""
+    prepared = assets.prepare()
+    return {name: source_of(name, Sources(), prepared) for name in MEASURES}
+
+
+def _validity_plan(attacked: AttackedModel, measures: Mapping[str, Mapping[str, str]]) -> TextsPlan:
     return TextsPlan(
         name=f"validity-{file_name(attacked.attack)}",
         title=f"validity of the texts of {attacked.attack} on {attacked.model.label}",
-        inputs={"attack": attacked.shards.fingerprint, ENCODER: dict(encoder)},
+        inputs={"attack": attacked.shards.fingerprint, "measures": {name: dict(one) for name, one in measures.items()}},
         shards=attacked.shards,
         model=attacked.model,
     )
@@ -176,7 +188,10 @@ def predict(checkpoint: checkpoints.Checkpoint, rows: pa.Table) -> pa.Table:
 def _measure_validity(shards: Sequence[str], name: str) -> list[tuple[str, pa.Table]]:
     torch.set_num_threads(1)
     progress = tasks.ProgressReporter(name)
-    encoder = SentenceEncoder(assets.prepare().sentence_encoder)
+    prepared = assets.prepare()
+    encoder = SentenceEncoder(prepared.sentence_encoder)
+    perplexity = TextPerplexity(LanguageModel(prepared, CACHED_BIGRAMS))
     return [
-        (validity.NAME, validity.measure(read_shards(Folder(uri)), encoder.encode, None, progress)) for uri in shards
+        (validity.NAME, validity.measure(read_shards(Folder(uri)), encoder.encode, perplexity, progress))
+        for uri in shards
     ]

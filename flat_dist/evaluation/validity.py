@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -26,8 +25,7 @@ NAME = "validity"
 """Name of the table."""
 
 SCHEMA = pa.schema([("example_id", pa.string()), ("similarity", pa.float64()), ("log10_ratio", pa.float64())])
-"""Of each changed text: cosine with its original, and the logarithm of its perplexity ratio (null without a language
-model)."""
+"""Of each changed text: cosine with its original, and the logarithm of the ratio of their perplexities."""
 
 BATCH = 256
 """Pairs that are encoded at a time."""
@@ -52,20 +50,20 @@ class Validity:
     similarity: float | None
     """Mean cosine of the sentence encodings; None if there are no texts."""
     perplexity_ratio: float | None
-    """Geometric mean of the adversarial text's perplexity over the original's; None without a language model."""
+    """Geometric mean of the adversarial text's perplexity over the original's; None if there are no texts."""
     words_changed: float | None
     """Mean share of a text's words that were changed, without punctuation."""
 
 
 def measure(
-    rows: pa.Table, encode: Encode, model: LanguageModel | None, progress: Callable[[], None] = lambda: None
+    rows: pa.Table, encode: Encode, model: LanguageModel, progress: Callable[[], None] = lambda: None
 ) -> pa.Table:
     """Compare each changed text of an attack with its original.
 
     Args:
         rows: of `flat_dist.data.shards.SCHEMA`.
         encode: the sentence encoder.
-        model: the language model; None: there is none, and no ratio.
+        model: the language model.
         progress: called after each batch.
 
     Returns:
@@ -74,11 +72,13 @@ def measure(
     changed = changed_rows(rows)
     pairs = list(zip(changed["original_text"].to_pylist(), changed["perturbed_text"].to_pylist(), strict=True))
     similarities: list[float] = []
-    ratios: list[float | None] = []
+    ratios: list[float] = []
     for batch in _batches(pairs):
         originals, adversarials = (encode([pair[side] for pair in batch]).double() for side in (0, 1))
         similarities += (originals * adversarials).sum(1).tolist()
-        ratios += [_log10_ratio(model, *pair) if model else None for pair in batch]
+        ratios += [
+            model.log10_perplexity(adversarial) - model.log10_perplexity(original) for original, adversarial in batch
+        ]
         progress()
     return pa.table([changed["example_id"], similarities, ratios], schema=SCHEMA)
 
@@ -86,11 +86,6 @@ def measure(
 def _batches(pairs: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, str]]]:
     for start in range(0, len(pairs), BATCH):
         yield pairs[start : start + BATCH]
-
-
-def _log10_ratio(model: LanguageModel, original: str, adversarial: str) -> float:
-    """Logarithm of the ratio of two perplexities."""
-    return model.log10_perplexity(adversarial) - model.log10_perplexity(original)
 
 
 def summarise(rows: pa.Table, measured: pa.Table) -> dict[str, Validity]:
@@ -105,11 +100,11 @@ def summarise(rows: pa.Table, measured: pa.Table) -> dict[str, Validity]:
 
 def _summary(rows: pa.Table, measured: pa.Table) -> Validity:
     of_rows = measured.filter(pc.is_in(measured["example_id"], rows["example_id"].combine_chunks()))
-    ratios = [ratio for ratio in of_rows["log10_ratio"].to_pylist() if ratio is not None]
+    ratio = pc.mean(of_rows["log10_ratio"]).as_py()
     return Validity(
         n=rows.num_rows,
         similarity=pc.mean(of_rows["similarity"]).as_py(),
-        perplexity_ratio=math.pow(10, float(np.mean(ratios))) if ratios else None,
+        perplexity_ratio=None if ratio is None else math.pow(10, ratio),
         words_changed=words_changed(rows),
     )
 

@@ -10,7 +10,7 @@ from flat_dist.config.schema import WORST, Config
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation import attributions, substitutions, word_importance
 from flat_dist.evaluation.attack_margins import AttackMargins, attack_margins
-from flat_dist.evaluation.text_tasks import ENCODER
+from flat_dist.evaluation.text_tasks import measured_with
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, Source, hints
 from flat_dist.report import cards
@@ -66,8 +66,11 @@ def _facts(experiment: Experiment) -> dict[str, str]:
         facts["word importance"] = "not shown: with a contextual mask, the importance of a word depends on its text"
     chosen = attributions.methods(config.evaluation, config.seed)
     facts |= {METHODS[method.name]: _listed(method.settings()) for method in chosen}
-    encoder = assets.prepare().provenance()[ENCODER]
-    facts["similarity of texts"] = f"cosine of {encoder['package']} ({encoder['source']}), over whole texts"
+    measures = {
+        name: f"{one.get('package') or one['detail']} ({one['source']})" for name, one in measured_with().items()
+    }
+    facts["similarity of texts"] = f"cosine under {measures['sentence_encoder']}, over whole texts"
+    facts["perplexity of texts"] = f"under {measures['language_model']}"
     return facts | {
         "pairs explained": config.evaluation.pairs,
         "seed": str(config.seed),

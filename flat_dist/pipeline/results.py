@@ -15,7 +15,7 @@ from flat_dist.data.shards import read_manifest
 from flat_dist.evaluation.adversarial_sets import SetResult
 from flat_dist.evaluation.annotation import Annotation
 from flat_dist.evaluation.result import Result
-from flat_dist.evaluation.text_tasks import ENCODER
+from flat_dist.evaluation.text_tasks import measured_with
 from flat_dist.evaluation.top_k import TOP_METRIC, shown_top
 from flat_dist.evaluation.transfer import Transfer
 from flat_dist.models import checkpoint as checkpoints
@@ -28,7 +28,6 @@ from flat_dist.report.attack_notes import marked_transfers
 from flat_dist.report.sets_table import sets_summary
 from flat_dist.report.summary_table import markdown, table
 from flat_dist.report.transfer_tables import transfer_summary
-from flat_dist.resources import assets
 from flat_dist.runtime.progress import PlainConsole
 from flat_dist.storage.folder import Folder
 from flat_dist.tracking.mlflow import LOCAL, database
@@ -70,7 +69,7 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
     source = experiment.source
     data = {name: getattr(source, name) for name in ("name", "described", "fingerprint", "split", "texts")}
     data["label_names"] = list(source.label_names)
-    made = {}
+    made, measures = {}, measured_with()
     for result, attacked in zip(found.results, found.attacked, strict=True):
         manifest = read_manifest(attacked.shards.folder) or {}
         origin = cards.Origin(
@@ -85,7 +84,7 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
                 "counts": manifest.get("counts"),
                 **manifest.get("identity", {}),
             },
-            validity={ENCODER: assets.prepare().provenance()[ENCODER]},
+            validity=measures,
             attributions={
                 each.method.name: {"folder": each.folder.name, **each.method.settings()}
                 for each in found.explained

@@ -30,7 +30,7 @@ class Origin:
     attributions: Mapping[str, Mapping[str, Any]]
     """Settings and folder of each attribution method, by name."""
     validity: Mapping[str, Any] = field(default_factory=dict)
-    """Source of the sentence encoder, and of the language model if there is one."""
+    """Sources of the sentence encoder and of the language model."""
 
 
 def card(config: Config, settings: Mapping[str, Any], result: Result, origin: Origin) -> dict[str, Any]:
