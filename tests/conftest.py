@@ -2,6 +2,7 @@
 
 import os
 import signal
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests run beside others, which more t
 import pyarrow as pa
 import pytest
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
 
 from flat_dist.config.schema import DataConfig, ModelConfig
 from flat_dist.data import datasets
@@ -113,6 +114,30 @@ def encoder_folder(tokenizer: BertTokenizerFast, tmp_path_factory: pytest.TempPa
     )
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def masked_language_model(sentences: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A masked language model as Hugging Face's libraries save it: a BERT of random weights, words and characters."""
+    folder = tmp_path_factory.mktemp("masked_language_model")
+    texts = [*sentences.train["text"].to_pylist(), *sentences.test["text"].to_pylist()]
+    words = sorted({word for text in texts for word in text.lower().split() if word.isalpha()})
+    characters = sorted(set("".join(words)) | set(string.printable.strip().lower()))
+    pieces = ["ing", "ed", "ly", "ness", "s", *characters]
+    vocabulary = dict.fromkeys([*PIECES[:5], *characters, *words, *(f"##{piece}" for piece in pieces)])
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        initializer_range=0.2,
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
     return folder
 
 

@@ -23,7 +23,10 @@ from flat_dist.resources.provenance import provenance
 from flat_dist.storage.arrow import from_bytes
 from flat_dist.storage.folder import Folder
 
-RECIPES = sorted(name for name, entry in ATTACKS.items() if entry.is_own)
+RECIPES = sorted(
+    name for name, entry in ATTACKS.items() if entry.is_own and "masked_language_model" not in entry.resources
+)
+"""Without those of tests/test_masked_language_model.py."""
 LIMITS = resolve(AttackConfig(device="cpu", max_queries=1000), transformer=False)
 
 

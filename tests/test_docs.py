@@ -263,6 +263,7 @@ def known_options() -> frozenset[str]:
     for path in [*ROOT.glob("jobs/*.py"), ROOT / "tuning" / "sweep.py"]:
         module = script(path.relative_to(ROOT).as_posix())
         kinds += getattr(module, "VERBS", {"": getattr(module, "Command", None) or module.cli.Command}).values()
+    kinds.append(importlib.import_module("flat_dist.resources.__main__").Command)
     known = {"--help", "-m"}
     for kind in kinds:
         for name, option in options(kind).items():

@@ -7,23 +7,28 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
 import transformers
 from textattack import Attack
-from textattack.attack_recipes import pso_zang_2020
+from textattack.attack_recipes import clare_li_2020, pso_zang_2020
 from textattack.constraints.grammaticality.language_models.google_language_model import google_language_model
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.shared import AbstractWordEmbedding, utils
 from textattack.transformations import WordSwapHomoglyphSwap
+from textattack.transformations.word_insertions import word_insertion_masked_lm
+from textattack.transformations.word_merges import word_merge_masked_lm
 from textattack.transformations.word_swaps import word_swap_homoglyph_swap as homoglyphs
+from textattack.transformations.word_swaps import word_swap_masked_lm
 
+from flat_dist.attack import merge_tagger
 from flat_dist.attack.engine.word_classes import WordSwapByClass
 from flat_dist.attack.parts import parts_of
 from flat_dist.attack.victim import Victim
 from flat_dist.resources.catalogue import RESOURCES, Sources
 from flat_dist.resources.hownet import Substitutes
+from flat_dist.resources.masked_language_model_source import ORIGINALS, MaskedLanguageModel
 
 EMBEDDING_KEY = "textattack_counterfitted_GLOVE_embedding"
 """Where TextAttack looks for its word vectors before it downloads them."""
@@ -56,17 +61,22 @@ class Resources(Protocol):
     def hownet(self) -> Substitutes:
         """Substitutes of words with a part of speech."""
 
+    def masked_language_model(self, name: str) -> MaskedLanguageModel:
+        """What takes the place of a model of the hub."""
+
 
 def with_own_resources(recipe: Callable[[Victim], Any], victim: Victim, resources: Resources) -> Any:
     """What a builder returns that takes the victim alone, with our resources."""
     with (
         _own_embedding(resources),
+        _own_masked_language_model(resources),
         _without_homoglyphs(),
         _users_models(resources.sources),
         _replaced(google_language_model, "GoogLMHelper", lambda: resources.language_model),
         _replaced(pso_zang_2020, "WordSwapHowNet", lambda: WordSwapByClass(resources.hownet.candidates)),
     ):
         attack = recipe(victim)
+    merge_tagger.lend()
     for part in parts_of(attack) if isinstance(attack, Attack) else ():
         if isinstance(part, UniversalSentenceEncoder):
             part.model = resources.encoder.encode
@@ -83,6 +93,43 @@ def _own_embedding(resources: Resources) -> Iterator[None]:
         yield
     finally:
         utils.GLOBAL_OBJECTS[EMBEDDING_KEY] = before
+
+
+class _Lender:
+    """Like a class of `transformers`: gives our model or tokenizer for the names of `ORIGINALS`, and loads others."""
+
+    def __init__(self, own: Callable[[str], Any], other: Any):
+        self.own, self.other = own, other
+
+    def from_pretrained(self, name: str, *arguments: Any, **options: Any) -> Any:
+        return self.own(name) if name in ORIGINALS else self.other.from_pretrained(name, *arguments, **options)
+
+
+@contextmanager
+def _own_masked_language_model(resources: Resources) -> Iterator[None]:
+    """Recipes and transformations load our model instead of those of the hub."""
+
+    def model(name: str) -> Any:
+        return resources.masked_language_model(name).model
+
+    def tokenizer(name: str) -> Any:
+        return resources.masked_language_model(name).tokenizer
+
+    modules = (word_swap_masked_lm, word_insertion_masked_lm, word_merge_masked_lm)
+    for module in modules:
+        module.AutoModelForMaskedLM = _Lender(model, transformers.AutoModelForMaskedLM)
+        module.AutoTokenizer = _Lender(tokenizer, transformers.AutoTokenizer)
+    clare_li_2020.transformers = SimpleNamespace(
+        AutoModelForCausalLM=_Lender(model, transformers.AutoModelForCausalLM),
+        AutoTokenizer=_Lender(tokenizer, transformers.AutoTokenizer),
+    )
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.AutoModelForMaskedLM = transformers.AutoModelForMaskedLM
+            module.AutoTokenizer = transformers.AutoTokenizer
+        clare_li_2020.transformers = transformers
 
 
 @contextmanager

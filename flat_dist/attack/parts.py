@@ -12,7 +12,14 @@ from textattack.constraints.grammaticality.language_models.google_language_model
 from textattack.constraints.pre_transformation import StopwordModification
 from textattack.constraints.semantics import WordEmbeddingDistance
 from textattack.constraints.semantics.sentence_encoders import ThoughtVector, UniversalSentenceEncoder
-from textattack.transformations import CompositeTransformation, WordSwapEmbedding, WordSwapWordNet
+from textattack.transformations import (
+    CompositeTransformation,
+    WordInsertionMaskedLM,
+    WordMergeMaskedLM,
+    WordSwapEmbedding,
+    WordSwapMaskedLM,
+    WordSwapWordNet,
+)
 
 from flat_dist.attack.engine.word_classes import WordSwapByClass
 
@@ -23,6 +30,9 @@ RESOURCES_OF_PARTS: dict[type, tuple[str, ...]] = {
     WordSwapWordNet: ("wordnet",),
     WordSwapByClass: ("hownet", "part_of_speech", "universal_tagset"),
     GoogleLanguageModel: ("language_model",),
+    WordSwapMaskedLM: ("masked_language_model",),
+    WordInsertionMaskedLM: ("masked_language_model",),
+    WordMergeMaskedLM: ("masked_language_model", "part_of_speech", "universal_tagset"),
     PartOfSpeech: ("part_of_speech", "universal_tagset"),
     UniversalSentenceEncoder: ("sentence_encoder",),
 }

@@ -5,6 +5,7 @@ Call `flat_dist.resources.textattack_setup.activate` before importing this modul
 
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 
 from textattack import Attack
 from textattack.attack_recipes import (
@@ -26,11 +27,12 @@ from flat_dist.attack.strength import Strength
 from flat_dist.attack.victim import Victim
 from flat_dist.config.attacks import entry_of, order_of
 from flat_dist.config.errors import UserError, first_line
-from flat_dist.resources import synonyms
+from flat_dist.resources import masked_language_model, synonyms
 from flat_dist.resources.assets import Assets
-from flat_dist.resources.catalogue import Sources
+from flat_dist.resources.catalogue import ORIGINAL, Sources
 from flat_dist.resources.hownet import HowNetFile, Substitutes, WordNetSynonyms
 from flat_dist.resources.language_model import LanguageModel
+from flat_dist.resources.masked_language_model_source import MaskedLanguageModel, download, load
 
 PIECES_PER_WORD = 2
 """Word pieces that the sentence encoder caches for each word that the other caches may hold."""
@@ -60,6 +62,7 @@ class LinguisticResources:
     ):
         self.assets, self.device, self.cache_size = assets, device, cache_size
         self.sources = Sources(synonyms_source, given)
+        self._masked_language_models: dict[Path, MaskedLanguageModel] = {}
 
     @cached_property
     def embedding(self) -> AbstractWordEmbedding:
@@ -82,6 +85,18 @@ class LinguisticResources:
         """Substitutes of words with a part of speech."""
         path = self.sources.path("hownet")
         return HowNetFile(path) if path else WordNetSynonyms(self.assets)
+
+    def masked_language_model(self, name: str) -> MaskedLanguageModel:
+        """The masked language model in the place of one of `ORIGINALS`."""
+        given = self.sources.path("masked_language_model")
+        if given is None:
+            return self._masked_language_model_in(masked_language_model.resource().build(self.assets))
+        return self._masked_language_model_in(download(name) if str(given) == ORIGINAL else given)
+
+    def _masked_language_model_in(self, folder: Path) -> MaskedLanguageModel:
+        if folder not in self._masked_language_models:
+            self._masked_language_models[folder] = load(folder)
+        return self._masked_language_models[folder]
 
 
 def textfooler(victim: Victim, resources: LinguisticResources) -> Attack:

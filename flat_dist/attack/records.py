@@ -14,6 +14,7 @@ from textattack import Attack
 from textattack.attack_results import AttackResult, FailedAttackResult, SkippedAttackResult
 from textattack.search_methods import PopulationBasedSearch
 from textattack.shared import AttackedText
+from textattack.shared.validators import transformation_consists_of_word_swaps
 
 from flat_dist.attack.engine.engine import Engine
 from flat_dist.attack.engine.query import LimitError
@@ -39,7 +40,8 @@ def attack_examples(engine: Engine, stock: Attack, examples: Sequence[Example], 
         elif error is not None or search is None:
             records[number] = _failure(example, error)
         else:
-            records[number] = _record(example, search.status, search.current.text, search.num_queries)
+            outcome = search.status, search.current.text, search.num_queries
+            records[number] = _record(example, *outcome, search.replaces_only)
     return [records[number] for number in range(len(examples))]
 
 
@@ -78,24 +80,29 @@ def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: 
     try:
         result = attack.attack(example.text, example.label)
     except LimitError:
-        return _record(example, "timeout", best.text, attack.goal_function.num_queries)
+        return _record(example, "timeout", best.text, attack.goal_function.num_queries, _replaces_only(attack))
     except Exception as error:  # a shard has a row for every example
         return _failure(example, error)
     finally:
         attack.clear_cache()
-    return _from_textattack(example, result, max_queries)
+    return _from_textattack(example, result, max_queries, _replaces_only(attack))
 
 
-def _from_textattack(example: Example, result: AttackResult, max_queries: int) -> Record:
+def _replaces_only(attack: Attack) -> bool:
+    """Whether the attack keeps the number of words."""
+    return bool(transformation_consists_of_word_swaps(attack.transformation))
+
+
+def _from_textattack(example: Example, result: AttackResult, max_queries: int, replaces_only: bool) -> Record:
     if isinstance(result, SkippedAttackResult):
         return _record(example, "skipped", example.text, result.num_queries)
     failed, exhausted = isinstance(result, FailedAttackResult), result.num_queries == max_queries
     status = "successful" if not failed else "timeout" if exhausted else "failed"
-    return _record(example, status, result.perturbed_result.attacked_text.text, result.num_queries)
+    return _record(example, status, result.perturbed_result.attacked_text.text, result.num_queries, replaces_only)
 
 
-def _record(example: Example, status: str, perturbed: str, num_queries: int) -> Record:
-    swaps = find_swaps(example.text, perturbed) if perturbed != example.text else ()
+def _record(example: Example, status: str, perturbed: str, num_queries: int, replaces_only: bool = True) -> Record:
+    swaps = find_swaps(example.text, perturbed, replaces_only) if perturbed != example.text else ()
     return Record(example.example_id, example.label, example.text, perturbed, status, swaps, num_queries)
 
 

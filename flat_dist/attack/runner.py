@@ -77,12 +77,14 @@ def _tried(attack: str, scores: Scores, wanted: Sources, folder: str) -> Runner:
     from flat_dist.attack.limits import Limits
     from flat_dist.attack.parts import resources_of
     from flat_dist.attack.victim import Victim
+    from flat_dist.resources.masked_language_model_source import tiny
     from flat_dist.resources.table_embedding import TableEmbedding
 
     resources: Any = recipes.LinguisticResources(prepared, wanted.synonyms, "cpu", 1, wanted.given)
     # No text is attacked here, so that the large resources need not be read.
     resources.embedding = TableEmbedding({"good": ["fine"]})
     resources.encoder = SimpleNamespace(encode=None)
+    resources.masked_language_model = lambda name: tiny(prepared)
     built = recipes.build(attack, Victim(_tiny(), scores=scores), resources)
     builder = (attack, source_sha256(attack)) if is_path(attack) else None
     found = entry_of(attack).resources or resources_of(built)

@@ -73,6 +73,13 @@ def _own(
     )
 
 
+def _masked(name: str, *resources: str) -> AttackEntry:
+    """An attack with a masked language model."""
+    builder = f"flat_dist.attack.masked_recipes:{name.replace('-', '_')}"
+    common = ("stopwords", "sentence_encoder", "masked_language_model")
+    return AttackEntry(name=name, builder=builder, resources=(*common, *resources))
+
+
 def _recipe(name: str, recipe: str, *resources: str, refused: str = "") -> AttackEntry:
     """A recipe of TextAttack as it is."""
     path = f"textattack.attack_recipes:{recipe}.build"
@@ -90,6 +97,9 @@ ATTACKS = {
         _own("genetic", "genetic", "stopwords", "synonyms", "language_model", own_candidates=8, greedy=False),
         _own("iga", "iga", "stopwords", "synonyms", own_candidates=50, greedy=False),
         _own("pso", "pso", "stopwords", "hownet", *_TAGS, greedy=False, lists_candidates=False, has_li2021=False),
+        _masked("bae", *_TAGS),
+        _masked("bert-attack"),
+        _masked("clare", *_TAGS),
         # Other recipes, by their names in textattack.attack_args.ATTACK_RECIPE_NAMES.
         _recipe("textbugger", "TextBuggerLi2018", "stopwords", "synonyms", "sentence_encoder"),
         _recipe("deepwordbug", "DeepWordBugGao2018", "stopwords"),
@@ -97,9 +107,6 @@ ATTACKS = {
         _recipe("leap", "LEAP2023", "stopwords", "wordnet"),
         _recipe("alzantot", "GeneticAlgorithmAlzantot2018", refused="here it is called genetic"),
         _recipe("faster-alzantot", "FasterGeneticAlgorithmJia2019", "stopwords", "synonyms", "learning_to_write"),
-        _recipe("bae", "BAEGarg2019", "stopwords", *_TAGS, "sentence_encoder", "masked_language_model"),
-        _recipe("bert-attack", "BERTAttackLi2020", "stopwords", "sentence_encoder", "masked_language_model"),
-        _recipe("clare", "CLARE2020", "stopwords", "sentence_encoder", "masked_language_model"),
         _recipe("a2t", "A2TYoo2021", "stopwords", *_TAGS, "synonyms", "sentence_bert"),
         _recipe("kuleshov", "Kuleshov2017", "stopwords", "synonyms", "gpt2"),
         _recipe("checklist", "CheckList2020", "entity_tagger"),

@@ -102,7 +102,7 @@ def explain_rows(
     explained = []
     for number, row in enumerate(rows):
         perturbed = number + len(rows)
-        alignment = align(words[number], words[perturbed])
+        alignment = align(words[number], words[perturbed], _replaced_only(row["swaps"]))
         pair = {
             "pair_id": row["example_id"],
             "label": row["label"],
@@ -124,6 +124,11 @@ def explain_rows(
             pair["kendall_tau"], pair["top_k"] = [], []
         explained.append(pair)
     return explained
+
+
+def _replaced_only(swaps: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether each changed word has one word in its place: an insertion and a merge together keep the length, too."""
+    return all(len(swap["original"].split()) == len(swap["substitute"].split()) for swap in swaps)
 
 
 def summarise(explained: pa.Table) -> Consistency:

@@ -78,15 +78,17 @@ def _ranks(a: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def align(original_tokens: Sequence[str], perturbed_tokens: Sequence[str]) -> list[tuple[int, int]]:
-    """Indices (original, perturbed) of the words that count as the same.
+def align(
+    original_tokens: Sequence[str], perturbed_tokens: Sequence[str], replaced_only: bool = True
+) -> list[tuple[int, int]]:
+    """Indices (original, perturbed) of the words that count as the same; `replaced_only` as in `align_spans`.
 
     Substitutes count as the words that they replace (paper, Section 5.2). Inserted, dropped and merged words have no
     counterpart.
     """
     return [
         (start, other)
-        for start, end, other, other_end in align_spans(original_tokens, perturbed_tokens)
+        for start, end, other, other_end in align_spans(original_tokens, perturbed_tokens, replaced_only)
         if end > start and other_end - other == end - start
     ]
 

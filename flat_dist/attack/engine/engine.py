@@ -5,8 +5,9 @@ active searches, answers them in batches, and resumes the searches. No answer de
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +30,9 @@ from flat_dist.attack.limits import Limits
 
 Filter = Callable[[Sequence[SwapQuery], Sequence[list[Allowed]]], list[list[Allowed]]]
 """A constraint: for each query, those of the allowed candidates that pass."""
+
+Answer = Callable[[Sequence[Any]], Sequence[Any]]
+"""Answers of queries of one kind."""
 
 
 class Victim(Protocol):
@@ -83,10 +87,20 @@ class Engine:
         victim: the model under attack.
         limits: batch sizes, and limits per example.
         profile: counts the time of each component.
+        answers: how queries of other kinds are answered, by kind.
     """
 
-    def __init__(self, settings: Settings, filters: Sequence[Filter], victim: Victim, limits: Limits, profile: Profile):
+    def __init__(
+        self,
+        settings: Settings,
+        filters: Sequence[Filter],
+        victim: Victim,
+        limits: Limits,
+        profile: Profile,
+        answers: Mapping[type, Answer] = MappingProxyType({}),
+    ):
         self.settings, self.filters, self.victim, self.limits, self.profile = settings, filters, victim, limits, profile
+        self.answers = answers
         self._predictions: LRU = LRU(limits.cache_size)
 
     def attack(self, examples: Iterable[tuple[str, int, int]]) -> Iterator[tuple[int, Search | None, Exception | None]]:
@@ -109,15 +123,15 @@ class Engine:
                     break
             if not active:
                 return
+            for kind, answer in self.answers.items():
+                self._answer(active, kind, answer)
             self._answer(active, SwapQuery, self._allowed)
             self._answer(active, SwapQueries, self._allowed_in_many)
             self._answer(active, ScoreQuery, self._scores)
             yield from ((one.number, one.search, one.error) for one in active if one.query is None)
             active = [one for one in active if one.query is not None]
 
-    def _answer(
-        self, active: Sequence[_ActiveSearch], kind: type, answer: Callable[[Sequence[Any]], Sequence[Any]]
-    ) -> None:
+    def _answer(self, active: Sequence[_ActiveSearch], kind: type, answer: Answer) -> None:
         pending = [one for one in active if isinstance(one.query, kind)]
         if not pending:
             return
@@ -168,4 +182,6 @@ class Engine:
 def _size(query: Query | None) -> int:
     if isinstance(query, SwapQueries):
         return sum(_size(swap) for swap in query.swaps)
-    return len(query.candidates if isinstance(query, SwapQuery) else query.texts) if query else 0
+    if isinstance(query, SwapQuery):
+        return len(query.candidates)
+    return len(query.texts if isinstance(query, ScoreQuery) else query.items) if query else 0

@@ -27,7 +27,7 @@ from textattack.search_methods import (
     ParticleSwarmOptimization,
 )
 from textattack.shared import AttackedText
-from textattack.transformations import WordSwapEmbedding, WordSwapWordNet
+from textattack.transformations import WordSwapEmbedding, WordSwapMaskedLM, WordSwapWordNet
 
 from flat_dist.attack.engine.constraints import (
     CandidateGenerator,
@@ -38,6 +38,7 @@ from flat_dist.attack.engine.constraints import (
     word_distance,
 )
 from flat_dist.attack.engine.engine import Engine, Filter
+from flat_dist.attack.engine.from_masked_language_model import build_edit_engine, fills, gap_of, is_edit_attack
 from flat_dist.attack.engine.genetic import GeneticSettings
 from flat_dist.attack.engine.greedy import GreedySettings
 from flat_dist.attack.engine.known_order import KnownOrder
@@ -75,20 +76,28 @@ def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
     """
     goal = attack.goal_function
     _require(type(goal) in (UntargetedClassification, MarginDrop) and not goal.target_max_score, goal)
+    for method in METHODS:
+        _require(getattr(type(attack), method) is getattr(Attack, method), f"{type(attack).__name__}.{method}")
+    if is_edit_attack(attack):
+        return build_edit_engine(attack, limits, profile)
     distance = word_distance(attack)
     filters = [
         _filter(one, limits, profile) for one in attack.constraints if one is not distance and not _is_count(one)
     ]
     populations = (AlzantotGeneticAlgorithm, ImprovedGeneticAlgorithm, ParticleSwarmOptimization)
     settings = (_population if type(attack.search_method) in populations else _greedy)(attack, filters, limits)
-    return Engine(settings, filters, goal.model, limits, profile)
+    masked = type(attack.transformation) is WordSwapMaskedLM
+    answers = fills(attack.transformation, attack, limits, profile) if masked else {}
+    return Engine(settings, filters, goal.model, limits, profile, answers)
 
 
 def _greedy(attack: Attack, filters: Sequence[Filter], limits: Limits) -> GreedySettings:
     search = attack.search_method
     known = type(search) is GreedyWordSwapWIR and search.wir_method in ("delete", "unk", "weighted-saliency")
     _require((known or type(search) is KnownOrder) and search.truncate_words_to is None, search)
-    _require(type(attack.transformation) in BY_WORD, attack.transformation)
+    masked = type(attack.transformation) is WordSwapMaskedLM
+    _require(masked or type(attack.transformation) in BY_WORD, attack.transformation)
+    _require(not masked or word_distance(attack) is None, "word distances of a masked language model")
     _require(
         not any(isinstance(one, GoogleLanguageModel) for one in attack.constraints),
         "a greedy attack with a language model",
@@ -104,6 +113,7 @@ def _greedy(attack: Attack, filters: Sequence[Filter], limits: Limits) -> Greedy
         candidates=CandidateGenerator(attack.transformation, word_distance(attack), limits.cache_size).candidates,
         from_original=type(attack.goal_function) is MarginDrop,
         word_scores=search.word_scores if type(search) is KnownOrder else None,
+        gap=gap_of(attack.transformation) if masked else None,
     )
 
 
@@ -169,7 +179,6 @@ def _filter(constraint: Constraint, limits: Limits, profile: Profile) -> Filter:
         _require(constraint.compare_against_original, constraint)
         return SamePartOfSpeech(constraint, limits.cache_size, profile)
     if type(constraint) is UniversalSentenceEncoder:
-        _require(constraint.window_size < float("inf") and not constraint.compare_against_original, constraint)
         return SimilarWindow(constraint, profile)
     if type(constraint) is MostProbableWords:
         return MostProbable(constraint, profile)

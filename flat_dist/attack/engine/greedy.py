@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.query import Allowed, QueryGenerator, Search, SwapQuery
-from flat_dist.attack.engine.tokenized_text import Candidate
+from flat_dist.attack.engine.query import Allowed, Blank, FillQuery, QueryGenerator, Search, SwapQuery, WordPieces
+from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText, parsed
 from flat_dist.attack.limits import Limits
 from flat_dist.attack.word_order import WordScores
 
@@ -31,6 +31,8 @@ class GreedySettings:
     (probabilities)."""
     word_scores: WordScores | None = None
     """The order of an attack that knows the model; None: words are ordered by queries, as `ranking` says."""
+    gap: Callable[[TokenizedText, int], Blank | WordPieces] | None = None
+    """What a masked language model is asked for a word's candidates; None: they do not depend on the text."""
 
     def start(self, text: str, label: int, seed: int, limits: Limits, profile: Profile) -> "GreedySearch":
         """The search on a text; nothing is drawn, so the seed has no effect.
@@ -115,9 +117,7 @@ class GreedySearch(Search):
 
     def _allowed(self, index: int) -> QueryGenerator:
         """Candidates that pass all constraints, in the order of the resulting texts."""
-        word = self.current.words[index]
-        with self.profile.candidates:
-            candidates = self.settings.candidates(word)
+        candidates = yield from self._candidates(index)
         if not candidates:
             return []
         allowed = yield SwapQuery(self.original, self.current, index, candidates)
@@ -125,6 +125,15 @@ class GreedySearch(Search):
             rest = self.current.text[self.current.end(index) :]
             allowed.sort(key=lambda one: one.candidate.replacement + rest)
         return allowed
+
+    def _candidates(self, index: int) -> QueryGenerator:
+        """Candidates before any constraint."""
+        word, gap = self.current.words[index], self.settings.gap
+        if gap is None:
+            with self.profile.candidates:
+                return self.settings.candidates(word)
+        (words,) = yield FillQuery([gap(self.current, index)])
+        return [parsed(other) for other in words if other != word]
 
     def _texts(self, index: int, allowed: Sequence[Allowed]) -> Iterator[str]:
         return (self.current.with_replacement(index, one.candidate.replacement) for one in allowed)

@@ -45,6 +45,38 @@ class SwapQueries:
 
 
 @dataclass(frozen=True, slots=True)
+class Blank:
+    """A text with a mask token: the model's most probable words for its place."""
+
+    text: str
+    count: int
+    """Maximum number of words."""
+    confidence: float
+    """Smallest probability of a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordPieces:
+    """A word of a text, whose pieces the model replaces without masking them."""
+
+    text: str
+    masked: str
+    """The text with a mask token in the place of the word."""
+    word: str
+    count: int
+    """Alternatives for each piece, and maximum number of words."""
+    first: bool
+    """Whether it is the first word of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class FillQuery:
+    """Query of a masked language model; the answer is a list of words for each item."""
+
+    items: Sequence[Blank | WordPieces]
+
+
+@dataclass(frozen=True, slots=True)
 class Allowed:
     """A candidate that passed all constraints, and its similarity if a constraint measures it."""
 
@@ -52,7 +84,15 @@ class Allowed:
     similarity: float | None = None
 
 
-Query = ScoreQuery | SwapQuery | SwapQueries
+class OtherQuery(Protocol):
+    """A query that only some searches have, with what they ask about."""
+
+    @property
+    def items(self) -> Sequence[Any]:
+        """What is asked about; at least one."""
+
+
+Query = ScoreQuery | SwapQuery | SwapQueries | OtherQuery
 
 QueryGenerator = Generator[Query, Any, Any]
 
@@ -72,6 +112,9 @@ class Search(ABC):
         limits: on victim queries. The last query is cut to the rest.
         profile: counts the time of each component.
     """
+
+    replaces_only = True
+    """Whether the text keeps its number of words."""
 
     def __init__(self, text: str, label: int, from_original: bool, limits: Limits, profile: Profile):
         self.label, self.profile = label, profile

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from textattack.shared.utils import words_from_text
 
@@ -42,6 +43,12 @@ class Candidate:
         if len(words) != 1 or _CHINESE.search(replacement) or len(replacement.lower()) != len(replacement):
             raise UnusualTextError(replacement)
         return cls(replacement, words[0], replacement.index(words[0]))
+
+
+@lru_cache(2**15)
+def parsed(replacement: str) -> Candidate:
+    """`Candidate.parse`, once for each word."""
+    return Candidate.parse(replacement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,12 @@ class TokenizedText:
             position, length = start + len(old), length + len(new)
         return TokenizedText("".join(parts) + self.text[position:], tuple(words), tuple(starts))
 
-    def windows(self, index: int, size: int, candidates: list[Candidate]) -> tuple[str, list[str]]:
+    def window(self, index: int, size: float) -> str:
+        """The `size` words around a word; the last ones, if the text has no word with this index."""
+        first, last = self._window(index, size)
+        return self.text[self.starts[first] : self.end(last)]
+
+    def windows(self, index: int, size: float, candidates: list[Candidate]) -> tuple[str, list[str]]:
         """The `size` words around a word, and the same window with each candidate in its place."""
         first, last = self._window(index, size)
         start, end = self.starts[first], self.end(last)
@@ -127,12 +139,12 @@ class TokenizedText:
             swapped.append(before + replacement + after)
         return self.text[start:end], swapped
 
-    def _window(self, index: int, size: int) -> tuple[int, int]:
+    def _window(self, index: int, size: float) -> tuple[int, int]:
         half, length = (size - 1) / 2, len(self.words)
         if index - half < 0:
-            return 0, min(size - 1, length - 1)
+            return 0, int(min(size - 1, length - 1))
         if index + half >= length:
-            return max(0, length - size), length - 1
+            return int(max(0, length - size)), length - 1
         return index - math.ceil(half), index + math.floor(half)
 
 

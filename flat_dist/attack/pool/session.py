@@ -1,6 +1,7 @@
 """What an attack worker holds: the resources of all attacks, and the victim and attack of its job. No Ray here."""
 
 import gc
+import platform
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from flat_dist.config.errors import UserError
 from flat_dist.data.shards import Example, Record, ShardInfo, write_shard
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.resources import assets, textattack_setup
+from flat_dist.resources.catalogue import Sources
+from flat_dist.resources.provenance import source_of
 from flat_dist.runtime.malloc import keep_freed_memory
 from flat_dist.scheduling.session import Session
 from flat_dist.storage.folder import Folder
@@ -66,6 +69,7 @@ class AttackSession(Session):
 
         limits = job.limits[job.device]
         torch.set_num_threads(1)  # of this thread, which may differ from the one that made the session
+        self._check_masked_language_model(job)
         key = job.synonyms, job.device, limits.cache_size, job.resources
         if key not in self._linguistics:
             self._linguistics[key] = self._recipes.LinguisticResources(self.assets, *key)
@@ -85,4 +89,20 @@ class AttackSession(Session):
             raise UserError(
                 f"the file of {job.attack} on this machine differs from that of the run: copy it to "
                 f"{job.import_from} on all machines"
+            )
+
+    def _check_masked_language_model(self, job: AttackJob) -> None:
+        """Raise UserError if this machine has another model than the one that started the run.
+
+        A stand-in that was trained on another processor differs in the last digits.
+        """
+        name = "masked_language_model"
+        expected = job.identity.get("resources", {}).get(name)
+        if expected is None:
+            return
+        found = source_of(name, Sources(job.synonyms, job.resources), self.assets)
+        if found["sha256"] != expected["sha256"]:
+            raise UserError(
+                f"the masked language model on {platform.node()} is not that of the machine that started the run: copy "
+                f"one folder to all machines, and name it with --attack.resources {name}=FOLDER"
             )
