@@ -111,10 +111,11 @@ def check(
     return Counter(record.status for record in found)
 
 
+@pytest.mark.parametrize("real", [6, pytest.param(44, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_results_are_stock_textattacks(recipe: str, linguistics: Any, sentences: Dataset) -> None:
+def test_results_are_stock_textattacks(recipe: str, real: int, linguistics: Any, sentences: Dataset) -> None:
     victim = word_weights()
-    counts = check(recipe, victim, linguistics, examples(sentences, victim, 44), max_queries=400)
+    counts = check(recipe, victim, linguistics, examples(sentences, victim, real), max_queries=400)
     assert min(counts[name] for name in ("successful", "timeout", "skipped")) >= 1, counts
 
 
@@ -143,7 +144,7 @@ def test_a_limit_on_queries_is_textattacks_query_budget(
     recipe: str, budget: int, linguistics: Any, sentences: Dataset
 ) -> None:
     victim = word_weights()
-    assert check(recipe, victim, linguistics, examples(sentences, victim, 6), max_queries=budget)["timeout"]
+    assert check(recipe, victim, linguistics, examples(sentences, victim, 2), max_queries=budget)["timeout"]
 
 
 STRENGTHS = {
