@@ -37,6 +37,9 @@ HOMOGLYPHS = Path(homoglyphs.__file__).parents[2] / "shared" / "intentional_homo
 """A file that the package of TextAttack 0.3.11 lacks. All homoglyph swaps read it, but only differential evolution
 (bad-characters) uses its content."""
 
+LOADER = "from_pretrained"
+"""Method of `transformers` that loads a model or tokenizer by name."""
+
 
 class Resources(Protocol):
     """What recipes are given."""
@@ -102,7 +105,9 @@ class _Lender:
         self.own, self.other = own, other
 
     def from_pretrained(self, name: str, *arguments: Any, **options: Any) -> Any:
-        return self.own(name) if name in ORIGINALS else self.other.from_pretrained(name, *arguments, **options)
+        if name in ORIGINALS:
+            return self.own(name)
+        return self.other.from_pretrained(name, *arguments, trust_remote_code=False, **options)
 
 
 @contextmanager
@@ -142,18 +147,18 @@ def _users_models(sources: Sources) -> Iterator[None]:
         for name in known.hub_names
     }
     kinds = (transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase) if folders else ()
-    before = {kind: kind.__dict__["from_pretrained"] for kind in kinds}
+    before = {kind: kind.__dict__[LOADER] for kind in kinds}
 
     def redirected(load: Any) -> Any:
         return classmethod(lambda kind, name, *rest, **options: load(kind, folders.get(name, name), *rest, **options))
 
     for kind, load in before.items():
-        kind.from_pretrained = redirected(load.__func__)
+        setattr(kind, LOADER, redirected(load.__func__))
     try:
         yield
     finally:
         for kind, load in before.items():
-            kind.from_pretrained = load
+            setattr(kind, LOADER, load)
 
 
 @contextmanager

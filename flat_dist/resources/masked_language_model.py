@@ -150,10 +150,13 @@ class _Trainer:
 
         self.training, self.display = training, display
         torch.manual_seed(training.seed)
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(str(assets.minilm), local_files_only=True)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(assets.minilm), local_files_only=True, trust_remote_code=False
+        )
         self.model = transformers.BertForMaskedLM.from_pretrained(
             str(assets.minilm),
             local_files_only=True,
+            trust_remote_code=False,
             num_hidden_layers=training.layers,
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,

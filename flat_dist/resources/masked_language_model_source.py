@@ -37,10 +37,13 @@ def load(folder: Path) -> MaskedLanguageModel:
     """
     from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 
-    options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, **options)
-        model, info = AutoModelForMaskedLM.from_pretrained(str(folder), output_loading_info=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), use_fast=True, local_files_only=True, trust_remote_code=False
+        )
+        model, info = AutoModelForMaskedLM.from_pretrained(
+            str(folder), output_loading_info=True, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # a damaged file can raise any error
         raise UserError(
             f"the masked language model in {folder} cannot be loaded ({type(error).__name__}: {first_line(error)}): "
@@ -65,7 +68,7 @@ def tiny(assets: Assets) -> MaskedLanguageModel:
     """A model of random weights that is made at once, for attacks that are only looked at."""
     from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
-    tokenizer = AutoTokenizer.from_pretrained(str(assets.minilm), local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(str(assets.minilm), local_files_only=True, trust_remote_code=False)
     sizes = {"hidden_size": 2, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 2}
     return MaskedLanguageModel(BertForMaskedLM(BertConfig(vocab_size=len(tokenizer), **sizes)).eval(), tokenizer)
 
