@@ -94,7 +94,16 @@ ATTACKS = {
     for entry in (
         _own("textfooler", "textfooler", *_TAGS, "sentence_encoder", "synonyms", own_candidates=50),
         _own("pwws", "pwws", "wordnet", "stopwords"),
-        _own("genetic", "genetic", "stopwords", "synonyms", "language_model", own_candidates=8, greedy=False),
+        _own(
+            "genetic",
+            "genetic",
+            "stopwords",
+            "synonyms",
+            "language_model",
+            own_candidates=8,
+            greedy=False,
+            has_li2021=False,
+        ),
         _own("iga", "iga", "stopwords", "synonyms", own_candidates=50, greedy=False),
         _own("pso", "pso", "stopwords", "hownet", *_TAGS, greedy=False, lists_candidates=False, has_li2021=False),
         _masked("bae", *_TAGS),

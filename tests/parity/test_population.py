@@ -59,10 +59,14 @@ def word_weights(scores: Scores = "probabilities", classes: int = 2, scale: floa
 
 
 def examples(sentences: Dataset, victim: Any, real: int) -> list[Example]:
-    """Real sentences, a text of 400 words, and odd ones, nearly all with the class that the victim predicts."""
+    """Real sentences and odd ones, nearly all with the class that the victim predicts; if many, a text of 400 words.
+
+    On that text TextAttack's own search takes minutes.
+    """
     rows = sentences.test["text"].to_pylist()
     words = " ".join(rows).split()[:400]
-    texts = [*rows[:real], " ".join(words), *ODD_TEXTS]
+    long = [" ".join(words)] if real > 40 else []
+    texts = [*rows[:real], *long, *ODD_TEXTS]
     predicted = victim(texts).argmax(1).tolist()
     found = [
         Example(str(number), text, label) for number, (text, label) in enumerate(zip(texts, predicted, strict=True))
@@ -101,7 +105,7 @@ def check(
             result = attack.attack(example.text, example.label)
         except (ValueError, IndexError):  # of texts without words
             attack.clear_cache()
-            assert record.status in ("failed", "error") and record.perturbed_text == example.text
+            assert record.status in ("failed", "timeout", "error") and record.perturbed_text == example.text
             continue
         over = status(result) == "failed" and result.num_queries == max_queries
         assert record.error is None
@@ -157,7 +161,7 @@ STRENGTHS = {
 @pytest.mark.parametrize("name", STRENGTHS)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_limited_attacks_are_stock_textattacks(recipe: str, name: str, linguistics: Any, sentences: Dataset) -> None:
-    if recipe == "pso" and name == "li2021":
+    if recipe in ("genetic", "pso") and name == "li2021":
         pytest.skip("is refused")
     victim = word_weights()
     check(recipe, victim, linguistics, examples(sentences, victim, 4), max_queries=150, strength=STRENGTHS[name])
