@@ -13,7 +13,7 @@ from flat_dist.attack.limits import DEFAULTS, Limits, resolve, unit_size
 from flat_dist.attack.runner import ENGINE, TEXTATTACK, Runner, runner_of
 from flat_dist.attack.strength import Strength, resolve_strength
 from flat_dist.attack.word_order import attack_on
-from flat_dist.config.attacks import recipe_of
+from flat_dist.config.attacks import file_name, recipe_of
 from flat_dist.config.schema import Config, Scores
 from flat_dist.config.serialization import content_hash, stage_values
 from flat_dist.models import checkpoint as checkpoints
@@ -129,7 +129,7 @@ def plan_attack(
     resolved = {"unit_size": size, "neighbours": strength.neighbours, "temperature": temperature}
     settings = stage_values(config.attack) | resolved
     return AttackPlan(
-        name=f"attack-{attack}",
+        name=f"attack-{file_name(attack)}",
         title=f"{describe(attack, config.attack.scores, strength, temperature)} on {model.label}, {texts.split} texts",
         inputs={**identity, "settings": settings, "examples": examples, "round": texts.round},
         keep_damaged=True,

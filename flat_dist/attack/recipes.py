@@ -124,7 +124,7 @@ def genetic(victim: Victim, resources: LinguisticResources) -> Attack:
 
     - The language model has no effect. TextAttack measures the candidates of a word with it, but then keeps the four
       nearest in the embedding, not the four most probable ones. So the stand-in for the 1 Billion Word model, a bigram
-      model, changes no result. `flat_dist.attack.engine.most_probable` is the constraint as the paper has it.
+      model, changes no result.
     - Parents are drawn with probabilities that fall with their score.
     """
     attack: Attack = with_own_resources(GeneticAlgorithmAlzantot2018.build, victim, resources)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from flat_dist.config.attacks import file_name
 from flat_dist.config.schema import Scores
 from flat_dist.data.shards import MANIFEST, read_manifest, read_shards, with_metadata, write_manifest, write_shard
 from flat_dist.models.artifact import ModelArtifact
@@ -80,7 +81,7 @@ def worst_case_stage(model: ModelArtifact, attack: str, parts: Sequence[AttackPa
         return Output([shard.name, f"{ORIGINS}.arrow"], records=[MANIFEST])
 
     return Stage(
-        name=f"worst-case-{attack}",
+        name=f"worst-case-{file_name(attack)}",
         title=f"worst case of {attack} on {model.label}",
         inputs={"checkpoint": model.fingerprint, "recipe": attack, "parts": merged},
         fill=fill,

@@ -19,7 +19,6 @@ from textattack.constraints.semantics.sentence_encoders import UniversalSentence
 from textattack.shared import AbstractWordEmbedding, WordEmbedding
 from textattack.transformations import WordSwap
 
-from flat_dist.attack.engine.most_probable import MostProbableWords
 from flat_dist.attack.engine.pos_tagger import shared_tagger
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.query import Allowed, SwapQuery
@@ -138,25 +137,6 @@ class FewChangedWords:
         most = math.ceil(len(before) * self.share)
         others = sum(word != before[index] for index, word in enumerate(now) if index != swap.index)
         return [one for one in some if others + (one.candidate.word != before[swap.index]) <= most]
-
-
-class MostProbable:
-    """`MostProbableWords`."""
-
-    def __init__(self, constraint: MostProbableWords, profile: Profile):
-        self.model, self.count, self.profile = constraint.lm, constraint.top_n_per_index, profile
-
-    def __call__(self, swaps: Sequence[SwapQuery], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
-        """The most probable of the allowed candidates of each word."""
-        with self.profile.candidates:
-            return [self._most_probable(swap, some) for swap, some in zip(swaps, allowed, strict=True)]
-
-    def _most_probable(self, swap: SwapQuery, some: list[Allowed]) -> list[Allowed]:
-        words = swap.current.words
-        changing = [one for one in some if one.candidate.word != words[swap.index]]
-        probable = self.model.get_words_probs(words[swap.index - 1], [one.candidate.word for one in changing])
-        kept = sorted(range(len(changing)), key=lambda position: -probable[position])[: self.count]
-        return [changing[position] for position in sorted(kept)]
 
 
 class SamePartOfSpeech:

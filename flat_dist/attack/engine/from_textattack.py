@@ -32,7 +32,6 @@ from textattack.transformations import WordSwapEmbedding, WordSwapMaskedLM, Word
 from flat_dist.attack.engine.constraints import (
     CandidateGenerator,
     FewChangedWords,
-    MostProbable,
     SamePartOfSpeech,
     SimilarWindow,
     word_distance,
@@ -42,7 +41,6 @@ from flat_dist.attack.engine.from_masked_language_model import build_edit_engine
 from flat_dist.attack.engine.genetic import GeneticSettings
 from flat_dist.attack.engine.greedy import GreedySettings
 from flat_dist.attack.engine.known_order import KnownOrder
-from flat_dist.attack.engine.most_probable import MostProbableWords
 from flat_dist.attack.engine.particle_swarm import SwarmSettings
 from flat_dist.attack.engine.population import CandidateSource
 from flat_dist.attack.engine.profile import Profile
@@ -124,7 +122,6 @@ def _population(attack: Attack, filters: Sequence[Filter], limits: Limits) -> Ge
     fixed = frozenset().union(*(one.stopwords for one in before if type(one) is StopwordModification))
     counts = [one for one in attack.constraints if _is_count(one)]
     _require(not counts or attack.constraints[-1:] == counts, "a language model before other constraints")
-    compares = bool(counts) or any(isinstance(one, MostProbable) for one in filters)
     common: dict[str, Any] = {
         "size": search.pop_size,
         "iterations": search.max_iters,
@@ -134,7 +131,7 @@ def _population(attack: Attack, filters: Sequence[Filter], limits: Limits) -> Ge
         "once": any(type(one) is RepeatModification for one in before),
         "constrained": bool(filters or counts),
         "kept": counts[0].top_n_per_index if counts else 0,
-        "remembered": attack.constraint_cache_size if compares else 0,
+        "remembered": attack.constraint_cache_size if counts else 0,
         "from_original": type(attack.goal_function) is MarginDrop,
     }
     if type(search) is ParticleSwarmOptimization:
@@ -180,13 +177,15 @@ def _filter(constraint: Constraint, limits: Limits, profile: Profile) -> Filter:
         return SamePartOfSpeech(constraint, limits.cache_size, profile)
     if type(constraint) is UniversalSentenceEncoder:
         return SimilarWindow(constraint, profile)
-    if type(constraint) is MostProbableWords:
-        return MostProbable(constraint, profile)
     raise NotImplementedError(f"the attack engine does not support {constraint}")
 
 
 def _is_count(constraint: Constraint) -> bool:
-    """Whether it is the language model of TextAttack, which only counts candidates: see `MostProbableWords`."""
+    """Whether it is the language model of TextAttack, which only counts candidates.
+
+    `GoogleLanguageModel` of 0.3.11 measures the candidates of a word, but then keeps the first ones of the list,
+    whatever their probabilities.
+    """
     return (
         type(constraint) is GoogleLanguageModel
         and bool(constraint.top_n_per_index)
