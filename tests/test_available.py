@@ -41,5 +41,5 @@ def test_resources_of_the_user_make_attacks_available(tmp_path: Path) -> None:
 
 
 def test_only_one_command_takes_all() -> None:
-    with pytest.raises(UserError, match=r"--evaluation\.attacks all is only for jobs/evaluate\.py"):
+    with pytest.raises(UserError, match=r"--evaluation\.attacks all is only for flat-dist evaluate"):
         validate(Config(evaluation=EvaluationConfig(attacks=("all",))))

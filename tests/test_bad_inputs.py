@@ -5,8 +5,7 @@ process, in an empty folder; whatever starts Ray, MLflow, training or an attack 
 reach a user: `flat_dist.config.options` says the same in a sentence, which the check for `error: ` holds it to.
 """
 
-import functools
-import importlib.util
+import importlib
 import io
 import json
 import shlex
@@ -36,8 +35,9 @@ from flat_dist.tracking.mlflow_tracker import MlflowTracker
 from flat_dist.training import distributed
 
 ROOT = Path(__file__).parent.parent
-JOBS = ("flat_round", "evaluate", "attack", "predict", "report", "bench", "prepare")
-COMMANDS = {name: ROOT / "jobs" / f"{name}.py" for name in JOBS} | {"sweep": ROOT / "tuning" / "sweep.py"}
+COMMANDS = {name: name for name in ("evaluate", "attack", "predict", "report", "bench", "prepare")}
+COMMANDS |= {"flat_round": "train", "sweep": "tune"}
+"""Scripts of jobs/ and tuning/, and the command of `flat-dist` that each of them is."""
 
 DATA = "--data.folder IN/good"
 VICTIM = "--checkpoint IN/victim"
@@ -625,7 +625,7 @@ PAIRS = [
     ("evaluate", f"{VICTIM} --pairs-file IN/pairs/nowhere.csv", "nowhere.csv does not exist"),
     ("evaluate", f"{VICTIM} --annotated", "--annotated needs at least one filled sheet"),
     ("evaluate", f"{VICTIM} --attacks al", "unknown value of --evaluation.attacks 'al'"),
-    ("flat_round", "--evaluation.attacks all", "--evaluation.attacks all is only for jobs/evaluate.py"),
+    ("flat_round", "--evaluation.attacks all", "--evaluation.attacks all is only for flat-dist evaluate"),
     ("evaluate", f"{BOTH} --annotated nowhere.csv", "has no key of a sheet"),
     ("evaluate", f"{BOTH} --annotate -1", "--annotate is -1"),
     ("evaluate", f"{VICTIM} --adversarial IN/pairs", "pairs"),
@@ -973,19 +973,8 @@ def inputs(assets: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@functools.cache
-def job_of(command: str) -> Callable[[Sequence[str]], None]:
-    path = COMMANDS[command]
-    name = f"bad_inputs_{command}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))  # as Python does with a script
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
-    return module.job
+def job_of(script: str) -> Callable[[Sequence[str]], None]:
+    return importlib.import_module(f"flat_dist.commands.{COMMANDS[script]}").job  # type: ignore[no-any-return]
 
 
 def forbidden(what: str) -> Callable[..., None]:
@@ -1026,7 +1015,7 @@ def refused(
 
     def run(command: str, arguments: str, stdin: bytes | None = b"", env: dict[str, str] | None = None) -> str:
         given = [argument.replace("IN/", f"{inputs}/") for argument in shlex.split(arguments)]
-        monkeypatch.setattr(sys, "argv", [str(COMMANDS[command]), *given])
+        monkeypatch.setattr(sys, "argv", [f"flat-dist {COMMANDS[command]}", *given])
         monkeypatch.setattr(sys, "stdin", None if stdin is None else Standard(io.BytesIO(stdin)))
         for name, value in (env or {}).items():
             monkeypatch.setenv(name, value)

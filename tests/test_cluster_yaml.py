@@ -9,7 +9,10 @@ import pytest
 import yaml
 from moto import mock_aws
 from ray.autoscaler._private.aws.config import bootstrap_aws
+from ray.autoscaler._private.docker import validate_docker_config
 from ray.autoscaler._private.util import prepare_config, validate_config
+
+from flat_dist import __version__
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
@@ -21,6 +24,12 @@ def own_machines() -> str:
     return re.sub(r"^#~ ", "", without_cloud, flags=re.MULTILINE)
 
 
+def containers() -> str:
+    """What the comments say to do for containers."""
+    without_setup = re.sub(r"# >>> machines.*?# <<< machines\n", "", TEXT, flags=re.DOTALL)
+    return re.sub(r"^#\+ ", "", without_setup, flags=re.MULTILINE)
+
+
 @pytest.fixture(params=["cloud", "own"])
 def config(request: pytest.FixtureRequest) -> dict[str, Any]:
     return yaml.safe_load(TEXT if request.param == "cloud" else own_machines())
@@ -30,6 +39,22 @@ def test_it_fits_rays_schema(config: dict[str, Any]) -> None:
     prepared = prepare_config(config)
     validate_config(prepared)
     assert prepared["available_node_types"][prepared["head_node_type"]]
+
+
+def test_with_containers_it_needs_only_the_image_of_the_dockerfile() -> None:
+    config = yaml.safe_load(containers())
+    prepared = prepare_config(config)
+    validate_config(prepared)
+    validate_docker_config(prepared)
+    assert "setup_commands" not in config
+    assert set(config["file_mounts"]) == {"~/.ray/auth_token"}
+    image = config["docker"]["image"].removeprefix("REGISTRY/")
+    assert image == f"flat-dist:{__version__}"
+    assert f"docker build --tag REGISTRY/{image} .\n" in TEXT and f"docker push REGISTRY/{image}\n" in TEXT
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert f"docker build --tag {image} .\n" in dockerfile
+    starts = [line for name in ("head", "worker") for line in config[f"{name}_start_ray_commands"] if "start" in line]
+    assert all("~/venv/bin/ray start" in line for line in starts) and "RUN python -m venv ~/venv\n" in dockerfile
 
 
 def test_a_wrong_key_does_not_fit_it() -> None:

@@ -1,7 +1,6 @@
 """Every kind of file that is read, damaged in every way: made again where that can be, or else one sentence."""
 
 import json
-import runpy
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, asdict, fields, replace
@@ -18,6 +17,7 @@ from transformers import BertTokenizerFast
 
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool.stage import AttackStage
+from flat_dist.commands import report
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, EvaluationConfig, ModelConfig, TrainingConfig
 from flat_dist.data import datasets, shards
@@ -52,8 +52,6 @@ from flat_dist.training.state import read_saved
 from tests import object_store
 from tests.test_loop import make_loop
 from tests.test_transformer import make_checkpoint, make_model
-
-JOBS = Path(__file__).parent.parent / "jobs"
 
 
 def flip(data: bytes) -> bytes:
@@ -611,16 +609,15 @@ RESULT = Result("base", 0, "pwws", False, 0.75, 0.5, 1 / 3, 12.0, 0.25, 4)
 def test_damaged_results_of_a_run_are_one_sentence(
     damage: Callable[[bytes], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = runpy.run_path(str(JOBS / "report.py"))["job"]
     # Only fields that a result must have: of the others, a damaged name is an unknown field, which is ignored.
     needed = [each.name for each in fields(Result) if each.default is MISSING and each.default_factory is MISSING]
     Folder(tmp_path).write_json(results.RESULTS, [{name: getattr(RESULT, name) for name in needed}])
-    report(["--run", str(tmp_path), "--json"])
+    report.job(["--run", str(tmp_path), "--json"])
     expected = json.loads(json.dumps([asdict(RESULT)]))
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["results"] == expected
     damage_file(tmp_path / results.RESULTS, lambda data: b'[{"n": []}]' if damage(data) == b"[]" else damage(data))
     with pytest.raises(DamagedFileError) as error:
-        report(["--run", str(tmp_path)])
+        report.job(["--run", str(tmp_path)])
     one_sentence(error, str(tmp_path / results.RESULTS), "run again the command")
 
 

@@ -6,11 +6,11 @@ pages name, such as `a.csv` and `FOLDER`. Ray's own command line parses Ray's co
 
 import ast
 import importlib
-import importlib.util
 import itertools
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -32,6 +32,8 @@ import torch
 import yaml
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
+from flat_dist import __version__, cli
+from flat_dist.commands.main import EXAMPLES, VERBS
 from flat_dist.config.options import options
 from flat_dist.config.schema import Config, ModelConfig
 from flat_dist.config.serialization import to_dict
@@ -58,10 +60,19 @@ NOT_RUN = {
 }
 """Beginnings of commands that are not run, and why."""
 
-LONG_RUNNING = {
-    "jobs/flat_round.py": "--dry-run",
-    "tuning/sweep.py": "--dry-run",
+SCRIPTS = {
+    "jobs/flat_round.py": "train",
+    "jobs/attack.py": "attack",
+    "jobs/evaluate.py": "evaluate",
+    "jobs/predict.py": "predict",
+    "jobs/report.py": "report",
+    "jobs/bench.py": "bench",
+    "jobs/prepare.py": "prepare",
+    "tuning/sweep.py": "tune",
 }
+"""What each script is of `flat-dist`."""
+
+LONG_RUNNING = ("train", "tune")
 """Commands that can say what they would do."""
 
 SPLITS = ("train", "dev", "test")
@@ -80,14 +91,16 @@ def ray_group() -> click.Group:
     return group
 
 
-@cache
-def script(path: str) -> ModuleType:
-    name = f"docs_{Path(path).stem}"
-    spec = importlib.util.spec_from_file_location(name, ROOT / path)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def module_of(verb: str) -> ModuleType:
+    return importlib.import_module(f"flat_dist.commands.{verb}")
+
+
+def verb_of(words: list[str]) -> tuple[str, list[str]]:
+    """The command of `flat-dist` that a line means, and its arguments."""
+    if words[0] == "flat-dist":
+        return words[1], words[2:]
+    assert words[0] == "python"
+    return ("resources", words[3:]) if words[1:3] == ["-m", "flat_dist.resources"] else (SCRIPTS[words[1]], words[2:])
 
 
 def sentences(classes: int) -> list[tuple[str, int]]:
@@ -166,18 +179,17 @@ def run(
     monkeypatch.setattr(ray, "init", started)
     monkeypatch.setattr(hub, "load_named", named)
 
-    def call(path: str, arguments: Sequence[str], stdin: str = "") -> str:
+    def call(verb: str, arguments: Sequence[str], stdin: str = "") -> str:
         given = ["runs" if argument in STORAGES else argument for argument in arguments]
         monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(stdin.encode())))
-        module = script(path)
-        if path == "jobs/bench.py" and "--help" not in given:
+        module = module_of(verb)
+        if verb == "bench" and "--help" not in given:
             module.parse(given)
-        elif path in ("jobs/evaluate.py", "jobs/attack.py"):
-            off = ["--tracking.no-enabled"] if path == "jobs/evaluate.py" else []
+        elif verb in ("evaluate", "attack") and "--help" not in given:
             with pytest.raises(StartedError):
-                module.job([*given, *off])
+                module.job([*given, *(["--tracking.no-enabled"] if verb == "evaluate" else [])])
         else:
-            module.job([*given, *({LONG_RUNNING[path]} - set(given) if path in LONG_RUNNING else ())])
+            module.job([*given, *({"--dry-run"} - set(given) if verb in LONG_RUNNING else ())])
         return capsys.readouterr().out
 
     return call
@@ -188,7 +200,7 @@ def ids(command: Command) -> str:
 
 
 def ours(command: Command) -> bool:
-    return command.words[0] == "python" or tuple(command.words[:3]) == ("ray", "job", "submit")
+    return command.words[0] in ("flat-dist", "python") or tuple(command.words[:3]) == ("ray", "job", "submit")
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if ours(command)], ids=ids)
@@ -196,19 +208,40 @@ def test_a_command_of_this_project_takes_its_arguments(command: Command, run: Ca
     words = list(command.words)
     if words[0] == "ray":
         words = words[words.index("--") + 1 :]
-    assert words[0] == "python"
-    if words[1] == "-m":
-        words[1:3] = [f"{words[2].replace('.', '/')}/__main__.py"]
-    if "--help" in words:
+    verb, arguments = verb_of(words)
+    if "--help" in arguments:
         with pytest.raises(SystemExit) as ended:
-            run(words[1], words[2:])
+            run(verb, arguments)
         assert ended.value.code == 0
         return
-    said = run(words[1], words[2:], command.stdin)
-    if words[1] in LONG_RUNNING:
+    said = run(verb, arguments, command.stdin)
+    if verb in LONG_RUNNING:
         assert "1. " in said or "trials" in said or "points" in said
     if command.stdin:
         assert json.loads(said)["label"] in LABEL_NAMES["sst2"]
+
+
+def help_examples() -> list[str]:
+    """Command lines in what `--help` prints. Two spaces or more separate a line's comment."""
+    shown = [EXAMPLES, *(module_of(verb).__doc__ or "" for verb in VERBS)]
+    line = re.compile(r"^  ((?:echo .* \| )?flat-dist \S.*?)(?:  .*)?$", re.MULTILINE)
+    return [found for text in shown for found in line.findall(text)]
+
+
+@pytest.mark.parametrize("line", help_examples())
+def test_an_example_of_the_help_takes_its_arguments(line: str, run: Callable[..., str]) -> None:
+    *echo, command = line.split(" | ")
+    assert len(help_examples()) >= 20
+    run(*verb_of(shlex.split(command)), stdin=echo[0].removeprefix("echo ") if echo else "")
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_a_script_is_a_command_of_the_package(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr("flat_dist.commands.main.run", ran.append)
+    runpy.run_path(str(ROOT / path), run_name="__main__")
+    assert ran == [SCRIPTS[path]]
+    assert len(SCRIPTS) == len([*ROOT.glob("jobs/*.py"), *ROOT.glob("tuning/*.py")])
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.words[0] == "ray"], ids=ids)
@@ -230,7 +263,7 @@ def test_make_has_the_target(command: Command, run: Callable[..., str]) -> None:
     for line in done.stdout.splitlines():
         program, *arguments = shlex.split(line) if line.startswith(".venv/bin/python jobs/") else [""]
         if program and arguments[0] != "jobs/prepare.py":
-            run(arguments[0], arguments[1:])
+            run(*verb_of(["python", *arguments]))
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "pytest" in command.words], ids=ids)
@@ -260,11 +293,11 @@ def test_every_command_is_checked_or_listed() -> None:
 def known_options() -> frozenset[str]:
     """Options of all commands of this project, and of the commands of Ray that the pages show."""
     kinds: list[type] = []
-    for path in [*ROOT.glob("jobs/*.py"), ROOT / "tuning" / "sweep.py"]:
-        module = script(path.relative_to(ROOT).as_posix())
-        kinds += getattr(module, "VERBS", {"": getattr(module, "Command", None) or module.cli.Command}).values()
-    kinds.append(importlib.import_module("flat_dist.resources.__main__").Command)
-    known = {"--help", "-m"}
+    for verb in VERBS:
+        module = module_of(verb)
+        of_verb = getattr(module, "VERBS", None) if verb == "bench" else None
+        kinds += of_verb.values() if of_verb else [getattr(module, "Command", None) or module.cli.Command]
+    known = {"--help", "--version", "-m"}
     for kind in kinds:
         for name, option in options(kind).items():
             head, dot, last = name.removeprefix("--").rpartition(".")
@@ -299,7 +332,7 @@ def test_fields_in_the_text_exist(page: Page) -> None:
             section, name, value = found.groups()
             assert hasattr(getattr(Config(), section), name), f"{page.name}: {span}"
             if value:
-                script("jobs/flat_round.py").cli.parse([f"--{section}.{name}", value], "")
+                cli.parse([f"--{section}.{name}", value], "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -400,7 +433,7 @@ def test_the_changelog_names_modules_that_exist() -> None:
 def test_the_citation_is_complete() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors", "version", "license"} <= set(cited)
-    assert cited["version"] in (ROOT / "pyproject.toml").read_text()
+    assert cited["version"] == __version__
     paper = cited["preferred-citation"]
     assert {"type", "title", "authors", "year", "conference"} <= set(paper)
     assert [author["family-names"] for author in paper["authors"]] == ["Chen", "Ji"]

@@ -1,23 +1,19 @@
 """The main job's command line: the plan, and one clear sentence for every kind of bad input."""
 
 import json
-import runpy
 import sys
 from pathlib import Path
 
 import pytest
 
-from flat_dist import cli
-
-JOB = Path(__file__).parent.parent / "jobs" / "flat_round.py"
+from flat_dist.commands.main import main
 
 GOOD = "text,label\na good film,1\na bad film,0\n"
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    job = runpy.run_path(str(JOB))["job"]
-    monkeypatch.setattr(sys, "argv", [str(JOB), *arguments])
-    cli.main(job)
+    monkeypatch.setattr(sys, "argv", ["flat-dist", "train", *arguments])
+    main()
 
 
 def files(folder: Path, **contents: str) -> list[str]:

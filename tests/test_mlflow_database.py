@@ -1,7 +1,6 @@
 """MLflow's database file: interrupted, shared, damaged, old, new, foreign, locked, or on a full disk."""
 
 import contextlib
-import importlib
 import resource
 import shutil
 import sqlite3
@@ -14,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.store.db import utils as stores
 
+from flat_dist.commands import prepare
 from flat_dist.config.errors import UserError
 from flat_dist.tracking import database, database_file
 from flat_dist.tracking.address import uri_of
@@ -24,6 +24,7 @@ PROCESSES = """
 import os, signal, sys
 from pathlib import Path
 import sqlalchemy
+from flat_dist.commands import prepare
 from flat_dist.tracking import database, quiet
 quiet.configure()
 import mlflow.db
@@ -126,9 +127,8 @@ def test_the_prepare_job_creates_the_database_of_make_ui(
 ) -> None:
     root = Path(__file__).parents[1]
     assert "jobs/prepare.py --mlflow-database runs/mlflow.db" in (root / "Makefile").read_text()
-    monkeypatch.syspath_prepend(root / "jobs")
     monkeypatch.chdir(tmp_path)
-    importlib.import_module("prepare").job(["--mlflow-database", "runs/mlflow.db"])
+    prepare.job(["--mlflow-database", "runs/mlflow.db"])
     assert capsys.readouterr().out == f"sqlite:///{tmp_path}/runs/mlflow.db\n"
     assert version(tmp_path / "runs" / "mlflow.db") == [LATEST]
 

@@ -1,9 +1,8 @@
 """Command lines as dataclasses: names, lists, flags, and that all commands call a setting by one name."""
 
 import dataclasses
-import importlib.util
+import importlib
 import sys
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -11,8 +10,6 @@ import pytest
 from flat_dist.config.errors import UserError
 from flat_dist.config.options import CommandLine, options, read
 from flat_dist.config.schema import Config, DataConfig, EvaluationConfig
-
-ROOT = Path(__file__).parent.parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,15 +106,8 @@ def test_errors_of_tyro_are_one_line() -> None:
 # ---- the commands
 
 
-def command_of(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    path = next(ROOT.glob(f"*/{name}.py"))
-    monkeypatch.syspath_prepend(str(path.parent))
-    spec = importlib.util.spec_from_file_location(f"command_{name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, f"command_{name}", module)
-    spec.loader.exec_module(module)
-    return module
+def command_of(name: str) -> Any:
+    return importlib.import_module(f"flat_dist.commands.{name}")
 
 
 def kinds_of(module: Any) -> list[type]:
@@ -141,18 +131,18 @@ OWN = {
 """What is no field of a run's config."""
 
 
-@pytest.mark.parametrize("name", ["evaluate", "attack", "predict", "report", "bench", "sweep"])
-def test_a_setting_has_one_name_in_every_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = command_of(name, monkeypatch)
+@pytest.mark.parametrize("name", ["evaluate", "attack", "predict", "report", "bench", "tune"])
+def test_a_setting_has_one_name_in_every_command(name: str) -> None:
+    module = command_of(name)
     of_config = options(Config)
     for kind in kinds_of(module):
         known = options(kind)
         own = OWN | {f"--{field.name}".replace("_", "-") for field in dataclasses.fields(kind) if name != "evaluate"}
-        if name == "sweep":
+        if name == "tune":
             own |= {one for one in known if one.startswith("--space.") or one in options(module.Settings)}
         for one, option in known.items():
             assert one in of_config or one in own, one
-            if one in of_config and name != "sweep":
+            if one in of_config and name != "tune":
                 assert (option.kind, option.many) == (of_config[one].kind, of_config[one].many)
     for short, full in getattr(module, "RENAMED", {}).items():
         assert short not in of_config or short == full
@@ -160,27 +150,25 @@ def test_a_setting_has_one_name_in_every_command(name: str, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    "name", ["flat_round", "evaluate", "attack", "predict", "report", "bench", "prepare", "sweep", "bench attack"]
+    "name", ["train", "evaluate", "attack", "predict", "report", "bench", "prepare", "tune", "bench attack"]
 )
 def test_help_names_the_command_and_gives_an_example(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command, *verb = name.split()
-    module = command_of(command, monkeypatch)
-    monkeypatch.setattr(sys, "argv", [f"{command}.py"])
+    module = command_of(command)
+    monkeypatch.setattr(sys, "argv", [f"flat-dist {command}"])
     with pytest.raises(SystemExit) as ended:
         module.job([*verb, "--help"])
     out, said = capsys.readouterr()
     assert not ended.value.code and said == ""
-    assert f"{command}.py" in out
+    assert f"flat-dist {name}" in out
     if command != "prepare" and not verb:
-        assert f"python {'tuning' if command == 'sweep' else 'jobs'}/{command}.py " in out  # an example
+        assert f"\n  flat-dist {command} " in out or f"| flat-dist {command} " in out  # an example
 
 
-def test_documented_short_forms_still_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate, attack, bench, report = (
-        command_of(name, monkeypatch) for name in ("evaluate", "attack", "bench", "report")
-    )
+def test_documented_short_forms_still_work() -> None:
+    evaluate, attack, bench, report = (command_of(name) for name in ("evaluate", "attack", "bench", "report"))
     given = ["--checkpoint", "x", "--attacks", "textfooler,pwws", "--explain", "ig", "--ig-pairs", "45"]
     evaluation = CommandLine(evaluate.Command, given, evaluate.RENAMED).read("test").evaluation
     assert (evaluation.attacks, evaluation.explain, evaluation.ig_pairs) == (("textfooler", "pwws"), ("ig",), 45)

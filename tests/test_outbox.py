@@ -1,15 +1,14 @@
 """Operations kept for a server: damaged files, files from other people, and the end of a run."""
 
-import importlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
+from flat_dist.commands.report import resend
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, TrackingConfig
 from flat_dist.storage.folder import Folder
@@ -161,15 +160,7 @@ def test_a_run_in_an_object_store_sends_only_its_own_objects() -> None:
             check_places([artifacts(other)], run)
 
 
-@pytest.fixture
-def resend(monkeypatch: pytest.MonkeyPatch) -> Callable[[Folder, str | None], None]:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "jobs")
-    return importlib.import_module("report").resend  # type: ignore[no-any-return]
-
-
-def test_an_outbox_is_sent_to_a_server_only_if_the_user_names_it(
-    resend: Callable[[Folder, str | None], None], tmp_path: Path, mlflow_database: Path
-) -> None:
+def test_an_outbox_is_sent_to_a_server_only_if_the_user_names_it(tmp_path: Path, mlflow_database: Path) -> None:
     storage = tmp_path / "runs"
     folder = Folder(storage / "mine")
     shutil.copyfile(mlflow_database, tmp_path / "named.db")
@@ -187,9 +178,7 @@ def test_an_outbox_is_sent_to_a_server_only_if_the_user_names_it(
     assert [run.data.metrics for run in client.search_runs(["1"])] == [{"loss": 0.5}, {}]
 
 
-def test_an_outbox_for_the_file_beside_the_run_needs_no_address(
-    resend: Callable[[Folder, str | None], None], tmp_path: Path, mlflow_database: Path
-) -> None:
+def test_an_outbox_for_the_file_beside_the_run_needs_no_address(tmp_path: Path, mlflow_database: Path) -> None:
     shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
     folder = Folder(tmp_path / "mine")
     folder.write_json(FILE, content(tmp_path, METRICS))

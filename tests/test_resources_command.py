@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from flat_dist.commands.resources import job
 from flat_dist.config.attacks import ATTACKS
 from flat_dist.config.errors import UserError
 from flat_dist.resources import assets as module
 from flat_dist.resources import inventory
-from flat_dist.resources.__main__ import job
 from flat_dist.resources.assets import Assets
 from flat_dist.resources.built import BuiltResource
 from flat_dist.resources.catalogue import RESOURCES, Sources

@@ -1,5 +1,4 @@
 import http.server
-import importlib
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from flat_dist.commands import report
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, TrackingConfig
 from flat_dist.config.serialization import to_dict
@@ -427,11 +427,9 @@ class Server:
 
 
 def test_operations_are_kept_while_a_server_is_unavailable_and_sent_later(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run that ends without its server, one that is killed without it, and one that sees it come back."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "jobs")
-    report = importlib.import_module("report")
     server, folder, said = Server(tmp_path), Folder(tmp_path / "run"), []  # type: Server, Folder, list[str]
     config = Config(storage=str(tmp_path), tracking=TrackingConfig(uri=server.uri))
     folder.write("results.json", b"[]")
@@ -471,14 +469,15 @@ def test_operations_are_kept_while_a_server_is_unavailable_and_sent_later(
         server.start()
         run(ends_without)
         assert "numbers" in said[0] or FILE in said[0]
-        assert f"python jobs/report.py --run {folder.uri} --resend" in said[-1]
+        assert f"flat-dist report --run {folder.uri} --resend" in said[-1]
         assert [operation.kind for operation in read_outbox(folder)[1]] == [
             "metrics", "metrics", "table", "artifact", "finish"
         ]  # fmt: skip
         with pytest.raises(UserError, match="MLflow cannot be reached at"):
             report.resend(folder, server.uri)
         server.start()
-        command = [sys.executable, str(report.__file__), "--run", folder.uri, "--resend", "--tracking.uri", server.uri]
+        options = ["--run", folder.uri, "--resend", "--tracking.uri", server.uri]
+        command = [sys.executable, "-m", "flat_dist", "report", *options]
         sent = subprocess.run(command, capture_output=True, text=True)
         assert f"5 operations sent to {server.uri}" in sent.stdout, sent.stderr
         report.resend(folder, None)

@@ -366,7 +366,7 @@ class AttackConfig:
     in TextAttack. Above 1, probabilities that float32 rounds to 1 become smaller again, and the attack can follow
     them. No effect on margins."""
     resources: tuple[str, ...] = field(default=(), metadata=BY_CONTENT)
-    """Your own resources of attacks, as NAME=PATH; `python -m flat_dist.resources list` has the names. Synonyms have an
+    """Your own resources of attacks, as NAME=PATH; `flat-dist resources list` has the names. Synonyms have an
     option of their own, `synonyms`."""
 
 
@@ -378,7 +378,7 @@ class EvaluationConfig:
     """Split to evaluate on: train, dev or test. Sweeps use dev."""
     attacks: tuple[MeasuredAttack, ...] = field(default=("textfooler", "pwws"), metadata=PLAN)
     """Attacks after the last round, also adaptive ones such as textfooler-importance. After earlier rounds, only the
-    attack that training sees. Two or more also give `worst`: for each text, the worst of them. jobs/evaluate.py also
+    attack that training sees. Two or more also give `worst`: for each text, the worst of them. `evaluate` also
     takes all: every attack whose resources are at hand, without adaptive ones."""
     scores: tuple[Scores, ...] = field(default=("probabilities", "margin"), metadata=PLAN)
     """What each attack sees of the victim, one after the other: probabilities (TextAttack), then margin, the log-odds,

@@ -124,7 +124,7 @@ def validate(config: Config) -> None:
         if (allowed := choices(name)) and value not in allowed:
             raise unknown(f"value of {option(name)}", str(value), allowed)
         if name == "evaluation.attacks" and value == attacks.ALL:
-            raise UserError(f"{option(name)} {value} is only for jobs/evaluate.py: name the attacks")
+            raise UserError(f"{option(name)} {value} is only for flat-dist evaluate: name the attacks")
         if name in ATTACK_NAMES:
             attacks.check(value, f"value of {option(name)}")
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What there is of each resource: for `python -m flat_dist.resources`."""
+"""What there is of each resource: for `flat-dist resources`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

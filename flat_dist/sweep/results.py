@@ -141,9 +141,9 @@ def _preset_file(sweep: Sweep, trial: Trial) -> str:
         f"Best trial of a sweep by {sweep.settings.objective}: {trial.name}, on the {config.evaluation.split} split",
         f"accuracy {last.accuracy!r}, after {config.attack.name} {last.after_attack_accuracy!r}",
         "To get the same numbers again (identical on a CPU):",
-        f"  python jobs/flat_round.py --preset {name}",
+        f"  flat-dist train --preset {name}",
         "To compare with base and adv on the test split:",
-        f"  python jobs/flat_round.py --preset {name} --evaluation.split test --evaluation.sample 0 \\",
+        f"  flat-dist train --preset {name} --evaluation.split test --evaluation.sample 0 \\",
         "    --training.kinds base adv flat",
     ]
     values = preset(apply_point(config, trial.point))
@@ -185,7 +185,7 @@ def show(folder: Folder, outcome: SweepOutcome, as_json: bool) -> None:
     if len(table.rows) > SHOWN:
         console.print(f"… and {len(table.rows) - SHOWN} more in the report")
     if outcome.best is not None:
-        print(f"best:    python jobs/flat_round.py --preset {shlex.quote(f'{folder.uri}/{BEST}')}")
+        print(f"best:    flat-dist train --preset {shlex.quote(f'{folder.uri}/{BEST}')}")
     print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
     if as_json:
         cli.print_json({"run": folder.uri, **to_json(outcome)})

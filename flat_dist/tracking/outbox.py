@@ -100,7 +100,7 @@ class BufferedTracker(Tracker):
         if waiting and is_last:
             folder, uri = self.outbox.folder.uri, self.outbox.destination.uri
             self.log_line(
-                "MLflow is still unavailable. When it is back, run the same command again, or: python jobs/report.py "
+                "MLflow is still unavailable. When it is back, run the same command again, or: flat-dist report "
                 f"--run {shlex.quote(folder)} --resend --tracking.uri {shlex.quote(uri)}"
             )
 

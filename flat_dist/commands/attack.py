@@ -1,0 +1,112 @@
+"""Attack a checkpoint on the texts of a dataset, and write Arrow shards.
+
+A checkpoint is a folder that training wrote, such as runs/stages/train-base-0-... Running the same command again
+continues an interrupted attack; a finished attack is not repeated.
+
+  flat-dist attack --checkpoint runs/stages/train-base-0-... --attack.name pwws --evaluation.sample 100
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flat_dist import cli
+from flat_dist.attack.checks import check_attacks
+from flat_dist.config import options
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig, Hardware, Split
+from flat_dist.config.validation import validate
+from flat_dist.resources import synonym_file
+from flat_dist.runtime import hardware
+from flat_dist.runtime.progress import Display
+from flat_dist.runtime.seeds import derive_seed
+from flat_dist.storage.folder import Folder
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts to attack."""
+
+    split: Split = "test"
+    """Split to attack: train, dev or test."""
+    sample: int = 0
+    """Number of texts to attack, drawn by the seed; 0: the whole split."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to attack, and how."""
+
+    checkpoint: str
+    """Folder of the checkpoint to attack."""
+    storage: str = "runs"
+    """Folder for the shards; an absolute path when run by `ray job submit`."""
+    hardware: Hardware = "auto"
+    """Hardware profile: cpu, gtx1080, a100, h100, or auto: the cluster's GPUs if it has any, else its CPUs."""
+    seed: int = 1111
+    """Seed of the sample of texts and of the attack."""
+    json: bool = False
+    """Print one JSON object as the last line of standard output."""
+    data: DataConfig = field(default_factory=DataConfig)
+    attack: AttackConfig = field(default_factory=AttackConfig)
+    evaluation: Texts = field(default_factory=Texts)
+
+
+RENAMED = {
+    "--split": "--evaluation.split",
+    "--examples": "--evaluation.sample",
+    "--profile": "--attack.profile",
+}
+
+
+def job(arguments: Sequence[str]) -> None:
+    """Parse, build, attack."""
+    command = options.read(Command, arguments, __doc__, RENAMED)
+    from flat_dist.attack.plan import TextsToAttack, plan_attack
+    from flat_dist.attack.pool.run import run_attacks
+    from flat_dist.data import datasets
+    from flat_dist.data.shards import read_shards
+    from flat_dist.evaluation.accuracy import after_attack
+    from flat_dist.models import checkpoint as checkpoints
+    from flat_dist.models.artifact import open_checkpoint
+    from flat_dist.runtime import cluster
+    from flat_dist.storage.stage import Executor
+
+    attack, split = command.attack, command.evaluation.split
+    if attack.sample:
+        raise UserError("--attack.sample has no effect on this command: set --evaluation.sample")
+    config = Config(
+        data=command.data,
+        attack=attack,
+        evaluation=EvaluationConfig(split=split, sample=command.evaluation.sample),
+        storage=command.storage,
+        seed=command.seed,
+        hardware=command.hardware,
+    )
+    validate(config)
+    Folder(config.storage).check()
+    synonym_file.check(attack.synonyms)
+    runners = check_attacks([attack.name], attack, [attack.scores])
+    folder = Folder(command.checkpoint)
+    dataset = datasets.load(config.data)
+    datasets.check_classes(dataset, checkpoints.load(folder).label_names, folder.uri)
+    draw = derive_seed(config.seed, "evaluation")
+    examples = datasets.sample(getattr(dataset, split), config.evaluation.sample, draw)
+    with cluster.connected(), Display(as_json=command.json) as display:
+        config, description = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
+        for line in (description, *runners):
+            display.log_line(line)
+        texts = TextsToAttack(split, examples, dataset.fingerprint)
+        plan = plan_attack(config, open_checkpoint(folder), texts, attack.name)
+        executor = Executor(Folder(config.storage), display.log_line)
+        (shards,) = run_attacks([plan], config.attack, executor, display)
+    show(asdict(after_attack(read_shards(shards.folder))), shards.folder, command.json)
+
+
+def show(summary: Mapping[str, Any], shards: Folder, as_json: bool) -> None:
+    """Print the numbers of an attack, and the folder of its shards."""
+    for name, value in summary.items():
+        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+    print(f"shards: {shards.uri}")
+    if as_json:
+        cli.print_json({**summary, "shards": shards.uri})

@@ -1,0 +1,184 @@
+"""Evaluate checkpoints: accuracy, accuracy under attack, and consistency of their attributions under attack.
+
+Several checkpoints are compared in one report. `--adversarial` uses adversarial texts that you or others have logged,
+instead of attacks. Results, JSON cards and the report are written to <storage>/<run name>/ and to MLflow. Running the
+same command again continues an interrupted evaluation.
+
+  flat-dist evaluate --checkpoint runs/stages/train-flat-2-... --evaluation.attacks textfooler,pwws
+  flat-dist evaluate --checkpoint base=FOLDER flat=FOLDER --trained-on textfooler --evaluation.explain ig
+  flat-dist evaluate --checkpoint base=FOLDER flat=FOLDER --attacks all --sample 300
+  flat-dist evaluate --checkpoint base=FOLDER flat=FOLDER --adversarial textfooler.csv run.txt dev.json
+
+With several checkpoints, each is also asked about the texts that each attack made against the others (transfer: Table 4
+of the paper and the matrix behind it). No attack is run for that: the texts are those of the direct attacks.
+`--annotate 100` also writes a blind sheet of adversarial texts for people; `--annotated` reads it back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from flat_dist.attack.checks import check_attacks, check_curve
+from flat_dist.config import options
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import (
+    Attack,
+    AttackConfig,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    Hardware,
+    ModelConfig,
+    TrackingConfig,
+)
+from flat_dist.config.serialization import content_hash
+from flat_dist.config.validation import validate
+from flat_dist.data import datasets
+from flat_dist.data.hints import dataset_hints
+from flat_dist.pipeline import run_folder
+from flat_dist.resources import synonym_file
+from flat_dist.runtime import hardware
+from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.lock import exclusive_lock
+from flat_dist.tracking import mlflow
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to evaluate, and on which data."""
+
+    checkpoint: tuple[str, ...]
+    """Folders of checkpoints, such as runs/stages/train-flat-2-...; NAME=FOLDER gives one a name."""
+    adversarial: tuple[str, ...] = ()
+    """Files of adversarial texts, to measure instead of a dataset and attacks: a .csv, .jsonl or .parquet with the
+    columns original, adversarial and label; TextAttack's CSV log, marked or plain, or its text log (.txt); AdvGLUE's
+    .json (its task sst2). Labels are class names or numbers. Of --data, only --data.drop-bad-rows has an effect."""
+    annotate: int = 0
+    """Number of original/adversarial pairs of successful attacks to write as a blind sheet for people: sheet-<n>.csv in
+    the results' folder annotation/, with its key beside it. 0: no sheet."""
+    annotated: tuple[str, ...] = ()
+    """Filled sheets, one file for each person. Give them with the options of the evaluation that wrote the sheet."""
+    trained_on: Attack | None = None
+    """Attack used in training: other attacks are then marked as unseen, and the paper's numbers are shown."""
+    storage: str = "runs"
+    """Folder for shards, attributions and results; an absolute path when run by `ray job submit`."""
+    run_name: str | None = None
+    """Name of the results' folder; default: a hash of the settings."""
+    hardware: Hardware = "auto"
+    """Hardware profile: cpu, gtx1080, a100, h100, or auto: the cluster's GPUs if it has any, else its CPUs."""
+    seed: int = 1111
+    """Seed of samples, attacks and LIME."""
+    json: bool = False
+    """Print one JSON object as the last line of standard output."""
+    data: DataConfig = field(default_factory=DataConfig)
+    attack: AttackConfig = field(default_factory=AttackConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+RENAMED = {
+    f"--{one.name}".replace("_", "-"): f"--evaluation.{one.name}".replace("_", "-") for one in fields(EvaluationConfig)
+} | {"--pairs-file": "--adversarial"}
+"""Options of the evaluation are accepted without their prefix, as in --attacks pwws; and the former name of another."""
+
+
+def build_config(command: Command, model: ModelConfig) -> Config:
+    """The config of an evaluation.
+
+    Raises:
+        UserError: an option has a value that no evaluation can use.
+    """
+    for name, instead in (("name", "attacks"), ("sample", "sample"), ("scores", "scores")):
+        if getattr(command.attack, name) != getattr(AttackConfig(), name):
+            raise UserError(f"--attack.{name} has no effect on this command: set --evaluation.{instead}")
+    if command.annotate < 0:
+        raise UserError(f"--annotate is {command.annotate}, but must be at least 0")
+    config = Config(
+        data=command.data,
+        model=model,
+        attack=replace(command.attack, name=command.trained_on or command.attack.name),
+        evaluation=command.evaluation,
+        tracking=command.tracking,
+        storage=command.storage,
+        run_name=command.run_name,
+        hardware=command.hardware,
+        seed=command.seed,
+    )
+    validate(config)
+    run_folder.check_name(config.run_name)
+    Folder(config.storage).check()
+    synonym_file.check(config.attack.synonyms)
+    mlflow.check(config)
+    check_curve(config)
+    return config
+
+
+def job(arguments: Sequence[str]) -> None:
+    """Parse, check, evaluate."""
+    parsed = options.CommandLine(Command, arguments, RENAMED)
+    if parsed.given.get("--adversarial") == []:
+        raise UserError("--adversarial needs at least one file of adversarial texts")
+    if parsed.given.get("--annotated") == []:
+        raise UserError("--annotated needs at least one filled sheet")
+    command = parsed.read(__doc__)
+    from flat_dist.attack.available import expand
+    from flat_dist.data import pairs
+    from flat_dist.evaluation import annotation_sheet
+    from flat_dist.models import checkpoint as checkpoints
+    from flat_dist.pipeline import adversarial_sets, evaluation, experiment, results, sheets
+    from flat_dist.resources import catalogue
+    from flat_dist.runtime import cluster
+    from flat_dist.storage.stage import Executor
+
+    models = evaluation.models(command.checkpoint)
+    classes = evaluation.label_names(models)
+    attacks, left_out = expand(command.evaluation.attacks, catalogue.sources(command.attack))
+    command = replace(command, evaluation=replace(command.evaluation, attacks=attacks))
+    config = build_config(command, checkpoints.load(models[0].folder).config)
+    runners = (
+        [] if command.adversarial else check_attacks(config.evaluation.attacks, config.attack, config.evaluation.scores)
+    )
+    measured: dict[str, Any]
+    messages: list[str] = []
+    if command.adversarial:
+        pairs.check_data_options(config.data)
+        sets = pairs.read_sets(command.adversarial, classes, config.data.drop_bad_rows)
+        source = adversarial_sets.sets_source(sets, classes)
+        measured = {"adversarial": {one.name: one.fingerprint for one in sets}}
+    else:
+        dataset = datasets.load(config.data)
+        datasets.check_classes(dataset, classes, models[0].folder.uri)
+        source, measured = experiment.source(config, dataset), {"data": dataset.fingerprint}
+        length = checkpoints.describe(models[0].folder)["max_length"]
+        messages = [f"--attacks all leaves out {name}: {reason}" for name, reason in left_out.items()]
+        messages += [*runners, *datasets.describe(dataset), *dataset_hints(dataset, length, config.evaluation.split)]
+        measured |= {"split": config.evaluation.split, "trained_on": command.trained_on}
+    settings = evaluation.settings(config, models, measured)
+    name = config.run_name or f"evaluate-{content_hash(settings)}"
+    folder = Folder(config.storage) / name
+    run_folder.check_folder(folder, settings)
+    mlflow.check_server(config)
+    judged = annotation_sheet.read_sheets(folder / results.ANNOTATION, command.annotated) if command.annotated else None
+    with cluster.connected(), Display(as_json=command.json) as display:
+        config, description = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
+        for line in (description, *messages):
+            display.log_line(line)
+        run_folder.open_folder(folder, settings)
+        with (
+            exclusive_lock(folder, "this run", log_line=display.log_line),
+            mlflow.tracked(config, name, settings, folder, display.log_line) as tracker,
+        ):
+            executor = Executor(Folder(config.storage), display.log_line)
+            environment = evaluation.Environment(tracker, display, executor)
+            if command.adversarial:
+                found = adversarial_sets.on_sets(config, models, sets, environment)
+            else:
+                found = evaluation.on_dataset(config, models, dataset, command.trained_on, environment)
+            found = replace(found, annotation=judged)
+            if command.annotate:
+                sheets.write(
+                    folder / results.ANNOTATION, found, classes, command.annotate, config.seed, display.log_line
+                )
+            results.publish(folder, experiment.Experiment(config, settings, source), found, tracker)
+    results.show(found, folder, config, source.described, command.json)
