@@ -628,6 +628,15 @@ PAIRS = [
     ("flat_round", "--evaluation.attacks all", "--evaluation.attacks all is only for flat-dist evaluate"),
     ("evaluate", f"{BOTH} --annotated nowhere.csv", "has no key of a sheet"),
     ("evaluate", f"{BOTH} --annotate -1", "--annotate is -1"),
+    ("evaluate", f"{VICTIM} --fail-under", "--fail-under needs at least one METRIC=VALUE"),
+    ("evaluate", f"{VICTIM} --fail-under acuracy=0.5", "did you mean 'accuracy'?"),
+    ("evaluate", f"{VICTIM} --fail-under accuracy=50", "accuracy is from 0 to 1: write 0.4 for 40 percent"),
+    ("evaluate", f"{VICTIM} --fail-under accuracy=0.5 --fail-under accuracy", "write METRIC=VALUE"),
+    ("evaluate", f"{BOTH} --fail-under deepwordbug:accuracy=0.5", "unknown attack of --fail-under 'deepwordbug'"),
+    ("evaluate", f"{BOTH} --explain --fail-under kendall_tau=0.5", "add --evaluation.explain ig"),
+    ("evaluate", f"{VICTIM} --junit out.xml", "--junit has an effect only with --fail-under"),
+    ("evaluate", f"{VICTIM} --fail-under accuracy=0.5 --junit IN/good", "is a folder: name a file in it"),
+    ("evaluate", f"{VICTIM} --fail-under accuracy=0.5 --junit file/out.xml", "--junit "),
     ("evaluate", f"{VICTIM} --adversarial IN/pairs", "pairs"),
 ]
 

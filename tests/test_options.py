@@ -123,6 +123,8 @@ OWN = {
     "--annotate",
     "--annotated",
     "--trained-on",
+    "--fail-under",
+    "--junit",
     "--batch-size",
     "--run",
     "--resend",

@@ -12,18 +12,25 @@ same command again continues an interrupted evaluation.
 With several checkpoints, each is also asked about the texts that each attack made against the others (transfer: Table 4
 of the paper and the matrix behind it). No attack is run for that: the texts are those of the direct attacks.
 `--annotate 100` also writes a blind sheet of adversarial texts for people; `--annotated` reads it back.
+
+`--fail-under` makes it a check for CI: the exit code is 1 if a checkpoint is under a threshold.
+
+  flat-dist evaluate --checkpoint FOLDER --fail-under after_attack_accuracy=0.4 accuracy=0.7 --junit robustness.xml
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any
 
 from flat_dist.attack.checks import check_attacks, check_curve
 from flat_dist.config import options
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import (
+    WORST,
     Attack,
     AttackConfig,
+    Checked,
     Config,
     DataConfig,
     EvaluationConfig,
@@ -35,13 +42,21 @@ from flat_dist.config.serialization import content_hash
 from flat_dist.config.validation import validate
 from flat_dist.data import datasets
 from flat_dist.data.hints import dataset_hints
+from flat_dist.evaluation import thresholds
 from flat_dist.pipeline import run_folder
 from flat_dist.resources import synonym_file
 from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
+from flat_dist.storage.location import is_folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.tracking import mlflow
+
+UNDER_THRESHOLD = 1
+"""Exit code if a checkpoint is under a threshold."""
+
+Least = Annotated[str, Checked(thresholds.check_text, repeatable=True)]
+"""The least value of a metric."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,12 @@ class Command:
     the results' folder annotation/, with its key beside it. 0: no sheet."""
     annotated: tuple[str, ...] = ()
     """Filled sheets, one file for each person. Give them with the options of the evaluation that wrote the sheet."""
+    fail_under: tuple[Least, ...] = ()
+    """Least values that each checkpoint must reach, as METRIC=VALUE: accuracy, after_attack_accuracy, kendall_tau or
+    top_5, from 0 to 1. The worst over all attacks counts; ATTACK:METRIC=VALUE is about one attack. If a checkpoint is
+    under one of them, the exit code is 1. May be given several times."""
+    junit: str | None = None
+    """File for the outcome of --fail-under as JUnit XML: one test case for each threshold and checkpoint."""
     trained_on: Attack | None = None
     """Attack used in training: other attacks are then marked as unseen, and the paper's numbers are shown."""
     storage: str = "runs"
@@ -121,12 +142,17 @@ def job(arguments: Sequence[str]) -> None:
         raise UserError("--adversarial needs at least one file of adversarial texts")
     if parsed.given.get("--annotated") == []:
         raise UserError("--annotated needs at least one filled sheet")
+    if parsed.given.get("--fail-under") == []:
+        raise UserError("--fail-under needs at least one METRIC=VALUE, such as after_attack_accuracy=0.4")
     command = parsed.read(__doc__)
+    least = list(map(thresholds.parse, command.fail_under))
+    report_to = junit_place(command)
     from flat_dist.attack.available import expand
     from flat_dist.data import pairs
     from flat_dist.evaluation import annotation_sheet
     from flat_dist.models import checkpoint as checkpoints
     from flat_dist.pipeline import adversarial_sets, evaluation, experiment, results, sheets
+    from flat_dist.report.junit import junit
     from flat_dist.resources import catalogue
     from flat_dist.runtime import cluster
     from flat_dist.storage.stage import Executor
@@ -154,6 +180,10 @@ def job(arguments: Sequence[str]) -> None:
         messages = [f"--attacks all leaves out {name}: {reason}" for name, reason in left_out.items()]
         messages += [*runners, *datasets.describe(dataset), *dataset_hints(dataset, length, config.evaluation.split)]
         measured |= {"split": config.evaluation.split, "trained_on": command.trained_on}
+    names = [one.name for one in sets] if command.adversarial else [*config.evaluation.attacks]
+    thresholds.check_measured(
+        least, [*names, *([WORST] if len(names) > 1 else [])], explained=bool(config.evaluation.explain)
+    )
     settings = evaluation.settings(config, models, measured)
     name = config.run_name or f"evaluate-{content_hash(settings)}"
     folder = Folder(config.storage) / name
@@ -181,4 +211,31 @@ def job(arguments: Sequence[str]) -> None:
                     folder / results.ANNOTATION, found, classes, command.annotate, config.seed, display.log_line
                 )
             results.publish(folder, experiment.Experiment(config, settings, source), found, tracker)
-    results.show(found, folder, config, source.described, command.json)
+    checks = thresholds.check(least, [model.model_name for model in models], found.results)
+    if report_to:
+        report_to[0].write(report_to[1], junit(checks))
+    under = [one.sentence for one in checks if not one.passed]
+    try:
+        results.show(found, folder, config, source.described, command.json)
+    finally:
+        print(*(f"failed: {sentence}" for sentence in under), sep="\n", end="\n" if under else "", file=sys.stderr)
+    if under:
+        sys.exit(UNDER_THRESHOLD)
+
+
+def junit_place(command: Command) -> tuple[Folder, str] | None:
+    """Folder and name of the file for JUnit XML; None if none is asked for.
+
+    Raises:
+        UserError: there is nothing to write, or it cannot be written there.
+    """
+    if command.junit is None:
+        return None
+    if not command.fail_under:
+        raise UserError("--junit has an effect only with --fail-under: give both")
+    place, slash, file = command.junit.rpartition("/")
+    folder = Folder((place or slash) or ".")
+    folder.check("--junit")
+    if not file or is_folder(command.junit):
+        raise UserError(f"--junit {command.junit} is a folder: name a file in it, such as junit.xml")
+    return folder, file

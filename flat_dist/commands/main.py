@@ -41,6 +41,7 @@ EXAMPLES = """First steps:
   flat-dist train --dry-run --data.train a.csv --data.dev b.csv --data.test c.csv     print the plan, and exit
   flat-dist train --data.train a.csv --data.dev b.csv --data.test c.csv               columns text and label
   echo "a fine film" | flat-dist predict --checkpoint runs/stages/train-flat-1-...
+  flat-dist evaluate --checkpoint runs/stages/train-flat-1-... --fail-under after_attack_accuracy=0.4
 """
 
 

@@ -2,7 +2,7 @@
 
 tyro builds the dataclass and writes the help. This module checks the arguments first, so that all commands follow the
 same rules: option names may be written with `_` or `-`; values of a list are separated by spaces or commas; a list is
-given once.
+given once, unless its values are marked as repeatable.
 """
 
 import contextlib
@@ -44,6 +44,8 @@ class Option:
     """Commas separate its values. False for names and paths of the user, which may contain commas."""
     check: Callable[[str, str], None] | None = None
     """Checks a value, given what it is called in messages."""
+    repeatable: bool = False
+    """It may be given several times, and has the values of all."""
 
 
 def options(kind: type, prefix: str = "--") -> dict[str, Option]:
@@ -70,14 +72,14 @@ def _option(hint: Any, required: bool) -> Option:
     optional = types.NoneType in typing.get_args(hint)
     if optional:
         (hint,) = (one for one in typing.get_args(hint) if one is not types.NoneType)
-    check = None
+    check, repeatable = None, False
     if typing.get_origin(hint) is Annotated:
         hint, mark = typing.get_args(hint)
-        check = mark.check
+        check, repeatable = mark.check, mark.repeatable
     choices = literals(hint)
     kind = str if choices else hint
     commas = many and (kind in KINDS or bool(choices or check))
-    return Option(kind, many, optional, required, choices, commas, check)
+    return Option(kind, many, optional, required, choices, commas, check, repeatable)
 
 
 class CommandLine(Generic[T]):
@@ -125,9 +127,10 @@ class CommandLine(Generic[T]):
             return name
         if name not in self.known:
             raise self._unknown(name, spelled)
-        if self.known[name].many and name in self.given:
+        option = self.known[name]
+        if option.many and name in self.given and not option.repeatable:
             raise UserError(f"{name} is given twice: give it once, with all its values")
-        self.given[name] = []
+        self.given[name] = self.given.get(name, []) if option.repeatable else []
         return name
 
     def _unknown(self, name: str, spelled: str) -> UserError:

@@ -39,6 +39,8 @@ class Checked:
 
     check: Callable[[str, str], None]
     """Takes a value, and what it is called in messages; raises `UserError`."""
+    repeatable: bool = False
+    """Whether a list of them may be given in parts, by the same option several times."""
 
 
 Attack = Annotated[str, Checked(attacks.check)]

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -19,6 +21,7 @@ from flat_dist.config.schema import Config, EvaluationConfig
 from flat_dist.data import pairs as pairs_file_module
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.pairs import Pairs
+from flat_dist.data.preprocessing import clean
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation import distributed
 from flat_dist.evaluation.attribution_stage import AttributionJob, read_pairs
@@ -246,3 +249,33 @@ def test_checkpoints_need_names_of_their_own(victim: Folder, tmp_path: Path) -> 
     checkpoints.save(replace(other, label_names=("bad", "good")), Folder(tmp_path / "other"))
     with pytest.raises(UserError, match="evaluate them separately"):
         evaluation.models([victim.uri, str(tmp_path / "other")])
+
+
+def test_a_threshold_decides_the_exit_code(
+    private_token: None, victim: Folder, pairs_file: Path, tmp_path: Path
+) -> None:
+    checkpoint = checkpoints.load(victim)
+    rows = [json.loads(line) for line in pairs_file.read_text().splitlines()]
+    labels = np.array([checkpoint.label_names.index(row["label"]) for row in rows])
+    right = [
+        checkpoint.probabilities([clean(row[side]) for row in rows]).argmax(-1).numpy() == labels
+        for side in ("original", "adversarial")
+    ]
+    share = float((right[0] & right[1]).mean())  # a text that was wrong before counts as wrong
+    assert 0.3 < share < 1
+
+    def evaluate(least: float) -> subprocess.CompletedProcess[str]:
+        options = ["--explain", "--storage", str(tmp_path), "--run-name", "mine", "--tracking.no-enabled", "--json"]
+        check = ["--fail-under", f"after_attack_accuracy={least!r}", "--junit", str(tmp_path / "out.xml")]
+        call = ["evaluate", "--checkpoint", f"mine={victim.uri}", "--adversarial", str(pairs_file), *options, *check]
+        return subprocess.run([sys.executable, "-m", "flat_dist", *call], capture_output=True, text=True)
+
+    reached, under = evaluate(share), evaluate(share + 0.001)
+    assert reached.returncode == 0 and "failed: " not in reached.stderr, reached.stderr
+    assert under.returncode == 1
+    assert json.loads(under.stdout.splitlines()[-1])["results"][0]["after_attack_accuracy"] == pytest.approx(share)
+    said = [line for line in under.stderr.splitlines() if line.startswith("failed: ")]
+    expected = f"mine: after_attack_accuracy is {share:.4g} under the attack pairs, which is under {share + 0.001:g}"
+    assert said == [f"failed: {expected}"]
+    (case,) = ElementTree.parse(tmp_path / "out.xml").iter("testcase")
+    assert (case.get("classname"), case[0].tag, case[0].get("message")) == ("mine", "failure", expected)
