@@ -97,6 +97,7 @@ BELOW_ONE = (
     "model.encoder_dropout",
     "training.warmup",
     "training.word_dropout",
+    "training.round_average",
     "model.initial_importance",
     "substitutes.warmup",
     "attack.gpus_per_worker",
