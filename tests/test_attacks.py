@@ -83,6 +83,12 @@ def test_provenance_names_every_resource_with_its_hash(recipe: str, assets: Asse
     assert known.keys() == set(ATTACKS[recipe].resources)
 
 
+@pytest.mark.parametrize("recipe", ["pwws", "pso"])
+def test_provenance_leaves_out_what_li2021_replaces(recipe: str, assets: Assets) -> None:
+    known = provenance(ATTACKS[recipe].resources, Sources(), assets, "li2021")
+    assert known.keys() == {"stopwords", "sentence_encoder", "synonyms"}
+
+
 def test_attacks_by_textattack_itself_are_seeded_per_example_and_errors_become_rows(
     session: AttackSession, victim: Folder
 ) -> None:

@@ -63,8 +63,6 @@ def resolve_strength(config: AttackConfig, dataset: str | None, recipe: str) -> 
     if config.setting == "original":
         limits = config.neighbours < (entry.own_candidates or math.inf)
         return Strength("original", config.neighbours if limits else 0, config.max_changed)
-    if not entry.has_li2021:
-        raise UserError(f"--attack.setting li2021 does not hold for {recipe}: leave it out or choose another attack")
     changed = LI2021_CHANGED_IMDB if dataset == "imdb" else LI2021_CHANGED
     neighbours = min(config.neighbours or LI2021_NEIGHBOURS, LI2021_NEIGHBOURS)
     return Strength(

@@ -39,8 +39,6 @@ class AttackEntry:
     """Whether the candidates of a word can be listed, so that training can make substitutes on the fly."""
     has_strength: bool = False
     """Whether `attack.neighbours`, `max_changed` and `setting` hold for it."""
-    has_li2021: bool = False
-    """Whether the constraints of Li et al. 2021 can replace its own."""
     own_candidates: int = 0
     """Candidates of a word that it has by itself: a limit above has no effect. 0: no fixed number."""
     refused: str = ""
@@ -59,7 +57,6 @@ def _own(
     own_candidates: int = 0,
     greedy: bool = True,
     lists_candidates: bool = True,
-    has_li2021: bool = True,
 ) -> AttackEntry:
     return AttackEntry(
         name=name,
@@ -68,7 +65,6 @@ def _own(
         greedy=greedy,
         lists_candidates=lists_candidates,
         has_strength=True,
-        has_li2021=has_li2021,
         own_candidates=own_candidates,
     )
 
@@ -102,10 +98,9 @@ ATTACKS = {
             "language_model",
             own_candidates=8,
             greedy=False,
-            has_li2021=False,
         ),
         _own("iga", "iga", "stopwords", "synonyms", own_candidates=50, greedy=False),
-        _own("pso", "pso", "stopwords", "hownet", *_TAGS, greedy=False, lists_candidates=False, has_li2021=False),
+        _own("pso", "pso", "stopwords", "hownet", *_TAGS, greedy=False, lists_candidates=False),
         _masked("bae", *_TAGS),
         _masked("bert-attack"),
         _masked("clare", *_TAGS),

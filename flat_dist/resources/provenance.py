@@ -8,7 +8,10 @@ from flat_dist.resources.assets import Assets
 from flat_dist.resources.catalogue import ORIGINAL, RESOURCES, Sources
 
 UNIFORM_RESOURCES = ("sentence_encoder", "synonyms")
-"""Resources that the constraints of Li et al. 2021 add to each attack. Their candidates replace WordNet's."""
+"""Resources that the constraints of Li et al. 2021 add to each attack."""
+
+REPLACED = {"wordnet": ("wordnet",), "hownet": ("hownet", "part_of_speech", "universal_tagset")}
+"""By the source of an attack's candidates: resources that it no longer uses with those of Li et al. 2021."""
 
 
 def provenance(
@@ -27,7 +30,8 @@ def provenance(
     """
     names = tuple(resources)
     if setting == "li2021":
-        names = tuple(dict.fromkeys(name for name in (*names, *UNIFORM_RESOURCES) if name != "wordnet"))
+        replaced = {name for source in names for name in REPLACED.get(source, ())}
+        names = tuple(dict.fromkeys(name for name in (*names, *UNIFORM_RESOURCES) if name not in replaced))
     return {name: source_of(name, wanted, assets) for name in names}
 
 

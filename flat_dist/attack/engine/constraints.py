@@ -21,7 +21,7 @@ from textattack.transformations import WordSwap
 
 from flat_dist.attack.engine.pos_tagger import shared_tagger
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.query import Allowed, SwapQuery
+from flat_dist.attack.engine.query import Allowed, MoveQuery, SwapQuery
 from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText
 
 ROUNDING = 1e-4
@@ -128,9 +128,13 @@ class FewChangedWords:
         """Those of the allowed candidates with which few enough words differ from the original text."""
         return [self._few(swap, some) for swap, some in zip(swaps, allowed, strict=True)]
 
-    def is_near(self, original: TokenizedText, text: TokenizedText) -> bool:
-        """Whether few enough words of a text differ from the original text."""
-        return sum(map(str.__ne__, original.words, text.words)) <= math.ceil(len(original.words) * self.share)
+    def keep(self, moves: Sequence[MoveQuery]) -> list[bool]:
+        """Whether few enough words of each text differ from the original text."""
+        return [
+            sum(map(str.__ne__, move.original.words, move.moved.words))
+            <= math.ceil(len(move.original.words) * self.share)
+            for move in moves
+        ]
 
     def _few(self, swap: SwapQuery, some: list[Allowed]) -> list[Allowed]:
         before, now = swap.original.words, swap.current.words
@@ -181,7 +185,7 @@ class SimilarWindow:
         with self.profile.texts:
             windows = [
                 (self._reference(swap), swap.current.windows(swap.index, size, [one.candidate for one in some])[1])
-                if some and not self._is_short(swap)
+                if some and not self._is_short(swap.current)
                 else ("", [])
                 for swap, some in zip(swaps, allowed, strict=True)
             ]
@@ -189,19 +193,34 @@ class SimilarWindow:
             similarities = iter(self._similarities(windows))
         passed = []
         for swap, some in zip(swaps, allowed, strict=True):
-            if self._is_short(swap):
+            if self._is_short(swap.current):
                 passed.append([Allowed(one.candidate, 1.0) for one in some])
                 continue
             measured = [(one.candidate, *next(similarities)) for one in some]
             passed.append([Allowed(candidate, similarity) for candidate, similarity, enough in measured if enough])
         return passed
 
-    def _reference(self, swap: SwapQuery) -> str:
-        compared = swap.original if self.constraint.compare_against_original else swap.current
-        return compared.window(swap.index, self.constraint.window_size)
+    def keep(self, moves: Sequence[MoveQuery]) -> list[bool]:
+        """Whether the window of each moved text is similar enough to the one before, or the original one."""
+        size = self.constraint.window_size
+        long = [not self._is_short(move.moved) for move in moves]
+        windows = [
+            (self._compared(move.original, move.source).window(move.index, size), [move.moved.window(move.index, size)])
+            for move, is_long in zip(moves, long, strict=True)
+            if is_long
+        ]
+        with self.profile.encoder:
+            enough = iter(self._similarities(windows))
+        return [next(enough)[1] if is_long else True for is_long in long]
 
-    def _is_short(self, swap: SwapQuery) -> bool:
-        return self.constraint.skip_text_shorter_than_window and len(swap.current.words) < self.constraint.window_size
+    def _reference(self, swap: SwapQuery) -> str:
+        return self._compared(swap.original, swap.current).window(swap.index, self.constraint.window_size)
+
+    def _compared(self, original: TokenizedText, current: TokenizedText) -> TokenizedText:
+        return original if self.constraint.compare_against_original else current
+
+    def _is_short(self, text: TokenizedText) -> bool:
+        return self.constraint.skip_text_shorter_than_window and len(text.words) < self.constraint.window_size
 
     def _similarities(self, windows: Sequence[tuple[str, list[str]]]) -> list[tuple[float, bool]]:
         """Similarity of each swapped window with its reference, and whether it is high enough."""

@@ -36,7 +36,7 @@ from flat_dist.attack.engine.constraints import (
     SimilarWindow,
     word_distance,
 )
-from flat_dist.attack.engine.engine import Engine, Filter
+from flat_dist.attack.engine.engine import Answer, Engine, Filter
 from flat_dist.attack.engine.from_masked_language_model import build_edit_engine, fills, gap_of, is_edit_attack
 from flat_dist.attack.engine.genetic import GeneticSettings
 from flat_dist.attack.engine.greedy import GreedySettings
@@ -44,6 +44,7 @@ from flat_dist.attack.engine.known_order import KnownOrder
 from flat_dist.attack.engine.particle_swarm import SwarmSettings
 from flat_dist.attack.engine.population import CandidateSource
 from flat_dist.attack.engine.profile import Profile
+from flat_dist.attack.engine.query import MoveQuery
 from flat_dist.attack.engine.strengthen import FirstSynonyms
 from flat_dist.attack.engine.word_classes import ClassCandidates, WordSwapByClass
 from flat_dist.attack.goal import MarginDrop
@@ -85,7 +86,9 @@ def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
     populations = (AlzantotGeneticAlgorithm, ImprovedGeneticAlgorithm, ParticleSwarmOptimization)
     settings = (_population if type(attack.search_method) in populations else _greedy)(attack, filters, limits)
     masked = type(attack.transformation) is WordSwapMaskedLM
-    answers = fills(attack.transformation, attack, limits, profile) if masked else {}
+    answers: dict[type, Answer] = dict(fills(attack.transformation, attack, limits, profile)) if masked else {}
+    if isinstance(settings, SwarmSettings) and filters:
+        answers[MoveQuery] = lambda moves: _keep_all(filters, moves)
     return Engine(settings, filters, goal.model, limits, profile, answers)
 
 
@@ -122,6 +125,9 @@ def _population(attack: Attack, filters: Sequence[Filter], limits: Limits) -> Ge
     fixed = frozenset().union(*(one.stopwords for one in before if type(one) is StopwordModification))
     counts = [one for one in attack.constraints if _is_count(one)]
     _require(not counts or attack.constraints[-1:] == counts, "a language model before other constraints")
+    # TextAttack caches whether a candidate passes, but the sentence encoder gives the text that it checks one more
+    # attribute: then the same text, made again, is not found in the cache.
+    is_cached = not any(isinstance(one, SimilarWindow) for one in filters)
     common: dict[str, Any] = {
         "size": search.pop_size,
         "iterations": search.max_iters,
@@ -131,7 +137,7 @@ def _population(attack: Attack, filters: Sequence[Filter], limits: Limits) -> Ge
         "once": any(type(one) is RepeatModification for one in before),
         "constrained": bool(filters or counts),
         "kept": counts[0].top_n_per_index if counts else 0,
-        "remembered": attack.constraint_cache_size if counts else 0,
+        "remembered": attack.constraint_cache_size if counts and is_cached else 0,
         "from_original": type(attack.goal_function) is MarginDrop,
     }
     if type(search) is ParticleSwarmOptimization:
@@ -143,16 +149,20 @@ def _population(attack: Attack, filters: Sequence[Filter], limits: Limits) -> Ge
 
 def _swarm(search: ParticleSwarmOptimization, filters: Sequence[Filter], common: Mapping[str, Any]) -> SwarmSettings:
     _require(search.post_turn_check, search)
-    near = [one for one in filters if isinstance(one, FewChangedWords)]
-    _require(len(near) == len(filters), "a particle swarm with constraints other than on the number of changed words")
+    for one in filters:
+        _require(isinstance(one, FewChangedWords | SimilarWindow), f"a particle swarm with {one}")
     return SwarmSettings(
         inertia=(search.omega_1, search.omega_2),
         pull=(search.c1_origin, search.c2_origin),
         max_velocity=search.v_max,
         retries=search.max_turn_retries,
-        is_near=lambda original, text: all(one.is_near(original, text) for one in near),
         **common,
     )
+
+
+def _keep_all(filters: Sequence[Any], moves: Sequence[MoveQuery]) -> list[bool]:
+    """Whether each text that has moved keeps all constraints."""
+    return [all(kept) for kept in zip(*(one.keep(moves) for one in filters), strict=True)]
 
 
 def _candidate_source(attack: Attack, limits: Limits) -> CandidateSource:

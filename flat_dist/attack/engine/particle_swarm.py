@@ -12,7 +12,7 @@ import numpy as np
 
 from flat_dist.attack.engine.population import CROSSED, SWAPPED, Member, PopulationSearch, PopulationSettings
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.query import Allowed, QueryGenerator, SwapQueries, SwapQuery
+from flat_dist.attack.engine.query import Allowed, MoveQuery, QueryGenerator, SwapQueries, SwapQuery
 from flat_dist.attack.engine.tokenized_text import TokenizedText
 from flat_dist.attack.limits import Limits
 
@@ -29,8 +29,6 @@ class SwarmSettings(PopulationSettings):
     max_velocity: float
     retries: int
     """How often a move that breaks a constraint is tried again."""
-    is_near: Callable[[TokenizedText, TokenizedText], bool]
-    """Whether a text that has moved keeps the constraints with respect to the original text."""
 
     def start(self, text: str, label: int, seed: int, limits: Limits, profile: Profile) -> "ParticleSwarm":
         """The search on a text.
@@ -72,7 +70,7 @@ class ParticleSwarm(PopulationSearch):
         own_best = list(population)
         for iteration in range(settings.iterations):
             self._accelerate(velocities_NW, population, own_best, best, iteration)
-            population = self._move(population, own_best, best, velocities_NW, iteration)
+            population = yield from self._move(population, own_best, best, velocities_NW, iteration)
             population = yield from self._measure(population)
             top = max(population, key=_score, default=best)
             if self.exhausted or top.wrong:
@@ -113,20 +111,20 @@ class ParticleSwarm(PopulationSearch):
         best: Member,
         velocities_NW: np.ndarray,
         iteration: int,
-    ) -> list[Member]:
+    ) -> QueryGenerator:
+        """The members, some of them nearer to their own best texts and to the best of all."""
         (first, last), progress = self.settings.pull, iteration / self.settings.iterations
         towards_own, towards_best = first - progress * (first - last), last + progress * (first - last)
         moved = []
-        with self.profile.texts:
-            for member, own, velocity_W in zip(population, own_best, velocities_NW, strict=True):
-                turn_W = 1 / (1 + np.exp(-velocity_W))
-                for probability, target in ((towards_own, own), (towards_best, best)):
-                    if self.random.random_sample() < probability:
-                        member = self._turn(target, member, turn_W)
-                moved.append(member)
+        for member, own, velocity_W in zip(population, own_best, velocities_NW, strict=True):
+            turn_W = 1 / (1 + np.exp(-velocity_W))
+            for probability, target in ((towards_own, own), (towards_best, best)):
+                if self.random.random_sample() < probability:
+                    member = yield from self._turn(target, member, turn_W)
+            moved.append(member)
         return moved
 
-    def _turn(self, source: Member, target: Member, turn_W: np.ndarray) -> Member:
+    def _turn(self, source: Member, target: Member, turn_W: np.ndarray) -> QueryGenerator:
         """`source` with random words of `target`; `source` itself if no try keeps the constraints."""
         for _ in range(self.settings.retries + 1):
             turned = (self.random.random_sample(len(turn_W)) < turn_W).tolist()
@@ -136,13 +134,19 @@ class ParticleSwarm(PopulationSearch):
             )
             if words == source.text.words:
                 return source
-            text = source.text.with_words(words)
-            if source.kind != SWAPPED or self.settings.is_near(self.original, text):
+            with self.profile.texts:
+                text = source.text.with_words(words)
+            if source.kind != SWAPPED or not self.settings.constrained or (yield self._moved(source.text, text)):
                 indices = frozenset(index for index, turn in enumerate(turned) if turn)
                 modified = (source.modified - indices) | (target.modified & indices)
                 kind = SWAPPED if source.kind == SWAPPED else CROSSED
                 return Member(text, modified, kind, np.nan, False)
         return source
+
+    def _moved(self, source: TokenizedText, text: TokenizedText) -> MoveQuery:
+        # TextAttack takes the first of a set of indices, which is not always the smallest.
+        changed = {index for index, pair in enumerate(zip(source.words, text.words, strict=True)) if len(set(pair)) > 1}
+        return MoveQuery(self.original, source, text, next(iter(changed)))
 
     def _measure(self, population: Sequence[Member]) -> QueryGenerator:
         """The members with their scores; only as many as queries are left."""

@@ -155,7 +155,7 @@ class PopulationSearch(Search):
         if not candidates or not self.population_settings.constrained:
             allowed = [Allowed(candidate) for candidate in candidates]
         elif self._passed is None:
-            allowed = yield SwapQuery(self.original, member.text, index, candidates)
+            allowed = self._keep_first([(yield SwapQuery(self.original, member.text, index, candidates))])[0]
         else:
             allowed = yield from self._allowed_by_memory(self._passed, member, index, candidates)
         return self._in_order(member, index, allowed)

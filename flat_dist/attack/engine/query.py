@@ -45,6 +45,23 @@ class SwapQueries:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveQuery:
+    """Query whether a text with several words changed keeps the constraints; the answer is True or False."""
+
+    original: TokenizedText
+    source: TokenizedText
+    """The text before the change."""
+    moved: TokenizedText
+    index: int
+    """The changed word that a sentence encoder's window is around."""
+
+    @property
+    def items(self) -> tuple[TokenizedText]:
+        """The text."""
+        return (self.moved,)
+
+
+@dataclass(frozen=True, slots=True)
 class Blank:
     """A text with a mask token: the model's most probable words for its place."""
 
