@@ -11,6 +11,7 @@ from flat_dist.attack.checks import check_attacks
 from flat_dist.attack.plan import AttackPlan, TextsToAttack, plan_attack
 from flat_dist.attack.pool.session import AttackSession
 from flat_dist.attack.runner import ENGINE, TEXTATTACK
+from flat_dist.config import attacks
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import AttackConfig, Config
 from flat_dist.data.datasets import Dataset
@@ -149,8 +150,8 @@ def test_the_engine_runs_a_users_attack_if_it_knows_all_of_its_parts(here: Path)
     assert limited.name == TEXTATTACK and "MaxModificationRate" in limited.reason
 
 
-def plan(attack: str, victim: Folder, sentences: Dataset) -> AttackPlan:
-    config = Config(attack=AttackConfig(device="cpu"))
+def plan(attack: str, victim: Folder, sentences: Dataset, max_queries: int | None = None) -> AttackPlan:
+    config = Config(attack=AttackConfig(device="cpu", max_queries=max_queries))
     texts = TextsToAttack("test", sentences.test.slice(0, 4), "data")
     return plan_attack(config, open_checkpoint(victim, "flat"), texts, attack)
 
@@ -166,6 +167,17 @@ def test_builders_do_not_share_stages_or_runs(here: Path, victim: Folder, senten
     assert len(folders) == 3 and not any(":" in uri.rpartition("/")[2] for uri in folders)
     assert one.job.identity["runner"] == TEXTATTACK and "runner" not in other.job.identity
     assert run_folder.identity(Config(attack=AttackConfig(name=f"{here.stem}:swaps")), "data") != before
+
+
+def test_an_attacks_own_limit_of_queries_is_a_part_of_its_stage(victim: Folder, sentences: Dataset) -> None:
+    def folder(attack: str, max_queries: int | None) -> str:
+        found = plan(attack, victim, sentences, max_queries)
+        expected = attacks.max_queries(attack, max_queries)
+        assert found.job.identity["limits"]["queries"] == found.job.limits["cpu"].max_queries == expected
+        return found.folder(Folder("nowhere")).uri
+
+    assert folder("pwws", None) == folder("pwws", 0) != folder("pwws", 3000)
+    assert folder("clare", None) == folder("clare", 3000) != folder("clare", 0)
 
 
 def test_a_worker_refuses_another_file_than_that_of_the_run(here: Path, victim: Folder, sentences: Dataset) -> None:

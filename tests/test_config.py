@@ -251,6 +251,8 @@ def other_value(name: str, hint: Any, value: Any) -> Any:
     if isinstance(value, int):
         return value + 1
     types = typing.get_args(hint) or (hint,)
+    if int in types:
+        return 7
     return (value or 0.25) / 2 if float in types else f"{value or ''}x"
 
 

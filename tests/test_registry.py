@@ -1,11 +1,14 @@
 """The registry of attacks: names, adaptive forms, paths, resources, and what TextAttack says of its own recipes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flat_dist.attack import limits
+from flat_dist.attack.checks import check_attacks
 from flat_dist.attack.runner import ENGINE, TEXTATTACK, runner_of
 from flat_dist.config import attacks
 from flat_dist.config.attacks import ATTACKS, entry_of, has_same_candidates, names, order_of, recipe_of
@@ -57,6 +60,44 @@ def test_names_resources_and_builders_exist(assets: Assets) -> None:
 )
 def test_an_adaptive_form_is_a_greedy_attack_with_an_order(attack: str, recipe: str, order: str) -> None:
     assert (recipe_of(attack), order_of(attack)) == (recipe, order)
+
+
+@pytest.mark.parametrize(
+    ("attack", "given", "expected"),
+    [
+        ("genetic", None, 10000),
+        ("iga", None, 10000),
+        ("pso", None, 10000),
+        ("clare", None, 3000),
+        ("clare", 0, 0),
+        ("clare", 7, 7),
+        ("textfooler", None, 0),
+        ("pwws-gradient", None, 0),
+        ("bae", None, 0),
+        ("pwws", 7, 7),
+        ("leap", None, 10000),
+        ("kuleshov", None, 3000),
+        ("my_package:build", None, 0),
+    ],
+)
+def test_attacks_that_might_go_on_for_hours_end_after_a_number_of_queries(
+    attack: str, given: int | None, expected: int
+) -> None:
+    assert attacks.max_queries(attack, given) == expected
+    config = AttackConfig(name="textfooler", max_queries=given, device="cpu")
+    assert limits.resolve(config, transformer=False, attack=attack).max_queries == expected
+    assert limits.resolve(replace(config, name=attack), transformer=True).max_queries == expected
+
+
+def test_a_command_says_which_attacks_end_by_themselves() -> None:
+    measured = ("genetic", "pwws", "clare", "iga", "genetic")
+    option = "--attack.max-queries sets another limit, and 0 none"
+    assert check_attacks(measured, AttackConfig(), ["probabilities"]) == [
+        f"genetic, iga end after 10,000 queries a text: {option}",
+        f"clare ends after 3,000 queries a text: {option}",
+    ]
+    for given in (0, 3000):
+        assert check_attacks(measured, AttackConfig(max_queries=given), ["probabilities"]) == []
 
 
 def test_training_saw_the_candidates_of_an_attack_in_another_order() -> None:
@@ -147,7 +188,7 @@ def test_a_users_model_takes_the_place_of_one_on_the_hub(tmp_path: Path, assets:
     [
         ("hownet", "is not NAME=PATH"),
         ("gpt=x", "did you mean 'gpt2'"),
-        ("synonyms=x", "use --attack.synonyms original"),
+        ("synonyms=x", "use --attack.synonyms with original, a folder"),
         ("wordnet=x", "cannot give wordnet: the only source here is WordNet 3.0"),
     ],
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flat_dist.resources import synonyms, textattack_setup
+from flat_dist.config.errors import UserError
+from flat_dist.resources import synonym_file, synonyms, textattack_setup
 from flat_dist.resources.assets import Assets
 
 ROOT = Path(__file__).parents[1]
@@ -153,3 +154,5 @@ def test_a_word_list_that_would_run_code_is_refused(downloaded: Path) -> None:
     (downloaded / "wordlist.pickle").write_bytes(pickle.dumps(Dangerous()))
     with pytest.raises(pickle.UnpicklingError, match="exec"):
         synonyms.read_original(downloaded)
+    with pytest.raises(UserError, match=r"does not have TextAttack's vectors \(a pickle of plain values names .*exec"):
+        synonym_file.check(str(downloaded))

@@ -2,6 +2,7 @@ import dataclasses
 import io
 import json
 import logging
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flat_dist.attack.engine.profile import Profile
 from flat_dist.config.errors import UserError
+from flat_dist.config.schema import AttackConfig, Config
+from flat_dist.pipeline import run_folder
 from flat_dist.resources import counterfitted_glove, synonym_file, synonyms, wordnet
 from flat_dist.resources import counterfitting as cf
 from flat_dist.resources.assets import Assets
@@ -265,3 +269,72 @@ def test_textattack_uses_the_users_table(assets: Assets, tmp_path: Path) -> None
         table.get_cos_sim("good", "unknown")
     record = synonyms.provenance(str(path), assets)
     assert record["source"] == "user" and len(record["sha256"]) == 64
+
+
+@pytest.fixture
+def vectors(assets: Assets, tmp_path: Path) -> Path:
+    """A copy of TextAttack's folder, of four words at 0, 30, 60 and 180 degrees."""
+    from flat_dist.resources.textattack_setup import activate
+
+    activate(assets)
+    half = 0.75**0.5
+    np.save(tmp_path / "paragram.npy", np.array([[1, 0], [half, 0.5], [0.5, half], [-1, 0]], np.float32))
+    np.save(tmp_path / "nn.npy", np.array([[0, 1, 2, 3], [1, 0, 2, 3], [2, 1, 0, 3], [3, 2, 1, 0]]))
+    (tmp_path / "wordlist.pickle").write_bytes(pickle.dumps({"good": 0, "fine": 1, "nice": 2, "bad": 3}))
+    return tmp_path
+
+
+def test_a_folder_with_textattacks_vectors_takes_the_place_of_the_download(assets: Assets, vectors: Path) -> None:
+    from textattack.shared import WordEmbedding
+    from textattack.transformations import WordSwapEmbedding
+
+    from flat_dist.attack import recipes
+    from flat_dist.attack.engine.from_textattack import build_engine
+    from flat_dist.attack.limits import Limits
+    from flat_dist.attack.runner import _tiny
+    from flat_dist.attack.victim import Victim
+
+    synonym_file.check(str(vectors))
+    embedding = synonyms.embedding(str(vectors), assets)
+    assert type(embedding) is WordEmbedding
+    assert WordSwapEmbedding(max_candidates=2, embedding=embedding)._get_replacement_words("Good") == ["Fine", "Nice"]
+    assert synonyms.neighbours(str(vectors), assets)["bad"] == ["nice", "fine", "good"]
+    engine = build_engine(
+        recipes.build("textfooler", Victim(_tiny()), recipes.LinguisticResources(assets, str(vectors), "cpu", 16)),
+        Limits(1, 1, 1024),
+        Profile(),
+    )
+    # TextFooler wants a cosine of at least 0.5: 60 degrees are enough, 180 are not.
+    assert [one.word for one in engine.settings.candidates("good")] == ["fine", "nice"]  # type: ignore[attr-defined]
+    known = synonyms.provenance(str(vectors), assets)
+    assert (known["source"], known["detail"]) == ("user", f"counter-fitted vectors in {vectors.name}, 4 words")
+    config = Config(attack=AttackConfig(synonyms=str(vectors)))
+    before = run_folder.synonyms(config)
+    np.save(vectors / "nn.npy", np.array([[0, 1, 2], [1, 0, 2], [2, 1, 0], [3, 2, 1]]))
+    assert before.startswith("sha256:") and run_folder.synonyms(config) != before
+    assert synonyms.provenance(str(vectors), assets)["sha256"] != known["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("nn.npy", None, "has no nn.npy: give the folder paragramcf"),
+        ("nn.npy", np.array([[0], [1], [2], [4]]), "nn.npy names rows that do not exist"),
+        ("nn.npy", np.array([[0], [1], [2]]), "do not have one row a word"),
+        ("paragram.npy", np.full((4, 2), np.nan), "has other values than finite numbers"),
+        ("paragram.npy", np.array([["a"], ["b"], ["c"], ["d"]]), "has other values than finite numbers"),
+        ("paragram.npy", np.array([[None]] * 4), "does not have TextAttack's vectors"),
+        ("wordlist.pickle", {"a": 0, "b": 1, "c": 2, "d": 2}, "does not number its words from 0"),
+        ("wordlist.pickle", ["a", "b", "c", "d"], "does not map words to rows"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_one_sentence(vectors: Path, name: str, content: Any, message: str) -> None:
+    if content is None:
+        (vectors / name).unlink()
+    elif name.endswith(".npy"):
+        np.save(vectors / name, content)
+    else:
+        (vectors / name).write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match=message) as caught:
+        synonym_file.check(str(vectors))
+    assert "\n" not in str(caught.value)

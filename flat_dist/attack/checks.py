@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from flat_dist.attack.strength import resolve_strength
-from flat_dist.config.attacks import entry_of, recipe_of
+from flat_dist.config.attacks import entry_of, max_queries, recipe_of
 from flat_dist.config.errors import UserError, option
 from flat_dist.config.schema import AttackConfig, Config, Scores
 from flat_dist.resources.catalogue import check_available, sources
@@ -18,13 +18,14 @@ def check_attacks(attacks: Iterable[str], config: AttackConfig, scores: Iterable
         scores: what the attacks see.
 
     Returns:
-        For each attack that this package does not have itself, which program runs it.
+        For each attack that this package does not have itself, which program runs it; and which attacks end after how
+        many queries, if the config does not say so.
 
     Raises:
         UserError: one of them cannot be run.
     """
-    found = []
-    for attack in dict.fromkeys(attacks):
+    attacks, found = tuple(dict.fromkeys(attacks)), []
+    for attack in attacks:
         entry = entry_of(attack)
         check_available(entry, sources(config))
         resolve_strength(config, None, recipe_of(attack))
@@ -33,7 +34,20 @@ def check_attacks(attacks: Iterable[str], config: AttackConfig, scores: Iterable
 
             runners = [runner_of(attack, config, seen) for seen in dict.fromkeys(scores)]
             found.append(runners[0].describe(attack))
-    return found
+    return [*found, *_own_limits(attacks, config)]
+
+
+def _own_limits(attacks: Iterable[str], config: AttackConfig) -> list[str]:
+    """The attacks that end after a number of queries of their own, in words."""
+    limited: dict[int, dict[str, None]] = {}
+    for attack in attacks if config.max_queries is None else ():
+        if limit := max_queries(attack, None):
+            limited.setdefault(limit, {})[attack] = None
+    return [
+        f"{', '.join(names)} end{'s' if len(names) == 1 else ''} after {limit:,} queries a text: "
+        f"{option('attack.max_queries')} sets another limit, and 0 none"
+        for limit, names in limited.items()
+    ]
 
 
 def check_run(config: Config) -> list[str]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from flat_dist.config.attacks import max_queries
 from flat_dist.config.schema import AttackConfig
 
 
@@ -43,7 +44,9 @@ PER_UNIT = 4
 """Examples of a unit, as a multiple of those under attack at the same time: only the last batches are not full."""
 
 
-def resolve(config: AttackConfig, transformer: bool, device: str = "", one_by_one: bool = False) -> Limits:
+def resolve(
+    config: AttackConfig, transformer: bool, device: str = "", one_by_one: bool = False, attack: str = ""
+) -> Limits:
     """The limits of a config; where it has none, the defaults for the device and the kind of victim.
 
     Args:
@@ -51,13 +54,14 @@ def resolve(config: AttackConfig, transformer: bool, device: str = "", one_by_on
         transformer: whether the victim is one.
         device: cpu or cuda; empty: that of the config.
         one_by_one: whether TextAttack itself attacks.
+        attack: name or path, which decides how many queries there are by default; empty: that of the config.
     """
     default = DEFAULTS[device or config.device]["transformer" if transformer else "words"]
     return Limits(
         concurrent=config.concurrent or (ONE_BY_ONE if one_by_one else default.concurrent),
         batch_size=config.batch_size or default.batch_size,
         cache_size=config.cache_size,
-        max_queries=config.max_queries,
+        max_queries=max_queries(attack or config.name, config.max_queries),
         max_seconds=config.max_seconds,
     )
 

@@ -16,7 +16,7 @@ def bae(victim: Victim, resources: Resources) -> Attack:
     All settings are TextAttack's, which replaces words only: the paper's insertions (BAE-I) are not in its recipe.
 
     - bert-base-uncased is replaced by the masked language model at hand.
-    - The sentence encoder, USE 4 from a model hub, is replaced by the multilingual USE 3. TextAttack's threshold is for
+    - The sentence encoder, USE 3 from a model hub, is replaced by the multilingual USE 3. TextAttack's threshold is for
       the original.
     """
     attack: Attack = with_own_resources(BAEGarg2019.build, victim, resources)
@@ -30,7 +30,7 @@ def bert_attack(victim: Victim, resources: Resources) -> Attack:
     of several pieces TextAttack takes the first 8 combinations, and does not order them by perplexity, as in the paper.
 
     - bert-base-uncased is replaced by the masked language model at hand.
-    - The sentence encoder, USE 4 from a model hub, is replaced by the multilingual USE 3.
+    - The sentence encoder, USE 3 from a model hub, is replaced by the multilingual USE 3.
     """
     attack: Attack = with_own_resources(BERTAttackLi2020.build, victim, resources)
     return attack
@@ -44,7 +44,7 @@ def clare(victim: Victim, resources: Resources) -> Attack:
 
     - distilroberta-base is replaced by the masked language model at hand.
     - flair's tagger, which decides which words may be merged, is replaced by NLTK's.
-    - The sentence encoder, USE 4 from a model hub, is replaced by the multilingual USE 3.
+    - The sentence encoder, USE 3 from a model hub, is replaced by the multilingual USE 3.
     """
     attack: Attack = with_own_resources(CLARE2020.build, victim, resources)
     return attack

@@ -13,7 +13,7 @@ from flat_dist.attack.limits import DEFAULTS, Limits, resolve, unit_size
 from flat_dist.attack.runner import ENGINE, TEXTATTACK, Runner, runner_of
 from flat_dist.attack.strength import Strength, resolve_strength
 from flat_dist.attack.word_order import attack_on
-from flat_dist.config.attacks import file_name, recipe_of
+from flat_dist.config.attacks import file_name, max_queries, recipe_of
 from flat_dist.config.schema import Config, Scores
 from flat_dist.config.serialization import content_hash, stage_values
 from flat_dist.models import checkpoint as checkpoints
@@ -117,7 +117,7 @@ def plan_attack(
     strength = resolve_strength(config.attack, config.data.named, recipe_of(attack))
     limits = {
         device: replace(
-            resolve(config.attack, transformer, device, runner.name == TEXTATTACK),
+            resolve(config.attack, transformer, device, runner.name == TEXTATTACK, attack),
             queries_per_word=strength.queries_per_word,
         )
         for device in DEFAULTS
@@ -126,7 +126,12 @@ def plan_attack(
     temperature = config.attack.temperature if config.attack.scores == "probabilities" else 1.0
     identity = _identity(config, model, attack, runner, strength, temperature)
     examples = content_hash([_hash(texts.examples["example_id"]), texts.dataset])
-    resolved = {"unit_size": size, "neighbours": strength.neighbours, "temperature": temperature}
+    resolved = {
+        "unit_size": size,
+        "neighbours": strength.neighbours,
+        "temperature": temperature,
+        "max_queries": identity["limits"]["queries"],
+    }
     settings = stage_values(config.attack) | resolved
     return AttackPlan(
         name=f"attack-{file_name(attack)}",
@@ -179,7 +184,10 @@ def _identity(
         "resources": provenance(runner.resources, sources(config.attack), assets.prepare(), strength.setting),
         "checkpoint": model.fingerprint,
         "seed": config.seed,
-        "limits": {"queries": config.attack.max_queries, "seconds": config.attack.max_seconds},
+        "limits": {
+            "queries": max_queries(attack, config.attack.max_queries),
+            "seconds": config.attack.max_seconds,
+        },
         "versions": {name: metadata.version(name) for name in ("textattack", "torch", "nltk")},
     }
 

@@ -102,7 +102,7 @@ class LinguisticResources:
 def textfooler(victim: Victim, resources: LinguisticResources) -> Attack:
     """TextFooler (Jin et al., AAAI 2020): counter-fitted neighbours, part of speech, sentence similarity.
 
-    All settings are TextAttack's. Its sentence encoder, USE 4 from a model hub, is replaced by the multilingual USE 3.
+    All settings are TextAttack's. Its sentence encoder, USE 3 from a model hub, is replaced by the multilingual USE 3.
     """
     attack: Attack = with_own_resources(TextFoolerJin2019.build, victim, resources)
     return attack

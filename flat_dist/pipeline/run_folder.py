@@ -11,6 +11,7 @@ from flat_dist.config.errors import UserError, check_text, quoted
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import content_hash, result_values, stage_values, to_dict
 from flat_dist.models import encoders, vectors
+from flat_dist.resources import textattack_vectors
 from flat_dist.storage.folder import Folder
 
 CONFIG = "config.json"
@@ -77,8 +78,10 @@ def contents(config: Config) -> dict[str, str | None]:
 
 
 def synonyms(config: Config) -> str:
-    """The source of synonyms; of the user's own file, the hash of its content."""
+    """The source of synonyms; of the user's own file or folder, the hash of its content."""
     path = Path(config.attack.synonyms)
+    if path.is_dir() and config.attack.synonyms not in ("counterfit", "original"):
+        return f"sha256:{textattack_vectors.sha256(path)[:16]}"
     if not path.is_file():
         return config.attack.synonyms
     return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from flat_dist.config.schema import WORST
+
 if TYPE_CHECKING:
     from flat_dist.evaluation.result import Result
     from flat_dist.evaluation.transfer import Transfer
@@ -27,8 +29,22 @@ def attack_notes(results: Sequence["Result"]) -> list[str]:
     """Sentences without a full stop: what the mark means, and where attacks end."""
     stand_ins = dict.fromkeys(name.replace("_", " ") for result in results for name in result.stand_ins)
     notes = [f"attacks with {MARK}: stand-ins for TextAttack's {', '.join(stand_ins)}"] if stand_ins else []
-    limits = {tuple(sorted(result.limits.items())) for result in results if any(result.limits.values())}
-    for one in sorted(limits):
-        ends = " or ".join(f"{number:g} {unit}" for unit, number in one if number)
-        notes.append(f"attacks end after {ends} a text")
+    return [*notes, *_limit_notes(results)]
+
+
+def _number(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
+
+
+def _limit_notes(results: Sequence["Result"]) -> list[str]:
+    """After how many queries or seconds attacks end; attacks are named where others have other limits."""
+    attacks: dict[tuple[tuple[str, float], ...], dict[str, None]] = {}
+    for result in results:
+        if result.attack != WORST:
+            attacks.setdefault(tuple(sorted(result.limits.items())), {})[result.attack] = None
+    notes = []
+    for limits, names in sorted(attacks.items()):
+        ends = " or ".join(f"{_number(number)} {unit}" for unit, number in limits if number)
+        who = "attacks end" if len(attacks) == 1 else f"{', '.join(names)} end{'s' if len(names) == 1 else ''}"
+        notes += [f"{who} after {ends} a text"] if ends else []
     return notes

@@ -93,7 +93,9 @@ class Resource:
     """Folders of the original that was downloaded; empty: it was not, or not all of it."""
 
 
-OPTIONS: Mapping[str, str] = {"synonyms": "use --attack.synonyms original, or --attack.synonyms with a JSON file"}
+OPTIONS: Mapping[str, str] = {
+    "synonyms": "use --attack.synonyms with original, a folder with TextAttack's vectors, or a JSON file"
+}
 """What to do for resources that have an option of their own."""
 
 RESOURCES: dict[str, Resource] = {

@@ -1,4 +1,4 @@
-"""The user's own synonyms: a JSON file that maps a word to its neighbours."""
+"""The user's own synonyms: a JSON file that maps a word to its neighbours, or a folder with TextAttack's vectors."""
 
 import json
 import logging
@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from flat_dist.config.errors import UserError
+from flat_dist.resources import textattack_vectors
 from flat_dist.resources.english import ALPHABETIC
 
 log = logging.getLogger(__name__)
 
 
 def check(source: str) -> None:
-    """Raise UserError if `--attack.synonyms` names a file that cannot be used; other sources are not checked."""
-    if source not in ("counterfit", "original"):
+    """Raise UserError if `--attack.synonyms` names a file or folder that cannot be used; other sources are not
+    checked."""
+    if source in ("counterfit", "original"):
+        return
+    if Path(source).is_dir():
+        textattack_vectors.read(Path(source))
+    else:
         read_table(Path(source))
 
 
@@ -28,7 +34,7 @@ def read_table(path: Path) -> dict[str, list[str]]:
     except OSError as error:
         raise UserError(
             f"--attack.synonyms {str(path)!r} cannot be read ({error.strerror}): give counterfit, original, or the "
-            "path of a JSON file"
+            "path of a JSON file or of a folder with TextAttack's vectors"
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON in UTF-8: {error}") from error

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flat_dist.config.errors import UserError
-from flat_dist.resources import counterfitted_glove
+from flat_dist.resources import counterfitted_glove, textattack_vectors
 from flat_dist.resources.assets import Assets
 from flat_dist.resources.counterfitting import Counterfit
-from flat_dist.resources.packages import plain_values
 from flat_dist.resources.synonym_file import read_table
+from flat_dist.resources.textattack_vectors import WordVectors
 
 if TYPE_CHECKING:
     from textattack.shared import AbstractWordEmbedding, WordEmbedding
@@ -25,7 +25,7 @@ def embedding(source: str, assets: Assets) -> "AbstractWordEmbedding":
 
     Args:
         source: counterfit (counter-fitted GloVe, built if missing), original (TextAttack's vectors, downloaded), or
-            the path of a JSON table.
+            the path of a JSON table or of a folder with TextAttack's vectors.
         assets: inputs of counter-fitted GloVe.
 
     Raises:
@@ -35,16 +35,18 @@ def embedding(source: str, assets: Assets) -> "AbstractWordEmbedding":
         return counterfitted_glove.load(counterfitted_glove.build(assets))
     if source == "original":
         return _original()
+    if Path(source).is_dir():
+        return _in_folder(Path(source).absolute())
     from flat_dist.resources.table_embedding import TableEmbedding
 
     return TableEmbedding(read_table(Path(source)))
 
 
 def neighbours(source: str, assets: Assets) -> dict[str, list[str]]:
-    """Each word's neighbours, nearest first; only `original` imports TextAttack.
+    """Each word's neighbours, nearest first; only TextAttack's vectors import it.
 
     Args:
-        source: as in `embedding`; from `original`, as many neighbours per word as counter-fitted GloVe has.
+        source: as in `embedding`; from TextAttack's vectors, as many neighbours per word as counter-fitted GloVe has.
         assets: inputs of counter-fitted GloVe.
 
     Raises:
@@ -52,11 +54,12 @@ def neighbours(source: str, assets: Assets) -> dict[str, list[str]]:
     """
     if source == "counterfit":
         return counterfitted_glove.read_neighbours(counterfitted_glove.build(assets))
-    if source == "original":
+    if source == "original" or Path(source).is_dir():
         from flat_dist.resources.textattack_setup import activate
 
         activate(assets)
-        return _neighbours_in(_original(), Counterfit().neighbours)
+        vectors = _original() if source == "original" else _in_folder(Path(source).absolute())
+        return _neighbours_in(vectors, Counterfit().neighbours)
     return read_table(Path(source))
 
 
@@ -83,6 +86,10 @@ def provenance(source: str, assets: Assets) -> dict[str, str]:
         vectors = _original()
         digest = hashlib.sha256(vectors.embedding_matrix.tobytes() + np.asarray(vectors.nn_matrix).tobytes())
         return {"source": "original", "sha256": digest.hexdigest(), "detail": "TextAttack's counter-fitted Paragram"}
+    if Path(source).is_dir():
+        words = len(textattack_vectors.read(Path(source)).index)
+        detail = f"counter-fitted vectors in {Path(source).name}, {words} words"
+        return {"source": "user", "sha256": textattack_vectors.sha256(Path(source)), "detail": detail}
     table = read_table(Path(source))
     digest = hashlib.sha256(Path(source).read_bytes())
     return {"source": "user", "sha256": digest.hexdigest(), "detail": f"{Path(source).name}, {len(table)} words"}
@@ -109,18 +116,20 @@ def _original() -> "WordEmbedding":
 
 
 def read_original(folder: Path) -> "WordEmbedding":
-    """TextAttack's counter-fitted vectors from its downloaded folder; no code in a pickle is run.
+    """TextAttack's counter-fitted vectors from its downloaded folder; see `flat_dist.resources.textattack_vectors`."""
+    return _embedding(textattack_vectors.load(folder))
 
-    TextAttack's own reader would run it. Distances, which it also unpickles, are computed on demand here.
 
-    Raises:
-        pickle.UnpicklingError: the list of words has anything but plain values.
-    """
+@functools.cache
+def _in_folder(folder: Path) -> "WordEmbedding":
+    return _embedding(textattack_vectors.read(folder))
+
+
+def _embedding(vectors: WordVectors) -> "WordEmbedding":
     from textattack.shared import WordEmbedding
 
-    index = plain_values((folder / "wordlist.pickle").read_bytes())
-    vectors_VD, neighbours_VK = np.load(folder / "paragram.npy"), np.load(folder / "nn.npy")
-    return WordEmbedding(vectors_VD, index, {position: word for word, position in index.items()}, neighbours_VK)
+    words = {position: word for word, position in vectors.index.items()}
+    return WordEmbedding(vectors.vectors_VD, vectors.index, words, vectors.neighbours_VK)
 
 
 def neighbour_recall(
