@@ -132,17 +132,14 @@ def test_the_model_learns(kind: str) -> None:
     assert max(loop.state.best_accuracy, before) == loop.state.best_accuracy >= 0.8
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("kind", ["adv", "flat"])
-def test_a_loop_restored_after_an_epoch_goes_on_as_if_nothing_had_happened(
-    kind: str, average: float, tmp_path: Path
-) -> None:
-    whole = make_loop(kind, round_average=average)
+def test_a_loop_restored_after_an_epoch_goes_on_as_if_nothing_had_happened(kind: str, tmp_path: Path) -> None:
+    whole = make_loop(kind)
     losses = run(whole, 4)
-    first = make_loop(kind, round_average=average)
+    first = make_loop(kind)
     run(first, 2)
     first.save(Folder(tmp_path))
-    second = make_loop(kind, round_average=average)
+    second = make_loop(kind)
     second.restore(Folder(tmp_path))
     assert run(second, 4) == losses[2:]
     for name, value in whole.model.state_dict().items():
@@ -161,28 +158,6 @@ def test_the_best_epoch_on_dev_is_kept_or_the_last() -> None:
     run(last, 3)
     assert last.state.best_epoch == 3
     assert all(torch.equal(value, last.model.state_dict()[name]) for name, value in last.state.best_weights.items())
-
-
-def test_the_average_of_the_weights_is_the_result_and_changes_no_step() -> None:
-    plain, averaged = make_loop("flat", select="last"), make_loop("flat", select="last", round_average=0.9)
-    after_steps: list[dict[str, torch.Tensor]] = []
-    step = plain.optimizer.step
-
-    def recorded(*arguments: object) -> None:
-        step(*arguments)
-        after_steps.append({name: value.detach().clone() for name, value in plain.model.named_parameters()})
-
-    plain.optimizer.step = recorded  # type: ignore[method-assign]
-    assert run(plain, 2) == run(averaged, 2)
-    for name, value in averaged.model.named_parameters():
-        assert torch.equal(value, after_steps[-1][name])
-        expected = after_steps[0][name].double()
-        for weights in after_steps[1:]:
-            expected = 0.9 * expected + 0.1 * weights[name].double()
-        assert torch.allclose(averaged.state.best_weights[name].double(), expected, atol=1e-5)
-    (last,) = averaged.state.history[-1:]
-    averaged.model.load_state_dict(averaged.state.best_weights)
-    assert last["dev_accuracy"] == accuracy(averaged.model, averaged.data.dev)
 
 
 def test_the_gradient_is_clipped() -> None:

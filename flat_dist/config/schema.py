@@ -271,10 +271,6 @@ class TrainingConfig:
     """Maximum norm of the gradient. 0: no clipping."""
     round_clip: float | None = field(default=None, metadata=PLAN)
     """Maximum norm of the gradient after an attack. None: that of `clip`."""
-    round_average: float = 0.0
-    """Decay, per optimiser step, of an exponential moving average of the weights in the rounds. The averaged model is
-    the result: it is evaluated on dev, kept and attacked. 0: no average. With 0.998, half of the average is that of the
-    last 346 steps."""
     freeze_embeddings: tuple[Training, ...] = ("base", "continued", "adv", "flat")
     """Kinds of training that do not change the word vectors (released CNN and LSTM: all)."""
     shards: Literal["accumulate", "replace"] = field(default="accumulate", metadata=PLAN)

@@ -97,7 +97,6 @@ BELOW_ONE = (
     "model.encoder_dropout",
     "training.warmup",
     "training.word_dropout",
-    "training.round_average",
     "model.initial_importance",
     "substitutes.warmup",
     "attack.gpus_per_worker",

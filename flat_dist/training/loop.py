@@ -6,12 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
@@ -105,9 +103,6 @@ class Loop:
         self.device = model.output.weight.device
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(model, config.training, learning_rate)
-        self.average = None
-        if decay := config.training.round_average:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
         if config.training.checkpointing:
             model.recompute_activations()
         self._terms = Objective(
@@ -118,11 +113,6 @@ class Loop:
         self.seconds: list[float] = []
         """Duration of each epoch in this process."""
 
-    @property
-    def result(self) -> TextClassifier:
-        """The model that the training gives: the average of the weights, or the model that is trained itself."""
-        return cast(TextClassifier, self.average.module) if self.average else self.model
-
     def run(self, epochs: int, after_epoch: Callable[["Loop", dict[str, float]], None]) -> None:
         """Train until `epochs` are done; call `after_epoch` with the metrics of each."""
         while self.state.epoch < epochs:
@@ -130,7 +120,7 @@ class Loop:
             metrics = self.train_epoch(epochs)
             self.seconds.append(time.perf_counter() - began)
             self.state.epoch += 1
-            metrics |= {"epoch": self.state.epoch, "dev_accuracy": accuracy(self.result, self.data.dev)}
+            metrics |= {"epoch": self.state.epoch, "dev_accuracy": accuracy(self.model, self.data.dev)}
             self._keep_best(metrics["dev_accuracy"])
             self.state.history.append(metrics)
             after_epoch(self, metrics)
@@ -198,8 +188,6 @@ class Loop:
         if self.config.training.clip:
             nn.utils.clip_grad_norm_(self.parameters, self.config.training.clip)
         self.optimizer.step()
-        if self.average:
-            self.average.update_parameters(self.model)
         return terms
 
     def _parts(self, step: Step, seed: int, share: float) -> list[tuple[Batch | None, Batch | None]]:
@@ -239,11 +227,11 @@ class Loop:
     def _keep_best(self, dev_accuracy: float) -> None:
         if self.config.training.select == "last" or dev_accuracy > self.state.best_accuracy:
             self.state.best_epoch, self.state.best_accuracy = self.state.epoch, dev_accuracy
-            self.state.best_weights = {name: value.cpu().clone() for name, value in self.result.state_dict().items()}
+            self.state.best_weights = {name: value.cpu().clone() for name, value in self.model.state_dict().items()}
 
     def save(self, folder: Folder) -> None:
         """Write all that `restore` needs."""
-        save_state(folder, self._trained(), self.optimizer, self.state)
+        save_state(folder, self.model, self.optimizer, self.state)
 
     def restore(self, folder: Folder) -> None:
         """Resume from the state in a folder, with the next epoch.
@@ -251,8 +239,4 @@ class Loop:
         Raises:
             DamagedFileError: a file is missing or damaged; then nothing is changed.
         """
-        self.state = restore_state(folder, self._trained(), self.optimizer)
-
-    def _trained(self) -> nn.ModuleDict:
-        """All modules whose weights the next step depends on."""
-        return nn.ModuleDict({"model": self.model} | ({"average": self.average} if self.average else {}))
+        self.state = restore_state(folder, self.model, self.optimizer)

@@ -71,8 +71,6 @@ def estimate(
         "activations": FRAGMENTATION * kept / GIB,
         "CUDA": CUDA_GIB,
     }
-    if config.training.round_average:
-        parts["average"] = 4 * weights / GIB
     if config.training.precision == "bfloat16":
         parts["bfloat16 weights"] = 2 * weights / GIB
     return Estimate(micro_batch, checkpointing, parts)

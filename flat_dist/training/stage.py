@@ -16,9 +16,6 @@ from flat_dist.training.job import HISTORY, Train, TrainingJob
 ONLY_FLAT = ("beta", "initial_beta", "beta_decay", "gamma", "entropy", "pairs", "pieces")
 """Fields of `ObjectiveConfig` that no training without a word mask depends on, so that a search over them shares it."""
 
-BY_ROUND = ("clip", "word_dropout", "round_average")
-"""Fields of `TrainingConfig` whose value in a job depends on its round and kind."""
-
 
 @dataclass(frozen=True)
 class TrainingInputs:
@@ -94,8 +91,6 @@ def training_job(config: Config, inputs: TrainingInputs) -> TrainingJob:
     training = config.training
     if inputs.round and training.round_clip is not None:
         training = replace(training, clip=training.round_clip)
-    if not inputs.round:
-        training = replace(training, round_average=0.0)
     if inputs.training != "adv" or not inputs.round:
         training = replace(training, word_dropout=0.0)
     return TrainingJob(
@@ -142,7 +137,7 @@ def result_inputs(config: Config, inputs: TrainingInputs, job: TrainingJob) -> d
         "start": inputs.start.fingerprint,
         "shards": [shards.fingerprint for shards in inputs.shards],
         "substitutes": made,
-        "training": {**training, **{name: job.config["training"][name] for name in BY_ROUND}},
+        "training": {**training, **{name: job.config["training"][name] for name in ("clip", "word_dropout")}},
         "objective": objective,
         "stage": [job.name, job.epochs, job.learning_rate],
         "seed": config.seed,
