@@ -69,6 +69,48 @@ def test_all_file_formats_give_the_same_dataset(tmp_path: Path) -> None:
     assert dataset.label_names == ("neg", "pos")
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "csv.gz", "tsv.gz", "jsonl.gz"])
+def test_compressed_files_and_tabs_give_the_same_dataset(tmp_path: Path, kind: str) -> None:
+    frame = pd.DataFrame({"text": ['a "b"\nc,\td', "e, é"], "label": ["pos", "neg"]})
+    for split in ("train", "dev", "test"):
+        path = tmp_path / f"{split}.{kind}"
+        if "jsonl" in kind:
+            frame.to_json(path, orient="records", lines=True)
+        else:
+            frame.to_csv(path, index=False, sep="\t" if "tsv" in kind else ",")
+    dataset = load(DataConfig(folder=str(tmp_path)))
+    for table in (dataset.train, dataset.dev, dataset.test):
+        assert table["text"].to_pylist() == ["a b c , d", "e , é"]
+        assert table["label"].to_pylist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.tsv", b"text,label\nfine,1\n", "a.tsv: its columns are separated by commas: save it with tabs, or let"),
+        ("a.tsv", b"text;label\nfine;1\n", "a.tsv: its columns are separated by semicolons: save it with tabs"),
+        ("a.tsv", b"text\tlabel\nfine\t1\nbad\t film\t0\n", "a.tsv:3: 3 fields, but there are 2 columns: quote tabs"),
+        ("a.csv", b"text\tlabel\nfine\t1\n", "a.csv: its columns are separated by tabs: save it with commas, or let"),
+        ("a.tsv", b'text\tlabel\nfine\t1\n"bad\t0\n', "a.tsv:3: not valid CSV: an opening quote is never closed"),
+        ("a.csv.gz", gzip.compress(b"text,label\nfine,1\n,0\n"), "a.csv.gz:3: the text is empty"),
+        ("a.csv.gz", gzip.compress(b"text,label\nfine,1\nb\xe9,0\n"), "a.csv.gz:3: not UTF-8"),
+        ("a.csv.gz", gzip.compress(GOOD.encode() * 99)[:-20], "a.csv.gz ends too early (a truncated gzip file)"),
+        ("a.csv.gz", gzip.compress(GOOD.encode())[:4], "a.csv.gz ends too early (a truncated gzip file)"),
+        ("a.csv.gz", gzip.compress(GOOD.encode(), mtime=0)[:-8] + bytes(8), "a.csv.gz is a damaged gzip file (CRC"),
+        ("a.csv.gz", GOOD.encode(), "a.csv.gz is not compressed (gzip): let its name end without .gz"),
+        ("a.csv.gz", gzip.compress(gzip.compress(GOOD.encode())), "a.csv.gz is compressed (gzip): unpack it"),
+        ("a.csv.gz", b"", "a.csv.gz is empty"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "a", "label": 1}\n{'), "a.jsonl.gz:2: not valid JSON"),
+        ("a.parquet.gz", gzip.compress(b"PAR1"), "a.parquet.gz is not a data file: unpack it first: its name must end"),
+    ],
+)
+def test_bad_tsv_and_compressed_files(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    said = message(DataConfig(train=str(path), dev=str(path), test=str(path)))
+    assert f"{tmp_path}/{expected}" in said
+
+
 def test_the_fingerprint_depends_on_content_not_on_the_path(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in "abc"]
     for path in paths:
@@ -293,9 +335,9 @@ def test_parquet_with_other_types(tmp_path: Path) -> None:
 def test_a_folder_in_a_files_place(tmp_path: Path) -> None:
     config = folder(tmp_path)
     (tmp_path / "train.csv").unlink()
-    (tmp_path / "train.csv.gz").write_bytes(b"")
-    assert "has no train file but train.csv.gz: put train.csv or" in message(config)
-    packed = str(tmp_path / "train.csv.gz")
+    (tmp_path / "train.csv.bz2").write_bytes(b"")
+    assert "has no train file but train.csv.bz2: give it one whose name ends in .csv, .tsv" in message(config)
+    packed = str(tmp_path / "train.csv.bz2")
     assert "unpack it first: its name must end in" in message(DataConfig(train=packed, dev=packed, test=packed))
     (tmp_path / "train.csv").mkdir()
     assert f"{tmp_path}/train.csv is a folder: name a file" in message(config)
@@ -380,7 +422,9 @@ def test_bad_parquet(tmp_path: Path) -> None:
 def test_wrong_choices(tmp_path: Path) -> None:
     missing, absent = tmp_path / "missing", str(tmp_path / "absent.csv")
     assert f"--data.folder {missing} is not a folder" in message(DataConfig(folder=str(missing)))
-    assert "has no train file: put train.csv or train.jsonl or" in message(DataConfig(folder=str(tmp_path)))
+    assert "has no train file: give it one whose name ends in .csv, .tsv, .jsonl (also with .gz" in message(
+        DataConfig(folder=str(tmp_path))
+    )
     assert f"{absent} does not exist" in message(DataConfig(train=absent, dev=absent, test=absent))
     assert "a.txt is not a data file" in message(DataConfig(train="a.txt", dev="b.csv", test="c.csv"))
     assert "--data.dev is not set" in message(DataConfig(train="a.csv", test="b.csv"))

@@ -84,9 +84,9 @@ class DataConfig:
     """Named dataset: customer_reviews or rotten_tomatoes_sample (built in), sst2, trec, ag_news or imdb (from the hub,
     or from `folder`)."""
     folder: str | None = field(default=None, metadata=BY_CONTENT)
-    """Folder with train, dev and test files (.csv, .jsonl or .parquet)."""
+    """Folder with train, dev and test files (.csv, .tsv, .jsonl, also with .gz after it, or .parquet)."""
     train: str | None = field(default=None, metadata=BY_CONTENT)
-    """Your own training file (.csv, .jsonl or .parquet). Needs `dev` and `test` too."""
+    """Your own training file, of the same kinds. Needs `dev` and `test` too."""
     dev: str | None = field(default=None, metadata=BY_CONTENT)
     """Your own development file. The best epoch is selected on it."""
     test: str | None = field(default=None, metadata=BY_CONTENT)

@@ -193,8 +193,8 @@ def _in_folder(folder: Path) -> list[Path]:
         if not found:
             there = sorted(path.name for path in folder.iterdir() if path.name.lower().startswith(f"{split}."))
             raise UserError(
-                f"{folder} has no {split} file{f' but {there[0]}' if there else ''}: put "
-                f"{' or '.join(split + kind for kind in readers.READERS)} there"
+                f"{folder} has no {split} file{f' but {there[0]}' if there else ''}: give it one whose "
+                f"name ends in {readers.KINDS}"
             )
         if len(found) > 1:
             raise UserError(f"{folder} has both {found[0].name} and {found[1].name}: keep one of them")

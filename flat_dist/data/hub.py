@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flat_dist.config.errors import UserError
-from flat_dist.data.readers import Row, Rows, wrong_column
+from flat_dist.data.readers import KINDS, Row, Rows, wrong_column
 
 if TYPE_CHECKING:
     import datasets
@@ -120,5 +120,5 @@ def _fetch(path: str, revision: str | None) -> "datasets.DatasetDict":
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise UserError(
             f"cannot load {path} from the Hugging Face hub ({type(error).__name__}): check name and connection, or set "
-            f"--data.folder to a folder with train, dev and test files (.csv, .jsonl or .parquet)"
+            f"--data.folder to a folder with train, dev and test files ({KINDS})"
         ) from error

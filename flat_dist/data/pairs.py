@@ -13,7 +13,7 @@ from flat_dist.config.errors import UserError, option
 from flat_dist.config.schema import WORST, DataConfig
 from flat_dist.config.serialization import content_hash, to_dict
 from flat_dist.data import datasets, examples, readers
-from flat_dist.data.text_files import read_text
+from flat_dist.data.text_files import GZIP, read_text
 from flat_dist.data.textattack_logs import read_text_log, without_marks
 
 OPTION = "--adversarial"
@@ -31,7 +31,7 @@ ADVGLUE = ("original_sentence", "sentence", "label")
 """The same fields in AdvGLUE; its public dev set has no original sentence."""
 
 ACCEPTED = (
-    f".csv, .jsonl or .parquet with the columns {', '.join(COLUMNS)}; TextAttack's CSV log ({', '.join(LOG)}); "
+    f"{readers.KINDS} with the columns {', '.join(COLUMNS)}; TextAttack's CSV log ({', '.join(LOG)}); "
     f"TextAttack's text log (.txt); AdvGLUE's .json with the task {TASK}"
 )
 """The layouts of adversarial texts, for messages."""
@@ -58,7 +58,8 @@ class Pairs:
     @property
     def name(self) -> str:
         """The file's name without its ending."""
-        return INVALID_IN_NAMES.sub("_", Path(self.file).stem)[:100]
+        path = Path(self.file)
+        return INVALID_IN_NAMES.sub("_", Path(path.stem).stem if path.suffix.lower() == GZIP else path.stem)[:100]
 
     @property
     def has_originals(self) -> bool:
@@ -98,8 +99,9 @@ def read_sets(files: Sequence[str], label_names: tuple[str, ...], drop_bad_rows:
 def read_pairs(path: Path, label_names: tuple[str, ...], drop_bad_rows: bool = False) -> Pairs:
     """The adversarial texts of a file.
 
-    - .csv, .jsonl, .parquet: columns original, adversarial, label, or those of TextAttack's CSV log (`--log-to-csv`)
-      with any coloring of changed words. The log's failed and skipped results are pairs, too.
+    - .csv, .tsv, .jsonl (also with .gz after it), .parquet: columns original, adversarial, label, or those of
+      TextAttack's CSV log (`--log-to-csv`) with any coloring of changed words. The log's failed and
+      skipped results are pairs, too.
     - .txt: TextAttack's text log (`--log-to-txt`).
     - .json: AdvGLUE (Wang et al. 2021), an object of tasks, each a list of objects.
 
@@ -125,7 +127,7 @@ def read_pairs(path: Path, label_names: tuple[str, ...], drop_bad_rows: bool = F
 
 def _read_columns(path: Path) -> tuple[str, list[readers.Rows | None]]:
     """Layout, originals and adversarial texts of a table."""
-    if path.suffix.lower() not in readers.READERS and path.is_file():
+    if readers.ending(path) not in readers.READERS and path.is_file():
         raise UserError(f"{path} is not a file of adversarial texts; accepted are {ACCEPTED}")
     try:
         return "pairs", [readers.read(path, column, COLUMNS[2]) for column in COLUMNS[:2]]

@@ -1,4 +1,4 @@
-"""Reading labelled texts from CSV, JSONL and Parquet files, with errors that name the file and the line."""
+"""Reading labelled texts from CSV, TSV, JSONL and Parquet files, with errors that name the file and the line."""
 
 import csv
 import difflib
@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flat_dist.config.errors import UserError
-from flat_dist.data.text_files import LINE_END, read_text
+from flat_dist.data.text_files import GZIP, LINE_END, read_text
 
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-"""Separators other than commas in files named .csv."""
+COMMA, TAB = ",", "\t"
+
+SEPARATORS = {COMMA: "commas", TAB: "tabs", ";": "semicolons", "|": "bars"}
+"""Characters that separate columns, and their names in messages."""
+
+ENDINGS = {COMMA: ".csv", TAB: ".tsv"}
+"""End of the name of files with a separator."""
 
 SHOWN = 20
 """Columns that a message lists."""
@@ -50,7 +56,9 @@ class Rows:
 
 
 def read(path: Path, text_column: str, label_column: str) -> Rows:
-    """The rows of a .csv (with a header), .jsonl or .parquet file, without blank lines.
+    """The rows of a .csv or .tsv (with a header), .jsonl or .parquet file, without blank lines.
+
+    All but .parquet may be compressed: .csv.gz.
 
     A malformed row has a `fault`, if the rows after it can still be read.
 
@@ -58,10 +66,10 @@ def read(path: Path, text_column: str, label_column: str) -> Rows:
         ColumnError: a column is missing.
         UserError: the file is missing, empty, damaged, not UTF-8, or of another format.
     """
-    reader = READERS.get(path.suffix.lower())
+    reader = READERS.get(ending(path))
     if reader is None:
         packed = "unpack it first: " if Path(path.stem).suffix.lower() in READERS else ""
-        raise UserError(f"{path} is not a data file: {packed}its name must end in {', '.join(READERS)}")
+        raise UserError(f"{path} is not a data file: {packed}its name must end in {KINDS}")
     if path.is_dir():
         raise UserError(f"{path} is a folder: name a file, or a folder with train, dev and test files as --data.folder")
     if not path.is_file():
@@ -70,8 +78,23 @@ def read(path: Path, text_column: str, label_column: str) -> Rows:
     return Rows(str(path), list(reader(path, text_column, label_column)))
 
 
-def read_csv(path: Path, text_column: str, label_column: str, header: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a CSV file in UTF-8; `header` names the columns of a file whose first line is data.
+def ending(path: Path) -> str:
+    """End of a file's name in lower case, which says how it is read: .csv, or .csv.gz."""
+    last = path.suffix.lower()
+    return Path(path.stem).suffix.lower() + last if last == GZIP else last
+
+
+def read_csv(
+    path: Path, text_column: str, label_column: str, header: Sequence[str] = (), separator: str = COMMA
+) -> Iterator[Row]:
+    """The rows of a CSV or TSV file in UTF-8. Fields are quoted as in CSV with both separators.
+
+    Args:
+        path: the file.
+        text_column: name of the column of texts.
+        label_column: name of the column of labels.
+        header: names of the columns of a file whose first line is data.
+        separator: of the columns.
 
     Raises:
         UserError: as in `read`.
@@ -79,9 +102,9 @@ def read_csv(path: Path, text_column: str, label_column: str, header: Sequence[s
     csv.field_size_limit(sys.maxsize)  # a text may be longer than the 131,072 characters of the default
     content = read_text(path)
     if not header:
-        _check_separator(path, content, (text_column, label_column))
-    records = _records(path, csv.reader(io.StringIO(content, newline=""), strict=True))
-    columns = list(header) or _header(path, records)
+        _check_separator(path, content, (text_column, label_column), separator)
+    records = _records(path, csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True))
+    columns = list(header) or _header(path, records, separator)
     text, label = (_position(path, columns, name) for name in (text_column, label_column))
     records_read = list(records)
     if records_read and all(
@@ -96,7 +119,7 @@ def read_csv(path: Path, text_column: str, label_column: str, header: Sequence[s
         if isinstance(fields, str):
             yield Row(None, None, place, fields)
         elif len(fields) != len(columns):
-            advice = "quote commas" if len(fields) > len(columns) else "fill in the others"
+            advice = f"quote {SEPARATORS[separator]}" if len(fields) > len(columns) else "fill in the others"
             fault = f"{len(fields)} fields, but there are {len(columns)} columns: {advice}"
             yield Row(None, None, place, fault)
         else:
@@ -120,24 +143,29 @@ def _records(path: Path, lines: Any) -> Iterator[tuple[int, list[str] | str]]:
             yield line, fields
 
 
-def _header(path: Path, records: Iterator[tuple[int, list[str] | str]]) -> list[str]:
+def _header(path: Path, records: Iterator[tuple[int, list[str] | str]], separator: str) -> list[str]:
     line, columns = next(records)
-    if columns in (["sep=", ""], ["sep=,"]):  # a line for Excel
+    if columns in (["sep=", ""], [f"sep={separator}"]):  # a line for Excel
         line, columns = next(records, (line + 1, []))
     if isinstance(columns, str):
         raise UserError(f"{path}:{line}: {columns}")
     return columns
 
 
-def _check_separator(path: Path, content: str, names: Sequence[str]) -> None:
-    """Raise UserError if the columns are separated by another character than a comma."""
+def _check_separator(path: Path, content: str, names: Sequence[str], expected: str) -> None:
+    """Raise UserError if the columns are separated by another character than expected."""
     lines = [line for line in LINE_END.split(content[:10_000]) if line.strip()][:2] or [""]
     given = re.fullmatch('"?sep=(.)"?', lines[0].strip("\n\r"))
     header = lines[1] if given and len(lines) > 1 else lines[0]
     for separator, name in SEPARATORS.items():
+        if separator == expected:
+            continue
         columns = next(csv.reader([header], delimiter=separator), [])
         if (given and given[1] == separator) or (len(columns) > 1 and set(names) <= set(columns)):
-            raise UserError(f"{path}: its columns are separated by {name}: save it with commas")
+            renamed = f", or let its name end in {ENDINGS[separator]}" if separator in ENDINGS else ""
+            raise UserError(
+                f"{path}: its columns are separated by {name}: save it with {SEPARATORS[expected]}{renamed}"
+            )
 
 
 def _position(path: Path, columns: Sequence[str], name: str) -> int:
@@ -213,9 +241,18 @@ def _read_parquet(path: Path, text_column: str, label_column: str) -> Iterator[R
         yield Row(text, label, f"{path}, row {number}")
 
 
-READERS: dict[str, Callable[[Path, str, str], Iterable[Row]]] = {
+TEXT_READERS: dict[str, Callable[[Path, str, str], Iterable[Row]]] = {
     ".csv": read_csv,
+    ".tsv": partial(read_csv, separator=TAB),
     ".jsonl": _read_jsonl,
+}
+
+READERS: dict[str, Callable[[Path, str, str], Iterable[Row]]] = {
+    **TEXT_READERS,
     ".parquet": _read_parquet,
+    **{f"{name}{GZIP}": reader for name, reader in TEXT_READERS.items()},
 }
 """How each kind of file is read, by the end of its name."""
+
+KINDS = ".csv, .tsv, .jsonl (also with .gz after it) or .parquet"
+"""The ends of names, for messages."""

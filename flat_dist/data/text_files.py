@@ -1,14 +1,19 @@
 """Text files in UTF-8, and the known formats of other files."""
 
+import gzip
 import re
+import zlib
 from pathlib import Path
 
 from flat_dist.config.errors import UserError
 
 UTF8_BOM = b"\xef\xbb\xbf"
 
+GZIP = ".gz"
+GZIP_MAGIC = b"\x1f\x8b"
+
 OTHER_FORMATS = {
-    b"\x1f\x8b": "compressed (gzip): unpack it",
+    GZIP_MAGIC: "compressed (gzip): unpack it",
     b"BZh": "compressed (bzip2): unpack it",
     b"\xfd7zXZ": "compressed (xz): unpack it",
     b"\x28\xb5\x2f\xfd": "compressed (zstd): unpack it",
@@ -29,15 +34,18 @@ def other_format(start: bytes) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Content of a text file, without byte order mark.
+    """Content of a text file, without byte order mark. A file whose name ends in .gz is unpacked.
 
     Raises:
-        UserError: it cannot be read, is empty, or is not UTF-8.
+        UserError: it cannot be read or unpacked, is empty, or is not UTF-8.
     """
     try:
-        content = path.read_bytes().removeprefix(UTF8_BOM)
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+    if path.suffix.lower() == GZIP:
+        content = _unpack(path, content)
+    content = content.removeprefix(UTF8_BOM)
     if not content.strip():
         raise UserError(f"{path} is empty: give it at least one row")
     if problem := other_format(content[:8]):
@@ -54,6 +62,23 @@ def read_text(path: Path) -> str:
         line = _line_number(content[: content.index(b"\0")])
         raise UserError(f"{path}:{line}: a NUL byte, as in UTF-16 and in binary files: save it as UTF-8")
     return text
+
+
+def _unpack(path: Path, content: bytes) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except EOFError as error:
+        raise UserError(f"{path} ends too early (a truncated gzip file): copy or download it again") from error
+    except gzip.BadGzipFile as error:
+        if content.startswith(GZIP_MAGIC):
+            raise _damaged(path, error) from error
+        raise UserError(f"{path} is not compressed (gzip): let its name end without {GZIP}") from error
+    except (zlib.error, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is a damaged gzip file ({error}): copy or download it again")
 
 
 def _line_number(before: bytes) -> int:
