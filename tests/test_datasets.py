@@ -19,9 +19,10 @@ import pytest
 import requests
 
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import DataConfig
+from flat_dist.config.schema import Config, DataConfig
 from flat_dist.data.datasets import describe, load, sample
 from flat_dist.data.preprocessing import clean
+from flat_dist.pipeline import run_folder
 from flat_dist.resources import assets
 
 GOOD = "text,label\nfine film,1\nbad film,0\n"
@@ -354,6 +355,7 @@ def test_a_folder_in_a_files_place(tmp_path: Path) -> None:
         (DataConfig(folder="somewhere"), None),
         (DataConfig(name="sst2", train="a.csv", dev="b.csv", test="c.csv"), None),
         (DataConfig(hf="someone/theirs"), None),
+        (DataConfig(name="sst2", file="all.csv"), None),
     ],
 )
 def test_the_users_files_do_not_get_the_names_of_the_default_dataset(config: DataConfig, expected: str | None) -> None:
@@ -554,6 +556,41 @@ def test_any_hub_dataset(hub: dict[str, Any]) -> None:
     assert "someone/theirs (train) has no column 'text' among sentence, y" in message(DataConfig(hf="someone/theirs"))
     del hub["someone/theirs"]["validation"]
     assert "someone/theirs has no split 'validation', but train, test" in message(config)
+
+
+def saved(path: Path, names: tuple[str, ...] = ("train", "validation", "test")) -> DataConfig:
+    """A dataset in a folder."""
+    split = questions(6, ["no", "yes"], label="label")
+    hf.DatasetDict(dict.fromkeys(names, split)).save_to_disk(path)
+    return DataConfig(hf=str(path))
+
+
+def test_a_hugging_face_dataset_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", None)  # not asked
+    config = saved(tmp_path / "saved")
+    dataset = load(config)
+    assert dataset.label_names == ("no", "yes")
+    assert dataset.test.select(["text", "label"]).to_pydict() == {
+        "text": [f"question {number}" for number in range(6)],
+        "label": [0, 1, 0, 1, 0, 1],
+    }
+    assert run_folder.dataset_name(Config(data=config)) == "custom"
+    assert run_folder.dataset_name(Config(data=DataConfig(hf="someone/theirs"))) == "someone-theirs"
+    assert "has no column 'review' among text, label" in message(replace(config, text_column="review"))
+
+
+def test_a_folder_that_is_no_hugging_face_dataset(tmp_path: Path) -> None:
+    place = str(tmp_path / "saved")
+    assert f"--data.hf {place} does not exist: name a folder" in message(DataConfig(hf=place))
+    config = saved(tmp_path / "saved", ("train", "test"))
+    assert f"{place} has no split 'validation', but train, test" in message(config)
+    assert f"--data.hf {place}/train holds one split: save" in message(DataConfig(hf=f"{place}/train"))
+    assert f"--data.hf {tmp_path} has no dataset_dict.json" in message(DataConfig(hf=str(tmp_path)))
+    (data,) = (tmp_path / "saved" / "train").glob("*.arrow")
+    data.write_bytes(data.read_bytes()[:100])
+    assert f"--data.hf {place} is damaged (" in message(config)
+    (tmp_path / "saved" / "dataset_dict.json").write_text("{")
+    assert f"--data.hf {place} is damaged (" in message(config)
 
 
 def test_hub_hides_test_labels(hub: dict[str, Any]) -> None:

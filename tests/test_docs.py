@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 import click
+import datasets as hf
 import numpy as np
 import pytest
 import ray
@@ -128,6 +129,9 @@ def write_texts(folder: Path) -> None:
     for own, split in zip(("a.csv", "b.csv", "c.csv"), SPLITS, strict=True):
         (folder / own).write_text(csv)
         (sst2 / f"{split}.csv").write_text(csv)
+    (folder / "all.csv").write_text(csv)
+    saved = hf.Dataset.from_dict({"text": [text for text, _ in sentences(2)], "label": [n for _, n in sentences(2)]})
+    hf.DatasetDict(dict.fromkeys(("train", "validation", "test"), saved)).save_to_disk(folder / "path" / "to" / "saved")
     (folder / "table.json").write_text(json.dumps({"good": ["fine", "great"]}))
     (folder / "pairs.csv").write_text("original,adversarial,label\na good film,a fine film,positive\n")
     log = "original_text,perturbed_text,ground_truth_output\na [[good]] film,a [[fine]] film,1\n"

@@ -67,6 +67,9 @@ Hardware = Literal["auto", "cpu", "gtx1080", "a100", "h100"]
 
 Split = Literal["train", "dev", "test"]
 
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+"""All splits of a dataset, in the order in which they are listed."""
+
 Interpretation = Literal["ig", "lime"]
 """Methods that explain a prediction."""
 
@@ -91,8 +94,14 @@ class DataConfig:
     """Your own development file. The best epoch is selected on it."""
     test: str | None = field(default=None, metadata=BY_CONTENT)
     """Your own test file. Used for evaluation only."""
+    file: str | None = field(default=None, metadata=BY_CONTENT)
+    """Your own file with all texts, of the same kinds, from which train, dev and test are drawn: see `split`."""
+    split: tuple[float, ...] = field(default=(0.8, 0.1, 0.1), metadata=BY_CONTENT)
+    """Shares of train, dev and test that are drawn from `file`, of each class. The texts' hashes decide, so that the
+    order of the rows does not matter. Equal texts stay together."""
     hf: str | None = field(default=None, metadata=BY_CONTENT)
-    """Name of any dataset on the Hugging Face hub with train, validation (or dev) and test splits."""
+    """Any Hugging Face dataset with train, validation (or dev) and test splits: its name on the hub, or a folder that
+    `datasets.save_to_disk` wrote."""
     text_column: str = field(default="text", metadata=BY_CONTENT)
     """Column of the text."""
     label_column: str = field(default="label", metadata=BY_CONTENT)
@@ -118,7 +127,7 @@ class DataConfig:
         `name` with `folder` says which dataset the folder holds (`--preset sst2 --data.folder`), unless it is the name
         of a built-in one.
         """
-        if self.hf or self.train or self.dev or self.test or (self.folder and self.name in OFFLINE):
+        if self.hf or self.file or self.train or self.dev or self.test or (self.folder and self.name in OFFLINE):
             return None
         return self.name
 

@@ -1,7 +1,8 @@
 """The stage of a dataset: its splits as Arrow tables that workers read."""
 
+from flat_dist.config.schema import SPLITS
 from flat_dist.data import datasets
-from flat_dist.data.datasets import SPLITS, Dataset
+from flat_dist.data.datasets import Dataset
 from flat_dist.storage.arrow import read_table, write_table
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Output, Stage, read_marker

@@ -9,15 +9,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from flat_dist.config.errors import UserError, unknown
-from flat_dist.config.schema import OFFLINE, DataConfig
+from flat_dist.config.schema import OFFLINE, SPLITS, DataConfig
 from flat_dist.config.serialization import content_hash
 from flat_dist.data import built_in, hub, labels, readers
 from flat_dist.data.built_in import sha256
 from flat_dist.data.examples import CleanRow, Example, Fault, check_label_kinds, classify, read_row, split_faults
 from flat_dist.data.readers import Rows
+from flat_dist.data.splits import check_shares, draw
 
 SCHEMA = pa.schema([("example_id", pa.string()), ("text", pa.string()), ("label", pa.int32())])
-SPLITS = ("train", "dev", "test")
 
 LABEL_NAMES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(OFFLINE, built_in.LABEL_NAMES),
@@ -46,7 +46,9 @@ class Dataset:
     source: str
     """Source of the examples, in words."""
     dropped: tuple[int, ...] = (0, 0, 0)
-    """Numbers of dropped bad rows of train, dev and test."""
+    """Numbers of dropped bad rows of train, dev and test; one number for a file that the splits were drawn from."""
+    drawn: bool = False
+    """Whether the splits were drawn from one file."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -62,18 +64,28 @@ def load(config: DataConfig) -> Dataset:
     Raises:
         UserError: a file, row or label is missing or wrong; the message names file and line.
     """
-    ways = {"folder": config.folder, "train": config.train or config.dev or config.test, "hf": config.hf}
+    check_shares(config)
+    ways = {
+        "file": config.file,
+        "folder": config.folder,
+        "train": config.train or config.dev or config.test,
+        "hf": config.hf,
+    }
     given = [f"--data.{way}" for way, value in ways.items() if value]
     if len(given) > 1:
         raise UserError(f"{given[0]} and {given[1]} are both set: choose one source of examples")
+    shares: Sequence[float] = ()
     if config.hf:
         splits, names = hub.load(config.hf, config.text_column, config.label_column)
         source = f"Hugging Face dataset {config.hf}"
     elif given:
-        paths = _in_folder(Path(config.folder)) if config.folder else _single_files(config)
+        paths = _paths(config)
         splits = [readers.read(path, config.text_column, config.label_column) for path in paths]
         names = LABEL_NAMES.get(config.name, ()) if config.name not in OFFLINE else ()  # those are never files
         source = ", ".join(map(str, paths))
+        if config.file:
+            shares = config.split
+            source = f"{source}, split {' / '.join(f'{share:g}' for share in shares)}"
     elif known := built_in.DATASETS.get(config.name):
         splits, names, source = known.splits(), LABEL_NAMES[config.name], known.source
     elif config.name in hub.HOSTED:
@@ -81,11 +93,12 @@ def load(config: DataConfig) -> Dataset:
         source = f"Hugging Face dataset {hub.HOSTED[config.name].path}"
     else:
         raise unknown("dataset --data.name", config.name, LABEL_NAMES)
-    return _dataset(splits, config.label_names or names, source, config.drop_bad_rows)
+    return _dataset(splits, config.label_names or names, source, config.drop_bad_rows, shares)
 
 
 def describe(dataset: Dataset) -> list[str]:
-    """Lines that list the classes, their integers and numbers of training texts, and the dropped rows."""
+    """Lines that list the classes, their integers and numbers of training texts, what was drawn from one file, and the
+    dropped rows."""
     counts = Counter(dataset.train["label"].to_pylist())
     classes = []
     for number, name in enumerate(dataset.label_names[:MAX_SHOWN_CLASSES]):
@@ -93,12 +106,29 @@ def describe(dataset: Dataset) -> list[str]:
         classes.append(f"{number}{called} ({counts[number]:,})")
     more = len(dataset.label_names) - MAX_SHOWN_CLASSES
     lines = [f"classes: {', '.join(classes)}{f' and {more} more' if more > 0 else ''}"]
+    if dataset.drawn:
+        lines.append(_describe_drawn(dataset))
     return lines + ([f"dropped {_describe_dropped(dataset.dropped)}"] if any(dataset.dropped) else [])
 
 
+def _describe_drawn(dataset: Dataset) -> str:
+    tables = [getattr(dataset, split) for split in SPLITS]
+    sizes = " / ".join(f"{len(table):,} {split}" for split, table in zip(SPLITS, tables, strict=True))
+    counts = [Counter(table["label"].to_pylist()) for table in tables]
+    of_class = [
+        f"{labels.printable(name)} {' / '.join(f'{count[number]:,}' for count in counts)}"
+        for number, name in enumerate(dataset.label_names[:MAX_SHOWN_CLASSES])
+    ]
+    return f"drawn from the file: {sizes} texts ({', '.join(of_class)})"
+
+
 def _describe_dropped(counts: Sequence[int]) -> str:
-    parts = ", ".join(f"{count:,} of {split}" for split, count in zip(SPLITS, counts, strict=True) if count)
-    return f"{sum(counts):,} bad row{'s' * (sum(counts) > 1)}: {parts}"
+    rows = f"{sum(counts):,} bad row{'s' * (sum(counts) > 1)}"
+    if len(counts) == 1:
+        return rows
+    return f"{rows}: " + ", ".join(
+        f"{count:,} of {split}" for split, count in zip(SPLITS, counts, strict=True) if count
+    )
 
 
 def check_classes(dataset: Dataset, known: Sequence[str], checkpoint: str) -> None:
@@ -110,7 +140,10 @@ def check_classes(dataset: Dataset, known: Sequence[str], checkpoint: str) -> No
         )
 
 
-def _dataset(splits: Sequence[Rows], label_names: Sequence[str], source: str, drop: bool) -> Dataset:
+def _dataset(
+    splits: Sequence[Rows], label_names: Sequence[str], source: str, drop: bool, shares: Sequence[float] = ()
+) -> Dataset:
+    """The dataset of three splits; with `shares`, of one file, from which they are drawn."""
     for split in splits:
         if not split.rows:
             raise UserError(f"{split.source} has no rows: give it at least one")
@@ -127,10 +160,11 @@ def _dataset(splits: Sequence[Rows], label_names: Sequence[str], source: str, dr
         if not usable:
             raise UserError(f"{split.source} has no usable row: give it at least one")
     _check_classes(splits[0].source, {example.label for example in kept[0]}, names)
-    train, dev, test = (table(name, usable) for name, usable in zip(SPLITS, kept, strict=True))
+    drawn = draw(kept[0], shares, names, splits[0].source) if shares else kept
+    train, dev, test = (table(name, usable) for name, usable in zip(SPLITS, drawn, strict=True))
     if any(dropped):
         source = f"{source} (without {_describe_dropped(dropped)})"
-    return Dataset(train, dev, test, names, source, dropped)
+    return Dataset(train, dev, test, names, source, dropped, bool(shares))
 
 
 def _infer_names(splits: Sequence[Sequence[CleanRow | Fault]], train: str, drop: bool) -> tuple[str, ...]:
@@ -181,6 +215,13 @@ def sample(table: pa.Table, n: int, seed: int) -> pa.Table:
         return table
     ids = table["example_id"].to_pylist()
     return table.take(sorted(range(len(ids)), key=lambda row: sha256(f"{seed}:{ids[row]}"))[:n])
+
+
+def _paths(config: DataConfig) -> list[Path]:
+    """The user's files: one of each split, or the one that holds all of them."""
+    if config.file:
+        return [Path(config.file)]
+    return _in_folder(Path(config.folder)) if config.folder else _single_files(config)
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -1,15 +1,21 @@
-"""Datasets of the Hugging Face hub, as rows like those of files."""
+"""Datasets of the Hugging Face hub, and those saved in folders, as rows like those of files."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from flat_dist.config.errors import UserError
 from flat_dist.data.readers import KINDS, Row, Rows, wrong_column
 
 if TYPE_CHECKING:
     import datasets
+
+SAVED_SPLITS, SAVED_SPLIT = "dataset_dict.json", "state.json"
+"""Files that `datasets.save_to_disk` writes beside several splits, and into a single one."""
 
 TIMEOUT_S = 5.0
 """Seconds to wait for the hub's first answer."""
@@ -69,12 +75,13 @@ def _relabel(split: Rows, labels: Sequence[int]) -> Rows:
 
 
 def load(path: str, text_column: str, label_column: str) -> tuple[list[Rows], tuple[str, ...]]:
-    """Train, dev and test of any dataset on the hub, and its class names if it has them.
+    """Train, dev and test of any dataset on the hub or in a folder, and its class names if it has them.
 
     Raises:
-        UserError: the hub cannot be reached, or the dataset, a split or a column does not exist.
+        UserError: the hub cannot be reached, the folder is damaged or holds something else, or the dataset, a split or
+            a column does not exist.
     """
-    splits = _fetch(path, None)
+    splits = _saved(path) if is_local(path) else _fetch(path, None)
     dev = "dev" if "dev" in splits else "validation"
     for split in ("train", dev, "test"):
         if split not in splits:
@@ -108,6 +115,35 @@ def check_reachable(name: str, kind: str = "model") -> None:
 
     if not constants.HF_HUB_OFFLINE:
         getattr(HfApi(), f"{kind}_info")(name, timeout=TIMEOUT_S)
+
+
+def is_local(path: str) -> bool:
+    """Whether this is a folder, or is written as one, and not the name of a dataset on the hub."""
+    return path.startswith(("/", "./", "../", "~")) or Path(path).exists()
+
+
+def _saved(path: str) -> "datasets.DatasetDict":
+    """A dataset that `datasets.save_to_disk` wrote."""
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"--data.hf {path} {what}: name a folder of datasets.save_to_disk, or a dataset on the hub")
+    if not (folder / SAVED_SPLITS).exists():
+        said = "holds one split" if (folder / SAVED_SPLIT).exists() else f"has no {SAVED_SPLITS}"
+        raise UserError(
+            f"--data.hf {path} {said}: save a DatasetDict with train, validation and test splits by its save_to_disk; "
+            "files belong in --data.folder"
+        )
+    import datasets  # takes seconds
+
+    try:
+        splits = datasets.load_from_disk(path)
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"--data.hf {path} is damaged ({type(error).__name__}: {said}): save it again") from error
+    if not isinstance(splits, datasets.DatasetDict):
+        raise UserError(f"--data.hf {path} has no splits: save a DatasetDict with train, validation and test splits")
+    return splits
 
 
 def _fetch(path: str, revision: str | None) -> "datasets.DatasetDict":

@@ -66,12 +66,12 @@ def read(path: Path, text_column: str, label_column: str) -> Rows:
         ColumnError: a column is missing.
         UserError: the file is missing, empty, damaged, not UTF-8, or of another format.
     """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name a file, or a folder with train, dev and test files as --data.folder")
     reader = READERS.get(ending(path))
     if reader is None:
         packed = "unpack it first: " if Path(path.stem).suffix.lower() in READERS else ""
         raise UserError(f"{path} is not a data file: {packed}its name must end in {KINDS}")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder: name a file, or a folder with train, dev and test files as --data.folder")
     if not path.is_file():
         what = "is not a regular file" if os.path.lexists(path) else "does not exist"
         raise UserError(f"{path} {what}: name a file that holds the data")

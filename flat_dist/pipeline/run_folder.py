@@ -10,6 +10,7 @@ from flat_dist.config.attacks import file_name, is_path
 from flat_dist.config.errors import UserError, check_text, quoted
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import content_hash, result_values, stage_values, to_dict
+from flat_dist.data import hub
 from flat_dist.models import encoders, vectors
 from flat_dist.resources import textattack_vectors
 from flat_dist.storage.folder import Folder
@@ -110,7 +111,9 @@ def users_parts(config: Config) -> dict[str, Any]:
 
 def dataset_name(config: Config) -> str:
     """Name of the dataset, for names of runs; the user's own data are called `custom`."""
-    return config.data.named or (config.data.hf or "custom").replace("/", "-")
+    if config.data.hf and not hub.is_local(config.data.hf):
+        return config.data.hf.replace("/", "-")
+    return config.data.named or "custom"
 
 
 def run_name(config: Config, settings: Mapping[str, Any]) -> str:
