@@ -6,6 +6,7 @@ pages name, such as `a.csv` and `FOLDER`. Ray's own command line parses Ray's co
 
 import ast
 import importlib
+import inspect
 import itertools
 import json
 import os
@@ -33,7 +34,8 @@ import torch
 import yaml
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from flat_dist import __version__, cli
+from flat_dist import __all__ as api_names
+from flat_dist import __version__, api, cli
 from flat_dist.commands.main import EXAMPLES, VERBS
 from flat_dist.config.options import options
 from flat_dist.config.schema import Config, ModelConfig
@@ -47,7 +49,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.pipeline.results import RESULTS
 from flat_dist.storage.folder import Folder
-from tests.markdown import ROOT, Command, Page, pages
+from tests.markdown import FENCE, ROOT, Command, Page, pages
 from tests.pages import results
 
 PAGES = pages()
@@ -55,6 +57,7 @@ COMMANDS = [command for page in PAGES for command in page.commands()]
 
 NOT_RUN = {
     ".venv/bin/pip install torch==2.13.0+cu126": "downloads a build of torch",
+    "python examples/own_csv.py": "tests/pipeline/test_api.py runs it",
     "pip install .": "tests/test_package.py installs the wheel",
     "pre-commit install": "pre-commit is not in the environment; the hooks' commands are compared with `make lint`",
     "export RAY_AUTH_MODE=token": "sets a variable",
@@ -205,7 +208,9 @@ def ids(command: Command) -> str:
 
 
 def ours(command: Command) -> bool:
-    return command.words[0] in ("flat-dist", "python") or tuple(command.words[:3]) == ("ray", "job", "submit")
+    if command.words[0] == "python":
+        return not command.words[1].startswith("examples/")
+    return command.words[0] == "flat-dist" or tuple(command.words[:3]) == ("ray", "job", "submit")
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if ours(command)], ids=ids)
@@ -384,7 +389,19 @@ def test_names_are_found_where_they_are() -> None:
     assert not exists_in_the_package("flat_dist.nowhere")
 
 
-FOLDERS = ("flat_dist", "jobs", "tuning", "tests", "docs", ".ci")
+@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.text], ids=lambda page: page.name)
+def test_python_in_a_page_calls_functions_that_take_its_arguments(page: Page) -> None:
+    blocks = [block for language, block in FENCE.findall(page.text) if language == "python"]
+    calls = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)]
+    ours = [call for call in calls if re.fullmatch(r"fd\.\w+", ast.unparse(call.func))]
+    for call in ours:
+        signature = inspect.signature(getattr(api, ast.unparse(call.func).removeprefix("fd.")))
+        signature.bind(*call.args, **{str(keyword.arg): None for keyword in call.keywords})
+    assert set(re.findall(r"\bfd\.(\w+)", page.text)) <= set(api_names)
+    assert ours or page.name != "docs/python.md"
+
+
+FOLDERS = ("flat_dist", "jobs", "tuning", "examples", "tests", "docs", ".ci")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

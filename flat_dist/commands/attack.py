@@ -11,15 +11,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flat_dist import cli
-from flat_dist.attack.checks import check_attacks
 from flat_dist.config import options
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig, Hardware, Split
 from flat_dist.config.validation import validate
-from flat_dist.resources import synonym_file
-from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
-from flat_dist.runtime.seeds import derive_seed
 from flat_dist.storage.folder import Folder
 
 
@@ -62,45 +58,27 @@ RENAMED = {
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, attack."""
     command = options.read(Command, arguments, __doc__, RENAMED)
-    from flat_dist.attack.plan import TextsToAttack, plan_attack
-    from flat_dist.attack.pool.run import run_attacks
     from flat_dist.data import datasets
     from flat_dist.data.shards import read_shards
     from flat_dist.evaluation.accuracy import after_attack
     from flat_dist.models import checkpoint as checkpoints
-    from flat_dist.models.artifact import open_checkpoint
-    from flat_dist.runtime import cluster
-    from flat_dist.storage.stage import Executor
+    from flat_dist.pipeline import jobs
 
-    attack, split = command.attack, command.evaluation.split
-    if attack.sample:
+    if command.attack.sample:
         raise UserError("--attack.sample has no effect on this command: set --evaluation.sample")
     config = Config(
         data=command.data,
-        attack=attack,
-        evaluation=EvaluationConfig(split=split, sample=command.evaluation.sample),
+        attack=command.attack,
+        evaluation=EvaluationConfig(split=command.evaluation.split, sample=command.evaluation.sample),
         storage=command.storage,
         seed=command.seed,
         hardware=command.hardware,
     )
     validate(config)
-    Folder(config.storage).check()
-    synonym_file.check(attack.synonyms)
-    runners = check_attacks([attack.name], attack, [attack.scores])
     folder = Folder(command.checkpoint)
-    dataset = datasets.load(config.data)
-    datasets.check_classes(dataset, checkpoints.load(folder).label_names, folder.uri)
-    draw = derive_seed(config.seed, "evaluation")
-    examples = datasets.sample(getattr(dataset, split), config.evaluation.sample, draw)
-    with cluster.connected(), Display(as_json=command.json) as display:
-        config, description = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
-        for line in (description, *runners):
-            display.log_line(line)
-        texts = TextsToAttack(split, examples, dataset.fingerprint)
-        plan = plan_attack(config, open_checkpoint(folder), texts, attack.name)
-        executor = Executor(Folder(config.storage), display.log_line)
-        (shards,) = run_attacks([plan], config.attack, executor, display)
-    show(asdict(after_attack(read_shards(shards.folder))), shards.folder, command.json)
+    checkpoints.describe(folder)  # a mistake in its name is found before the data are read
+    shards = jobs.attack(config, folder, datasets.load(config.data), Display(as_json=command.json))
+    show(asdict(after_attack(read_shards(shards))), shards, command.json)
 
 
 def show(summary: Mapping[str, Any], shards: Folder, as_json: bool) -> None:

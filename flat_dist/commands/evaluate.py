@@ -21,9 +21,8 @@ of the paper and the matrix behind it). No attack is run for that: the texts are
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any
+from typing import Annotated
 
-from flat_dist.attack.checks import check_attacks, check_curve
 from flat_dist.config import options
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import (
@@ -38,19 +37,11 @@ from flat_dist.config.schema import (
     ModelConfig,
     TrackingConfig,
 )
-from flat_dist.config.serialization import content_hash
-from flat_dist.config.validation import validate
 from flat_dist.data import datasets
-from flat_dist.data.hints import dataset_hints
 from flat_dist.evaluation import thresholds
-from flat_dist.pipeline import run_folder
-from flat_dist.resources import synonym_file
-from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.location import is_folder
-from flat_dist.storage.lock import exclusive_lock
-from flat_dist.tracking import mlflow
 
 UNDER_THRESHOLD = 1
 """Exit code if a checkpoint is under a threshold."""
@@ -115,7 +106,7 @@ def build_config(command: Command, model: ModelConfig) -> Config:
             raise UserError(f"--attack.{name} has no effect on this command: set --evaluation.{instead}")
     if command.annotate < 0:
         raise UserError(f"--annotate is {command.annotate}, but must be at least 0")
-    config = Config(
+    return Config(
         data=command.data,
         model=model,
         attack=replace(command.attack, name=command.trained_on or command.attack.name),
@@ -126,13 +117,6 @@ def build_config(command: Command, model: ModelConfig) -> Config:
         hardware=command.hardware,
         seed=command.seed,
     )
-    validate(config)
-    run_folder.check_name(config.run_name)
-    Folder(config.storage).check()
-    synonym_file.check(config.attack.synonyms)
-    mlflow.check(config)
-    check_curve(config)
-    return config
 
 
 def job(arguments: Sequence[str]) -> None:
@@ -149,74 +133,34 @@ def job(arguments: Sequence[str]) -> None:
     report_to = junit_place(command)
     from flat_dist.attack.available import expand
     from flat_dist.data import pairs
-    from flat_dist.evaluation import annotation_sheet
     from flat_dist.models import checkpoint as checkpoints
-    from flat_dist.pipeline import adversarial_sets, evaluation, experiment, results, sheets
+    from flat_dist.pipeline import evaluation, jobs, results
     from flat_dist.report.junit import junit
     from flat_dist.resources import catalogue
-    from flat_dist.runtime import cluster
-    from flat_dist.storage.stage import Executor
 
     models = evaluation.models(command.checkpoint)
-    classes = evaluation.label_names(models)
     attacks, left_out = expand(command.evaluation.attacks, catalogue.sources(command.attack))
     command = replace(command, evaluation=replace(command.evaluation, attacks=attacks))
     config = build_config(command, checkpoints.load(models[0].folder).config)
-    runners = (
-        [] if command.adversarial else check_attacks(config.evaluation.attacks, config.attack, config.evaluation.scores)
-    )
-    measured: dict[str, Any]
-    messages: list[str] = []
+    jobs.check_evaluation(config)
+    data: datasets.Dataset | list[pairs.Pairs]
     if command.adversarial:
         pairs.check_data_options(config.data)
-        sets = pairs.read_sets(command.adversarial, classes, config.data.drop_bad_rows)
-        source = adversarial_sets.sets_source(sets, classes)
-        measured = {"adversarial": {one.name: one.fingerprint for one in sets}}
+        data = pairs.read_sets(command.adversarial, evaluation.label_names(models), config.data.drop_bad_rows)
+        names = [one.name for one in data]
     else:
-        dataset = datasets.load(config.data)
-        datasets.check_classes(dataset, classes, models[0].folder.uri)
-        source, measured = experiment.source(config, dataset), {"data": dataset.fingerprint}
-        length = checkpoints.describe(models[0].folder)["max_length"]
-        messages = [f"--attacks all leaves out {name}: {reason}" for name, reason in left_out.items()]
-        messages += [*runners, *datasets.describe(dataset), *dataset_hints(dataset, length, config.evaluation.split)]
-        measured |= {"split": config.evaluation.split, "trained_on": command.trained_on}
-    names = [one.name for one in sets] if command.adversarial else [*config.evaluation.attacks]
-    thresholds.check_measured(
-        least, [*names, *([WORST] if len(names) > 1 else [])], explained=bool(config.evaluation.explain)
-    )
-    settings = evaluation.settings(config, models, measured)
-    name = config.run_name or f"evaluate-{content_hash(settings)}"
-    folder = Folder(config.storage) / name
-    run_folder.check_folder(folder, settings)
-    mlflow.check_server(config)
-    judged = annotation_sheet.read_sheets(folder / results.ANNOTATION, command.annotated) if command.annotated else None
-    with cluster.connected(), Display(as_json=command.json) as display:
-        config, description = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
-        for line in (description, *messages):
-            display.log_line(line)
-        run_folder.open_folder(folder, settings)
-        with (
-            exclusive_lock(folder, "this run", log_line=display.log_line),
-            mlflow.tracked(config, name, settings, folder, display.log_line) as tracker,
-        ):
-            executor = Executor(Folder(config.storage), display.log_line)
-            environment = evaluation.Environment(tracker, display, executor)
-            if command.adversarial:
-                found = adversarial_sets.on_sets(config, models, sets, environment)
-            else:
-                found = evaluation.on_dataset(config, models, dataset, command.trained_on, environment)
-            found = replace(found, annotation=judged)
-            if command.annotate:
-                sheets.write(
-                    folder / results.ANNOTATION, found, classes, command.annotate, config.seed, display.log_line
-                )
-            results.publish(folder, experiment.Experiment(config, settings, source), found, tracker)
-    checks = thresholds.check(least, [model.model_name for model in models], found.results)
+        data, names = datasets.load(config.data), [*config.evaluation.attacks]
+    names += [WORST] if len(names) > 1 else []
+    thresholds.check_measured(least, names, explained=bool(config.evaluation.explain))
+    messages = [f"--attacks all leaves out {name}: {reason}" for name, reason in left_out.items()]
+    job = jobs.Evaluation(config, models, data, command.trained_on, messages, command.annotate, command.annotated)
+    ran = job.run(Display(as_json=command.json))
+    checks = thresholds.check(least, [model.model_name for model in models], ran.found.results)
     if report_to:
         report_to[0].write(report_to[1], junit(checks))
     under = [one.sentence for one in checks if not one.passed]
     try:
-        results.show(found, folder, config, source.described, command.json)
+        results.show(ran.found, ran.folder, ran.config, job.source.described, command.json)
     finally:
         print(*(f"failed: {sentence}" for sentence in under), sep="\n", end="\n" if under else "", file=sys.stderr)
     if under:

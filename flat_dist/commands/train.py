@@ -19,9 +19,6 @@ from flat_dist.pipeline import run_folder
 from flat_dist.pipeline.plan import check, hints, plan
 from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
-from flat_dist.storage.folder import Folder
-from flat_dist.storage.lock import exclusive_lock
-from flat_dist.tracking import mlflow
 
 
 def job(arguments: Sequence[str]) -> None:
@@ -30,38 +27,14 @@ def job(arguments: Sequence[str]) -> None:
     config = command.config
     check(config)
     dataset = datasets.load(config.data)
-    run_folder.check(config, run_folder.identity(config, dataset.fingerprint))
     if command.dry_run:
+        run_folder.check(config, run_folder.identity(config, dataset.fingerprint))
         show_plan(config, dataset, command.json)
-    else:
-        run(config, dataset, command.json)
+        return
+    from flat_dist.pipeline import jobs, results
 
-
-def run(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:
-    """Train, attack and evaluate on Ray, and show the results."""
-    from flat_dist.pipeline import results
-    from flat_dist.pipeline.adversarial_training import AdversarialTraining
-    from flat_dist.pipeline.experiment import Experiment, source
-    from flat_dist.pipeline.stages import Environment, RunStages
-    from flat_dist.runtime import cluster
-
-    mlflow.check_server(config)
-    with cluster.connected(), Display(as_json=as_json) as display:
-        config, hardware_description = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
-        for line in (hardware_description, *datasets.describe(dataset), *hints(config, dataset)):
-            display.log_line(line)
-        settings = run_folder.identity(config, dataset.fingerprint)
-        name = run_folder.run_name(config, settings)
-        folder = Folder(config.storage) / name
-        run_folder.open_folder(folder, settings)
-        with (
-            exclusive_lock(folder, "this run", log_line=display.log_line),
-            mlflow.tracked(config, name, settings, folder, display.log_line) as tracker,
-        ):
-            environment = Environment(Folder(config.storage), tracker, display)
-            found = AdversarialTraining(RunStages(config, dataset, environment)).run()
-            results.publish(folder, Experiment(config, settings, source(config, dataset)), found, tracker)
-    results.show(found, folder, config, f"{dataset.source}, {config.model.name}", as_json)
+    ran = jobs.train(config, dataset, Display(as_json=command.json))
+    results.show(ran.found, ran.folder, ran.config, f"{dataset.source}, {config.model.name}", command.json)
 
 
 def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:

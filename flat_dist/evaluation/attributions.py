@@ -96,7 +96,7 @@ def explain_rows(
         method: ig or lime, with its settings.
     """
     texts = [row[side] for side in ("original_text", "perturbed_text") for row in rows]
-    attributions, errors = _attributions(checkpoint, texts, method)
+    attributions, errors = attribute(checkpoint, texts, method)
     words = [checkpoint.encoder.words(text) for text in texts]
     scores = checkpoint.probabilities(texts).tolist()
     explained = []
@@ -142,10 +142,10 @@ def summarise(explained: pa.Table) -> Consistency:
     return replace(result, completeness_error=max(errors, default=None))
 
 
-def _attributions(
+def attribute(
     checkpoint: Checkpoint, texts: Sequence[str], method: AttributionMethod
 ) -> tuple[list[np.ndarray], list[float] | None]:
-    """Attributions (C, words) of each text, and its completeness error for integrated gradients."""
+    """Attributions (C, words) of each text, and the completeness error of each for integrated gradients."""
     encoded = [checkpoint.encoder.encode(text) for text in texts]
     spans = [checkpoint.encoder.spans(text) for text in texts]
     classes = len(checkpoint.label_names)
