@@ -93,7 +93,7 @@ def _start(cpus: int | None) -> None:
             raise
         raise UserError(
             f"Ray cannot be started on this machine: {first_line(error)} (it needs free space in RAY_TMPDIR "
-            "and /dev/shm)"
+            "and /dev/shm; if the machine was very busy, run the command again)"
         ) from error
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = True
