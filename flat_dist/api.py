@@ -233,7 +233,7 @@ def attack(
         attack: name of an attack, such as textfooler or pwws, or the Python path of a TextAttack builder.
         split: the texts to attack.
         sample: number of texts, drawn by the seed; 0: all.
-        settings: fields of the section `attack`, `seed` and `hardware`, such as {"attack.query_budget": 200}.
+        settings: fields of the section `attack`, `seed` and `hardware`, such as {"attack.max_queries": 200}.
         storage: folder for the attacked texts.
         progress: print the progress on standard error.
 
