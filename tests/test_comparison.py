@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from flat_dist.data.shards import Record, to_table, write_manifest, write_shard
+from flat_dist.evaluation.classes import Predictions
 from flat_dist.evaluation.comparison import measure, with_comparisons
 from flat_dist.evaluation.distributed import results
 from flat_dist.evaluation.result import AttackedModel
@@ -52,7 +53,9 @@ def test_clean_accuracy_is_compared_on_the_whole_split(tmp_path: Path) -> None:
     both = [attacked(tmp_path, "base", BASE), attacked(tmp_path, "flat", FLAT)]
     right = {"base": np.arange(40) < 30, "flat": (np.arange(40) < 24) | (np.arange(40) >= 38)}
     correct = {each.model.folder.uri: right[each.model_name] for each in both}
-    base, flat = with_comparisons(results(both, correct, None), both, correct, seed=1)
+    labels = np.arange(40) % 2
+    predicted = {uri: Predictions(labels, np.where(right_N, labels, 1 - labels)) for uri, right_N in correct.items()}
+    base, flat = with_comparisons(results(both, predicted, None), both, correct, seed=1)
     assert (base.accuracy, flat.accuracy) == (30 / 40, 26 / 40)
     clean = flat.accuracy_comparisons["base"]
     assert (clean.only_this, clean.only_other, clean.n) == (2, 6, 40)

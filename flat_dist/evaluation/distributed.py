@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 import torch
@@ -24,6 +23,7 @@ from flat_dist.evaluation.attribution_stage import (
     without_errors,
 )
 from flat_dist.evaluation.attribution_worker import attribution_workers
+from flat_dist.evaluation.classes import Predictions, by_class, macro_f1, of_attack
 from flat_dist.evaluation.model_consistency import ModelConsistency, compare_models
 from flat_dist.evaluation.plan import AttributionPlan, plan_attributions
 from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
@@ -39,49 +39,53 @@ from flat_dist.scheduling.worker_group import WorkerGroup
 from flat_dist.storage.arrow import read_table
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Executor, OpenStage
-from flat_dist.training.loop import correct
+from flat_dist.training.loop import predict
 
 
-def correct_predictions(
-    attacked: Sequence[AttackedModel], data: Folder, split: str, config: Config
-) -> dict[str, np.ndarray]:
-    """Whether each checkpoint is right on each text of a split of the dataset in a folder, by the checkpoint's URI."""
+def predictions(attacked: Sequence[AttackedModel], data: Folder, split: str, config: Config) -> dict[str, Predictions]:
+    """What each checkpoint predicts for each text of a split of the dataset in a folder, by the checkpoint's URI."""
     device = config.training.device
     uris = dict.fromkeys(each.model.folder.uri for each in attacked)
-    task = _correct.options(num_gpus=1 if device == "cuda" else 0)  # on a GPU one at a time
+    task = _predict.options(num_gpus=1 if device == "cuda" else 0)  # on a GPU one at a time
     calls = {uri: partial(task.remote, uri, data.uri, split, device) for uri in uris}
     found = dict(tasks.results("accuracy", calls, config.attack.stall_seconds))
     return {uri: found[uri] for uri in uris}
 
 
 def results(
-    attacked: Sequence[AttackedModel], correct: Mapping[str, np.ndarray], trained_on: str | None
+    attacked: Sequence[AttackedModel],
+    predicted: Mapping[str, Predictions],
+    trained_on: str | None,
+    label_names: Sequence[str] = (),
 ) -> list[Result]:
     """What each attack left of each model's accuracy.
 
     Args:
         attacked: models under attacks.
-        correct: whether each text of the split is classified correctly, by the checkpoint's URI; where it is missing,
-            the accuracy is that on the attacked texts.
+        predicted: predictions on the whole split, by the checkpoint's URI; where they are missing, accuracy is that on
+            the attacked texts.
         trained_on: the attack that training saw; None where that is not known.
+        label_names: names of the classes; without them, classes are called by number.
     """
-    accuracies = {uri: float(right_N.mean()) for uri, right_N in correct.items()}
-    return [_result(each, accuracies, trained_on) for each in attacked]
+    return [_result(each, predicted.get(each.model.folder.uri), trained_on, label_names) for each in attacked]
 
 
-def _result(attacked: AttackedModel, accuracies: Mapping[str, float], trained_on: str | None) -> Result:
+def _result(
+    attacked: AttackedModel, predicted: Predictions | None, trained_on: str | None, label_names: Sequence[str]
+) -> Result:
     rows = read_shards(attacked.shards.folder)
     summary = after_attack(rows)
     by_scores = {scores: after_attack(merge(parts)) for scores, parts in _parts_by_scores(attacked).items()}
     alone, first = by_scores.get("probabilities"), next(iter(by_scores.values()), summary)
     reported = not predicts_one_class(rows)
+    classes = by_class(predicted or of_attack(rows), rows, label_names, reported)
     identities = _identities(attacked)
     return Result(
         training=attacked.model_name,
         round=attacked.round,
         attack=attacked.attack,
         trained_on=_seen(attacked.attack, trained_on),
-        accuracy=accuracies.get(attacked.model.folder.uri, summary.standard_accuracy),
+        accuracy=float(predicted.right.mean()) if predicted else summary.standard_accuracy,
         after_attack_accuracy=summary.after_attack_accuracy if reported else None,
         attack_success_rate=summary.attack_success_rate if reported else None,
         mean_queries=summary.mean_queries,
@@ -90,6 +94,8 @@ def _result(attacked: AttackedModel, accuracies: Mapping[str, float], trained_on
         after_attack_accuracy_probabilities=alone.after_attack_accuracy if alone and reported else None,
         saturated=summary.saturated,
         failed_unchanged=first.failed_unchanged,
+        macro_f1=macro_f1(classes),
+        by_class=classes,
         by_changed_words=_by_changed_words(attacked) if reported else {},
         by_neighbours={
             count: after_attack(merge(parts)).after_attack_accuracy
@@ -223,9 +229,10 @@ def _read(plan: AttributionPlan, folder: Folder, config: Config, display: Displa
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _correct(checkpoint: str, data: str, split: str, device: str, name: str) -> np.ndarray:
+def _predict(checkpoint: str, data: str, split: str, device: str, name: str) -> Predictions:
     torch.set_num_threads(1)
     progress = tasks.ProgressReporter(name)
     loaded = checkpoints.load(Folder(checkpoint), device)
     progress.follow(loaded.model.output)
-    return correct(loaded.model, encode_clean(read_table(Folder(data), split), loaded.encoder))
+    examples = encode_clean(read_table(Folder(data), split), loaded.encoder)
+    return Predictions(examples.labels, predict(loaded.model, examples))

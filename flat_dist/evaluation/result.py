@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 import pyarrow as pa
 
 from flat_dist.evaluation.attributions import AttributionMethod
+from flat_dist.evaluation.classes import OfClass
 from flat_dist.evaluation.consistency import Consistency
 from flat_dist.evaluation.model_consistency import AllTexts, ModelConsistency
 from flat_dist.evaluation.significance import Comparison, Interval
@@ -16,6 +17,9 @@ from flat_dist.evaluation.worst_case import AttackPart
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Artifact
+
+MAX_LOGGED_CLASSES = 100
+"""Classes whose numbers are tracked; results.json has those of all."""
 
 INVALID_IN_METRICS = r"[^\w. -]"
 """Characters of model names that names of metrics must not have."""
@@ -69,6 +73,10 @@ class Result:
     """Whether the adversarial texts are still valid: over the `successful` attacks, and over all `changed` texts. Empty
     where it was not measured, as after earlier rounds."""
 
+    macro_f1: float | None = None
+    """Mean F1 of the classes, on the whole split, as scikit-learn defines it."""
+    by_class: Mapping[str, OfClass] = field(default_factory=dict)
+    """Numbers of each class, by its name and in the order of the classes."""
     stand_ins: tuple[str, ...] = ()
     """Resources of the attack that stood in for those of TextAttack, by name."""
     limits: Mapping[str, float] = field(default_factory=dict)
@@ -100,6 +108,15 @@ class Result:
             for which, found in self.validity.items()
             for name, value in asdict(found).items()
         }
+
+    def class_metrics(self, split: str) -> dict[str, float | None]:
+        """Macro-F1, and the accuracies of the first `MAX_LOGGED_CLASSES` classes by number and name."""
+        found: dict[str, float | None] = {f"{split}/macro_f1": self.macro_f1}
+        for number, (name, one) in enumerate(list(self.by_class.items())[:MAX_LOGGED_CLASSES]):
+            called = str(number) if name == str(number) else f"{number} {re.sub(INVALID_IN_METRICS, '_', name)[:60]}"
+            found[f"{split}/class/{called}/accuracy"] = one.accuracy
+            found[f"{split}/{self.attack}/class/{called}/after_attack_accuracy"] = one.after_attack_accuracy
+        return found
 
     def comparison_metrics(self, split: str) -> dict[str, float | None]:
         """Intervals and comparisons."""

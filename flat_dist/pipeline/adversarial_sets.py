@@ -39,10 +39,14 @@ def on_sets(
         for result in set_results(one.name, one.layout, group, config.seed)
     ]
     compared = [each for one, group in zip(sets, attacked, strict=True) if one.has_originals for each in group]
-    results = with_comparisons(distributed.results(compared, {}, None), compared, {}, config.seed)
+    results = with_comparisons(distributed.results(compared, {}, None, _classes(models)), compared, {}, config.seed)
     results = text_tasks.with_validity(config, environment.executor, results, compared)
     explained = explain(config, compared, results, environment)
     return replace(explained, sets=[_with_tau(one, explained.results) for one in found])
+
+
+def _classes(models: Sequence[ModelArtifact]) -> tuple[str, ...]:
+    return tuple(checkpoints.describe(models[0].folder)["label_names"])
 
 
 def _with_tau(found: SetResult, results: Sequence[Result]) -> SetResult:

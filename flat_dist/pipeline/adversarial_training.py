@@ -101,7 +101,8 @@ class AdversarialTraining:
     def _measure(self, number: int, attacked: Sequence[AttackedModel]) -> Round:
         config = self.stages.config
         split = config.evaluation.split
-        correct = evaluations.correct_predictions(attacked, self.stages.data.folder, split, config)
-        results = evaluations.results(attacked, correct, config.attack.name)
+        predicted = evaluations.predictions(attacked, self.stages.data.folder, split, config)
+        correct = {uri: one.right for uri, one in predicted.items()}
+        results = evaluations.results(attacked, predicted, config.attack.name, self.stages.dataset.label_names)
         log_accuracies(self.stages.environment.tracker, results, split)
         return Round(number, attacked, results, correct)

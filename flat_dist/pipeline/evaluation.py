@@ -139,8 +139,10 @@ def on_dataset(
     attacker = Attacker(config, executor, environment.display)
     attacked, _ = attacker.measure(targets)
     data = executor.run(dataset_stage(dataset))
-    correct = distributed.correct_predictions(attacked, data.folder, split, config)
-    results = with_comparisons(distributed.results(attacked, correct, trained_on), attacked, correct, config.seed)
+    predicted = distributed.predictions(attacked, data.folder, split, config)
+    correct = {uri: one.right for uri, one in predicted.items()}
+    results = distributed.results(attacked, predicted, trained_on, dataset.label_names)
+    results = with_comparisons(results, attacked, correct, config.seed)
     results = text_tasks.with_validity(config, executor, results, attacked)
     log_accuracies(environment.tracker, results, split)
     found = explain(config, attacked, results, environment)

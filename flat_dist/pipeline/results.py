@@ -163,7 +163,7 @@ def _log(folder: Folder, found: ExperimentResults, split: str, tracker: Tracker)
     for result in found.results:
         measured = result.consistency_metrics(split) | result.validity_metrics(split)
         if not found.sets:  # whose numbers have names of their own: the sets have different texts
-            measured |= result.comparison_metrics(split)
+            measured |= result.comparison_metrics(split) | result.class_metrics(split)
         tracker.metrics(result.training, measured, result.round)
         for scores, curve in result.by_changed_words.items():
             for percent, accuracy in curve.items():

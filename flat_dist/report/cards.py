@@ -59,6 +59,8 @@ def card(config: Config, settings: Mapping[str, Any], result: Result, origin: Or
             **_compared(result.after_attack_interval, result.comparisons),
             "attack": _attack(config, result, origin),
         },
+        "macro_f1": result.macro_f1,
+        "by_class": {name: asdict(one) for name, one in result.by_class.items()},
         "by_changed_words": result.by_changed_words,
         "by_neighbours": result.by_neighbours,
         "saturated": result.saturated,

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from flat_dist.config.schema import WORST
+from flat_dist.evaluation.classes import UNBALANCED, unbalanced
 from flat_dist.evaluation.top_k import TOP_HEADING
 from flat_dist.report.attack_notes import attack_notes, marked
 
@@ -33,7 +34,7 @@ def _top(method: str) -> Callable[["Result"], str]:
     return lambda row: _two(row.interpretations[method].common.top) if method in row.interpretations else ""
 
 
-COLUMNS = {
+COLUMNS: dict[str, Callable[["Result"], str]] = {
     "accuracy %": lambda row: _percent(row.accuracy),
     "after attack %": lambda row: _with_interval(row.after_attack_accuracy, row.after_attack_interval) or NOT_REPORTED,
     "success %": lambda row: _percent(row.attack_success_rate),
@@ -51,8 +52,31 @@ ABOUT_PAIRS = f"tau, {TOP_HEADING}: over the texts that the attack changed for e
 """Says what these columns are about."""
 
 
+MACRO_F1 = "macro F1 %"
+"""Heading of the column that unbalanced classes add."""
+
+ABOUT_F1 = (
+    f"macro F1: mean F1 of the classes, shown because the largest has at least {UNBALANCED:g} times as many texts as "
+    "the smallest"
+)
+"""Says what this column is about."""
+
+
+def _shows_f1(results: Sequence["Result"]) -> bool:
+    return any(unbalanced(row.by_class) for row in results)
+
+
+def _columns(results: Sequence["Result"]) -> dict[str, Callable[["Result"], str]]:
+    """The columns after attack and training; macro-F1 follows accuracy where classes are unbalanced."""
+    if not _shows_f1(results):
+        return COLUMNS
+    (name, accuracy), *others = COLUMNS.items()
+    return {name: accuracy, MACRO_F1: lambda row: _percent(row.macro_f1), **dict(others)}
+
+
 def _about(results: Sequence["Result"]) -> str:
-    about = [ABOUT_PAIRS] if any(row.interpretations for row in results) else []
+    about = [ABOUT_F1] if _shows_f1(results) else []
+    about += [ABOUT_PAIRS] if any(row.interpretations for row in results) else []
     return "; ".join([*about, *attack_notes(results)])
 
 
@@ -83,17 +107,18 @@ def table(results: Sequence["Result"], title: str) -> Table:
     printed.caption, printed.caption_justify = _about(results) or None, "left"
     printed.add_column("attack", no_wrap=True)
     printed.add_column("training", no_wrap=True)
-    for name in COLUMNS:
+    columns = _columns(results)
+    for name in columns:
         printed.add_column(name, justify="right", min_width=max(map(len, name.split())))
     for row in _by_attack(results):
-        printed.add_row(_name(row), row.training, *(column(row) for column in COLUMNS.values()))
+        printed.add_row(_name(row), row.training, *(column(row) for column in columns.values()))
     return printed
 
 
 def markdown(results: Sequence["Result"]) -> str:
     """Results as a Markdown table."""
-    head = ["attack", "training", *COLUMNS]
-    lines = [head, ["---"] * 2 + ["---:"] * len(COLUMNS)]
-    lines += [[_name(row), row.training, *(column(row) for column in COLUMNS.values())] for row in _by_attack(results)]
+    columns = _columns(results)
+    lines = [["attack", "training", *columns], ["---"] * 2 + ["---:"] * len(columns)]
+    lines += [[_name(row), row.training, *(column(row) for column in columns.values())] for row in _by_attack(results)]
     rows = "".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |\n" for line in lines)
     return f"{rows}\n{about}.\n" if (about := _about(results)) else rows

@@ -12,6 +12,7 @@ from flat_dist.evaluation.top_k import KS
 from flat_dist.report import consistency_tables, paper, strength_tables, word_tables
 from flat_dist.report.annotation_table import annotation_table, kappa_table
 from flat_dist.report.attack_notes import marked, marked_transfers
+from flat_dist.report.class_table import class_table
 from flat_dist.report.comparison_table import comparison_table
 from flat_dist.report.figures import curves_of
 from flat_dist.report.formatting import DASH, fixed, percent, standard_error
@@ -31,6 +32,7 @@ def build_tables(page: Page) -> dict[str, Table | list[Table]]:
     return {
         "models": _models(page),
         "comparisons": comparison_table(by_attack(page.results), _name),
+        "classes": class_table(by_attack(page.results), _name),
         "scores": _scores(page),
         "margins": margin_table(page.margins),
         "validity": validity_table(by_attack(page.results), _name),

@@ -48,22 +48,21 @@ class TrainingData:
 
 
 @torch.no_grad()
-def correct(model: TextClassifier, examples: Examples, batch_size: int = 64) -> np.ndarray:
-    """Whether each example is classified correctly (N), with dropout and mask sampling off."""
+def predict(model: TextClassifier, examples: Examples, batch_size: int = 64) -> np.ndarray:
+    """The predicted class of each example (N), with dropout and mask sampling off."""
     model.eval()
     device = model.output.weight.device
-    right_N, order = np.empty(len(examples), dtype=bool), np.argsort(examples.lengths, kind="stable")
+    predicted_N, order = np.empty(len(examples), dtype=np.int64), np.argsort(examples.lengths, kind="stable")
     for start in range(0, len(examples), batch_size):
         chosen = order[start : start + batch_size]
         batch = examples.batch(chosen).to(device)
-        right_B = model(batch.ids_BT, batch.real_BT).logits_BC.argmax(-1) == batch.labels_B
-        right_N[chosen] = right_B.cpu().numpy()
-    return right_N
+        predicted_N[chosen] = model(batch.ids_BT, batch.real_BT).logits_BC.argmax(-1).cpu().numpy()
+    return predicted_N
 
 
 def accuracy(model: TextClassifier, examples: Examples, batch_size: int = 64) -> float:
     """Share of correctly classified examples, with dropout and mask sampling off."""
-    return float(correct(model, examples, batch_size).mean())
+    return float((predict(model, examples, batch_size) == examples.labels).mean())
 
 
 @dataclass(frozen=True)
