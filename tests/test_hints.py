@@ -80,7 +80,8 @@ def test_a_model_that_predicts_one_class(victim: Folder, tmp_path) -> None:
         attacked_model("few", victim, shards(Folder(tmp_path / "few"), one[:4])),
     ]
     said = experiment.hints(ExperimentResults(results=[], attacked=attacked, explained=[]))
-    assert said == [
+    assert said[1].startswith("hint: base, textfooler: none of 12 attacks succeeded: ")
+    assert [said[0], *said[2:]] == [
         "hint: flat predicts positive for all 12 texts: it has not learned the classes, and its after-attack accuracy "
         "is not reported, because no attack changes its predictions"
     ]

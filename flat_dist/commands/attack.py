@@ -61,6 +61,7 @@ def job(arguments: Sequence[str]) -> None:
     from flat_dist.data import datasets
     from flat_dist.data.shards import read_shards
     from flat_dist.evaluation.accuracy import after_attack
+    from flat_dist.evaluation.diagnosis import below_chance, diagnose
     from flat_dist.models import checkpoint as checkpoints
     from flat_dist.pipeline import jobs
 
@@ -78,7 +79,10 @@ def job(arguments: Sequence[str]) -> None:
     folder = Folder(command.checkpoint)
     checkpoints.describe(folder)  # a mistake in its name is found before the data are read
     shards = jobs.attack(config, folder, datasets.load(config.data), Display(as_json=command.json))
-    show(asdict(after_attack(read_shards(shards))), shards, command.json)
+    rows = read_shards(shards)
+    for said in filter(None, (below_chance(rows), diagnose(rows))):
+        print(f"hint: {said}")
+    show(asdict(after_attack(rows)), shards, command.json)
 
 
 def show(summary: Mapping[str, Any], shards: Folder, as_json: bool) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import WORST, Config
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.labels import printable
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation.accuracy import predicts_one_class
 from flat_dist.evaluation.adversarial_sets import SetResult
 from flat_dist.evaluation.annotation import Annotation
+from flat_dist.evaluation.diagnosis import below_chance, diagnose
 from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
 from flat_dist.evaluation.transfer import Transfer
 from flat_dist.models import checkpoint as checkpoints
@@ -99,9 +100,16 @@ class Experiment:
 
 
 def hints(found: ExperimentResults) -> list[str]:
-    """Attacks without a result; warnings about models that predict one class, and about robustness that is rounding."""
+    """Attacks without a result; warnings about models that predict one class or have their labels mapped wrongly, about
+    attacks that all fail or all succeed, and about robustness that is rounding."""
     models = {each.model_name: each for each in found.attacked}
-    warnings = (*map(_one_class, models.values()), *map(_saturation, found.results))
+    made = [] if found.sets else [each for each in found.attacked if each.attack != WORST]  # sets are no attacks
+    warnings = (
+        *map(_one_class, models.values()),
+        *map(_below_chance, models.values()),
+        *map(_diagnosis, made),
+        *map(_saturation, found.results),
+    )
     return [f"no result: {each.describe()}" for each in found.failures] + [f"hint: {hint}" for hint in warnings if hint]
 
 
@@ -115,6 +123,16 @@ def _one_class(attacked: AttackedModel) -> str:
         f"{attacked.model_name} predicts {printable(name)} for all {rows.num_rows:,} texts: it has not learned the "
         "classes, and its after-attack accuracy is not reported, because no attack changes its predictions"
     )
+
+
+def _below_chance(attacked: AttackedModel) -> str:
+    said = below_chance(read_shards(attacked.shards.folder))
+    return f"{attacked.model_name}: {said}" if said else ""
+
+
+def _diagnosis(attacked: AttackedModel) -> str:
+    said = diagnose(read_shards(attacked.shards.folder))
+    return f"{attacked.model_name}, {attacked.attack}: {said}" if said else ""
 
 
 def _saturation(result: Result) -> str:

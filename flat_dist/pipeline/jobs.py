@@ -103,7 +103,7 @@ def attack(config: Config, checkpoint: Folder, dataset: Dataset, display: Displa
     examples = datasets.sample(getattr(dataset, split), config.evaluation.sample, draw)
     with cluster.connected(), display:
         config, described = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
-        for line in (described, *runners):
+        for line in (described, *runners, *datasets.describe(dataset)):
             display.log_line(line)
         texts = TextsToAttack(split, examples, dataset.fingerprint)
         plan = plan_attack(config, open_checkpoint(checkpoint), texts, config.attack.name)
