@@ -1,9 +1,11 @@
 """Attack a checkpoint on the texts of a dataset, and write Arrow shards.
 
-A checkpoint is a folder that training wrote, such as runs/stages/train-base-0-... Running the same command again
-continues an interrupted attack; a finished attack is not repeated.
+A checkpoint is a folder that training wrote, such as runs/stages/train-base-0-..., or that `save_pretrained` of Hugging
+Face wrote for a fine-tuned classifier; a function from texts to probabilities; or the address of a model. Running the
+same command again continues an interrupted attack; a finished attack is not repeated.
 
   flat-dist attack --checkpoint runs/stages/train-base-0-... --attack.name pwws --evaluation.sample 100
+  flat-dist attack --checkpoint my_package.models:predict --data.label-names negative positive
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,7 @@ from typing import Any
 from flat_dist import cli
 from flat_dist.config import options
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import AttackConfig, Config, DataConfig, EvaluationConfig, Hardware, Split
+from flat_dist.config.schema import AttackConfig, Config, DataConfig, EndpointConfig, EvaluationConfig, Hardware, Split
 from flat_dist.config.validation import validate
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
@@ -34,7 +36,7 @@ class Command:
     """What to attack, and how."""
 
     checkpoint: str
-    """Folder of the checkpoint to attack."""
+    """The model to attack: a folder, package.module:function, or https://..."""
     storage: str = "runs"
     """Folder for the shards; an absolute path when run by `ray job submit`."""
     hardware: Hardware = "auto"
@@ -46,6 +48,7 @@ class Command:
     data: DataConfig = field(default_factory=DataConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
     evaluation: Texts = field(default_factory=Texts)
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
 
 
 RENAMED = {
@@ -63,7 +66,7 @@ def job(arguments: Sequence[str]) -> None:
     from flat_dist.evaluation.accuracy import after_attack
     from flat_dist.evaluation.diagnosis import below_chance, diagnose
     from flat_dist.models import checkpoint as checkpoints
-    from flat_dist.pipeline import jobs
+    from flat_dist.pipeline import jobs, own_models
 
     if command.attack.sample:
         raise UserError("--attack.sample has no effect on this command: set --evaluation.sample")
@@ -76,7 +79,12 @@ def job(arguments: Sequence[str]) -> None:
         hardware=command.hardware,
     )
     validate(config)
-    folder = Folder(command.checkpoint)
+
+    def data_names() -> tuple[str, ...]:
+        return datasets.load(config.data).label_names
+
+    names = config.data.label_names, data_names
+    folder = Folder(own_models.place(command.checkpoint, config.storage, command.endpoint, *names)[1])
     checkpoints.describe(folder)  # a mistake in its name is found before the data are read
     shards = jobs.attack(config, folder, datasets.load(config.data), Display(as_json=command.json))
     rows = read_shards(shards)

@@ -9,6 +9,9 @@ same command again continues an interrupted evaluation.
   flat-dist evaluate --checkpoint base=FOLDER flat=FOLDER --attacks all --sample 300
   flat-dist evaluate --checkpoint base=FOLDER flat=FOLDER --adversarial textfooler.csv run.txt dev.json
 
+A checkpoint is a folder that training wrote, or that `save_pretrained` of Hugging Face wrote for a fine-tuned
+classifier; a function from texts to probabilities, package.module:function; or the address of a model, https://...
+
 With several checkpoints, each is also asked about the texts that each attack made against the others (transfer: Table 4
 of the paper and the matrix behind it). No attack is run for that: the texts are those of the direct attacks.
 `--annotate 100` also writes a blind sheet of adversarial texts for people; `--annotated` reads it back.
@@ -32,6 +35,7 @@ from flat_dist.config.schema import (
     Checked,
     Config,
     DataConfig,
+    EndpointConfig,
     EvaluationConfig,
     Hardware,
     ModelConfig,
@@ -55,7 +59,8 @@ class Command:
     """What to evaluate, and on which data."""
 
     checkpoint: tuple[str, ...]
-    """Folders of checkpoints, such as runs/stages/train-flat-2-...; NAME=FOLDER gives one a name."""
+    """The models: folders such as runs/stages/train-flat-2-..., package.module:function, or https://...; NAME=FOLDER
+    gives one a name."""
     adversarial: tuple[str, ...] = ()
     """Files of adversarial texts, to measure instead of a dataset and attacks: a .csv, .jsonl or .parquet with the
     columns original, adversarial and label; TextAttack's CSV log, marked or plain, or its text log (.txt); AdvGLUE's
@@ -86,6 +91,7 @@ class Command:
     data: DataConfig = field(default_factory=DataConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
@@ -134,18 +140,26 @@ def job(arguments: Sequence[str]) -> None:
     from flat_dist.attack.available import expand
     from flat_dist.data import pairs
     from flat_dist.models import checkpoint as checkpoints
+    from flat_dist.models.black_box import is_black_box
     from flat_dist.pipeline import evaluation, jobs, results
     from flat_dist.report.junit import junit
     from flat_dist.resources import catalogue
 
-    models = evaluation.models(command.checkpoint)
+    def data_names() -> tuple[str, ...]:
+        if command.adversarial:
+            raise UserError("a function or an endpoint needs the names of its classes: give --data.label-names")
+        return datasets.load(command.data).label_names
+
+    known = command.data.label_names, data_names
+    models = evaluation.models(evaluation.placed(command.checkpoint, command.storage, command.endpoint, *known))
     attacks, left_out = expand(command.evaluation.attacks, catalogue.sources(command.attack))
     command = replace(command, evaluation=replace(command.evaluation, attacks=attacks))
     config = build_config(command, checkpoints.load(models[0].folder).config)
     jobs.check_evaluation(config)
     data: datasets.Dataset | list[pairs.Pairs]
     if command.adversarial:
-        pairs.check_data_options(config.data)
+        named = any(is_black_box(model.folder) for model in models)  # such a model has no class names of its own
+        pairs.check_data_options(replace(config.data, label_names=()) if named else config.data)
         data = pairs.read_sets(command.adversarial, evaluation.label_names(models), config.data.drop_bad_rows)
         names = [one.name for one in data]
     else:

@@ -454,3 +454,17 @@ class Config:
     CPU)."""
     seed: int = 1111
     """Random seed of the whole run (released code: 1111)."""
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """Requests to a model behind HTTP, `--checkpoint https://...`; no effect on other models, or on results."""
+
+    batch_size: int = 32
+    """Maximum number of texts in a request."""
+    timeout: float = 30.0
+    """Seconds to wait for a connection, and for an answer to begin."""
+    retries: int = 5
+    """Times that a request is repeated after a lost connection, a timeout, or the status 429, 500, 502, 503 or 504."""
+    rate: float = 0.0
+    """Maximum number of requests per second of each attack worker. 0: no limit."""

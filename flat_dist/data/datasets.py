@@ -132,8 +132,9 @@ def _describe_dropped(counts: Sequence[int]) -> str:
 
 
 def check_classes(dataset: Dataset, known: Sequence[str], checkpoint: str) -> None:
-    """Raise UserError if a checkpoint's classes are not the dataset's, in the same order."""
-    if tuple(known) != dataset.label_names:
+    """Raise UserError if a checkpoint's classes are not the dataset's, in the same order; upper and lower case are the
+    same."""
+    if list(map(labels.fold, known)) != list(map(labels.fold, dataset.label_names)):
         raise UserError(
             f"{checkpoint} has the classes {', '.join(known)}, but {dataset.source} has "
             f"{', '.join(dataset.label_names)}: name the checkpoint's data, or give --data.label-names in its order"

@@ -12,12 +12,12 @@ from safetensors.torch import save as save_tensors
 
 from flat_dist.config.errors import unknown
 from flat_dist.config.schema import ModelConfig
-from flat_dist.config.serialization import to_dict
+from flat_dist.config.serialization import content_hash, to_dict
 from flat_dist.data.batches import Batch, to_batch
 from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.data.wordpieces import WordPieces
-from flat_dist.models import encoders
+from flat_dist.models import black_box, encoders, pretrained
 from flat_dist.models.batch_invariance import MAX_PIECES, TRANSFORMER_ROWS, WORD_ROWS, InvariantBatchSize
 from flat_dist.models.checkpoint_format import (
     DESCRIPTION,
@@ -99,7 +99,7 @@ class Checkpoint:
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
         batches = (
             self._invariant_batches(ids, order)
-            if self.device.type == "cpu"
+            if self.device.type == "cpu" and not isinstance(self.model, black_box.BlackBox)
             else self._batches_by_length(ids, order, batch_size)
         )
         for rows, batch in batches:
@@ -173,12 +173,19 @@ def save(checkpoint: Checkpoint, folder: Folder) -> None:
 
 
 def load(folder: Folder, device: str = "cpu") -> Checkpoint:
-    """Read a checkpoint; no code from its folder is run.
+    """Read a checkpoint, or a fine-tuned classifier of Hugging Face; no code from its folder is run. Of a function or
+    an endpoint, the folder that stands for it.
 
     Raises:
-        UserError: the folder has no checkpoint of this format.
+        UserError: the folder has no checkpoint of this format, or a classifier that cannot be used as it is.
         DamagedFileError: a file is damaged, or the files do not fit together.
     """
+    if black_box.is_black_box(folder):
+        asked, characters, known = black_box.load(folder)
+        return Checkpoint(asked, ModelConfig(), characters, tuple(known.label_names))
+    if is_pretrained(folder):
+        own, whole_texts, settings = pretrained.load_classifier(folder, device)
+        return Checkpoint(own, own.options, whole_texts, settings.label_names)
     described, config = read_description(folder)
     tensors = read_weights(folder, described)
     vocabulary, model = _build(folder, described, config, tensors)
@@ -194,14 +201,23 @@ def load(folder: Folder, device: str = "cpu") -> Checkpoint:
 
 
 def describe(folder: Folder) -> dict[str, Any]:
-    """A checkpoint's description as plain values: model, masked, label_names and more.
+    """A checkpoint's description as plain values: architecture, model, masked, label_names, max_length and more.
 
     Raises:
         UserError: the folder has no checkpoint of this format.
         DamagedFileError: its description is damaged.
     """
+    if black_box.is_black_box(folder):
+        return black_box.describe(folder)
+    if is_pretrained(folder):
+        return {**pretrained.describe(folder), "model": to_dict(ModelConfig(name="encoder"))}
     described, config = read_description(folder)
-    return {**asdict(described), "model": to_dict(config)}
+    return {**asdict(described), "architecture": config.name, "model": to_dict(config)}
+
+
+def is_pretrained(folder: Folder) -> bool:
+    """Whether a folder holds a model as the library `transformers` writes it, and no checkpoint."""
+    return not folder.exists(DESCRIPTION) and pretrained.is_pretrained(folder)
 
 
 def _build(
@@ -248,6 +264,12 @@ def fingerprint(folder: Folder) -> str:
         UserError: the folder holds no checkpoint of this format.
         DamagedFileError: its description is damaged.
     """
+    if black_box.is_black_box(folder):
+        return black_box.read(folder).fingerprint
+    if is_pretrained(folder):
+        pretrained.read_settings(folder)
+        pretrained.check_weights(folder)
+        return content_hash(pretrained.fingerprint_files(folder))[:16]
     described, _ = read_description(folder)
     digests = {WEIGHTS: described.weights or folder.sha256(WEIGHTS), DESCRIPTION: folder.sha256(DESCRIPTION)}
     digest = hashlib.sha256()

@@ -52,7 +52,10 @@ def read_description(folder: Folder) -> tuple[Description, ModelConfig]:
         DamagedFileError: the description is damaged.
     """
     if not all(folder.exists(name) for name in FILES):
-        raise UserError(f"{folder.uri} holds no checkpoint: it must contain {DESCRIPTION} and {WEIGHTS}")
+        raise UserError(
+            f"{folder.uri} holds no checkpoint: it must contain {DESCRIPTION} and {WEIGHTS}, or a classifier of "
+            "Hugging Face (config.json)"
+        )
     data, place = folder.read(DESCRIPTION), folder.place(DESCRIPTION)
     found = parse_json(data, dict[str, Any], place, REMEDY).get("format")
     if found != FORMAT:

@@ -42,12 +42,21 @@ def library() -> Any:
     return importlib.import_module("transformers")
 
 
-def load(kind: str, name: str, **options: Any) -> Any:
+REMEDY = (
+    "check its name and the connection, give its folder with --model.encoder, or use --preset minilm, whose encoder is "
+    "installed from a package"
+)
+"""What to do about an encoder that cannot be loaded."""
+
+
+def load(kind: str, name: str, *, what: str = "encoder", remedy: str = REMEDY, **options: Any) -> Any:
     """Load a configuration, tokenizer or model; code that comes with it is never run.
 
     Args:
         kind: class of the library, such as AutoModel.
         name: folder, or name on the hub.
+        what: what it is called in messages.
+        remedy: what to do if it cannot be loaded, for messages.
         options: of `from_pretrained`.
 
     Raises:
@@ -67,14 +76,11 @@ def load(kind: str, name: str, **options: Any) -> Any:
     except Exception as error:  # a damaged file can raise any error
         if "trust_remote_code" in str(error):
             raise UserError(
-                f"the encoder {name!r} needs its own code (auto_map in its config.json), which is never run: use an "
-                "encoder that is part of transformers"
+                f"the {what} {name!r} needs its own code (auto_map in its config.json), which is never run: use one "
+                "that is part of transformers"
             ) from error
         reason = textwrap.shorten(first_line(error), 200, placeholder=" …")
-        raise UserError(
-            f"cannot load the encoder {name!r} ({type(error).__name__}: {reason}): check its name and the connection, "
-            "give its folder with --model.encoder, or use --preset minilm, whose encoder is installed from a package"
-        ) from error
+        raise UserError(f"cannot load the {what} {name!r} ({type(error).__name__}: {reason}): {remedy}") from error
 
 
 def load_tokenizer(name: str) -> WordPieces:

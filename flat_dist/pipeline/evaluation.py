@@ -2,13 +2,13 @@
 
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from flat_dist.attack.plan import TextsToAttack
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import Config
+from flat_dist.config.schema import Config, EndpointConfig
 from flat_dist.config.serialization import result_values
 from flat_dist.data import datasets
 from flat_dist.data.dataset_stage import dataset_stage
@@ -18,6 +18,7 @@ from flat_dist.evaluation.comparison import with_comparisons
 from flat_dist.evaluation.result import AttackedModel, Result
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact, open_checkpoint
+from flat_dist.pipeline import own_models
 from flat_dist.pipeline.attacks import Attacker, Target
 from flat_dist.pipeline.experiment import ExperimentResults, MaskedModel
 from flat_dist.pipeline.results import log_accuracies
@@ -31,6 +32,33 @@ from flat_dist.tracking.tracker import Tracker
 
 NAME = re.compile(r"[^\W_][\w .+@,-]{0,99}")
 """Valid names of models: they become names of files and cells of tables."""
+
+
+def placed(
+    arguments: Sequence[str],
+    storage: str,
+    endpoint: EndpointConfig,
+    given_names: Sequence[str],
+    data_names: Callable[[], Sequence[str]],
+) -> list[str]:
+    """The arguments for `models`, with a folder in the place of each function and endpoint.
+
+    Args:
+        arguments: models as the user gives them, MODEL or NAME=MODEL.
+        storage: see `flat_dist.pipeline.own_models.place`, as of all others.
+        endpoint: requests to an endpoint.
+        given_names: class names that the user gives.
+        data_names: class names of the dataset.
+
+    Raises:
+        UserError: there is no such function, or an endpoint does not answer, or not with probabilities.
+    """
+    found = []
+    for argument in arguments:
+        given, model = _split(argument)
+        name, folder = own_models.place(model, storage, endpoint, given_names, data_names)
+        found.append(argument if name is None else f"{given or name}={folder}")
+    return found
 
 
 def models(arguments: Sequence[str]) -> list[ModelArtifact]:

@@ -22,7 +22,7 @@ from flat_dist.data.pairs import Pairs
 from flat_dist.evaluation import annotation_sheet
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact, open_checkpoint
-from flat_dist.pipeline import adversarial_sets, evaluation, experiment, results, run_folder, sheets
+from flat_dist.pipeline import adversarial_sets, evaluation, experiment, own_models, results, run_folder, sheets
 from flat_dist.pipeline.adversarial_training import AdversarialTraining
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, Source
 from flat_dist.pipeline.plan import hints
@@ -97,6 +97,7 @@ def attack(config: Config, checkpoint: Folder, dataset: Dataset, display: Displa
     Folder(config.storage).check()
     synonym_file.check(config.attack.synonyms)
     runners = check_attacks([config.attack.name], config.attack, [config.attack.scores])
+    own_models.check_uses(checkpoint, [config.attack.name])
     datasets.check_classes(dataset, checkpoints.load(checkpoint).label_names, checkpoint.uri)
     split: Split = config.evaluation.split
     draw = derive_seed(config.seed, "evaluation")
@@ -171,6 +172,10 @@ class Evaluation:
         Raises:
             UserError: they do not fit the models.
         """
+        adversarial = not isinstance(self.data, Dataset)
+        for model in self.models:
+            attacks = () if adversarial else self.config.evaluation.attacks
+            own_models.check_uses(model.folder, attacks, self.config.evaluation.explain)
         if not isinstance(self.data, Dataset):
             return []
         config, first = self.config, self.models[0].folder

@@ -12,6 +12,7 @@ from flat_dist.evaluation import attributions, substitutions, word_importance
 from flat_dist.evaluation.attack_margins import AttackMargins, attack_margins
 from flat_dist.evaluation.text_tasks import measured_with
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.black_box import is_black_box
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, Source, hints
 from flat_dist.report import cards
 from flat_dist.report.page import Importance, Page, Saliency
@@ -26,12 +27,13 @@ SPREAD_WORDS, SPREAD_SYNONYMS = 1000, 10
 def page(experiment: Experiment, found: ExperimentResults, cards: Sequence[Mapping[str, Any]]) -> Page:
     """The content of the report."""
     config, source = experiment.config, experiment.source
+    architecture = _architecture(experiment, found)
     tables = {kind: [read_shards(shards) for shards in folders] for kind, folders in found.shards.items()}
     return Page(
-        title=f"{config.model.name} on {source.described}",
-        facts=_facts(experiment) | ({"hints": "; ".join(warnings)} if (warnings := hints(found)) else {}),
+        title=f"{architecture} on {source.described}",
+        facts=_facts(experiment, architecture) | ({"hints": "; ".join(warnings)} if (warnings := hints(found)) else {}),
         dataset=source.name,
-        model=config.model.name,
+        model=architecture,
         label_names=source.label_names,
         split=source.split,
         texts=source.texts,
@@ -51,12 +53,19 @@ def page(experiment: Experiment, found: ExperimentResults, cards: Sequence[Mappi
     )
 
 
-def _facts(experiment: Experiment) -> dict[str, str]:
+def _architecture(experiment: Experiment, found: ExperimentResults) -> str:
+    """That of the first model."""
+    if not found.attacked:
+        return experiment.config.model.name
+    return str(checkpoints.describe(found.attacked[0].model.folder)["architecture"])
+
+
+def _facts(experiment: Experiment, architecture: str) -> dict[str, str]:
     config, settings, source = experiment.config, experiment.settings, experiment.source
     facts = {
         "data": f"{source.described}; {source.texts} texts in the {source.split} split",
         "data fingerprint": source.fingerprint,
-        "model": config.model.name,
+        "model": architecture,
     }
     if "training" in settings:
         facts |= {"attack in training": config.attack.name, "rounds": str(config.training.rounds)}
@@ -81,7 +90,7 @@ def _facts(experiment: Experiment) -> dict[str, str]:
 
 
 def _margins(found: ExperimentResults) -> list[AttackMargins]:
-    """Margins under the first attack that sees probabilities, of each model."""
+    """Margins under the first attack that sees probabilities, of each model that can be asked at no cost."""
     first = {
         attacked.model_name: (attacked, part)
         for attacked in reversed(found.attacked)
@@ -91,6 +100,7 @@ def _margins(found: ExperimentResults) -> list[AttackMargins]:
     return [
         attack_margins(name, part.attack, read_shards(part.shards.folder), checkpoints.load(attacked.model.folder))
         for name, (attacked, part) in reversed(first.items())
+        if not is_black_box(attacked.model.folder)
     ]
 
 

@@ -75,7 +75,7 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
         origin = cards.Origin(
             data=data | ({"texts": result.n} if found.sets else {}),
             checkpoint={
-                "architecture": checkpoints.describe(attacked.model.folder)["model"]["name"],
+                "architecture": checkpoints.describe(attacked.model.folder)["architecture"],
                 "folder": attacked.model.folder.name,
                 "fingerprint": attacked.model.fingerprint,
             },

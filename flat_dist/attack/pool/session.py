@@ -75,6 +75,7 @@ class AttackSession(Session):
             self._linguistics[key] = self._recipes.LinguisticResources(self.assets, *key)
             self.watchdog.last_tick = time.monotonic()
         self.checkpoint = checkpoints.load(Folder(job.checkpoint), job.device)
+        self.checkpoint.model.output.register_forward_hook(lambda *_: self.watchdog.tick())
         victim = Victim(self.checkpoint, self.watchdog.tick, job.scores, job.temperature)
         import_from(job.import_from)
         self._check_builder(job)

@@ -1,0 +1,50 @@
+"""Encodes whole texts with a model's own tokenizer, as the model was fine-tuned."""
+
+import bisect
+import itertools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flat_dist.data.encoder import Encoder
+from flat_dist.data.wordpieces import WordPieces
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+WORD = re.compile(r"\S+")
+
+
+@dataclass(frozen=True)
+class WholeTextEncoder(Encoder):
+    """Texts to ids, without cleaning and without a split into words; `words` and `spans` are those between spaces."""
+
+    vocabulary: WordPieces
+    tokenizer: "PreTrainedTokenizerFast"
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Ids of a text with special pieces, cut off at `max_length`; of an empty text at least one."""
+        return tuple(self._read(text)[0]) or (self.vocabulary.unknown,)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """For each word that the model reads, start and end of its pieces in the result of `encode`.
+
+        A piece belongs to the word of its last character. A word that the tokenizer drops has an empty span.
+        """
+        ids, ends = self._read(text)
+        word_ends = [match.end() for match in WORD.finditer(text)]
+        first = len(self.vocabulary.prefix)
+        last = max(first, len(ids) - len(self.vocabulary.suffix))
+        words = [bisect.bisect_left(word_ends, end) for end in itertools.accumulate(ends[first:last], max)]
+        read = words[-1] + 1 if words else 0
+        starts = [first + bisect.bisect_left(words, word) for word in range(read + 1)]
+        return list(itertools.pairwise(starts))
+
+    def words(self, text: str) -> list[str]:
+        """The words of a text that the model reads."""
+        return WORD.findall(text)[: len(self.spans(text))]
+
+    def _read(self, text: str) -> tuple[list[int], list[int]]:
+        """Ids, and for each the place in the text where its characters end."""
+        read = self.tokenizer(text, truncation=True, max_length=self.max_length, return_offsets_mapping=True)
+        return read["input_ids"], [end for _, end in read["offset_mapping"]]

@@ -1,0 +1,141 @@
+"""Models that training did not leave: classifiers of Hugging Face, functions, and endpoints on the network."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flat_dist.config.attacks import PATH, order_of
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import EndpointConfig
+from flat_dist.data import labels
+from flat_dist.data.whole_text import WholeTextEncoder
+from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.black_box import Description, is_black_box, load_function, read, save, source_sha256
+from flat_dist.models.endpoint import check_address, token
+from flat_dist.models.pretrained import PretrainedClassifier, has_word_vectors
+from flat_dist.storage.folder import Folder
+from flat_dist.storage.location import is_folder
+
+FOLDER = "models"
+"""Folder of a storage with the folders that stand for functions and endpoints."""
+
+HIGHEST_RATE = 10_000
+
+ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+
+PROBE = ("a fine film", "not good at all , and far too long")
+"""Texts that a function or endpoint is asked about before any work."""
+
+
+def place(
+    model: str,
+    storage: str,
+    endpoint: EndpointConfig,
+    given_names: Sequence[str],
+    data_names: Callable[[], Sequence[str]],
+) -> tuple[str | None, str]:
+    """A name and the folder of a model that the user names; of a function or endpoint, one that stands for it.
+
+    Args:
+        model: a folder, package.module:function, or https://...
+        storage: where the folders are that stand for functions and endpoints.
+        endpoint: requests to an endpoint.
+        given_names: class names that the user gives.
+        data_names: class names of the dataset, for a model that states none.
+
+    Returns:
+        The name, which is None for a model in a folder, and the folder.
+
+    Raises:
+        UserError: there is no such function, an endpoint does not answer, or its answers are not probabilities.
+    """
+    if ADDRESS.match(model):
+        _check_endpoint(endpoint)
+        check_address(model)
+        token()
+        names = _names(given_names or data_names())
+        described = Description("http", model, names, endpoint=endpoint)
+        name = str(urlsplit(model).hostname)
+    elif PATH.fullmatch(model) and not is_folder(model):
+        here = str(Path.cwd())
+        function = load_function(model, here)
+        names = _names(given_names or getattr(function, "label_names", ()) or data_names())
+        described = Description("function", model, names, here, source_sha256(function, model))
+        name = model.rpartition(":")[2]
+    else:
+        return None, model
+    folder = Folder(storage)
+    folder.check()
+    folder = folder / FOLDER / f"{described.kind}-{described.fingerprint}"
+    save(described, folder)
+    try_out(folder)
+    return re.sub(r"[^\w.-]", "-", name), folder.uri
+
+
+def try_out(folder: Folder) -> None:
+    """Ask a model about two texts.
+
+    Raises:
+        UserError: it does not answer with probabilities.
+    """
+    checkpoints.load(folder).probabilities(PROBE)
+
+
+def _names(names: Sequence[str]) -> list[str]:
+    try:
+        found = [labels.normalize(name) for name in names]
+    except (labels.UnusableError, TypeError) as error:
+        raise UserError(f"label_names of a model must be names of classes: {error}") from error
+    if len(found) < 2 or len(set(found)) < len(found):
+        raise UserError(f"a model needs the names of two or more different classes, not {', '.join(found) or 'none'}")
+    return found
+
+
+def _check_endpoint(config: EndpointConfig) -> None:
+    for name, least, most in (("batch_size", 1, 2**20), ("retries", 0, 100), ("rate", 0, HIGHEST_RATE)):
+        value = getattr(config, name)
+        if not least <= value <= most:
+            raise UserError(f"--endpoint.{name.replace('_', '-')} is {value}, but must be from {least} to {most:,}")
+    if not 0 < config.timeout <= 3600:
+        raise UserError(f"--endpoint.timeout is {config.timeout}, but must be above 0, and at most 3,600")
+
+
+def check_uses(folder: Folder, attacks: Sequence[str], explain: Sequence[str] = ()) -> None:
+    """Check that a model has what attacks and explanations need of it, before any work.
+
+    Args:
+        folder: the model.
+        attacks: names.
+        explain: methods.
+
+    Raises:
+        UserError: one of them needs word vectors, which the model does not have.
+    """
+    adaptive = [attack for attack in attacks if order_of(attack)]
+    if not (adaptive or explain):
+        return
+    name = folder.uri
+    if is_black_box(folder):
+        name = read(folder).address
+        what = "is known by its probabilities alone"
+        explained = [method for method in explain if method != "lime"]
+    elif checkpoints.is_pretrained(folder):
+        checkpoint = checkpoints.load(folder)
+        assert isinstance(checkpoint.model, PretrainedClassifier)
+        assert isinstance(checkpoint.encoder, WholeTextEncoder)
+        if has_word_vectors(checkpoint.model, checkpoint.encoder):
+            return
+        what, explained = "takes no word vectors (inputs_embeds)", list(explain)
+    else:
+        return
+    if adaptive:
+        raise UserError(
+            f"{adaptive[0]} needs the gradient of the model, but {name} {what}: choose textfooler, pwws or "
+            "another attack that asks for scores only"
+        )
+    if explained:
+        instead = "choose --evaluation.explain lime" if is_black_box(folder) else "leave out --evaluation.explain"
+        raise UserError(
+            f"--evaluation.explain {explained[0]} needs the model's word vectors, but {name} {what}: {instead}"
+        )
