@@ -47,9 +47,11 @@ from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.data.readers import Row, Rows
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.pipeline import own_models
 from flat_dist.pipeline.results import RESULTS
 from flat_dist.storage.folder import Folder
 from tests.markdown import FENCE, ROOT, Command, Page, pages
+from tests.own_models import save_bert
 from tests.pages import results
 
 PAGES = pages()
@@ -133,6 +135,12 @@ def write_texts(folder: Path) -> None:
         (folder / own).write_text(csv)
         (sst2 / f"{split}.csv").write_text(csv)
     (folder / "all.csv").write_text(csv)
+    (folder / "my_data").mkdir()
+    named = "text,label\n" + "".join(f"{text},{LABEL_NAMES['sst2'][label]}\n" for text, label in sentences(2))
+    for split in SPLITS:
+        (folder / "my_data" / f"{split}.csv").write_text(named)
+    (folder / "my_package").mkdir()
+    (folder / "my_package" / "models.py").write_text("def predict(texts): return [[0.3, 0.7]] * len(texts)\n")
     saved = hf.Dataset.from_dict({"text": [text for text, _ in sentences(2)], "label": [n for _, n in sentences(2)]})
     hf.DatasetDict(dict.fromkeys(("train", "validation", "test"), saved)).save_to_disk(folder / "path" / "to" / "saved")
     (folder / "table.json").write_text(json.dumps({"good": ["fine", "great"]}))
@@ -159,6 +167,7 @@ def write_models(folder: Path, tokenizer: BertTokenizerFast) -> None:
     small = ModelConfig(kernels=4)
     torch.manual_seed(0)
     checkpoint = Checkpoint(checkpoints.build(small, len(words.vocabulary), 2), small, words, LABEL_NAMES["sst2"])
+    save_bert(folder / "my_classifier", [text for text, _ in sentences(2)], LABEL_NAMES["sst2"])
     for name in ("FOLDER", *named_checkpoints()):
         checkpoints.save(checkpoint, Folder(folder / name))
 
@@ -186,6 +195,7 @@ def run(
 
     monkeypatch.setattr(ray, "init", started)
     monkeypatch.setattr(hub, "load_named", named)
+    monkeypatch.setattr(own_models, "try_out", lambda folder: None)  # the endpoint that a page names does not exist
 
     def call(verb: str, arguments: Sequence[str], stdin: str = "") -> str:
         given = ["runs" if argument in STORAGES else argument for argument in arguments]
