@@ -93,6 +93,7 @@ def test_integrated_gradients_add_up_to_the_change_of_the_probability(bert: Path
     assert found.words.sum(2).numpy() == pytest.approx(change.numpy(), abs=5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_the_engine_finds_what_textattack_finds_on_its_own_wrapper(
     bert: Path, sentences: datasets.Dataset, assets: object
