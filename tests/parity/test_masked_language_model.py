@@ -82,6 +82,19 @@ def test_results_are_stock_textattacks(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("attack", "budget"), [("bae", 600), ("clare", 300)])
+def test_results_on_400_words_are_stock_textattacks(
+    attack: str, budget: int, victims: dict[str, Checkpoint], resources: Any, sentences: Dataset
+) -> None:
+    # TextAttack ranks all words of BAE's text first, which takes a query for each.
+    words = " ".join(row["text"] for row in sentences.test.slice(0, 60).to_pylist()).split()[:400]
+    assert len(words) == 400
+    rows = [(" ".join(words), label) for label in (0, 1)]
+    counts = check(attack, victims["cnn"], resources, rows, budget, "probabilities")
+    assert counts["skipped"] == 1 and counts["timeout"] + counts["successful"] == 1, counts
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "scores"), [("four_classes", "probabilities"), ("saturated", "margin")])
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_results_are_stock_textattacks_for_other_victims(

@@ -54,14 +54,59 @@ def test_an_attack_that_the_engine_does_not_know_is_run_by_textattack_and_found_
     assert manifest["identity"]["runner"] == "textattack"
     assert manifest["identity"]["limits"] == {"queries": 60, "seconds": 0.0}
     assert manifest["identity"]["resources"].keys() == {"stopwords"}
-    assert sum(first["counts"].values()) == 6 and first["counts"].keys() <= {
-        "successful",
-        "failed",
-        "skipped",
-        "timeout",
-    }
+    assert sum(first["counts"].values()) == 6 and not first["counts"].get("error")
     again, _ = run("attack.py", *arguments)
     assert again == first
+
+
+BROKEN = """
+from textattack.attack_recipes import DeepWordBugGao2018
+
+def build(model_wrapper):
+    # The trial before the run has a model of a few words; the workers have the real one.
+    if len(model_wrapper.checkpoint.encoder.vocabulary) > 10:
+        raise MemoryError("the model is too large")
+    return DeepWordBugGao2018.build(model_wrapper)
+"""
+
+
+@pytest.mark.slow
+def test_a_failing_attack_keeps_the_others_results_and_the_sheets_for_people(
+    private_token: None, victim: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--checkpoint", f"one={victim.uri}", "--attacks", "pwws", "broken:build", *FILM_REVIEWS, "--json"]
+    arguments += ["--scores", "probabilities", "--sample", "40", "--explain", "--storage", str(tmp_path / "runs")]
+
+    def evaluate(*options: str) -> tuple[Any, str]:
+        command = [sys.executable, str(JOBS / "evaluate.py"), *arguments, "--run-name", "mine", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 3, done.stderr
+        return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+    first, said = evaluate("--annotate", "30")
+    assert [result["attack"] for result in first["results"]] == ["pwws"]
+    assert [failure["attack"] for failure in first["failures"]] == ["broken:build"]
+    assert "the model is too large" in first["failures"][0]["cause"]
+    assert "1 of the attacks have no result" in said
+    folder = tmp_path / "runs" / "mine" / "annotation"
+    (sheet,) = (path for path in folder.iterdir() if path.name.startswith("sheet"))
+    rows = sheet.read_text().splitlines()
+    assert len(rows) > 3
+    pairs = len(rows) - 1
+    # The first person says yes to all; the second says no to the first pair.
+    for name, answers in (("a", ["yes"] * pairs), ("b", ["no", *["yes"] * (pairs - 1)])):
+        filled = [row.removesuffix(",,,") + f",{answer}" * 3 for row, answer in zip(rows[1:], answers, strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([rows[0], *filled]) + "\n")
+    last, _ = evaluate("--annotated", str(tmp_path / "a.csv"), str(tmp_path / "b.csv"))
+    judged = last.pop("annotation")
+    assert last == first
+    assert (judged["people"], judged["all"]["pairs"]) == (2, pairs)
+    assert judged["all"]["same_label"] == pytest.approx(1 - 1 / (2 * pairs))
+    assert judged["both"] == {"same_label": pairs, "fluent": 2 * pairs}
+    page = (tmp_path / "runs" / "mine" / "report" / "index.html").read_text()
+    assert "Judged by people" in page and "broken:build" in page
 
 
 def test_the_attack_job_wants_the_checkpoints_classes(private_token: None, victim: Folder, tmp_path: Path) -> None:
