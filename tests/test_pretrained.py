@@ -93,6 +93,51 @@ def test_integrated_gradients_add_up_to_the_change_of_the_probability(bert: Path
     assert found.words.sum(2).numpy() == pytest.approx(change.numpy(), abs=5e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_the_engine_finds_what_textattack_finds_on_its_own_wrapper(
+    bert: Path, sentences: datasets.Dataset, assets: object
+) -> None:
+    from flat_dist.resources import textattack_setup
+
+    textattack_setup.activate(assets)
+    from textattack.models.wrappers import ModelWrapper
+
+    from flat_dist.attack import recipes
+    from flat_dist.attack.engine.from_textattack import build_engine
+    from flat_dist.attack.engine.profile import Profile
+    from flat_dist.attack.limits import Limits
+    from flat_dist.attack.records import attack_examples, attack_with_textattack
+    from flat_dist.attack.victim import Victim
+    from flat_dist.data.shards import Example
+
+    checkpoint = checkpoints.load(Folder(bert))
+    rows = datasets.sample(sentences.test, 20, seed=5)
+    labels = checkpoint.probabilities(rows["text"].to_pylist()).argmax(1).tolist()  # so that each one is attacked
+    examples = [
+        Example(row["example_id"], row["text"], label) for row, label in zip(rows.to_pylist(), labels, strict=True)
+    ]
+    resources = recipes.LinguisticResources(assets, "counterfitted-glove", "cpu", 2**16)
+    stock = recipes.build("pwws", Victim(checkpoint), resources)
+    found = attack_examples(build_engine(stock, Limits(8, 32, 2**16), Profile()), stock, examples, seed=3)
+
+    class OneByOne(ModelWrapper):
+        """As TextAttack's HuggingFaceModelWrapper, but without padding, which changes the last digits."""
+
+        model = AutoModelForSequenceClassification.from_pretrained(bert).eval()
+        tokenizer = AutoTokenizer.from_pretrained(bert)
+
+        @torch.no_grad()
+        def __call__(self, texts: list[str]) -> torch.Tensor:
+            asked = [self.tokenizer(text, truncation=True, return_tensors="pt") for text in texts]
+            return torch.cat([self.model(**one).logits.softmax(-1) for one in asked])
+
+    stock.goal_function.model = OneByOne()
+    expected = [attack_with_textattack(stock, each, 3, Limits(1, 1, 1)) for each in examples]
+    assert found == expected
+    assert {"successful", "failed"} >= {one.status for one in found} and any(one.swaps for one in found)
+
+
 def as_pickle(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
