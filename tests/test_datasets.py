@@ -28,6 +28,11 @@ from flat_dist.resources import assets
 GOOD = "text,label\nfine film,1\nbad film,0\n"
 
 
+def gzipped(content: bytes) -> bytes:
+    """Without the time, which would give the same test another name in each process."""
+    return gzip.compress(content, mtime=0)
+
+
 def folder(path: Path, **contents: str) -> DataConfig:
     """A folder of CSV files; splits that are not given are good ones."""
     for split in ("train", "dev", "test"):
@@ -93,16 +98,16 @@ def test_compressed_files_and_tabs_give_the_same_dataset(tmp_path: Path, kind: s
         ("a.tsv", b"text\tlabel\nfine\t1\nbad\t film\t0\n", "a.tsv:3: 3 fields, but there are 2 columns: quote tabs"),
         ("a.csv", b"text\tlabel\nfine\t1\n", "a.csv: its columns are separated by tabs: save it with commas, or let"),
         ("a.tsv", b'text\tlabel\nfine\t1\n"bad\t0\n', "a.tsv:3: not valid CSV: an opening quote is never closed"),
-        ("a.csv.gz", gzip.compress(b"text,label\nfine,1\n,0\n"), "a.csv.gz:3: the text is empty"),
-        ("a.csv.gz", gzip.compress(b"text,label\nfine,1\nb\xe9,0\n"), "a.csv.gz:3: not UTF-8"),
-        ("a.csv.gz", gzip.compress(GOOD.encode() * 99)[:-20], "a.csv.gz ends too early (a truncated gzip file)"),
-        ("a.csv.gz", gzip.compress(GOOD.encode())[:4], "a.csv.gz ends too early (a truncated gzip file)"),
-        ("a.csv.gz", gzip.compress(GOOD.encode(), mtime=0)[:-8] + bytes(8), "a.csv.gz is a damaged gzip file (CRC"),
+        ("a.csv.gz", gzipped(b"text,label\nfine,1\n,0\n"), "a.csv.gz:3: the text is empty"),
+        ("a.csv.gz", gzipped(b"text,label\nfine,1\nb\xe9,0\n"), "a.csv.gz:3: not UTF-8"),
+        ("a.csv.gz", gzipped(GOOD.encode() * 99)[:-20], "a.csv.gz ends too early (a truncated gzip file)"),
+        ("a.csv.gz", gzipped(GOOD.encode())[:4], "a.csv.gz ends too early (a truncated gzip file)"),
+        ("a.csv.gz", gzipped(GOOD.encode())[:-8] + bytes(8), "a.csv.gz is a damaged gzip file (CRC"),
         ("a.csv.gz", GOOD.encode(), "a.csv.gz is not compressed (gzip): let its name end without .gz"),
-        ("a.csv.gz", gzip.compress(gzip.compress(GOOD.encode())), "a.csv.gz is compressed (gzip): unpack it"),
+        ("a.csv.gz", gzipped(gzipped(GOOD.encode())), "a.csv.gz is compressed (gzip): unpack it"),
         ("a.csv.gz", b"", "a.csv.gz is empty"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "a", "label": 1}\n{'), "a.jsonl.gz:2: not valid JSON"),
-        ("a.parquet.gz", gzip.compress(b"PAR1"), "a.parquet.gz is not a data file: unpack it first: its name must end"),
+        ("a.jsonl.gz", gzipped(b'{"text": "a", "label": 1}\n{'), "a.jsonl.gz:2: not valid JSON"),
+        ("a.parquet.gz", gzipped(b"PAR1"), "a.parquet.gz is not a data file: unpack it first: its name must end"),
     ],
 )
 def test_bad_tsv_and_compressed_files(tmp_path: Path, name: str, content: bytes, expected: str) -> None:
@@ -290,7 +295,7 @@ def test_long_fields_are_read(tmp_path: Path) -> None:
         ("text,label\nfine,1\n".encode("utf-16"), "train.csv is UTF-16: save it as UTF-8"),
         ("text,label\nfine,1\n".encode("utf-16-le"), "train.csv:1: a NUL byte"),
         (b"text,label\nfi\0ne,1\n", "train.csv:2: a NUL byte"),
-        (gzip.compress(b"text,label\nfine,1\n", mtime=0), "train.csv is compressed (gzip): unpack it"),
+        (gzipped(b"text,label\nfine,1\n"), "train.csv is compressed (gzip): unpack it"),
         (b"PK\x03\x04workbook", "train.csv is a zip archive or an Excel workbook"),
         (b" \n\n", "train.csv is empty"),
     ],
