@@ -10,6 +10,7 @@ with the same arguments, they continue, and repeat nothing. Where the caller can
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -141,6 +142,7 @@ class Explanation:
 def load_dataset(
     source: Place | Mapping[str, Place] = "customer_reviews",
     *,
+    split: Sequence[float] = DataConfig.split,
     text_column: str = "text",
     label_column: str = "label",
     label_names: Sequence[str] = (),
@@ -149,9 +151,10 @@ def load_dataset(
     """Read, validate and clean a dataset.
 
     Args:
-        source: the files of the splits, as {"train": ..., "dev": ..., "test": ...}; a folder with such files (.csv,
-            .jsonl or .parquet); a named dataset, such as customer_reviews or sst2; or hf:NAME, a dataset of the Hugging
-            Face hub.
+        source: the files of the splits, as {"train": ..., "dev": ..., "test": ...}; a folder with such files; one file
+            with all texts; a named dataset, such as customer_reviews or sst2; or hf:NAME, a dataset of the Hugging Face
+            hub, or a folder that `datasets.save_to_disk` wrote. Files are .csv, .tsv, .jsonl or .parquet.
+        split: shares of train, dev and test that are drawn from one file; they add up to 1.
         text_column: column of the text.
         label_column: column of the label: a class name, or an integer from 0.
         label_names: class names in the order of their integers; empty: those in the data, sorted.
@@ -162,6 +165,7 @@ def load_dataset(
     """
     config = DataConfig(
         **_where(source),
+        split=tuple(split),
         text_column=text_column,
         label_column=label_column,
         label_names=tuple(label_names),
@@ -178,7 +182,9 @@ def _where(source: Place | Mapping[str, Place]) -> dict[str, Any]:
     text = fspath(source)
     if text.startswith("hf:"):
         return {"hf": text.removeprefix("hf:")}
-    return {"name" if text in LABEL_NAMES else "folder": text}
+    if text in LABEL_NAMES:
+        return {"name": text}
+    return {"file" if Path(text).suffix and not Path(text).is_dir() else "folder": text}
 
 
 def train(

@@ -42,6 +42,15 @@ def test_a_dataset_is_given_as_files_or_as_their_folder(files: dict[str, str]) -
     assert folder.train.equals(data.train) and folder.dataset.fingerprint == data.dataset.fingerprint
 
 
+def test_splits_are_drawn_from_one_file(tmp_path: Path) -> None:
+    rows = [f"{word} film number {number},{word}" for number in range(50) for word in ("good", "bad")]
+    (tmp_path / "all.csv").write_text("\n".join(["review,mark", *rows]))
+    data = fd.load_dataset(tmp_path / "all.csv", split=(0.6, 0.2, 0.2), text_column="review", label_column="mark")
+    tables = (data.train, data.dev, data.test)
+    assert sum(table.num_rows for table in tables) == 100 and data.train.num_rows > data.dev.num_rows > 0
+    assert len({text for table in tables for text in table["text"].to_pylist()}) == 100
+
+
 def test_a_named_dataset_is_that_of_the_command_line(sentences: Dataset) -> None:
     data = fd.load_dataset("rotten_tomatoes_sample")
     assert data.dataset.fingerprint == sentences.fingerprint
@@ -53,6 +62,7 @@ def test_a_named_dataset_is_that_of_the_command_line(sentences: Dataset) -> None
     [
         ({"train": "a.csv"}, "the files of a dataset are train, dev, test, but given are train"),
         ("nowhere", "nowhere"),
+        ("nowhere.csv", "nowhere.csv does not exist"),
         ({"train": "a.csv", "dev": "b.csv", "test": "c.csv"}, "a.csv does not exist"),
     ],
 )

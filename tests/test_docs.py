@@ -60,6 +60,8 @@ COMMANDS = [command for page in PAGES for command in page.commands()]
 NOT_RUN = {
     ".venv/bin/pip install torch==2.13.0+cu126": "downloads a build of torch",
     "python examples/own_csv.py": "tests/pipeline/test_api.py runs it",
+    "pip install --require-hashes": "installs everything again; tests/test_locks.py looks at the locks",
+    "pip install --no-deps .": "tests/test_package.py installs the wheel",
     "pip install .": "tests/test_package.py installs the wheel",
     "pre-commit install": "pre-commit is not in the environment; the hooks' commands are compared with `make lint`",
     "export RAY_AUTH_MODE=token": "sets a variable",
