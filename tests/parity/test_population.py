@@ -117,6 +117,15 @@ def test_results_are_stock_textattacks(recipe: str, real: int, linguistics: Any,
     assert min(counts[name] for name in ("successful", "timeout", "skipped")) >= 1, counts
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_results_do_not_depend_on_how_many_texts_are_known(
+    recipe: str, linguistics: Any, sentences: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flat_dist.attack.engine.population.KNOWN_TEXTS", 3)
+    victim = word_weights()
+    check(recipe, victim, linguistics, examples(sentences, victim, 6)[:8], max_queries=400)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_result_of_a_long_text_is_stock_textattacks(recipe: str, linguistics: Any, sentences: Dataset) -> None:

@@ -220,10 +220,11 @@ class PopulationSearch(Search):
 
     def _values(self, texts: Sequence[str]) -> QueryGenerator:
         """Scores (N) and whether predictions (N) are wrong, uncounted; what is known is not asked for."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        found = {text: self._known[text] for text in texts if text in self._known}
+        new = [text for text in dict.fromkeys(texts) if text not in found]
         if new:
             scores_N, wrong_N = yield from self._score(new)
             for text, score, wrong in zip(new, scores_N.tolist(), wrong_N.tolist(), strict=True):
-                self._known[text] = score, wrong
-        values = [self._known[text] for text in texts]
+                self._known[text] = found[text] = score, wrong
+        values = [found[text] for text in texts]
         return np.array([score for score, _ in values]), np.array([wrong for _, wrong in values], dtype=bool)
