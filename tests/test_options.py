@@ -129,6 +129,10 @@ OWN = {
     "--run",
     "--resend",
     "--examples",
+    "--endpoint.batch-size",
+    "--endpoint.timeout",
+    "--endpoint.retries",
+    "--endpoint.rate",
 }
 """What is no field of a run's config."""
 
