@@ -25,6 +25,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.models.vectors import initial_vectors
 from flat_dist.resources.assets import Assets, prepare
+from flat_dist.runtime import interrupts
 from flat_dist.storage.folder import Folder
 from flat_dist.tracking import database
 
@@ -32,6 +33,12 @@ from flat_dist.tracking import database
 def hear_interrupts() -> None:
     """For `preexec_fn`: a test run in the background ignores Ctrl-C, and its child processes would inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def no_interrupt_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is like a new process: an interrupt that an earlier test caught does not count."""
+    monkeypatch.setattr(interrupts, "_interrupted", False)
 
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "fine", "film", "is", ".", "##ness", "##s"]

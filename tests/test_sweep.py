@@ -2,7 +2,6 @@
 
 import html
 import itertools
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flat_dist import cli
+from flat_dist.commands import tune
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import from_yaml, result_values
@@ -21,6 +21,7 @@ from flat_dist.evaluation.result import Result
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep import report, search
 from flat_dist.sweep.page import NAMES, SweepPage
+from flat_dist.sweep.space import SearchSpace
 from flat_dist.sweep.trials import (
     DIVERGED,
     FINISHED,
@@ -36,11 +37,6 @@ from flat_dist.sweep.trials import (
     preset,
     score,
 )
-
-sys.path.append(str(Path(__file__).parent.parent / "tuning"))
-import sweep
-
-from flat_dist.sweep.space import SearchSpace
 
 AXES = {"objective.beta": (0.1, 1.0, 10.0), "objective.gamma": (0.001, 1.0)}
 BASE = Result("flat", 0, "textfooler", True, 0.75, 0.04, 0.9, 90.0, 0.1, 200)
@@ -134,7 +130,7 @@ def test_descriptions_of_trials() -> None:
 
 
 def test_the_space_is_that_of_appendix_e() -> None:
-    axes = SearchSpace().axes(sweep.parse([]).config)
+    axes = SearchSpace().axes(tune.parse([]).config)
     assert {name: (min(values), max(values)) for name, values in axes.items()} == {
         "training.round_learning_rate": (1e-5, 0.1),
         "training.round_clip": (1e-3, 10.0),
@@ -156,19 +152,19 @@ def test_a_point_is_applied_to_the_config() -> None:
 
 
 def test_trials_measure_on_dev_and_have_one_training() -> None:
-    command = sweep.parse(["--attack.name", "pwws"])
+    command = tune.parse(["--attack.name", "pwws"])
     config = command.config
     assert (config.evaluation.split, config.evaluation.attacks) == ("dev", ("pwws",))
     assert (config.training.kinds, config.evaluation.explain) == (("flat",), ("ig",))
 
 
 def test_adversarial_training_has_neither_beta_nor_gamma() -> None:
-    command = sweep.parse(["--training.kinds", "adv"])
+    command = tune.parse(["--training.kinds", "adv"])
     assert list(command.space.axes(command.config)) == ["training.round_learning_rate", "training.round_clip"]
 
 
 def test_an_ablation_has_the_settings_of_the_main_job() -> None:
-    command = sweep.parse(["--ablation", "--preset", "sst2"])
+    command = tune.parse(["--ablation", "--preset", "sst2"])
     assert command.config == cli.load_preset("sst2")
 
 
@@ -188,7 +184,7 @@ def test_an_ablation_has_the_settings_of_the_main_job() -> None:
 )
 def test_invalid_sweeps_are_rejected(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        command = sweep.parse(arguments)
+        command = tune.parse(arguments)
         command.space.axes(command.config)
 
 
@@ -222,7 +218,7 @@ def test_resources_of_a_trial_fit_the_cluster(
 
 
 def test_the_preset_is_the_config_of_the_trial() -> None:
-    command = sweep.parse(["--preset", "rotten_tomatoes", "--model.name", "lstm", "--storage", "elsewhere"])
+    command = tune.parse(["--preset", "rotten_tomatoes", "--model.name", "lstm", "--storage", "elsewhere"])
     placed = apply_point(command.config, {"objective.beta": 10.0, "training.round_clip": 1e-3})
     written = yaml.safe_dump(preset(placed))
     assert result_values(from_yaml(written, "best.yaml")) == result_values(placed)

@@ -62,9 +62,10 @@ class Command:
     """The models: folders such as runs/stages/train-flat-2-..., package.module:function, or https://...; NAME=FOLDER
     gives one a name."""
     adversarial: tuple[str, ...] = ()
-    """Files of adversarial texts, to measure instead of a dataset and attacks: a .csv, .jsonl or .parquet with the
-    columns original, adversarial and label; TextAttack's CSV log, marked or plain, or its text log (.txt); AdvGLUE's
-    .json (its task sst2). Labels are class names or numbers. Of --data, only --data.drop-bad-rows has an effect."""
+    """Files of adversarial texts, to measure instead of a dataset and attacks: a .csv, .tsv, .jsonl (also with .gz
+    after it) or .parquet with the columns original, adversarial and label; TextAttack's CSV log, marked or plain, or
+    its text log (.txt); AdvGLUE's .json (its task sst2). Labels are class names or numbers. Of --data, only
+    --data.drop-bad-rows has an effect."""
     annotate: int = 0
     """Number of original/adversarial pairs of successful attacks to write as a blind sheet for people: sheet-<n>.csv in
     the results' folder annotation/, with its key beside it. 0: no sheet."""

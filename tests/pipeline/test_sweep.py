@@ -149,12 +149,12 @@ def test_one_cpu_runs_trials_one_after_another(sentences: Dataset, tmp_path: Pat
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        f"sys.path[:0] = [{str(ROOT / 'tuning')!r}, {str(ROOT)!r}]\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from flat_dist.runtime import cluster\n"
         "connected = cluster.connected\n"
         "cluster.connected = lambda: connected(cpus=1)\n"
-        "import sweep\n"
-        "sweep.job(sys.argv[1:])\n"
+        "from flat_dist.commands import tune\n"
+        "tune.job(sys.argv[1:])\n"
     )
     space = "--searcher grid --scheduler none --space.clip 1 --space.learning-rate 0.001 --space.beta 0.1 0"
     options = f"--storage {tmp_path} {SMALL} {space} --space.gamma 0.001 --training.rounds 1 --json".split()
