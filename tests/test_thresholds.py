@@ -22,7 +22,7 @@ def consistency(tau: float | None, top: float) -> ModelConsistency:
 
 def result(model: str, attack: str, after: float | None, tau: float | None = 0.5) -> Result:
     found = {} if attack == WORST else {"ig": consistency(tau, 0.6), "lime": consistency(0.7, 0.2)}
-    return Result(model, 1, attack, None, 0.75, after, None, None, None, 20, interpretations=found)
+    return Result(model, 1, attack, None, 0.75, after, None, None, None, 20, found, macro_f1=0.625)
 
 
 RESULTS = [
@@ -40,6 +40,8 @@ RESULTS = [
     [
         ("accuracy=0.75", [(0.75, True), (0.75, True)]),
         ("accuracy=0.7500001", [(0.75, False), (0.75, False)]),
+        ("macro_f1=0.625", [(0.625, True), (0.625, True)]),
+        ("pwws:macro_f1=0.63", [(0.625, False), (0.625, False)]),
         ("after_attack_accuracy=0.4", [(0.2, False), (0.4, True)]),  # the worst of each text, not the worst attack
         ("pwws:after_attack_accuracy=0.4", [(0.3, False), (0.45, True)]),
         ("worst:after_attack_accuracy=.2", [(0.2, True), (0.4, True)]),
@@ -81,6 +83,8 @@ def test_sentences_say_what_was_measured_and_what_is_required() -> None:
     assert flat.sentence == "flat: after_attack_accuracy is 0.4 under the attack worst, which reaches 0.4"
     (clean,) = check([parse("accuracy=0.8")], ["base"], RESULTS)
     assert clean.sentence == "base: accuracy is 0.75, which is under 0.8"
+    (of_classes,) = check([parse("macro_f1=0.6")], ["base"], RESULTS)
+    assert of_classes.sentence == "base: macro_f1 is 0.625, which reaches 0.6"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +96,7 @@ def test_sentences_say_what_was_measured_and_what_is_required() -> None:
         ("=0.4", "unknown metric"),
         ("accuracy=40", "accuracy is from 0 to 1: write 0.4 for 40 percent"),
         ("accuracy=-0.1", "accuracy is from 0 to 1"),
+        ("macro_f1=60", "macro_f1 is from 0 to 1: write 0.6 for 60 percent"),
         ("accuracy=nan", "accuracy is from 0 to 1"),
         ("kendall_tau=-1.1", "kendall_tau is from -1 to 1"),
         ("accuracy=high", "'high' is not a number"),
@@ -116,7 +121,7 @@ def test_an_attack_may_be_a_python_path() -> None:
     text = "textattack.attack_recipes:LEAP2023.build:after_attack_accuracy=0.1"
     assert parse(text) == Threshold("after_attack_accuracy", 0.1, "textattack.attack_recipes:LEAP2023.build")
     assert str(parse(text)) == text
-    assert set(METRICS) == {"accuracy", "after_attack_accuracy", "kendall_tau", "top_5"}
+    assert set(METRICS) == {"accuracy", "macro_f1", "after_attack_accuracy", "kendall_tau", "top_5"}
 
 
 @pytest.mark.parametrize(

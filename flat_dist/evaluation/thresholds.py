@@ -29,6 +29,7 @@ METRICS = {
     "after_attack_accuracy": Metric(
         lambda row: [row.after_attack_accuracy], 0, "the attack has no result, or the model predicts one class only"
     ),
+    "macro_f1": Metric(lambda row: [row.macro_f1], 0, "no attack has a result"),
     "kendall_tau": Metric(
         lambda row: [one.common.kendall_tau for one in row.interpretations.values()], -1, NOTHING_CHANGED
     ),
@@ -38,6 +39,9 @@ METRICS = {
 
 OF_ATTRIBUTIONS = ("kendall_tau", TOP_METRIC)
 """Metrics that exist only where attributions are compared."""
+
+WITHOUT_ATTACK = ("accuracy", "macro_f1")
+"""Metrics of the whole split, which are the same under every attack."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class Check:
         metric, least = self.threshold.metric, f"{self.threshold.least:g}"
         if self.value is None:
             return f"{self.model}: {metric} has no value ({METRICS[metric].missing}), and {least} is required"
-        where = "" if metric == "accuracy" else f" under the attack {self.attack}"
+        where = "" if metric in WITHOUT_ATTACK else f" under the attack {self.attack}"
         relation = "which reaches" if self.passed else "which is under"
         return f"{self.model}: {metric} is {self.value:.4g}{where}, {relation} {least}"
 
