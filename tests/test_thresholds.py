@@ -96,7 +96,7 @@ def test_sentences_say_what_was_measured_and_what_is_required() -> None:
         ("=0.4", "unknown metric"),
         ("accuracy=40", "accuracy is from 0 to 1: write 0.4 for 40 percent"),
         ("accuracy=-0.1", "accuracy is from 0 to 1"),
-        ("macro_f1=60", "macro_f1 is from 0 to 1: write 0.6 for 60 percent"),
+        ("macro_f1=60", "macro_f1 is from 0 to 1: write 0.4 for 40 percent"),
         ("accuracy=nan", "accuracy is from 0 to 1"),
         ("kendall_tau=-1.1", "kendall_tau is from -1 to 1"),
         ("accuracy=high", "'high' is not a number"),

@@ -73,8 +73,8 @@ class Command:
     """Filled sheets, one file for each person. Give them with the options of the evaluation that wrote the sheet."""
     fail_under: tuple[Least, ...] = ()
     """Least values that each checkpoint must reach, as METRIC=VALUE: accuracy, macro_f1, after_attack_accuracy,
-    kendall_tau or top_5, from 0 to 1. The worst over all attacks counts; ATTACK:METRIC=VALUE is about one attack. If a checkpoint is
-    under one of them, the exit code is 1. May be given several times."""
+    kendall_tau or top_5, from 0 to 1. The worst over all attacks counts; ATTACK:METRIC=VALUE is about one attack. If a
+    checkpoint is under one of them, the exit code is 1. May be given several times."""
     junit: str | None = None
     """File for the outcome of --fail-under as JUnit XML: one test case for each threshold and checkpoint."""
     trained_on: Attack | None = None
