@@ -37,7 +37,7 @@ $(STAMP): $(LOCKS) $(CPU_LOCK) pyproject.toml flat_dist/resources/packages.txt |
 	$(INSTALL) --require-hashes --requirement requirements.lock --requirement requirements-dev.lock \
 		--constraint requirements-cuda.lock
 	$(INSTALL) --no-deps --editable .
-	$(BIN)/python jobs/prepare.py
+	$(BIN)/flat-dist prepare
 	@touch $@
 
 venv-fits:
@@ -47,7 +47,7 @@ venv-fits:
 		echo ".venv was made in another folder and does not work in this one: make clean removes it" >&2; exit 2; }
 
 run: install  ## run the main job on the built-in dataset; ARGS="--model.name lstm" adds options
-	$(BIN)/python jobs/flat_round.py $(ARGS)
+	$(BIN)/flat-dist train $(ARGS)
 
 test: install  ## run all checks and the tests; ARGS="-m slow" adds options for pytest
 	$(MAKE) --no-print-directory check
@@ -62,12 +62,12 @@ lint: install  ## run the fast checks only: lint and format
 	$(BIN)/ruff format --check .
 
 bench: install  ## compare the attack engine with stock TextAttack; ARGS="--model.name lstm" adds options
-	$(BIN)/python jobs/bench.py attack $(ARGS)
+	$(BIN)/flat-dist bench attack $(ARGS)
 
 ui: install  ## start the MLflow UI on loopback; HOST=0.0.0.0 opens it to everyone on the network
 	@mkdir -p runs
 	@test $(HOST) = 127.0.0.1 || echo "warning: everyone who can reach $(HOST):5000 can read and change all runs" >&2
-	uri="$$($(BIN)/python jobs/prepare.py --mlflow-database runs/mlflow.db)" && \
+	uri="$$($(BIN)/flat-dist prepare --mlflow-database runs/mlflow.db)" && \
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
 		--backend-store-uri "$$uri" --host $(HOST) --port 5000 --workers 1
 

@@ -283,9 +283,9 @@ def test_make_has_the_target(command: Command, run: Callable[..., str]) -> None:
     done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     for line in done.stdout.splitlines():
-        program, *arguments = shlex.split(line) if line.startswith(".venv/bin/python jobs/") else [""]
-        if program and arguments[0] != "jobs/prepare.py":
-            run(*verb_of(["python", *arguments]))
+        program, *arguments = shlex.split(line) if line.startswith(".venv/bin/flat-dist ") else [""]
+        if program and arguments != ["prepare"]:
+            run(*verb_of(["flat-dist", *arguments]))
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "pytest" in command.words], ids=ids)
@@ -357,8 +357,9 @@ def test_fields_in_the_text_exist(page: Page) -> None:
                 cli.parse([f"--{section}.{name}", value], "")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, Page(ROOT / "CHANGELOG.md")], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Page) -> None:
+    assert not re.search(r"\]\[|^\[[^\]]+\]: ", page.prose, re.MULTILINE), "a kind of link that is not checked"
     for link in page.links:
         if link.startswith("https://"):
             continue
@@ -366,6 +367,12 @@ def test_links_lead_somewhere(page: Page) -> None:
         target = page.path.parent / file if file else page.path
         assert target.exists(), f"{page.name}: {link}"
         assert not anchor or anchor in Page(target.resolve()).anchors, f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_are_short_except_in_tables(page: Page) -> None:
+    lines = enumerate(page.text.splitlines(), 1)
+    assert not [number for number, line in lines if len(line) > 120 and not line.startswith("|")]
 
 
 @cache
@@ -444,10 +451,13 @@ def test_the_layers_are_those_that_import_linter_checks() -> None:
     assert shown == [set(layer.split(" | ")) for layer in layers]
 
 
-def test_the_readme_is_short_and_names_every_page() -> None:
+def test_the_readme_is_short_and_the_index_names_every_page() -> None:
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 150
-    assert all(f"](docs/{path.name})" in text for path in ROOT.glob("docs/*.md"))
+    assert "](docs/index.md)" in text
+    listed = Page(ROOT / "docs" / "index.md").links
+    assert sorted({*listed, "index.md"}) == sorted(path.name for path in ROOT.glob("docs/*.md"))
+    assert len(set(listed)) == len(listed), "a page that is listed twice"
     shown = "".join(page.text for page in PAGES)
     assert all(path.name in shown for path in ROOT.glob("docs/*.png"))
 

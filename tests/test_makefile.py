@@ -13,7 +13,7 @@ STUB = """#!/bin/sh
 case "$*" in
   *version_info*) exit 0;;
   *"import ensurepip"*) exit 0;;
-  "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python
+  "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python && cp "$0" .venv/bin/flat-dist
     echo "command = $0 -m venv $(pwd -P)/.venv" > .venv/pyvenv.cfg;;
 esac
 echo "$*" >> calls
@@ -68,7 +68,7 @@ def test_every_package_comes_in_by_its_hash_and_is_built_with_what_came_in_so(fo
     locks = [word for call in by_hash for word in call.split() if word.endswith(".lock")]
     assert sorted(locks) == sorted(path.name for path in ROOT.glob("requirements*.lock"))
     assert locks[:2] == ["requirements-tools.lock", "requirements-cpu.lock"]  # the first installs the rest
-    assert calls(folder)[-1] == "jobs/prepare.py"
+    assert calls(folder)[-1] == "prepare"  # of flat-dist
 
 
 def test_a_second_call_does_nothing_and_another_lock_installs_again(folder: Path) -> None:

@@ -126,7 +126,7 @@ def test_the_prepare_job_creates_the_database_of_make_ui(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(__file__).parents[1]
-    assert "jobs/prepare.py --mlflow-database runs/mlflow.db" in (root / "Makefile").read_text()
+    assert "flat-dist prepare --mlflow-database runs/mlflow.db" in (root / "Makefile").read_text()
     monkeypatch.chdir(tmp_path)
     prepare.job(["--mlflow-database", "runs/mlflow.db"])
     assert capsys.readouterr().out == f"sqlite:///{tmp_path}/runs/mlflow.db\n"
