@@ -6,10 +6,11 @@ HOST ?= 127.0.0.1
 
 LOCKS := requirements-tools.lock requirements.lock requirements-cuda.lock requirements-dev.lock
 CPU_LOCK := requirements-cpu.lock
+DOCS_LOCK := requirements-docs.lock
 INSTALL := $(BIN)/python -I -m pip install --no-build-isolation
 IS_311 := import sys; sys.exit(sys.version_info[:2] != (3, 11))
 
-.PHONY: help install venv-fits run test check lint bench ui lock clean
+.PHONY: help install venv-fits run test check lint docs bench ui lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -61,6 +62,14 @@ lint: install  ## run the fast checks only: lint and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: .venv/.installed-docs  ## build the documentation as web pages in docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --quiet --doctree-dir docs/_build/doctrees docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+.venv/.installed-docs: $(DOCS_LOCK) $(STAMP)
+	@$(INSTALL) --quiet --no-deps --require-hashes --requirement $(DOCS_LOCK)
+	@touch $@
+
 bench: install  ## compare the attack engine with stock TextAttack; ARGS="--model.name lstm" adds options
 	$(BIN)/flat-dist bench attack $(ARGS)
 
@@ -78,12 +87,13 @@ PART := $(COMPILE) --constraint .venv/all.lock
 WITHOUT := sed -nE 's/^([a-z0-9.-]+)==.*/--no-emit-package \1/p'
 
 lock: install  ## update the locks from pyproject.toml; ARGS=--upgrade takes newer releases
-	sed -nE 's/^([a-z0-9.-]+==[^ ]+).*/\1/p' $(LOCKS) > .venv/all.lock
-	$(COMPILE) pyproject.toml --extra dev --group tools --output-file .venv/all.lock $(ARGS)
+	sed -nE 's/^([a-z0-9.-]+==[^ ]+).*/\1/p' $(LOCKS) $(DOCS_LOCK) > .venv/all.lock
+	$(COMPILE) pyproject.toml --extra dev --group tools --group docs --output-file .venv/all.lock $(ARGS)
 	$(PART) --group tools > requirements-tools.lock
 	$(PART) pyproject.toml $$(grep -vE '^(cuda|nvidia|triton)' .venv/all.lock | $(WITHOUT)) > requirements-cuda.lock
 	$(PART) pyproject.toml $$($(WITHOUT) requirements-cuda.lock) > requirements.lock
 	$(PART) pyproject.toml --extra dev $$($(WITHOUT) requirements.lock requirements-cuda.lock) > requirements-dev.lock
+	$(PART) --group docs $$($(WITHOUT) $(LOCKS)) > $(DOCS_LOCK)
 
 clean:  ## remove .venv; runs/ and the cached resources stay
 	rm -rf .venv

@@ -338,9 +338,9 @@ def predict(checkpoint: Place | Checkpoint, texts: Sequence[str]) -> pa.Table:
         texts: N texts.
 
     Returns:
-        N rows, in the order of the texts: text (the words that the model reads), label (string), probabilities (a
-        struct with one float for each class), and importance (a list of structs: word, importance in [0, 1]; null if
-        the model has no word mask, or the text no word).
+        N rows, in the order of the texts, with the columns text (the words that the model reads), label (string),
+        probabilities (a struct with one float for each class), and importance (a list of structs: word, importance in
+        [0, 1]; null if the model has no word mask, or the text no word).
 
     Raises:
         UserError: there is no checkpoint, or it is damaged.

@@ -15,6 +15,7 @@ WANTED = {
     "": PROJECT["project"]["dependencies"],
     "-dev": PROJECT["project"]["optional-dependencies"]["dev"],
     "-tools": PROJECT["dependency-groups"]["tools"],
+    "-docs": PROJECT["dependency-groups"]["docs"],
 }
 TEST_TOOLS = {"pytest", "pytest-xdist", "hypothesis", "moto", "selenium", "ruff", "mypy", "import-linter"}
 INSTALLED = {canonicalize_name(one.metadata["Name"]): one.version.partition("+")[0] for one in metadata.distributions()}
@@ -32,7 +33,7 @@ def pins(kind: str) -> dict[str, str]:
     return {one[1]: one[2] for one in found if one}
 
 
-@pytest.mark.parametrize("kind", ["", "-cuda", "-dev", "-tools", "-cpu"])
+@pytest.mark.parametrize("kind", ["", "-cuda", "-dev", "-tools", "-docs", "-cpu"])
 def test_each_line_is_a_name_a_version_and_hashes_and_nothing_else(kind: str) -> None:
     lines = requirements(kind)
     for line in lines:  # an address or an option, such as --index-url, does not fit
@@ -54,7 +55,9 @@ def test_no_test_tool_is_installed_to_run() -> None:
 
 
 def test_no_package_is_in_two_locks_at_two_versions() -> None:
-    locked = [(name, version) for kind in ("", "-cuda", "-dev", "-tools") for name, version in pins(kind).items()]
+    locked = [
+        (name, version) for kind in ("", "-cuda", "-dev", "-tools", "-docs") for name, version in pins(kind).items()
+    ]
     assert len(dict(locked)) == len(set(locked))
 
 

@@ -37,8 +37,8 @@ def stub(folder: Path, text: str) -> None:
     (folder / "python").chmod(0o755)
 
 
-def install(folder: Path) -> subprocess.CompletedProcess:
-    command = ["make", "install", "PYTHON=./python"]
+def install(folder: Path, target: str = "install") -> subprocess.CompletedProcess:
+    command = ["make", target, "PYTHON=./python"]
     apart = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     return subprocess.run(command, cwd=folder, env=apart, capture_output=True, text=True, timeout=60)
 
@@ -66,7 +66,8 @@ def test_every_package_comes_in_by_its_hash_and_is_built_with_what_came_in_so(fo
         "-I -m pip install --no-build-isolation --no-deps --editable ."
     ]
     locks = [word for call in by_hash for word in call.split() if word.endswith(".lock")]
-    assert sorted(locks) == sorted(path.name for path in ROOT.glob("requirements*.lock"))
+    all_locks = {path.name for path in ROOT.glob("requirements*.lock")}
+    assert sorted(locks) == sorted(all_locks - {"requirements-docs.lock"})
     assert locks[:2] == ["requirements-tools.lock", "requirements-cpu.lock"]  # the first installs the rest
     assert calls(folder)[-1] == "prepare"  # of flat-dist
 
@@ -80,6 +81,17 @@ def test_a_second_call_does_nothing_and_another_lock_installs_again(folder: Path
     os.utime(folder / "requirements.lock", (later, later))
     install(folder)
     assert calls(folder) == first * 2
+
+
+def test_the_documentation_is_built_with_tools_that_come_in_by_hash_when_they_are_needed(folder: Path) -> None:
+    install(folder)
+    before = calls(folder)
+    assert install(folder, "docs").returncode == 0
+    lock, build = calls(folder)[len(before) :]
+    assert lock.endswith("--no-deps --require-hashes --requirement requirements-docs.lock")
+    assert build.startswith("-m sphinx") and "--fail-on-warning" in build.split()
+    assert install(folder, "docs").returncode == 0
+    assert calls(folder)[len(before) + 2 :] == [build]
 
 
 def test_a_call_after_one_that_was_broken_off_goes_on(folder: Path) -> None:

@@ -31,9 +31,12 @@ KINDS = {int: "a whole number", float: "a number"}
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """The values that an option takes."""
+    """The values that an option takes, and the field that it sets."""
 
     kind: type
+    owner: type
+    """The dataclass that has the field."""
+    field: str
     many: bool = False
     """It takes any number of values."""
     optional: bool = False
@@ -61,11 +64,11 @@ def options(kind: type, prefix: str = "--") -> dict[str, Option]:
             found |= options(typing.cast(type, hint), f"{prefix}{name}." if name else prefix)
             continue
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        found[f"{prefix}{name}"] = _option(hint, required)
+        found[f"{prefix}{name}"] = _option(hint, required, kind, field.name)
     return found
 
 
-def _option(hint: Any, required: bool) -> Option:
+def _option(hint: Any, required: bool, owner: type, field: str) -> Option:
     many = typing.get_origin(hint) is tuple
     if many:
         hint = typing.get_args(hint)[0]
@@ -79,7 +82,7 @@ def _option(hint: Any, required: bool) -> Option:
     choices = literals(hint)
     kind = str if choices else hint
     commas = many and (kind in KINDS or bool(choices or check))
-    return Option(kind, many, optional, required, choices, commas, check, repeatable)
+    return Option(kind, owner, field, many, optional, required, choices, commas, check, repeatable)
 
 
 class CommandLine(Generic[T]):
