@@ -5,14 +5,9 @@ A folder with `black_box.json` stands for such a model wherever a checkpoint can
 Shapes: B texts, T characters, C classes.
 """
 
-import hashlib
-import importlib
-import inspect
 import reprlib
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,10 +21,14 @@ from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import PAD, UNKNOWN, Vocabulary, tokenize
 from flat_dist.models.classifier import Prediction, TextClassifier
 from flat_dist.models.endpoint import Endpoint
+from flat_dist.runtime.user_code import load_function, source_sha256
 from flat_dist.storage.folder import Folder
 
 DESCRIPTION = "black_box.json"
 FORMAT = "flat_dist.black-box/1"
+
+OPTION = "--checkpoint"
+"""The option that names such a model."""
 
 MAX_LENGTH = 2**20
 """Characters of a text that a model is asked about."""
@@ -163,49 +162,6 @@ def _shown(value: Any) -> str:
     return f"{reprlib.repr(value)} ({type(value).__name__})"
 
 
-def load_function(path: str, import_from: str) -> Callable[..., Any]:
-    """The function at a path such as my_package.models:predict.
-
-    Args:
-        path: module and function.
-        import_from: folder in which the module is looked for, after all other places.
-
-    Raises:
-        UserError: the module cannot be imported, or has no such function.
-    """
-    if import_from and import_from not in sys.path:
-        sys.path.append(import_from)
-    name, _, attributes = path.partition(":")
-    try:
-        found: Any = importlib.import_module(name)
-    except Exception as error:  # a user's module can raise any error
-        raise UserError(
-            f"--checkpoint {path}: importing {name} raises {type(error).__name__}: {first_line(error)}"
-        ) from error
-    for attribute in attributes.split("."):
-        if not hasattr(found, attribute):
-            raise UserError(f"--checkpoint {path}: {name} has no {attributes}; write package.module:function")
-        found = getattr(found, attribute)
-    if not callable(found):
-        raise UserError(f"--checkpoint {path}: {attributes} is a {type(found).__name__}, but must be a function")
-    return found
-
-
-def source_sha256(function: Callable[..., Any], path: str) -> str:
-    """sha256 of the file in which a function, or the class of a callable object, is written.
-
-    Raises:
-        UserError: its file cannot be read.
-    """
-    written = inspect.unwrap(function)
-    if not (inspect.isroutine(written) or inspect.isclass(written)):
-        written = type(written)
-    try:
-        return hashlib.sha256(Path(inspect.getfile(written)).read_bytes()).hexdigest()
-    except (TypeError, OSError) as error:
-        raise UserError(f"--checkpoint {path}: its source cannot be read ({first_line(error)})") from error
-
-
 def is_black_box(folder: Folder) -> bool:
     """Whether a folder stands for a model of which only the probabilities are known."""
     return folder.exists(DESCRIPTION)
@@ -238,8 +194,8 @@ def load(folder: Folder) -> tuple[BlackBox, CharacterEncoder, Description]:
     if described.kind == "http":
         ask: Ask = Endpoint(described.address, described.endpoint)
     else:
-        function = load_function(described.address, described.import_from)
-        if source_sha256(function, described.address) != described.source:
+        function = load_function(described.address, OPTION, described.import_from)
+        if source_sha256(function, described.address, OPTION) != described.source:
             raise UserError(
                 f"the file of {described.address} on this machine differs from that of the run: copy it to "
                 f"{described.import_from} on all machines, or start the run again"

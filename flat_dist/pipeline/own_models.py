@@ -11,9 +11,10 @@ from flat_dist.config.schema import EndpointConfig
 from flat_dist.data import labels
 from flat_dist.data.whole_text import WholeTextEncoder
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.models.black_box import Description, is_black_box, load_function, read, save, source_sha256
+from flat_dist.models.black_box import OPTION, Description, is_black_box, read, save
 from flat_dist.models.endpoint import check_address, token
 from flat_dist.models.pretrained import PretrainedClassifier, has_word_vectors
+from flat_dist.runtime.user_code import load_function, source_sha256
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.location import is_folder
 
@@ -59,9 +60,9 @@ def place(
         name = str(urlsplit(model).hostname)
     elif PATH.fullmatch(model) and not is_folder(model):
         here = str(Path.cwd())
-        function = load_function(model, here)
+        function = load_function(model, OPTION, here)
         names = _names(given_names or getattr(function, "label_names", ()) or data_names())
-        described = Description("function", model, names, here, source_sha256(function, model))
+        described = Description("function", model, names, here, source_sha256(function, model, OPTION))
         name = model.rpartition(":")[2]
     else:
         return None, model

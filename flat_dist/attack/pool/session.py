@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch._dynamo  # takes seconds; imported here, it does not count as loading a checkpoint
 
-from flat_dist.attack.builders import import_from, source_sha256
+from flat_dist.attack.builders import source_sha256
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.runner import ENGINE
@@ -20,6 +20,7 @@ from flat_dist.resources import assets, textattack_setup
 from flat_dist.resources.catalogue import Sources
 from flat_dist.resources.provenance import source_of
 from flat_dist.runtime.malloc import keep_freed_memory
+from flat_dist.runtime.user_code import import_from
 from flat_dist.scheduling.session import Session
 from flat_dist.storage.folder import Folder
 
