@@ -31,6 +31,7 @@ TYPES = {
     "flat_dist.evaluation.accuracy": ("AttackSummary",),
     "flat_dist.evaluation.thresholds": ("Check",),
     "flat_dist.models.checkpoint": ("Checkpoint",),
+    "flat_dist.pipeline.export": ("Exported",),
 }
 """Classes that the Python API returns, beside its own."""
 

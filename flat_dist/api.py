@@ -7,7 +7,7 @@ with the same arguments, they continue, and repeat nothing. Where the caller can
 `flat_dist.UserError`: one sentence that says what is wrong, and what to do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -33,24 +33,27 @@ from flat_dist.evaluation.thresholds import Check, check, check_measured, parse
 from flat_dist.evaluation.top_k import TOP_METRIC
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.pipeline.settings import NONE, Settings, config_of, split_endpoint
 from flat_dist.runtime import hardware as machines
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.storage.folder import Folder
 
 if TYPE_CHECKING:  # it imports Ray and TextAttack
+    from flat_dist.pipeline.export import Exported
     from flat_dist.pipeline.jobs import Finished
 
 Place = str | PathLike[str]
 """A path, or the URI of a folder in a bucket."""
 
-Settings = Mapping[str, Any]
-"""Fields of the config by the names of their options, without the dashes before them."""
-
-NONE: Settings = {}
-
 OF_CONTENT = tuple(one.name for one in fields(DataConfig) if one.metadata == BY_CONTENT)
 """Fields of the config that say where a dataset is."""
+
+
+Model = Place | Callable[[Sequence[str]], Any]
+"""A folder that training or `save_pretrained` wrote; or a function from texts to probabilities (texts x classes), given
+as it is or as "package.module:function"; or the address of a model, https://... The module of a function must be on
+all machines."""
 
 
 @dataclass(frozen=True)
@@ -209,19 +212,19 @@ def train(
     Raises:
         UserError: a setting is unknown or invalid, or the run cannot work as asked.
     """
-    from flat_dist.pipeline import jobs
-    from flat_dist.pipeline.plan import check as check_run
+    from flat_dist.pipeline import jobs, plan
 
-    config = _config(cli.load_preset(preset), settings, None, storage, name)
+    config = config_of(cli.load_preset(preset), settings, None, storage, name)
     config = replace(config, data=replace(config.data, **{one: getattr(data.config, one) for one in OF_CONTENT}))
     validate(config)
     check_effect(config, list(map(option, (f"{one}" for one in settings))))
-    check_run(config)
+    config = plan.resolve(config)
+    plan.check(config)
     return _measured(jobs.train(config, data.dataset, Display(quiet=not progress)))
 
 
 def attack(
-    checkpoint: Place,
+    checkpoint: Model,
     data: Data,
     *,
     attack: str = "textfooler",
@@ -231,35 +234,39 @@ def attack(
     storage: Place = "runs",
     progress: bool = True,
 ) -> Attacked:
-    """Attack a checkpoint on the texts of a dataset.
+    """Attack a model on the texts of a dataset.
 
     Args:
-        checkpoint: folder of the model.
+        checkpoint: folder of the model; or a function, or the address of a model: see `Model`.
         data: with the classes of the model.
         attack: name of an attack, such as textfooler or pwws, or the Python path of a TextAttack builder.
         split: the texts to attack.
         sample: number of texts, drawn by the seed; 0: all.
-        settings: fields of the section `attack`, `seed` and `hardware`, such as {"attack.max_queries": 200}.
+        settings: fields of the sections `attack` and `endpoint`, `seed` and `hardware`, such as
+            {"attack.max_queries": 200}.
         storage: folder for the attacked texts.
         progress: print the progress on standard error.
 
     Raises:
-        UserError: a setting is unknown or invalid, there is no checkpoint, or the attack cannot run.
+        UserError: a setting is unknown or invalid, there is no such model, or the attack cannot run.
     """
     from flat_dist.data.shards import read_shards
-    from flat_dist.pipeline import jobs
+    from flat_dist.pipeline import jobs, own_models
 
-    config = _config(Config(), settings, ("attack",), storage)
+    settings, endpoint = split_endpoint(settings)
+    config = config_of(Config(), settings, ("attack",), storage)
     config = replace(config, attack=replace(config.attack, name=attack))
     config = replace(config, data=data.config, evaluation=EvaluationConfig(split=split, sample=sample))
     validate(config)
-    folder = jobs.attack(config, Folder(fspath(checkpoint)), data.dataset, Display(quiet=not progress))
+    names = data.config.label_names, lambda: data.label_names
+    _, place = own_models.place(own_models.name_of(checkpoint), config.storage, endpoint, *names)
+    folder = jobs.attack(config, Folder(place), data.dataset, Display(quiet=not progress))
     rows = read_shards(folder)
     return Attacked(after_attack(rows), rows, folder.uri)
 
 
 def evaluate(
-    checkpoint: Place | Mapping[str, Place],
+    checkpoint: Model | Mapping[str, Model],
     data: Data,
     *,
     attacks: Sequence[str] = ("textfooler", "pwws"),
@@ -272,34 +279,37 @@ def evaluate(
     name: str | None = None,
     progress: bool = True,
 ) -> Measured:
-    """Measure checkpoints: accuracy, accuracy under attacks, and consistency of their attributions.
+    """Measure models: accuracy, accuracy under attacks, and consistency of their attributions.
 
     Args:
-        checkpoint: folder of a model; or several, by the name of each.
+        checkpoint: folder of a model, a function, or the address of a model (see `Model`); or several, by the name of
+            each.
         data: with the classes of the models.
         attacks: names of attacks; all: every attack whose resources are at hand, without adaptive ones.
         split: the texts to measure on.
         sample: number of texts to attack, drawn by the seed; 0: all.
         explain: attribution methods whose consistency is measured.
         trained_on: the attack that training saw; other attacks are then marked as unseen.
-        settings: fields of the sections `attack`, `evaluation` and `tracking`, `seed` and `hardware`.
+        settings: fields of the sections `attack`, `evaluation`, `tracking` and `endpoint`, `seed` and `hardware`.
         storage: folder for the attacked texts and the results.
         name: name of the results' folder in it; None: made of the settings.
         progress: print the progress on standard error.
 
     Raises:
-        UserError: a setting is unknown or invalid, there is no checkpoint, or an attack cannot run.
+        UserError: a setting is unknown or invalid, there is no such model, or an attack cannot run.
     """
     from flat_dist.attack.available import expand
-    from flat_dist.pipeline import evaluation, jobs
+    from flat_dist.pipeline import evaluation, jobs, own_models
     from flat_dist.resources import catalogue
 
+    settings, endpoint = split_endpoint(settings)
+    config = config_of(Config(), settings, ("attack", "evaluation", "tracking"), storage, name)
     if isinstance(checkpoint, Mapping):
-        given = [f"{key}={fspath(one)}" for key, one in checkpoint.items()]
+        given = [f"{key}={own_models.name_of(one)}" for key, one in checkpoint.items()]
     else:
-        given = [fspath(checkpoint)]
-    models = evaluation.models(given)
-    config = _config(Config(), settings, ("attack", "evaluation", "tracking"), storage, name)
+        given = [own_models.name_of(checkpoint)]
+    known = data.config.label_names, lambda: data.label_names
+    models = evaluation.models(evaluation.placed(given, config.storage, endpoint, *known))
     names, _ = expand(attacks, catalogue.sources(config.attack))
     measures: dict[str, Any] = {"attacks": names, "split": split, "sample": sample, "explain": tuple(explain)}
     config = replace(
@@ -311,6 +321,29 @@ def evaluate(
     )
     jobs.check_evaluation(config)
     return _measured(jobs.Evaluation(config, models, data.dataset, trained_on).run(Display(quiet=not progress)))
+
+
+def export(
+    checkpoint: Place, to: Place, format: Literal["auto", "transformers", "folder", "mlflow"] = "auto"
+) -> "Exported":
+    """Write a model into a folder, from which it can be used without the run that trained it.
+
+    Args:
+        checkpoint: folder of the model.
+        to: a new or empty folder.
+        format: transformers (`transformers.pipeline` loads it; not for models with a word mask), folder (`load_model`
+            loads it where flat_dist is installed), or mlflow (`mlflow models serve` serves it); auto: transformers
+            where that is possible, else folder.
+
+    Returns:
+        folder, format (the one that was chosen), label_names, and why `auto` did not choose transformers.
+
+    Raises:
+        UserError: there is no model, the format cannot hold it, or `to` is not empty.
+    """
+    from flat_dist.pipeline import export as exports
+
+    return exports.export(Folder(fspath(checkpoint)), Folder(fspath(to)), format)
 
 
 def load_model(checkpoint: Place | Checkpoint, hardware: str = "auto") -> Checkpoint:
@@ -393,47 +426,6 @@ def explain(
         label = max(probabilities, key=lambda name: probabilities[name])
         found.append(Explanation(tuple(model.encoder.words(text)), label, probabilities, by_class))
     return found
-
-
-def _config(
-    start: Config, settings: Settings, sections: Sequence[str] | None, storage: Place, name: str | None = None
-) -> Config:
-    """The config that settings make of another.
-
-    Args:
-        start: the config.
-        settings: by dotted name.
-        sections: those that have an effect, besides `seed` and `hardware`; None: all.
-        storage: folder of the storage.
-        name: of the results' folder.
-
-    Raises:
-        UserError: a setting is unknown, has no effect, or its value has another type.
-    """
-    values: dict[str, Any] = {}
-    for given, value in settings.items():
-        section, dot, key = given.replace("-", "_").partition(".")
-        arguments = section in ("storage", "run_name", "data") and key not in ("max_length", "min_frequency")
-        unused = sections is not None and section not in (*sections, "seed", "hardware")
-        if arguments or unused or (sections is not None and (section, key) in _ARGUMENTS):
-            raise UserError(f"the setting {given} has no effect here: leave it out, or use an argument of the function")
-        if dot:
-            values.setdefault(section, {})[key] = value
-        else:
-            values[section] = value
-    config = from_dict(Config, values, "settings", start=start)
-    return replace(config, storage=fspath(storage), run_name=name)
-
-
-_ARGUMENTS = (
-    ("attack", "name"),
-    ("attack", "sample"),
-    ("evaluation", "attacks"),
-    ("evaluation", "split"),
-    ("evaluation", "sample"),
-    ("evaluation", "explain"),
-)
-"""Fields that `attack` and `evaluate` have as arguments."""
 
 
 def _measured(ran: "Finished") -> Measured:

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import flat_dist as fd
-from flat_dist import api
+from flat_dist import cli
 from flat_dist.data.datasets import Dataset
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.pipeline.settings import config_of
 from flat_dist.storage.folder import Folder
 
 ROOT = Path(__file__).parents[1]
@@ -146,8 +147,8 @@ def test_settings_without_effect_are_refused(victim: Folder, sentences: Dataset)
 
 
 def test_settings_replace_those_of_the_preset() -> None:
-    start = api.cli.load_preset("customer_reviews,robust")
-    config = api._config(start, {"training.epochs": 3, "model.embedding-dim": 7, "seed": 5}, None, Path("x"), "mine")
+    start = cli.load_preset("customer_reviews,robust")
+    config = config_of(start, {"training.epochs": 3, "model.embedding-dim": 7, "seed": 5}, None, Path("x"), "mine")
     assert (config.training.epochs, config.model.embedding_dim, config.seed) == (3, 7, 5)
     assert (config.storage, config.run_name) == ("x", "mine")
     assert config.substitutes == start.substitutes and config.training.kinds == start.training.kinds

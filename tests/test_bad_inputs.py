@@ -35,7 +35,7 @@ from flat_dist.tracking.mlflow_tracker import MlflowTracker
 from flat_dist.training import distributed
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = {name: name for name in ("evaluate", "attack", "predict", "report", "bench", "prepare")}
+COMMANDS = {name: name for name in ("evaluate", "attack", "predict", "export", "report", "bench", "prepare")}
 COMMANDS |= {"flat_round": "train", "sweep": "tune"}
 """Scripts of jobs/ and tuning/, and the command of `flat-dist` that each of them is."""
 
@@ -470,6 +470,24 @@ CLUSTERS = [
     ),
 ]
 
+EXPORTS = [
+    ("export", "--to new", "--checkpoint is missing"),
+    ("export", f"{VICTIM}", "--to is missing"),
+    ("export", f"{VICTIM} --to file", "file"),
+    ("export", f"{VICTIM} --to IN/good", "is not empty: name a new folder"),
+    ("export", f"{VICTIM} --to new --format onnx", "unknown value of --format 'onnx'"),
+    ("export", f"{VICTIM} --to new --format transformers", "it is a cnn, which transformers does not know"),
+    ("export", "--checkpoint nowhere --to new", "nowhere holds no checkpoint"),
+    ("sweep", f"{DATA} --tracking.log-models", "--tracking.log-models has no effect on this command"),
+    ("flat_round", f"{DATA} --preset classifier", "--model.name classifier needs --model.encoder: the folder"),
+    ("flat_round", f"{DATA} --preset classifier --model.encoder IN/good", "is no folder with a classifier"),
+    (
+        "flat_round",
+        f"{DATA} --preset classifier --model.encoder IN/good --training.epochs 3",
+        "--training.epochs has no effect with --model.name classifier",
+    ),
+]
+
 PRESETS = [
     ("flat_round", "--preset", "--preset needs a value"),
     ("flat_round", "--preset=", "--preset is empty"),
@@ -750,6 +768,7 @@ ROWS: list[Row] = [
     *NAMES,
     *PLACES,
     *CLUSTERS,
+    *EXPORTS,
     *PRESETS,
     *FILES,
     *PAIRS,

@@ -103,7 +103,7 @@ def test_all_fields_in_the_tables_of_validation_exist() -> None:
         (["--training.learning-rate", "0"], "--training.learning-rate is 0.0, but must be above 0"),
         (
             ["--model.name", "cnm"],
-            "cnm': choose one of bert, cnn, deberta, encoder, lstm, minilm; did you mean 'cnn'?",
+            "cnm': choose one of bert, classifier, cnn, deberta, encoder, lstm, minilm; did you mean 'cnn'?",
         ),
         (["--attack.name", "textfolder"], "did you mean 'textfooler'"),
         (["--evaluation.attacks", "pwws", "bay"], "unknown value of --evaluation.attacks 'bay'"),

@@ -60,6 +60,10 @@ COMMANDS = [command for page in PAGES for command in page.commands()]
 NOT_RUN = {
     ".venv/bin/pip install torch==2.13.0+cu126": "downloads a build of torch",
     "python examples/own_csv.py": "tests/pipeline/test_api.py runs it",
+    "python examples/http_model.py": "tests/pipeline/test_examples.py runs it",
+    "python examples/huggingface_classifier.py": "tests/pipeline/test_examples.py runs it",
+    "mlflow models serve": "tests/test_served_model.py serves a model",
+    "curl http://127.0.0.1:5001/invocations": "tests/test_served_model.py sends such a request",
     "pip install --require-hashes": "installs everything again; tests/test_locks.py looks at the locks",
     "pip install --no-deps .": "tests/test_package.py installs the wheel",
     "pip install .": "tests/test_package.py installs the wheel",
@@ -331,8 +335,8 @@ def known_options() -> frozenset[str]:
     return frozenset(known)
 
 
-FOREIGN_OPTIONS = {"--check"}
-"""Options of other programs: ruff."""
+FOREIGN_OPTIONS = {"--check", "--env-manager", "--model-uri", "--workers"}
+"""Options of other programs: ruff, MLflow."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

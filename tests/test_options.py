@@ -137,7 +137,7 @@ OWN = {
 """What is no field of a run's config."""
 
 
-@pytest.mark.parametrize("name", ["evaluate", "attack", "predict", "report", "bench", "tune"])
+@pytest.mark.parametrize("name", ["evaluate", "attack", "predict", "export", "report", "bench", "tune"])
 def test_a_setting_has_one_name_in_every_command(name: str) -> None:
     module = command_of(name)
     of_config = options(Config)
@@ -156,7 +156,7 @@ def test_a_setting_has_one_name_in_every_command(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "evaluate", "attack", "predict", "report", "bench", "prepare", "tune", "bench attack"]
+    "name", ["train", "evaluate", "attack", "predict", "export", "report", "bench", "prepare", "tune", "bench attack"]
 )
 def test_help_names_the_command_and_gives_an_example(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

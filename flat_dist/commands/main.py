@@ -29,6 +29,7 @@ VERBS = {
     "evaluate": Verb("measure checkpoints: accuracy, accuracy under attack, consistency of attributions"),
     "tune": Verb("search hyperparameters, or compare FLAT with parts left out (--ablation)"),
     "predict": Verb("predict the class of each line of standard input", "the predictions printed so far are complete"),
+    "export": Verb("write a model for transformers, for MLflow, or as a folder that flat_dist loads elsewhere"),
     "report": Verb("print the table of a finished run, or send what it kept for MLflow"),
     "resources": Verb("list, build or verify the offline resources that attacks use"),
     "bench": Verb("measure speed and memory on this machine", "no measurement is kept"),

@@ -16,7 +16,7 @@ from flat_dist.config.schema import Config
 from flat_dist.config.serialization import to_dict
 from flat_dist.data import datasets
 from flat_dist.pipeline import run_folder
-from flat_dist.pipeline.plan import check, hints, plan
+from flat_dist.pipeline.plan import check, check_classes, hints, plan, resolve
 from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 
@@ -24,10 +24,11 @@ from flat_dist.runtime.progress import Display
 def job(arguments: Sequence[str]) -> None:
     """Parse, check, and run or show the plan."""
     command = cli.parse(arguments, str(__doc__))
-    config = command.config
+    config = resolve(command.config)
     check(config)
     dataset = datasets.load(config.data)
     if command.dry_run:
+        check_classes(config, dataset)
         run_folder.check(config, run_folder.identity(config, dataset.fingerprint))
         show_plan(config, dataset, command.json)
         return

@@ -23,7 +23,7 @@ from flat_dist.config.schema import Config
 from flat_dist.config.validation import HIGHEST, check_effect, validate
 from flat_dist.data import datasets
 from flat_dist.pipeline import run_folder
-from flat_dist.pipeline.plan import check, hints
+from flat_dist.pipeline.plan import check, hints, resolve
 from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
@@ -75,7 +75,7 @@ def parse(arguments: Sequence[str]) -> Command:
     line = CommandLine(Command, arguments)
     preset = line.value("--preset", cli.DEFAULT_PRESET)
     default, ablation = cli.load_preset(preset), "--ablation" in line.flags
-    _check_use(line.given, ablation)
+    _check_use(line.given, line.flags, ablation)
     command = line.read(
         cli.with_presets(str(__doc__)), Command(default if ablation else _of_trials(default), preset=preset)
     )
@@ -92,9 +92,11 @@ def parse(arguments: Sequence[str]) -> Command:
     return command
 
 
-def _check_use(given: Iterable[str], ablation: bool) -> None:
+def _check_use(given: Iterable[str], flags: Iterable[str], ablation: bool) -> None:
     """Raise UserError for an option of a search that is given to an ablation, or the other way round."""
     of_search = {"--training.kinds", *options(Settings), *options(SearchSpace, "--space.")}
+    if {"--tracking.log-models", "--tracking.no-log-models"} & {*given, *flags}:
+        raise UserError("--tracking.log-models has no effect on this command: export the model that you choose")
     for name in given:
         if ablation and name in of_search:
             raise UserError(f"{name} has no effect with --ablation: leave it out")
@@ -140,6 +142,7 @@ def ablation_of(command: Command) -> AblationJob:
 def job(arguments: Sequence[str]) -> None:
     """Parse, build, search or compare."""
     command = parse(arguments)
+    command = replace(command, config=resolve(command.config))
     axes = {} if command.ablation else command.space.axes(command.config)
     check(command.config)
     dataset = datasets.load(command.config.data)

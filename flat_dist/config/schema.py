@@ -136,12 +136,14 @@ class DataConfig:
 class ModelConfig:
     """The classifier. FLAT training adds the word mask."""
 
-    name: Literal["cnn", "lstm", "bert", "deberta", "minilm", "encoder"] = "cnn"
+    name: Literal["cnn", "lstm", "bert", "deberta", "minilm", "encoder", "classifier"] = "cnn"
     """cnn (Kim 2014), lstm (one layer, max-pooling over time), bert (bert-base-uncased), deberta
-    (microsoft/deberta-base), minilm (works offline: its weights come with a package), or encoder (any other, see
-    `encoder`)."""
+    (microsoft/deberta-base), minilm (works offline: its weights come with a package), encoder (any other, see
+    `encoder`), or classifier (your own fine-tuned classifier in the folder `encoder`: it is the base model as it is,
+    and adv and flat start from its body and head)."""
     encoder: str | None = field(default=None, metadata=BY_CONTENT)
-    """Transformers: hub name, or folder with config.json, to load the pretrained weights from."""
+    """Transformers: hub name, or folder with config.json, to load the pretrained weights from; of a classifier, the
+    folder that `save_pretrained` wrote."""
     vectors: str | None = field(default="glove-6b-50d", metadata=BY_CONTENT)
     """CNN, LSTM: pretrained word vectors that initialise the embedding: glove-6b-50d, a file of GloVe or word2vec
     (text or binary), or none."""
@@ -431,6 +433,9 @@ class TrackingConfig:
     """MLflow experiment of the run."""
     enabled: bool = True
     """Log to MLflow."""
+    log_models: bool = False
+    """Log each measured model, too, as an MLflow model that `mlflow models serve` serves. The files are as large as the
+    models. Functions and endpoints are not logged."""
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,18 @@ SUBSTITUTES = {"steps": ("gradient", "both"), "share": ("both",)}
 all values but attack."""
 
 
+OWN_OF_CLASSIFIER = (
+    "data.max_length",
+    "model.dropout",
+    "model.encoder_dropout",
+    "model.pooling",
+    "training.epochs",
+    "training.learning_rate",
+    "training.init",
+)
+"""Fields that a fine-tuned classifier decides itself, or that are about the training that it has behind it."""
+
+
 def validate(config: Config) -> None:
     """Raise UserError for the first field with an invalid value."""
     for name, value in _fields(config):
@@ -162,12 +174,18 @@ def validate(config: Config) -> None:
 
 
 def check_effect(config: Config, given: Container[str]) -> None:
-    """Raise UserError for an option of `substitutes` that is given, but has no effect.
+    """Raise UserError for an option that is given, but has no effect: one of `substitutes`, or of a classifier.
 
     Args:
         config: with the options that are given.
         given: their names, such as --substitutes.share. A preset may set such fields for other adversaries.
     """
+    for name in map(option, OWN_OF_CLASSIFIER if config.model.name == "classifier" else ()):
+        if name in given:
+            raise UserError(
+                f"{name} has no effect with --model.name classifier, which is used as it is before the first round: "
+                "leave it out"
+            )
     adversaries = config.training.adversaries
     for one in dataclasses.fields(SubstitutesConfig):
         used_by = SUBSTITUTES.get(one.name, ("gradient", "random", "both"))

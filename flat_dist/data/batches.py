@@ -189,7 +189,8 @@ def _encode_swaps(row: dict, encoder: Encoder) -> SwapIds:
         words = [read[start : start + count] for read, start, count in zip(spans, starts, counts, strict=True)]
         if min(counts) and list(map(len, words)) == counts:
             left, right = map(_side, pieces, words)
-            swaps.append((left, right))
+            if left[0] and right[0]:  # a tokenizer may drop all characters of a word
+                swaps.append((left, right))
     return tuple(swaps)
 
 

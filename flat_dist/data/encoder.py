@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 from flat_dist.data.preprocessing import SPANNING, Vocabulary, clean, tokenize
 from flat_dist.data.wordpieces import WordPieces
@@ -33,6 +34,15 @@ class Encoder:
     def words(self, text: str) -> list[str]:
         """The words of a text that the model reads."""
         return tokenize(clean(text))[: len(self.spans(text))]
+
+    def inner_pieces(self, words: str) -> tuple[int, ...]:
+        """Pieces of words inside a text."""
+        ids = self.encode(words)
+        return ids[len(self.vocabulary.prefix) : len(ids) - len(self.vocabulary.suffix)]
+
+    def to_json(self) -> Any:
+        """The vocabulary as plain values, ready for JSON."""
+        return self.vocabulary.to_json()
 
     @cached_property
     def max_word_pieces(self) -> int:

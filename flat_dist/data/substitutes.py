@@ -86,8 +86,6 @@ def build(table: pa.Table, texts: Sequence[str], encoder: Encoder, count: int) -
 
 
 def _distinct(known: Mapping[str, Sequence[str]], word: str, own: Pieces, encoder: Encoder) -> list[Pieces]:
-    """The candidates of a word as pieces, without the word itself, each once."""
-    before, after = len(encoder.vocabulary.prefix), len(encoder.vocabulary.suffix)
-    encoded = (encoder.encode(candidate) for candidate in known.get(word, ()))
-    read = dict.fromkeys(ids[before : len(ids) - after] for ids in encoded)
-    return [pieces for pieces in read if pieces != own]
+    """The candidates of a word as pieces, without the word itself, each once. A word that is not read has none."""
+    read = dict.fromkeys(encoder.inner_pieces(candidate) for candidate in known.get(word, ()) if own)
+    return [pieces for pieces in read if pieces and pieces != own]

@@ -2,9 +2,12 @@
 
 import bisect
 import itertools
+import json
 import re
+import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flat_dist.data.encoder import Encoder
 from flat_dist.data.wordpieces import WordPieces
@@ -13,6 +16,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 WORD = re.compile(r"\S+")
+
+FIRST = "a"
+"""A word before others."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,19 @@ class WholeTextEncoder(Encoder):
     def words(self, text: str) -> list[str]:
         """The words of a text that the model reads."""
         return WORD.findall(text)[: len(self.spans(text))]
+
+    def inner_pieces(self, words: str) -> tuple[int, ...]:
+        """Pieces of words inside a text: many tokenizers give another piece to a word after a space."""
+        ids, spans = self.encode(f"{FIRST} {words}"), self.spans(f"{FIRST} {words}")
+        return ids[spans[0][1] : spans[-1][1]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The tokenizer's files by name, as `flat_dist.models.pretrained.restore_encoder` takes them."""
+        with tempfile.TemporaryDirectory() as directory:
+            self.tokenizer.save_pretrained(directory, legacy_format=False)
+            files = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in Path(directory).glob("*.json")}
+        files["tokenizer.json"] |= {"truncation": None, "padding": None}  # as the latest text was read
+        return dict(sorted(files.items()))
 
     def _read(self, text: str) -> tuple[list[int], list[int]]:
         """Ids, and for each the place in the text where its characters end."""

@@ -56,8 +56,8 @@ def words_of(train_texts: Iterable[str], attacked_tables: Iterable[pa.Table], ch
         UserError: as in `importances`.
     """
     frequency, replaced = count_words(train_texts), count_replaced(attacked_tables)
-    vocabulary = checkpoint.encoder.vocabulary
-    known = [word for word in frequency if isinstance(vocabulary, WordPieces) or word in vocabulary]
+    vocabulary, spans = checkpoint.encoder.vocabulary, checkpoint.encoder.spans
+    known = [word for word in frequency if (spans(word) if isinstance(vocabulary, WordPieces) else word in vocabulary)]
     words = sorted(known, key=lambda word: (-frequency[word], word))
     frequency_V, replaced_V = (
         np.array([counts[word] for word in words], dtype=np.int64) for counts in (frequency, replaced)
@@ -168,12 +168,11 @@ def _check_mask(checkpoint: Checkpoint) -> None:
 
 
 def _pieces(encoder: Encoder, word: str) -> tuple[int, ...]:
-    """The pieces of a text that consists of one word."""
+    """The pieces of one word inside a text."""
     spans = encoder.spans(word)
     if len(spans) != 1:
         raise ValueError(f"{word!r} is {len(spans)} words, not one")
-    start, end = spans[0]
-    return encoder.encode(word)[start:end]
+    return encoder.inner_pieces(word)
 
 
 def _correlation(pair: str, a: np.ndarray, b: np.ndarray) -> Correlation:

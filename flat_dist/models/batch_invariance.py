@@ -66,6 +66,8 @@ class InvariantBatchSize:
         """Whether every layer gives one text the same bits at each position."""
         generator = torch.Generator().manual_seed(length)
         ids_BT = torch.randint(self.model.embedding.num_embeddings, (1, length), generator=generator).repeat(rows, 1)
+        if self.model.end_id is not None:
+            ids_BT[:, -1] = self.model.end_id
         real_BT = torch.ones_like(ids_BT, dtype=torch.bool)
         with _compared(self.model, rows) as alike:
             first_BC, again_BC = (self.model(ids_BT, real_BT).logits_BC for _ in range(2))

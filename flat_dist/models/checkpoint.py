@@ -16,6 +16,7 @@ from flat_dist.config.serialization import content_hash, to_dict
 from flat_dist.data.batches import Batch, to_batch
 from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
+from flat_dist.data.whole_text import WholeTextEncoder
 from flat_dist.data.wordpieces import WordPieces
 from flat_dist.models import black_box, encoders, pretrained
 from flat_dist.models.batch_invariance import MAX_PIECES, TRANSFORMER_ROWS, WORD_ROWS, InvariantBatchSize
@@ -29,6 +30,7 @@ from flat_dist.models.checkpoint_format import (
     damaged,
     read_description,
     read_weights,
+    unshared,
 )
 from flat_dist.models.classifier import TextClassifier, WordClassifier
 from flat_dist.models.cnn import CNN
@@ -157,7 +159,7 @@ def add_mask(model: TextClassifier, config: ModelConfig) -> None:
 
 def save(checkpoint: Checkpoint, folder: Folder) -> None:
     """Write a checkpoint; the description is written last and has the hash of the weights."""
-    digest = folder.write(WEIGHTS, save_tensors(checkpoint.model.state_dict()))
+    digest = folder.write(WEIGHTS, save_tensors(unshared(checkpoint.model.state_dict())))
     description = {
         "format": FORMAT,
         "weights": digest,
@@ -165,7 +167,7 @@ def save(checkpoint: Checkpoint, folder: Folder) -> None:
         "masked": checkpoint.model.mask is not None,
         "label_names": checkpoint.label_names,
         "max_length": checkpoint.encoder.max_length,
-        "vocabulary": checkpoint.encoder.vocabulary.to_json(),
+        "vocabulary": checkpoint.encoder.to_json(),
     }
     if isinstance(checkpoint.model, Transformer):
         description["encoder"] = encoders.describe(checkpoint.model)
@@ -188,9 +190,8 @@ def load(folder: Folder, device: str = "cpu") -> Checkpoint:
         return Checkpoint(own, own.options, whole_texts, settings.label_names)
     described, config = read_description(folder)
     tensors = read_weights(folder, described)
-    vocabulary, model = _build(folder, described, config, tensors)
+    encoder, model = _build(folder, described, config, tensors)
     model.load_state_dict(tensors)
-    encoder = Encoder(vocabulary, described.max_length)
     max_pieces = model.max_pieces if isinstance(model, Transformer) else described.max_length
     if encoder.max_word_pieces < 1 or described.max_length > max_pieces:
         least = described.max_length - encoder.max_word_pieces + 1
@@ -210,7 +211,7 @@ def describe(folder: Folder) -> dict[str, Any]:
     if black_box.is_black_box(folder):
         return black_box.describe(folder)
     if is_pretrained(folder):
-        return {**pretrained.describe(folder), "model": to_dict(ModelConfig(name="encoder"))}
+        return {**pretrained.describe(folder), "model": to_dict(pretrained.AS_IT_IS)}
     described, config = read_description(folder)
     return {**asdict(described), "architecture": config.name, "model": to_dict(config)}
 
@@ -222,16 +223,15 @@ def is_pretrained(folder: Folder) -> bool:
 
 def _build(
     folder: Folder, described: Description, config: ModelConfig, tensors: Mapping[str, torch.Tensor]
-) -> tuple[Vocabulary | WordPieces, TextClassifier]:
-    """Vocabulary and model as described, with fresh weights; the tensors are checked first."""
-    kind = WordPieces if config.name in encoders.TRANSFORMERS else Vocabulary
-    if isinstance(described.vocabulary, dict) != (kind is WordPieces):
+) -> tuple[Encoder, TextClassifier]:
+    """Encoder and model as described, with fresh weights; the tensors are checked first."""
+    if isinstance(described.vocabulary, dict) != (config.name in encoders.TRANSFORMERS):
         raise damaged(folder, DESCRIPTION, f"its vocabulary is not that of a {config.name}")
     try:
-        vocabulary: Vocabulary | WordPieces = kind.from_json(described.vocabulary)  # type: ignore[arg-type]
+        encoder = _encoder(described, config)
         with torch.device("meta"):  # uses no memory, whatever sizes the file states
-            check_fit(folder, _fresh(described, config, vocabulary), tensors)
-        model = _fresh(described, config, vocabulary)
+            check_fit(folder, _fresh(described, config, encoder), tensors)
+        model, vocabulary = _fresh(described, config, encoder), encoder.vocabulary
         largest = vocabulary.max_id if isinstance(vocabulary, WordPieces) else len(vocabulary) - 1
     except DamagedFileError:
         raise
@@ -240,13 +240,22 @@ def _build(
     if largest >= model.embedding.num_embeddings:
         sizes = f"its vocabulary has {largest + 1} pieces, the embedding {model.embedding.num_embeddings}"
         raise damaged(folder, DESCRIPTION, sizes)
-    return vocabulary, model
+    return encoder, model
 
 
-def _fresh(described: Description, config: ModelConfig, vocabulary: Vocabulary | WordPieces) -> TextClassifier:
-    classes = len(described.label_names)
+def _encoder(described: Description, config: ModelConfig) -> Encoder:
+    if config.name == encoders.CLASSIFIER:
+        return pretrained.restore_encoder(described.vocabulary, described.max_length)  # type: ignore[arg-type]
+    kind = WordPieces if config.name in encoders.TRANSFORMERS else Vocabulary
+    return Encoder(kind.from_json(described.vocabulary), described.max_length)  # type: ignore[arg-type]
+
+
+def _fresh(described: Description, config: ModelConfig, encoder: Encoder) -> TextClassifier:
+    classes, vocabulary = len(described.label_names), encoder.vocabulary
     model: TextClassifier
-    if isinstance(vocabulary, WordPieces):
+    if isinstance(encoder, WholeTextEncoder):
+        model = pretrained.rebuild(config, described.encoder, encoder)
+    elif isinstance(vocabulary, WordPieces):
         model = encoders.rebuild(config, described.encoder, vocabulary, classes)
     else:
         model = build(config, len(vocabulary), classes)

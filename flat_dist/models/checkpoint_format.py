@@ -38,8 +38,9 @@ class Description:
     label_names: list[str]
     max_length: int
     vocabulary: list[str] | dict[str, Any]
+    """Words; or word pieces; or the files of a classifier's own tokenizer, by name."""
     encoder: dict[str, Any] = field(default_factory=dict)
-    """Configuration of a transformer's encoder."""
+    """Configuration of a transformer's encoder, or of a classifier."""
     weights: str | None = None
     """sha256 of the weights' file; None in files of older versions."""
 
@@ -91,6 +92,17 @@ def read_weights(folder: Folder, described: Description) -> dict[str, torch.Tens
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise damaged(folder, WEIGHTS, f"{name} has weights that are not finite")
     return tensors
+
+
+def unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors, of which no two share memory, as safetensors need it: some models have one weight in two places."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return found
 
 
 def check_fit(folder: Folder, model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

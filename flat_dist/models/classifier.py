@@ -27,6 +27,8 @@ class TextClassifier(nn.Module, ABC):
     embedding: nn.Embedding
     output: nn.Linear
     mask: WordMask | None
+    end_id: int | None = None
+    """The piece by which the model finds the end of a text; None: it needs none."""
 
     def __init__(self, dropout: float):
         super().__init__()

@@ -24,7 +24,10 @@ HUB = {"bert": "bert-base-uncased", "deberta": "microsoft/deberta-base"}
 BUILT_IN = "minilm"
 """The encoder that is installed from a package: BERT's architecture, six layers, 22 million parameters."""
 
-TRANSFORMERS = (*HUB, BUILT_IN, "encoder")
+CLASSIFIER = "classifier"
+"""A fine-tuned classifier of the user, with its own head and tokenizer: see `flat_dist.models.pretrained`."""
+
+TRANSFORMERS = (*HUB, BUILT_IN, "encoder", CLASSIFIER)
 """Models that are transformers; `encoder` is any other one."""
 
 TOLERANCE = 1e-3
@@ -44,7 +47,8 @@ def source(config: ModelConfig) -> str:
     if config.name == BUILT_IN:
         return str(assets.prepare().minilm)
     if config.name not in HUB:
-        raise UserError("--model.name encoder needs --model.encoder: a hub name, or a folder with config.json")
+        what = "the folder of a fine-tuned classifier" if config.name == CLASSIFIER else "a hub name, or a folder"
+        raise UserError(f"--model.name {config.name} needs --model.encoder: {what} with config.json")
     return HUB[config.name]
 
 
@@ -69,8 +73,9 @@ def portable(config: ModelConfig) -> ModelConfig:
 
 
 def check(config: ModelConfig) -> None:
-    """Raise UserError if the encoder cannot be used; weights are not downloaded."""
-    if config.name not in TRANSFORMERS:
+    """Raise UserError if the encoder cannot be used; weights are not downloaded. `flat_dist.pipeline.own_models` checks
+    classifiers."""
+    if config.name not in TRANSFORMERS or config.name == CLASSIFIER:
         return
     if Path(source(config)).is_dir():
         pretrained(config, classes=2)
@@ -122,14 +127,23 @@ def rebuild(config: ModelConfig, described: dict[str, Any], pieces: WordPieces, 
     Raises:
         UserError: the architecture is unknown, or needs its own code.
     """
+    settings = known_settings(described)
+    return _classifier(config, library().AutoModel.from_config(settings, trust_remote_code=False), pieces, classes)
+
+
+def known_settings(described: dict[str, Any]) -> Any:
+    """The configuration that `describe` returned; only the library's code is run.
+
+    Raises:
+        UserError: the architecture is unknown, or needs its own code.
+    """
     described = dict(described)
     if code_fields := sorted(field_names(described) & CODE_FIELDS):
         raise UserError(f"its encoder needs its own code ({', '.join(code_fields)}), which is never run")
     kind = described.pop("model_type", None)
     if kind not in library().CONFIG_MAPPING:
         raise UserError(f"its encoder has the type {kind!r}, which transformers does not know")
-    settings = library().AutoConfig.for_model(kind, **described)
-    return _classifier(config, library().AutoModel.from_config(settings, trust_remote_code=False), pieces, classes)
+    return library().AutoConfig.for_model(kind, **described)
 
 
 def describe(model: "Transformer") -> dict[str, Any]:

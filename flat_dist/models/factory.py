@@ -7,11 +7,12 @@ import torch
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import stage_values
-from flat_dist.data.datasets import Dataset
+from flat_dist.data.datasets import Dataset, check_classes
 from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary, tokenize
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.models import encoders, vectors
+from flat_dist.models import encoders, pretrained, vectors
+from flat_dist.models.artifact import model_notes
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.storage.folder import Folder
@@ -35,7 +36,8 @@ def initial_stage(
         checkpoint, made_of = initial(config, dataset, masked)
         log_line(made_of)
         checkpoints.save(checkpoint, folder)
-        return Output(checkpoints.FILES, notes={"made_of": made_of})
+        own = model_notes("base", 0) if config.model.name == encoders.CLASSIFIER else {}
+        return Output(checkpoints.FILES, notes={"made_of": made_of, **own})
 
     inputs = {
         "dataset": dataset.fingerprint,
@@ -53,14 +55,29 @@ def initial(config: Config, dataset: Dataset, masked: bool) -> tuple[Checkpoint,
 
     Raises:
         UserError: the file of vectors is missing or malformed, its vectors have another size than the config's, or
-            the encoder cannot be had.
+            the encoder or classifier cannot be had, or has other classes than the dataset.
     """
     torch.manual_seed(derive_seed(config.seed, "init"))
-    transformer = config.model.name in encoders.TRANSFORMERS
-    checkpoint, made_of = (_transformer if transformer else _word_model)(config, dataset)
+    if config.model.name == encoders.CLASSIFIER:
+        make = _own_classifier
+    else:
+        make = _transformer if config.model.name in encoders.TRANSFORMERS else _word_model
+    checkpoint, made_of = make(config, dataset)
     if masked:
         checkpoints.add_mask(checkpoint.model, config.model)
     return checkpoint, made_of
+
+
+def _own_classifier(config: Config, dataset: Dataset) -> tuple[Checkpoint, str]:
+    folder = Folder(encoders.source(config.model))
+    model, encoder, settings = pretrained.load_classifier(folder, "cpu", config.model)
+    check_classes(dataset, settings.label_names, folder.uri)
+    made_of = f"your classifier as it is: {settings.architecture}, {_millions(model)} million weights"
+    return Checkpoint(model, config.model, encoder, settings.label_names), made_of
+
+
+def _millions(model: torch.nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.0f}"
 
 
 def _transformer(config: Config, dataset: Dataset) -> tuple[Checkpoint, str]:
@@ -72,10 +89,9 @@ def _transformer(config: Config, dataset: Dataset) -> tuple[Checkpoint, str]:
             f"--data.max-length is {config.data.max_length}, but must be between {least} and {model.max_pieces} for "
             f"{encoders.source(config.model)}"
         )
-    weights = sum(parameter.numel() for parameter in model.parameters())
     built_in = config.model.name == encoders.BUILT_IN and not config.model.encoder
     name = encoders.BUILT_IN if built_in else encoders.source(config.model)
-    made_of = f"encoder: {name}, {weights / 1e6:.0f} million weights"
+    made_of = f"encoder: {name}, {_millions(model)} million weights"
     return Checkpoint(model, config.model, encoder, dataset.label_names), made_of
 
 

@@ -8,6 +8,7 @@ Shapes: B texts, T word pieces, D size of a word embedding, C classes.
 import itertools
 import json
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,19 @@ from torch import Tensor, nn
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ModelConfig
+from flat_dist.data.batches import to_batch
 from flat_dist.data.whole_text import WholeTextEncoder
 from flat_dist.models.classifier import Prediction, TextClassifier
 from flat_dist.models.encoder_loading import CODE_FIELDS, field_names, library, load, load_tokenizer
+from flat_dist.models.encoders import known_settings
 from flat_dist.models.transformer import Transformer
 from flat_dist.storage.folder import Folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+AS_IT_IS = ModelConfig(name="classifier")
+"""Options of a classifier that gets no mask."""
 
 SETTINGS = "config.json"
 CLASSIFIER = "ForSequenceClassification"
@@ -52,29 +58,43 @@ class Settings:
 
 
 class PretrainedClassifier(Transformer):
-    """A fine-tuned classifier as it is.
+    """A fine-tuned classifier as it is, or with a word mask before it.
 
     Args:
         classifier: of the library `transformers`, with a head for classes.
         around: numbers of special pieces before and after a text.
+        options: of the word mask.
 
     Raises:
-        UserError: its head has no linear layer for the classes.
+        UserError: its head has no linear layer for the classes, or it does not support the mask that the options ask
+            for.
     """
 
-    def __init__(self, classifier: "PreTrainedModel", around: tuple[int, int]):
+    def __init__(self, classifier: "PreTrainedModel", around: tuple[int, int], options: ModelConfig = AS_IT_IS):
         TextClassifier.__init__(self, dropout=0.0)
-        self.backbone, self.around, self.options = classifier, around, ModelConfig(name="encoder")
+        self.backbone, self.around, self.options = classifier, around, options
         classes = classifier.config.num_labels
-        heads = [one for one in classifier.modules() if isinstance(one, nn.Linear) and one.out_features == classes]
+        heads = [
+            name
+            for name, one in classifier.named_modules()
+            if isinstance(one, nn.Linear) and one.out_features == classes
+        ]
         if not heads:
             raise UserError(
                 f"the head of a {type(classifier).__name__} is not a linear layer, so it cannot be used here: give it "
                 "as a function, --checkpoint package.module:function"
             )
-        self.output = heads[-1]
+        self._head = heads[-1]
         padding = classifier.config.pad_token_id
         self._padding_id = 0 if padding is None else padding
+        end = classifier.config.eos_token_id
+        self.end_id = end if isinstance(end, int) else None
+        self._check_contextual()
+
+    @property
+    def output(self) -> nn.Linear:  # type: ignore[override]
+        """The linear layer of the head: a part of `backbone`, so that its weights have one name."""
+        return self.backbone.get_submodule(self._head)
 
     @property
     def embeddings(self) -> nn.Module:
@@ -82,13 +102,15 @@ class PretrainedClassifier(Transformer):
         return getattr(self.backbone.base_model, "embeddings", self.embedding)
 
     def forward(self, ids_BT: Tensor, real_BT: Tensor) -> Prediction:
-        """Prediction from ids, as the model was fine-tuned."""
+        """Prediction from ids, as the model was fine-tuned; with a mask, from word embeddings."""
+        if self.mask is not None:
+            return self.predict_embedded(self.embed(ids_BT), real_BT)
         ids_BT = torch.where(real_BT, ids_BT, self._padding_id)  # some models find the end of a text by this id
         return Prediction(self.backbone(input_ids=ids_BT, attention_mask=real_BT.long()).logits, None)
 
-    def predict_embedded(self, embedded_BTD: Tensor, real_BT: Tensor) -> Prediction:
-        """Prediction from word embeddings."""
-        return Prediction(self.backbone(inputs_embeds=embedded_BTD, attention_mask=real_BT.long()).logits, None)
+    def _logits(self, embedded_BTD: Tensor, real_BT: Tensor, attended_BT: Tensor | None = None) -> Tensor:
+        attended_BT = real_BT if attended_BT is None else attended_BT
+        return self.backbone(inputs_embeds=embedded_BTD, attention_mask=attended_BT.long()).logits
 
 
 def is_pretrained(folder: Folder) -> bool:
@@ -140,8 +162,15 @@ def check_weights(folder: Folder) -> None:
     )
 
 
-def load_classifier(folder: Folder, device: str) -> tuple[PretrainedClassifier, WholeTextEncoder, Settings]:
+def load_classifier(
+    folder: Folder, device: str, options: ModelConfig = AS_IT_IS
+) -> tuple[PretrainedClassifier, WholeTextEncoder, Settings]:
     """The classifier, its tokenizer, and what config.json says.
+
+    Args:
+        folder: that `save_pretrained` wrote.
+        device: of the classifier.
+        options: of the word mask that it may get.
 
     Raises:
         UserError: the folder is incomplete, or the classifier cannot be used as it is.
@@ -173,7 +202,7 @@ def load_classifier(folder: Folder, device: str) -> tuple[PretrainedClassifier, 
             "resize them (model.resize_token_embeddings(len(tokenizer))) and save both again"
         )
     pieces = encoder.vocabulary
-    model = PretrainedClassifier(classifier, (len(pieces.prefix), len(pieces.suffix))).eval()
+    model = PretrainedClassifier(classifier, (len(pieces.prefix), len(pieces.suffix)), options).eval()
     _try(model, encoder, folder)
     return model.to(device), encoder, settings
 
@@ -229,16 +258,50 @@ def _try(model: PretrainedClassifier, encoder: WholeTextEncoder, folder: Folder)
 
 
 def has_word_vectors(model: PretrainedClassifier, encoder: WholeTextEncoder) -> bool:
-    """Whether the classifier gives the same logits for the word embeddings of a text as for its ids."""
-    ids_1T = torch.tensor([encoder.encode(TRIAL[0])], device=model.output.weight.device)
-    real_1T = torch.ones_like(ids_1T, dtype=torch.bool)
+    """Whether the classifier, without a mask, gives the same logits for the word embeddings of texts as for their ids.
+
+    One of the texts is padded: some models find the end of a text by its ids alone.
+    """
+    batch = to_batch([encoder.encode(text) for text in TRIAL]).to(model.output.weight.device)
     try:
         with torch.no_grad():
-            found_1C = model.classify(model.embed(ids_1T), real_1T)
-            expected_1C = model(ids_1T, real_1T).logits_BC
+            found_BC = model.classify(model.embed(batch.ids_BT), batch.real_BT)
+            expected_BC = model(batch.ids_BT, batch.real_BT).logits_BC
     except (TypeError, ValueError, NotImplementedError, AttributeError):
         return False
-    return bool((found_1C - expected_1C).abs().max() <= TOLERANCE * max(1.0, float(expected_1C.abs().max())))
+    return bool((found_BC - expected_BC).abs().max() <= TOLERANCE * max(1.0, float(expected_BC.abs().max())))
+
+
+def restore_encoder(files: dict[str, Any], max_length: int) -> WholeTextEncoder:
+    """The encoder of a checkpoint, from the tokenizer's files as `WholeTextEncoder.to_json` returns them.
+
+    Raises:
+        UserError: the tokenizer is damaged, or needs its own code.
+        ValueError: they are no files of a tokenizer.
+    """
+    if not all(re.fullmatch(r"[\w-]+\.json", name) for name in files):
+        raise ValueError(f"{', '.join(files)} are no files of a tokenizer")
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in files.items():
+            (Path(directory) / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        return WholeTextEncoder(load_tokenizer(directory), max_length, load("AutoTokenizer", directory))
+
+
+def rebuild(options: ModelConfig, described: dict[str, Any], encoder: WholeTextEncoder) -> PretrainedClassifier:
+    """A classifier of a checkpoint's architecture, with fresh weights; only the library's code is run.
+
+    Args:
+        options: of the word mask.
+        described: the configuration, as `encoders.describe` returns it.
+        encoder: its tokenizer.
+
+    Raises:
+        UserError: the architecture is unknown, or needs its own code.
+    """
+    settings = known_settings(described)
+    classifier = library().AutoModelForSequenceClassification.from_config(settings, trust_remote_code=False)
+    pieces = encoder.vocabulary
+    return PretrainedClassifier(classifier, (len(pieces.prefix), len(pieces.suffix)), options)
 
 
 def fingerprint_files(folder: Folder) -> dict[str, str]:

@@ -45,10 +45,14 @@ class Transformer(TextClassifier):
         self.around, self.options = around, config
         if config.pooling == "mean" and getattr(backbone, "pooler", None) is not None:
             backbone.pooler = None  # distributed training would wait for the gradients of an unused layer
-        if config.contextual and not self._accepts("position_ids"):
+        self._check_contextual()
+
+    def _check_contextual(self) -> None:
+        """Raise UserError if the mask needs the output of an embedding layer that the encoder does not have."""
+        if self.options.contextual and not self._accepts("position_ids"):
             raise UserError(
                 f"--model.contextual needs an encoder whose layer `embeddings` takes inputs_embeds and position_ids, "
-                f"and {type(backbone).__name__} has none: turn it off"
+                f"and {type(self.backbone).__name__} has none: turn it off"
             )
 
     @property
@@ -126,9 +130,7 @@ class Transformer(TextClassifier):
         return self.output(self.dropout(pooled_BH))
 
     def _accepts(self, name: str) -> bool:
-        layer = getattr(self.backbone, "embeddings", None)
-        parameters = inspect.signature(layer.forward).parameters if layer is not None else {}
-        return {"inputs_embeds", name} <= set(parameters)
+        return {"inputs_embeds", name} <= set(inspect.signature(self.embeddings.forward).parameters)
 
 
 @contextmanager

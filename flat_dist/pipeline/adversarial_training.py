@@ -1,6 +1,6 @@
 """Base training, then rounds of attack, training and evaluation (paper, Section 3.4).
 
-    base = train(initial model, clean data)
+    base = train(initial model, clean data), or the user's own classifier as it is
     repeat for each other kind of training: attack its latest model, train it on the attacked examples, evaluate it
 
 Base is trained once. It is evaluated after round 0, and again, under all attacks, beside the last round of the others.
@@ -79,7 +79,7 @@ class AdversarialTraining:
         stages.prepare()
         kinds, last = stages.config.training.kinds, stages.config.training.last_round
         trained_further = [kind for kind in kinds if kind != "base"]
-        latest = stages.train({kind: stages.clean_training(kind) for kind in kinds})
+        latest = stages.first_models(kinds)
         for number in range(last + 1):
             if number:
                 latest |= stages.train(

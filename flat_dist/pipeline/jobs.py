@@ -25,7 +25,7 @@ from flat_dist.models.artifact import ModelArtifact, open_checkpoint
 from flat_dist.pipeline import adversarial_sets, evaluation, experiment, own_models, results, run_folder, sheets
 from flat_dist.pipeline.adversarial_training import AdversarialTraining
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, Source
-from flat_dist.pipeline.plan import hints
+from flat_dist.pipeline.plan import check_classes, hints
 from flat_dist.pipeline.stages import Environment, RunStages
 from flat_dist.resources import synonym_file
 from flat_dist.runtime import cluster, hardware
@@ -59,6 +59,7 @@ def train(config: Config, dataset: Dataset, display: Display) -> Finished:
     Raises:
         UserError: the run's folder belongs to another config, or a server cannot be reached.
     """
+    check_classes(config, dataset)
     run_folder.check(config, run_folder.identity(config, dataset.fingerprint))
     mlflow.check_server(config)
     with cluster.connected(), display:

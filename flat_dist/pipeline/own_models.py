@@ -2,18 +2,22 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from flat_dist.config.attacks import PATH, order_of
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import EndpointConfig
+from flat_dist.config.schema import ADVERSARIAL, Config, EndpointConfig
 from flat_dist.data import labels
 from flat_dist.data.whole_text import WholeTextEncoder
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.black_box import OPTION, Description, is_black_box, read, save
+from flat_dist.models.encoders import CLASSIFIER, source
 from flat_dist.models.endpoint import check_address, token
-from flat_dist.models.pretrained import PretrainedClassifier, has_word_vectors
+from flat_dist.models.pretrained import PretrainedClassifier, has_word_vectors, is_pretrained, load_classifier
 from flat_dist.runtime.user_code import load_function, source_sha256
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.location import is_folder
@@ -74,6 +78,24 @@ def place(
     return re.sub(r"[^\w.-]", "-", name), folder.uri
 
 
+def name_of(model: str | PathLike[str] | Callable[..., Any]) -> str:
+    """A model as `place` takes it; of a function, its Python path.
+
+    Raises:
+        UserError: other processes cannot import the function.
+    """
+    if not callable(model):
+        return fspath(model)
+    module, name = getattr(model, "__module__", None), getattr(model, "__qualname__", None)
+    path = f"{module}:{name}"
+    if module == "__main__" or not PATH.fullmatch(path):
+        raise UserError(
+            f"{name or type(model).__name__} cannot be imported by the processes that attack it, because it is no "
+            "named function of a module: write it into a file, such as my_models.py, and give my_models.function"
+        )
+    return path
+
+
 def try_out(folder: Folder) -> None:
     """Ask a model about two texts.
 
@@ -121,7 +143,7 @@ def check_uses(folder: Folder, attacks: Sequence[str], explain: Sequence[str] = 
         name = read(folder).address
         what = "is known by its probabilities alone"
         explained = [method for method in explain if method != "lime"]
-    elif checkpoints.is_pretrained(folder):
+    elif checkpoints.describe(folder)["model"]["name"] == CLASSIFIER:
         checkpoint = checkpoints.load(folder)
         assert isinstance(checkpoint.model, PretrainedClassifier)
         assert isinstance(checkpoint.encoder, WholeTextEncoder)
@@ -139,4 +161,43 @@ def check_uses(folder: Folder, attacks: Sequence[str], explain: Sequence[str] = 
         instead = "choose --evaluation.explain lime" if is_black_box(folder) else "leave out --evaluation.explain"
         raise UserError(
             f"--evaluation.explain {explained[0]} needs the model's word vectors, but {name} {what}: {instead}"
+        )
+
+
+def resolve(config: Config) -> Config:
+    """The config of a training that starts from the user's own classifier, with the classifier's length.
+
+    Raises:
+        UserError: there is no such classifier, or it cannot be trained as the config asks.
+    """
+    folder = Folder(source(config.model))
+    if not is_pretrained(folder):
+        raise UserError(
+            f"--model.encoder {config.model.encoder} is no folder with a classifier (config.json): save it there with "
+            "model.save_pretrained(FOLDER) and tokenizer.save_pretrained(FOLDER)"
+        )
+    if config.training.init == "scratch":
+        raise UserError(
+            "--training.init scratch trains flat from a new model, but --model.name classifier starts from yours: "
+            "choose base"
+        )
+    model, encoder, _ = load_classifier(folder, "cpu", config.model)
+    if not has_word_vectors(model, encoder):
+        _check_training(config, folder)
+        check_uses(folder, [config.attack.name, *config.evaluation.attacks], config.evaluation.explain)
+    return replace(config, data=replace(config.data, max_length=encoder.max_length))
+
+
+def _check_training(config: Config, folder: Folder) -> None:
+    """Raise UserError if a classifier without word vectors is to be trained with what needs them."""
+    training = config.training
+    needing = ["--training.kinds flat"] if "flat" in training.kinds else []
+    if training.adversaries in ("gradient", "both") and not set(training.kinds).isdisjoint(ADVERSARIAL):
+        needing.append(f"--training.adversaries {training.adversaries}")
+    if training.word_dropout:
+        needing.append("--training.word-dropout")
+    if needing:
+        raise UserError(
+            f"{needing[0]} needs the word vectors of the model, but {folder.uri} takes none (inputs_embeds): train it "
+            "with --training.kinds base adv --training.adversaries attack"
         )

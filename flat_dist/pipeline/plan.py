@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from flat_dist.attack.checks import check_run
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ADVERSARIAL, Config
+from flat_dist.data import datasets
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.hints import dataset_hints
 from flat_dist.models import encoders, vectors
@@ -43,6 +44,28 @@ def check(config: Config) -> None:
     check_run(config)
 
 
+def resolve(config: Config) -> Config:
+    """The config with what the user's own classifier decides, if the run starts from one.
+
+    Raises:
+        UserError: there is no such classifier, or it cannot be trained as the config asks.
+    """
+    if config.model.name != encoders.CLASSIFIER:
+        return config
+    from flat_dist.pipeline import own_models  # it imports torch, which a plan does not need
+
+    return own_models.resolve(config)
+
+
+def check_classes(config: Config, dataset: Dataset) -> None:
+    """Raise UserError if the user's own classifier, from which the run starts, has other classes than the dataset."""
+    if config.model.name == encoders.CLASSIFIER:
+        from flat_dist.models import pretrained  # see `resolve`
+
+        folder = Folder(encoders.source(config.model))
+        datasets.check_classes(dataset, pretrained.read_settings(folder).label_names, folder.uri)
+
+
 def hints(config: Config, dataset: Dataset) -> list[str]:
     """Which program runs attacks that are not of this package, and warnings about valid settings and data that
     are probably not intended, or make the results misleading."""
@@ -69,8 +92,11 @@ def plan(config: Config, dataset: Dataset) -> list[str]:
     adversarial: list[str] = [kind for kind in training.kinds if kind in ADVERSARIAL]
     attacked = list(dict.fromkeys(first[training.kinds.index(kind)] for kind in adversarial))
     steps = [f"load {dataset.source}: {' / '.join(map(str, counts))} texts"]
+    if config.model.name == encoders.CLASSIFIER:
+        steps.append(f"take the classifier of {config.model.encoder} as base, as it is")
+    else:
+        steps.append(f"train {_listed(latest)} on clean data, {_epochs(training.epochs)}")
     steps += [
-        f"train {_listed(latest)} on clean data, {_epochs(training.epochs)}",
         _test_attack(config, dataset, latest, 0),
     ]
     for number in range(1, training.last_round + 1):

@@ -1,8 +1,10 @@
 """Output of a run or an evaluation: results as JSON and Markdown, cards, the report, and all of it in MLflow."""
 
 import shlex
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +21,9 @@ from flat_dist.evaluation.text_tasks import measured_with
 from flat_dist.evaluation.top_k import TOP_METRIC, shown_top
 from flat_dist.evaluation.transfer import Transfer
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.black_box import is_black_box
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, hints
+from flat_dist.pipeline.export import put, write_mlflow
 from flat_dist.pipeline.failures import check_complete
 from flat_dist.pipeline.report_page import page
 from flat_dist.report import cards, report
@@ -30,10 +34,11 @@ from flat_dist.report.summary_table import markdown, table
 from flat_dist.report.transfer_tables import transfer_summary
 from flat_dist.runtime.progress import PlainConsole
 from flat_dist.storage.folder import Folder
+from flat_dist.tracking import served_model
 from flat_dist.tracking.mlflow import LOCAL, database
 from flat_dist.tracking.tracker import Tracker
 
-REPORT, CARDS, ANNOTATION = "report", "cards", "annotation"
+REPORT, CARDS, ANNOTATION, MODELS = "report", "cards", "annotation", "models"
 ANNOTATION_RESULTS = "annotation.json"
 RESULTS, MARKDOWN = "results.json", "results.md"
 
@@ -51,6 +56,22 @@ def publish(folder: Folder, experiment: Experiment, found: ExperimentResults, tr
         (folder / CARDS).write_json(f"{name}.json", card)
     report.write(folder / REPORT, page(experiment, found, list(described.values())))
     _log(folder, found, experiment.source.split, tracker)
+    if experiment.config.tracking.enabled and experiment.config.tracking.log_models:
+        _log_models(folder, found, tracker)
+
+
+def _log_models(folder: Folder, found: ExperimentResults, tracker: Tracker) -> None:
+    """Log each model that has weights; a copy is kept in the run's folder, because the server may be away."""
+    models = {each.model_name: each.model.folder for each in found.attacked}
+    for name, model in models.items():
+        place = folder / MODELS / file_name(name)
+        if is_black_box(model):
+            continue
+        if not place.exists(served_model.DESCRIPTION):
+            with tempfile.TemporaryDirectory() as directory:
+                write_mlflow(checkpoints.load(model), Path(directory) / "model")
+                put(Path(directory) / "model", place)
+        tracker.artifacts(name, place, "model")
 
 
 def _further(found: ExperimentResults) -> dict[str, Sequence[Transfer | SetResult]]:

@@ -13,6 +13,7 @@ from flat_dist.data.datasets import Dataset, sample
 from flat_dist.data.shards import MANIFEST
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact, from_stage
+from flat_dist.models.encoders import CLASSIFIER
 from flat_dist.models.factory import initial_stage
 from flat_dist.pipeline import run_folder
 from flat_dist.pipeline.attacks import Attacker, Target
@@ -103,6 +104,13 @@ class RunStages:
         """The training before the first attack: base's, which the other kinds share, or FLAT's own."""
         own = kind == "flat" and self.config.training.init == "scratch"
         return TrainingInputs("flat" if own else "base", 0, self.data, self._initial(masked=own))
+
+    def first_models(self, kinds: Sequence[str]) -> dict[str, ModelArtifact]:
+        """The models before the first attack: trained on clean data, or the user's own classifier."""
+        if self.config.model.name == CLASSIFIER:
+            own = self._initial(masked=False)
+            return {kind: from_stage(own, kind, 0) for kind in kinds}
+        return self.train({kind: self.clean_training(kind) for kind in kinds})
 
     @property
     def trains_on_attacks(self) -> bool:

@@ -37,7 +37,7 @@ def load_function(path: str, option: str, folder: str) -> Callable[..., Any]:
         found = getattr(found, name)
     if not callable(found):
         raise UserError(f"{option} {path}: {names} is a {type(found).__name__}, but must be a function")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _module(path: str, name: str, option: str, folder: str) -> Any:

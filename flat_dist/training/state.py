@@ -8,6 +8,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from flat_dist.models.checkpoint_format import unshared
 from flat_dist.storage.file_validation import DEFAULT_REMEDY, DamagedFileError
 from flat_dist.storage.folder import Folder
 
@@ -70,7 +71,7 @@ def save_state(folder: Folder, model: nn.Module, optimizer: torch.optim.Optimize
         BEST: state.best_weights,
         OPTIMIZER: {f"{index}.{key}": value for index, values in moments.items() for key, value in values.items()},
     }
-    files = {name: folder.write(name, save_tensors(values)) for name, values in tensors.items()}
+    files = {name: folder.write(name, save_tensors(unshared(values))) for name, values in tensors.items()}
     numbers = {name: getattr(state, name) for name in ("epoch", "best_epoch", "best_accuracy", "history")}
     folder.write_json(STATE, {**numbers, "files": files})
 
