@@ -147,9 +147,11 @@ def load_dataset(
     *,
     split: Sequence[float] = DataConfig.split,
     text_column: str = "text",
+    text_pair_column: str | None = None,
     label_column: str = "label",
     label_names: Sequence[str] = (),
     drop_bad_rows: bool = False,
+    cleaning: bool = True,
 ) -> Data:
     """Read, validate and clean a dataset.
 
@@ -159,9 +161,13 @@ def load_dataset(
             hub, or a folder that `datasets.save_to_disk` wrote. Files are .csv, .tsv, .jsonl or .parquet.
         split: shares of train, dev and test that are drawn from one file; they add up to 1.
         text_column: column of the text.
+        text_pair_column: column of the second sentence, if each example is a pair: the first one is fixed, the second
+            one is attacked and explained.
         label_column: column of the label: a class name, or an integer from 0.
         label_names: class names in the order of their integers; empty: those in the data, sorted.
         drop_bad_rows: leave out unusable rows. Otherwise such a row is an error.
+        cleaning: clean the texts (lower case, words separated by spaces). Without it they stay as they are written, for
+            models that were trained elsewhere; the models that `train` makes need it.
 
     Raises:
         UserError: a file, row or label is missing or wrong; the message names file and line.
@@ -170,9 +176,11 @@ def load_dataset(
         **_where(source),
         split=tuple(split),
         text_column=text_column,
+        text_pair_column=text_pair_column,
         label_column=label_column,
         label_names=tuple(label_names),
         drop_bad_rows=drop_bad_rows,
+        cleaning="yes" if cleaning else "no",
     )
     return Data(datasets.load(config), config)
 
@@ -259,7 +267,8 @@ def attack(
     config = replace(config, data=data.config, evaluation=EvaluationConfig(split=split, sample=sample))
     validate(config)
     names = data.config.label_names, lambda: data.label_names
-    _, place = own_models.place(own_models.name_of(checkpoint), config.storage, endpoint, *names)
+    named = own_models.name_of(checkpoint)
+    _, place = own_models.place(named, config.storage, endpoint, *names, data.dataset.pairs)
     folder = jobs.attack(config, Folder(place), data.dataset, Display(quiet=not progress))
     rows = read_shards(folder)
     return Attacked(after_attack(rows), rows, folder.uri)
@@ -308,7 +317,7 @@ def evaluate(
         given = [f"{key}={own_models.name_of(one)}" for key, one in checkpoint.items()]
     else:
         given = [own_models.name_of(checkpoint)]
-    known = data.config.label_names, lambda: data.label_names
+    known = data.config.label_names, lambda: data.label_names, data.dataset.pairs
     models = evaluation.models(evaluation.placed(given, config.storage, endpoint, *known))
     names, _ = expand(attacks, catalogue.sources(config.attack))
     measures: dict[str, Any] = {"attacks": names, "split": split, "sample": sample, "explain": tuple(explain)}

@@ -89,6 +89,7 @@ LONG_RUNNING = ("train", "tune")
 """Commands that can say what they would do."""
 
 SPLITS = ("train", "dev", "test")
+NLI = ("contradiction", "entailment", "neutral")
 STORAGES = ("s3://bucket/runs", "/absolute/path/runs")
 
 
@@ -149,6 +150,7 @@ def write_texts(folder: Path) -> None:
     (folder / "my_package" / "models.py").write_text("def predict(texts): return [[0.3, 0.7]] * len(texts)\n")
     saved = hf.Dataset.from_dict({"text": [text for text, _ in sentences(2)], "label": [n for _, n in sentences(2)]})
     hf.DatasetDict(dict.fromkeys(("train", "validation", "test"), saved)).save_to_disk(folder / "path" / "to" / "saved")
+    write_pairs(folder)
     (folder / "table.json").write_text(json.dumps({"good": ["fine", "great"]}))
     (folder / "pairs.csv").write_text("original,adversarial,label\na good film,a fine film,positive\n")
     log = "original_text,perturbed_text,ground_truth_output\na [[good]] film,a [[fine]] film,1\n"
@@ -158,6 +160,16 @@ def write_texts(folder: Path) -> None:
     (folder / "run.txt").write_text(result)
     (folder / "dev.json").write_text('{"sst2": [{"idx": 0, "label": 1, "sentence": "a fine film"}]}')
     (folder / "mine.yaml").write_text("seed: 3\n")
+
+
+def write_pairs(folder: Path) -> None:
+    rows = [(text, f"is it {text}", NLI[number % 3]) for number, (text, _) in enumerate(sentences(4))]
+    (folder / "nli").mkdir()
+    csv = "text,text_pair,label\n" + "".join(",".join(row) + "\n" for row in rows)
+    for split in SPLITS:
+        (folder / "nli" / f"{split}.csv").write_text(csv)
+    records = [dict(zip(("premise", "hypothesis", "label"), row, strict=True)) for row in rows]
+    (folder / "nli.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
 def write_models(folder: Path, tokenizer: BertTokenizerFast) -> None:
@@ -174,6 +186,7 @@ def write_models(folder: Path, tokenizer: BertTokenizerFast) -> None:
     torch.manual_seed(0)
     checkpoint = Checkpoint(checkpoints.build(small, len(words.vocabulary), 2), small, words, LABEL_NAMES["sst2"])
     save_bert(folder / "my_classifier", [text for text, _ in sentences(2)], LABEL_NAMES["sst2"])
+    save_bert(folder / "my_nli_model", [text for text, _ in sentences(2)], NLI)
     for name in ("FOLDER", *named_checkpoints()):
         checkpoints.save(checkpoint, Folder(folder / name))
 
@@ -201,7 +214,7 @@ def run(
 
     monkeypatch.setattr(ray, "init", started)
     monkeypatch.setattr(hub, "load_named", named)
-    monkeypatch.setattr(own_models, "try_out", lambda folder: None)  # the endpoint that a page names does not exist
+    monkeypatch.setattr(own_models, "try_out", lambda *_: None)  # the endpoint that a page names does not exist
 
     def call(verb: str, arguments: Sequence[str], stdin: str = "") -> str:
         given = ["runs" if argument in STORAGES else argument for argument in arguments]

@@ -304,6 +304,13 @@ def test_pairs_that_all_models_have_come_first() -> None:
     assert row["values"][0] == [pytest.approx(of_class, rel=1e-3) for of_class in expected["original_attributions"]]
 
 
+def test_the_first_sentences_of_pairs_are_shown(tmp_path: Path) -> None:
+    shown = replace(pages.saliency("base", "pwws", "ig", 2, 0), first_sentences={"1": "a premise", "other": "none"})
+    data = saliency_payload.payload([shown], pages.LABELS)
+    assert data is not None and data["attacks"][0]["first"] == {"1": "a premise"}
+    assert "first sentence, fixed" in written(tmp_path, pages.page(saliencies=[shown]))
+
+
 def test_the_alignment_is_kept_if_words_have_no_counterpart() -> None:
     rows = [pages.pair("0", ["a", "fine", "film"], ["a", "film"], np.random.default_rng(0))]
     saliency = Saliency("base", "pwws", "ig", pa.Table.from_pylist(rows, SCHEMA))

@@ -192,7 +192,7 @@ def test_importance_is_never_dropped_out(name: str, contextual: bool) -> None:
 def test_masks_multiply_embeddings_of_words_before_positions_are_added(name: str, mask_special: bool) -> None:
     model, batch = make_model(name, mask_special=mask_special), clean_batch()
     words = batch.real_BT if mask_special else torch.tensor([[0, 1, 1, 1, 0], [0, 1, 1, 0, 0]], dtype=torch.bool)
-    assert torch.equal(model.words(batch.real_BT), words)
+    assert torch.equal(model.words(batch.ids_BT, batch.real_BT), words)
     vectors = model.backbone.get_input_embeddings()(batch.ids_BT)
     masks = torch.where(words, model.mask.importance(vectors), 1.0)
     caught = catch_input(model.backbone, "inputs_embeds")
@@ -236,7 +236,7 @@ def test_masked_words_get_no_attention_in_training_only(contextual: bool, mask_s
     for seed in range(5):
         torch.manual_seed(seed)
         model(batch.ids_BT, batch.real_BT)
-        kept = (masks[-1][0] > 0.5) | ~model.words(batch.real_BT)
+        kept = (masks[-1][0] > 0.5) | ~model.words(batch.ids_BT, batch.real_BT)
         assert torch.equal(caught[-1], (batch.real_BT & kept).long())
     assert any(not torch.equal(attention, caught[0]) for attention in caught)
     plain = make_model("bert", contextual=contextual, mask_special=mask_special).train()
@@ -268,7 +268,8 @@ def test_the_first_state_or_the_mean_of_the_real_ones_is_classified(name: str, m
         model = make_model(name, masked, pooling=pooling)
         vectors = model.embed(batch.ids_BT)
         if masked:
-            vectors = torch.where(model.words(batch.real_BT), model.mask.importance(vectors), 1.0)[..., None] * vectors
+            words = model.words(batch.ids_BT, batch.real_BT)
+            vectors = torch.where(words, model.mask.importance(vectors), 1.0)[..., None] * vectors
         states = model.backbone(inputs_embeds=vectors, attention_mask=batch.real_BT.long()).last_hidden_state
         if pooling == "mean":
             pooled = torch.stack([states[0].mean(0), states[1, :4].mean(0)])

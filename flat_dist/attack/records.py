@@ -20,7 +20,9 @@ from flat_dist.attack.engine.engine import Engine
 from flat_dist.attack.engine.query import LimitError
 from flat_dist.attack.engine.tokenized_text import UnusualTextError
 from flat_dist.attack.limits import Limits
+from flat_dist.attack.text_input import attacked_text, text_of
 from flat_dist.data.alignment import find_swaps
+from flat_dist.data.sentence_pairs import attacked
 from flat_dist.data.shards import Example, Record, to_table
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.runtime.seeds import derive_seed
@@ -51,7 +53,8 @@ def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: 
     The random state depends on the run's seed and the example's id only.
     """
     seed_example(seed, example)
-    best, best_score = AttackedText(example.text), -math.inf
+    start = attacked_text(example.text)
+    best, best_score = start, -math.inf
     population = isinstance(attack.search_method, PopulationBasedSearch)
     deadline = time.monotonic() + (limits.max_seconds or math.inf)
 
@@ -78,9 +81,9 @@ def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: 
     max_queries = limits.queries(len(best.words))
     attack.goal_function.query_budget = max_queries or math.inf
     try:
-        result = attack.attack(example.text, example.label)
+        result = attack.attack(start, example.label)
     except LimitError:
-        return _record(example, "timeout", best.text, attack.goal_function.num_queries, _replaces_only(attack))
+        return _record(example, "timeout", text_of(best), attack.goal_function.num_queries, _replaces_only(attack))
     except Exception as error:  # a shard has a row for every example
         return _failure(example, error)
     finally:
@@ -98,11 +101,13 @@ def _from_textattack(example: Example, result: AttackResult, max_queries: int, r
         return _record(example, "skipped", example.text, result.num_queries)
     failed, exhausted = isinstance(result, FailedAttackResult), result.num_queries == max_queries
     status = "successful" if not failed else "timeout" if exhausted else "failed"
-    return _record(example, status, result.perturbed_result.attacked_text.text, result.num_queries, replaces_only)
+    perturbed = text_of(result.perturbed_result.attacked_text)
+    return _record(example, status, perturbed, result.num_queries, replaces_only)
 
 
 def _record(example: Example, status: str, perturbed: str, num_queries: int, replaces_only: bool = True) -> Record:
-    swaps = find_swaps(example.text, perturbed, replaces_only) if perturbed != example.text else ()
+    changed = perturbed != example.text
+    swaps = find_swaps(attacked(example.text), attacked(perturbed), replaces_only) if changed else ()
     return Record(example.example_id, example.label, example.text, perturbed, status, swaps, num_queries)
 
 

@@ -6,6 +6,7 @@ import torch
 from textattack.models.wrappers import ModelWrapper
 
 from flat_dist.config.schema import Scores
+from flat_dist.data.sentence_pairs import join
 from flat_dist.models.checkpoint import Checkpoint
 
 
@@ -30,9 +31,10 @@ class Victim(ModelWrapper):
         self.scores, self.temperature = scores, temperature
         self.model = checkpoint.model
 
-    def __call__(self, text_input_list: Sequence[str], **_: object) -> torch.Tensor:
-        """Scores of texts."""
-        return self.predict([self.encode(text) for text in text_input_list])
+    def __call__(self, text_input_list: Sequence[str | tuple[str, ...]], **_: object) -> torch.Tensor:
+        """Scores of texts; TextAttack gives a pair of sentences as a tuple."""
+        texts = [text if isinstance(text, str) else join(*text) for text in text_input_list]
+        return self.predict([self.encode(text) for text in texts])
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Input ids of a text."""

@@ -87,14 +87,10 @@ def gradient_scores(
 
 def _pieces(checkpoint: Checkpoint, text: str, span: Span) -> slice:
     """Positions of a word's pieces in the encoded text; empty if the model does not read the word."""
-    return slice(*(_end_of_pieces(checkpoint, text[:position]) for position in span))
-
-
-def _end_of_pieces(checkpoint: Checkpoint, text: str) -> int:
-    spans = checkpoint.encoder.spans(text)
-    return spans[-1][1] if spans else len(checkpoint.encoder.vocabulary.prefix)
+    return slice(*(checkpoint.encoder.end_of_pieces(text, position) for position in span))
 
 
 def _read(checkpoint: Checkpoint, word: str) -> tuple[int, ...]:
     """The pieces that the model reads of a word alone; empty if it reads nothing."""
-    return checkpoint.encoder.encode(word)[_pieces(checkpoint, word, (0, len(word)))]
+    encoder = checkpoint.encoder.for_words
+    return encoder.encode(word)[slice(*(encoder.end_of_pieces(word, position) for position in (0, len(word))))]

@@ -51,8 +51,8 @@ class _Recording(Victim):
         super().__init__(checkpoint)
         self.queries: list[str] = []
 
-    def __call__(self, text_input_list: Sequence[str], **_: object) -> torch.Tensor:
-        self.queries += text_input_list
+    def __call__(self, text_input_list: Sequence[str | tuple[str, ...]], **_: object) -> torch.Tensor:
+        self.queries += map(str, text_input_list)
         return super().__call__(text_input_list)
 
 

@@ -138,7 +138,8 @@ def _captum(checkpoint: Checkpoint, text: str, method: AttributionMethod) -> np.
     """Integrated gradients of one text, class by class (C, words)."""
     model, batch = checkpoint.model, to_batch([checkpoint.encoder.encode(text)]).to(checkpoint.device)
     embedded_1TD = model.embed(batch.ids_BT).detach()
-    start_1TD = torch.where(model.words(batch.real_BT).unsqueeze(-1), BASELINE * embedded_1TD, embedded_1TD)
+    is_word_1T1 = model.words(batch.ids_BT, batch.real_BT).unsqueeze(-1)
+    start_1TD = torch.where(is_word_1T1, BASELINE * embedded_1TD, embedded_1TD)
 
     def probabilities(embedded_STD: torch.Tensor) -> torch.Tensor:
         return model.classify(embedded_STD, batch.real_BT.expand(len(embedded_STD), -1)).softmax(-1)

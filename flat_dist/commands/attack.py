@@ -83,10 +83,11 @@ def job(arguments: Sequence[str]) -> None:
     def data_names() -> tuple[str, ...]:
         return datasets.load(config.data).label_names
 
-    names = config.data.label_names, data_names
-    folder = Folder(own_models.place(command.checkpoint, config.storage, command.endpoint, *names)[1])
+    names, pairs = (config.data.label_names, data_names), config.data.text_pair_column is not None
+    folder = Folder(own_models.place(command.checkpoint, config.storage, command.endpoint, *names, pairs)[1])
     checkpoints.describe(folder)  # a mistake in its name is found before the data are read
-    shards = jobs.attack(config, folder, datasets.load(config.data), Display(as_json=command.json))
+    dataset = datasets.load(own_models.resolve_cleaning(config.data, [folder]))
+    shards = jobs.attack(config, folder, dataset, Display(as_json=command.json))
     rows = read_shards(shards)
     for said in filter(None, (below_chance(rows), diagnose(rows))):
         print(f"hint: {said}")

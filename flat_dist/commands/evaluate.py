@@ -142,7 +142,7 @@ def job(arguments: Sequence[str]) -> None:
     from flat_dist.data import pairs
     from flat_dist.models import checkpoint as checkpoints
     from flat_dist.models.black_box import is_black_box
-    from flat_dist.pipeline import evaluation, jobs, results
+    from flat_dist.pipeline import evaluation, jobs, own_models, results
     from flat_dist.report.junit import junit
     from flat_dist.resources import catalogue
 
@@ -151,7 +151,7 @@ def job(arguments: Sequence[str]) -> None:
             raise UserError("a function or an endpoint needs the names of its classes: give --data.label-names")
         return datasets.load(command.data).label_names
 
-    known = command.data.label_names, data_names
+    known = command.data.label_names, data_names, command.data.text_pair_column is not None
     models = evaluation.models(evaluation.placed(command.checkpoint, command.storage, command.endpoint, *known))
     attacks, left_out = expand(command.evaluation.attacks, catalogue.sources(command.attack))
     command = replace(command, evaluation=replace(command.evaluation, attacks=attacks))
@@ -164,7 +164,8 @@ def job(arguments: Sequence[str]) -> None:
         data = pairs.read_sets(command.adversarial, evaluation.label_names(models), config.data.drop_bad_rows)
         names = [one.name for one in data]
     else:
-        data, names = datasets.load(config.data), [*config.evaluation.attacks]
+        read = own_models.resolve_cleaning(config.data, [model.folder for model in models])
+        data, names = datasets.load(read), [*config.evaluation.attacks]
     names += [WORST] if len(names) > 1 else []
     thresholds.check_measured(least, names, explained=bool(config.evaluation.explain))
     messages = [f"--attacks all leaves out {name}: {reason}" for name, reason in left_out.items()]

@@ -103,7 +103,10 @@ class DataConfig:
     """Any Hugging Face dataset with train, validation (or dev) and test splits: its name on the hub, or a folder that
     `datasets.save_to_disk` wrote."""
     text_column: str = field(default="text", metadata=BY_CONTENT)
-    """Column of the text."""
+    """Column of the text; of pairs of sentences, of the first one."""
+    text_pair_column: str | None = field(default=None, metadata=BY_CONTENT)
+    """Column of the second sentence, such as text_pair. With it, each example is a pair: attacks change the second
+    sentence, and leave the first as it is (a premise and its hypothesis). For transformers."""
     label_column: str = field(default="label", metadata=BY_CONTENT)
     """Column of the label: a class name, or an integer from 0."""
     label_names: tuple[str, ...] = field(default=(), metadata=BY_CONTENT)
@@ -113,6 +116,10 @@ class DataConfig:
     drop_bad_rows: bool = field(default=False, metadata=BY_CONTENT)
     """Leave out unusable rows (no text, no text left after cleaning, no usable label, malformed) and print how
     many. Otherwise such a row is an error."""
+    cleaning: Literal["auto", "yes", "no"] = field(default="auto", metadata=BY_CONTENT)
+    """Whether texts are cleaned when they are read (lower case, words separated by spaces; paper, Appendix A), or stay
+    as they are written. auto: cleaned, unless the attacked models are all your own (classifiers of Hugging Face,
+    functions, addresses), which then read the texts as in production."""
     max_length: int = 50
     """Maximum number of words of a text that a model reads; for transformers, of word pieces, special ones included.
     The rest is cut off (paper, Table 6)."""

@@ -74,7 +74,7 @@ def rotten_tomatoes() -> list[Rows]:
     that no text is in two splits, and the larger class is reduced to the size of the smaller one.
     """
     path = assets.prepare().rotten_tomatoes
-    found = {clean(row.text): row for row in readers.read_csv(path, "text", "label", header=("label", "text"))}
+    found = {clean(row.text): row for row in readers.read_csv(path, ("text", "label"), header=("label", "text"))}
     by_hash = sorted(found.values(), key=lambda row: sha256(clean(row.text)))
     classes = [
         [row._replace(label=label) for row in by_hash if row.label == sign] for label, sign in enumerate(("-1", "1"))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -49,6 +49,10 @@ class Dataset:
     """Numbers of dropped bad rows of train, dev and test; one number for a file that the splits were drawn from."""
     drawn: bool = False
     """Whether the splits were drawn from one file."""
+    pairs: bool = False
+    """Whether each text is a pair of sentences, as `flat_dist.data.sentence_pairs` joins them."""
+    as_written: bool = False
+    """Whether the texts are not cleaned."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -74,13 +78,16 @@ def load(config: DataConfig) -> Dataset:
     given = [f"--data.{way}" for way, value in ways.items() if value]
     if len(given) > 1:
         raise UserError(f"{given[0]} and {given[1]} are both set: choose one source of examples")
+    columns = config.text_column, config.label_column, config.text_pair_column
+    if config.text_pair_column is not None:
+        _check_pair_column(config, bool(given))
     shares: Sequence[float] = ()
     if config.hf:
-        splits, names = hub.load(config.hf, config.text_column, config.label_column)
+        splits, names = hub.load(config.hf, *columns)
         source = f"Hugging Face dataset {config.hf}"
     elif given:
         paths = _paths(config)
-        splits = [readers.read(path, config.text_column, config.label_column) for path in paths]
+        splits = [readers.read(path, *columns) for path in paths]
         names = LABEL_NAMES.get(config.name, ()) if config.name not in OFFLINE else ()  # those are never files
         source = ", ".join(map(str, paths))
         if config.file:
@@ -93,7 +100,17 @@ def load(config: DataConfig) -> Dataset:
         source = f"Hugging Face dataset {hub.HOSTED[config.name].path}"
     else:
         raise unknown("dataset --data.name", config.name, LABEL_NAMES)
-    return _dataset(splits, config.label_names or names, source, config.drop_bad_rows, shares)
+    dataset = _dataset(splits, config, config.label_names or names, source, shares)
+    return replace(dataset, pairs=config.text_pair_column is not None, as_written=config.cleaning == "no")
+
+
+def _check_pair_column(config: DataConfig, own: bool) -> None:
+    """Raise UserError if the column of second sentences cannot be one, or the dataset has none."""
+    name = config.text_pair_column
+    if not own:
+        raise UserError(f"--data.text-pair-column {name} has no effect on {config.name}, whose texts are no pairs")
+    if name in (config.text_column, config.label_column):
+        raise UserError(f"--data.text-pair-column {name} is also the column of texts or labels: name another one")
 
 
 def describe(dataset: Dataset) -> list[str]:
@@ -106,6 +123,10 @@ def describe(dataset: Dataset) -> list[str]:
         classes.append(f"{number}{called} ({counts[number]:,})")
     more = len(dataset.label_names) - MAX_SHOWN_CLASSES
     lines = [f"classes: {', '.join(classes)}{f' and {more} more' if more > 0 else ''}"]
+    if dataset.pairs:
+        lines.append("pairs of sentences: the first one is fixed, the second one is attacked and explained")
+    if dataset.as_written:
+        lines.append("texts are as they are written (--data.cleaning)")
     if dataset.drawn:
         lines.append(_describe_drawn(dataset))
     return lines + ([f"dropped {_describe_dropped(dataset.dropped)}"] if any(dataset.dropped) else [])
@@ -142,13 +163,14 @@ def check_classes(dataset: Dataset, known: Sequence[str], checkpoint: str) -> No
 
 
 def _dataset(
-    splits: Sequence[Rows], label_names: Sequence[str], source: str, drop: bool, shares: Sequence[float] = ()
+    splits: Sequence[Rows], config: DataConfig, label_names: Sequence[str], source: str, shares: Sequence[float]
 ) -> Dataset:
     """The dataset of three splits; with `shares`, of one file, from which they are drawn."""
+    drop = config.drop_bad_rows
     for split in splits:
         if not split.rows:
             raise UserError(f"{split.source} has no rows: give it at least one")
-    read = [[read_row(row) for row in split.rows] for split in splits]
+    read = [[read_row(row, config.cleaning == "no") for row in split.rows] for split in splits]
     if label_names:
         names = tuple(labels.normalize(name) for name in label_names)
         if len(set(names)) != len(names):

@@ -8,13 +8,14 @@ from flat_dist.data import labels
 from flat_dist.data.labels import UnusableError
 from flat_dist.data.preprocessing import clean
 from flat_dist.data.readers import Row, Rows
+from flat_dist.data.sentence_pairs import MARK, join
 
 MAX_NAMED_FAULTS = 10
 """Bad rows that a message names."""
 
 
 class CleanRow(NamedTuple):
-    """A row whose text is cleaned and whose label is text."""
+    """A row whose text can be used, as a rule cleaned, and whose label is text."""
 
     text: str
     label: str
@@ -40,10 +41,10 @@ def to_examples(rows: Rows, label_names: Sequence[str]) -> list[Example | Fault]
     return [classify(read_row(row), label_names) for row in rows.rows]
 
 
-def read_row(row: Row) -> CleanRow | Fault:
-    """A row with cleaned text and its label as text."""
+def read_row(row: Row, as_written: bool = False) -> CleanRow | Fault:
+    """A row with cleaned text, or with its text as it is written, and its label as text."""
     try:
-        return CleanRow(_clean_text(row), labels.normalize(row.label), row.place)
+        return CleanRow(_text(row, as_written), labels.normalize(row.label), row.place)
     except UnusableError as error:
         return Fault(row.place, str(error))
 
@@ -58,15 +59,26 @@ def classify(row: CleanRow | Fault, label_names: Sequence[str]) -> Example | Fau
         return Fault(row.place, str(error))
 
 
-def _clean_text(row: Row) -> str:
+def _text(row: Row, as_written: bool) -> str:
     if row.fault:
         raise UnusableError(row.fault)
-    if row.text is None or (isinstance(row.text, str) and not row.text.strip()):
-        raise UnusableError("the text is empty")
-    if not isinstance(row.text, str):
-        raise UnusableError(f"the text is {repr(row.text)[:60]}, not a string")
-    if not (text := clean(row.text)):
-        raise UnusableError(f"the text {row.text[:40]!r} is empty after cleaning")
+    if isinstance(row.text, tuple):
+        first, second = row.text
+        return join(_value(first, "first sentence", as_written), _value(second, "second sentence", as_written))
+    return _value(row.text, "text", as_written)
+
+
+def _value(value: Any, what: str, as_written: bool) -> str:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise UnusableError(f"the {what} is empty")
+    if not isinstance(value, str):
+        raise UnusableError(f"the {what} is {repr(value)[:60]}, not a string")
+    if as_written:
+        if MARK in value:
+            raise UnusableError(f"the {what} has the character {MARK}, which stands between pairs: write another one")
+        return value
+    if not (text := clean(value)):
+        raise UnusableError(f"the {what} {value[:40]!r} is empty after cleaning")
     return text
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from flat_dist.config.errors import UserError
-from flat_dist.data.readers import KINDS, Row, Rows, wrong_column
+from flat_dist.data.readers import KINDS, Rows, to_row, wrong_column
 
 if TYPE_CHECKING:
     import datasets
@@ -58,7 +58,7 @@ def load_named(name: str) -> list[Rows]:
     hosted = HOSTED[name]
     splits = _fetch(hosted.path, hosted.revision)
     rows = {
-        split: _rows(hosted.path, splits, split, hosted.text_column, hosted.label_column)
+        split: _rows(hosted.path, splits, split, (hosted.text_column, hosted.label_column))
         for split in ("train", "validation", "test")
         if split in splits  # IMDB has a fourth split without labels
     }
@@ -74,8 +74,16 @@ def _relabel(split: Rows, labels: Sequence[int]) -> Rows:
     return Rows(split.source, [row._replace(label=labels[row.label]) for row in split.rows])
 
 
-def load(path: str, text_column: str, label_column: str) -> tuple[list[Rows], tuple[str, ...]]:
+def load(
+    path: str, text_column: str, label_column: str, pair_column: str | None = None
+) -> tuple[list[Rows], tuple[str, ...]]:
     """Train, dev and test of any dataset on the hub or in a folder, and its class names if it has them.
+
+    Args:
+        path: name on the hub, or folder.
+        text_column: name of the column of texts.
+        label_column: name of the column of labels.
+        pair_column: name of the column of second sentences; None: there are none.
 
     Raises:
         UserError: the hub cannot be reached, the folder is damaged or holds something else, or the dataset, a split or
@@ -88,7 +96,8 @@ def load(path: str, text_column: str, label_column: str) -> tuple[list[Rows], tu
             raise UserError(
                 f"{path} has no split {split!r}, but {', '.join(splits)}: save it as files and name their --data.folder"
             )
-    rows = [_rows(path, splits, split, text_column, label_column) for split in ("train", dev, "test")]
+    columns = (text_column, label_column, *filter(None, [pair_column]))
+    rows = [_rows(path, splits, split, columns) for split in ("train", dev, "test")]
     return rows, tuple(getattr(splits["train"].features[label_column], "names", ()))
 
 
@@ -100,13 +109,13 @@ def hold_out(split: Rows, n: int) -> tuple[Rows, Rows]:
     return Rows(split.source, rest), Rows(split.source, [row for row in split.rows if row.place in places])
 
 
-def _rows(path: str, splits: "datasets.DatasetDict", split: str, text_column: str, label_column: str) -> Rows:
+def _rows(path: str, splits: "datasets.DatasetDict", split: str, columns: Sequence[str]) -> Rows:
     source, table = f"{path} ({split})", splits[split]
-    for name in (text_column, label_column):
+    for name in columns:
         if name not in table.column_names:
-            raise wrong_column(source, table.column_names, name)
-    pairs = zip(table[text_column], table[label_column], strict=True)
-    return Rows(source, [Row(*pair, f"{source}, row {number}") for number, pair in enumerate(pairs, start=1)])
+            raise wrong_column(source, table.column_names, columns, name)
+    records = zip(*(table[name] for name in columns), strict=True)
+    return Rows(source, [to_row(values, f"{source}, row {number}") for number, values in enumerate(records, start=1)])
 
 
 def check_reachable(name: str, kind: str = "model") -> None:

@@ -39,6 +39,7 @@ class Row(NamedTuple):
     """One example of a file, before cleaning."""
 
     text: Any
+    """Of a pair of sentences, a tuple of both."""
     label: Any
     place: str
     """File and line, such as `train.csv:7`, for messages."""
@@ -55,12 +56,18 @@ class Rows:
     rows: list[Row]
 
 
-def read(path: Path, text_column: str, label_column: str) -> Rows:
+def read(path: Path, text_column: str, label_column: str, pair_column: str | None = None) -> Rows:
     """The rows of a .csv or .tsv (with a header), .jsonl or .parquet file, without blank lines.
 
     All but .parquet may be compressed: .csv.gz.
 
     A malformed row has a `fault`, if the rows after it can still be read.
+
+    Args:
+        path: the file.
+        text_column: name of the column of texts.
+        label_column: name of the column of labels.
+        pair_column: name of the column of second sentences; None: there are none.
 
     Raises:
         ColumnError: a column is missing.
@@ -75,7 +82,7 @@ def read(path: Path, text_column: str, label_column: str) -> Rows:
     if not path.is_file():
         what = "is not a regular file" if os.path.lexists(path) else "does not exist"
         raise UserError(f"{path} {what}: name a file that holds the data")
-    return Rows(str(path), list(reader(path, text_column, label_column)))
+    return Rows(str(path), list(reader(path, (text_column, label_column, *filter(None, [pair_column])))))
 
 
 def ending(path: Path) -> str:
@@ -84,15 +91,12 @@ def ending(path: Path) -> str:
     return Path(path.stem).suffix.lower() + last if last == GZIP else last
 
 
-def read_csv(
-    path: Path, text_column: str, label_column: str, header: Sequence[str] = (), separator: str = COMMA
-) -> Iterator[Row]:
+def read_csv(path: Path, names: Sequence[str], header: Sequence[str] = (), separator: str = COMMA) -> Iterator[Row]:
     """The rows of a CSV or TSV file in UTF-8. Fields are quoted as in CSV with both separators.
 
     Args:
         path: the file.
-        text_column: name of the column of texts.
-        label_column: name of the column of labels.
+        names: of the columns of texts and of labels, and of second sentences, if there are any.
         header: names of the columns of a file whose first line is data.
         separator: of the columns.
 
@@ -102,10 +106,10 @@ def read_csv(
     csv.field_size_limit(sys.maxsize)  # a text may be longer than the 131,072 characters of the default
     content = read_text(path)
     if not header:
-        _check_separator(path, content, (text_column, label_column), separator)
+        _check_separator(path, content, names, separator)
     records = _records(path, csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True))
     columns = list(header) or _header(path, records, separator)
-    text, label = (_position(path, columns, name) for name in (text_column, label_column))
+    positions = [_position(path, columns, names, name) for name in names]
     records_read = list(records)
     if records_read and all(
         not isinstance(fields, str) and len(fields) == len(columns) + 1 for _, fields in records_read
@@ -123,7 +127,7 @@ def read_csv(
             fault = f"{len(fields)} fields, but there are {len(columns)} columns: {advice}"
             yield Row(None, None, place, fault)
         else:
-            yield Row(fields[text], fields[label], place)
+            yield to_row([fields[position] for position in positions], place)
 
 
 def _records(path: Path, lines: Any) -> Iterator[tuple[int, list[str] | str]]:
@@ -168,24 +172,37 @@ def _check_separator(path: Path, content: str, names: Sequence[str], expected: s
             )
 
 
-def _position(path: Path, columns: Sequence[str], name: str) -> int:
+def to_row(values: Sequence[Any], place: str) -> Row:
+    """The row of a text, its label, and its second sentence, if it has one."""
+    text, label, *second = values
+    return Row((text, *second) if second else text, label, place)
+
+
+def _position(path: Path, columns: Sequence[str], names: Sequence[str], name: str) -> int:
     if columns.count(name) != 1:
-        raise wrong_column(str(path), columns, name)
+        raise wrong_column(str(path), columns, names, name)
     return columns.index(name)
 
 
-def wrong_column(where: str, columns: Sequence[str], name: str) -> ColumnError:
-    """The error for a missing or duplicate column; it lists the columns and the most similar name."""
+def wrong_column(where: str, columns: Sequence[str], names: Sequence[str], name: str) -> ColumnError:
+    """The error for a missing or duplicate column; it lists the columns and the most similar name.
+
+    Args:
+        where: the file.
+        columns: that it has.
+        names: of the columns of texts, labels, and second sentences, if there are any.
+        name: the one that is wrong.
+    """
     number = "no column" if name not in columns else "more than one column"
     listed = ", ".join(_shown(column) for column in columns[:SHOWN]) or "none"
     more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
     plain = {_plain(column): column for column in columns}
     near = difflib.get_close_matches(_plain(name), plain, n=1) if name not in columns else []
     meant = f" (is {plain[near[0]]!a} meant?)" if near else ""
-    return ColumnError(
-        f"{where} has {number} {name!r} among {listed}{more}{meant}: rename it, or set --data.text-column and "
-        "--data.label-column"
-    )
+    options = "--data.text-column and --data.label-column"
+    if len(names) > 2:
+        options = "--data.text-column, --data.text-pair-column and --data.label-column"
+    return ColumnError(f"{where} has {number} {name!r} among {listed}{more}{meant}: rename it, or set {options}")
 
 
 def _plain(name: str) -> str:
@@ -197,23 +214,23 @@ def _shown(column: str) -> str:
     return cut if cut.isprintable() and cut == cut.strip() else ascii(cut)
 
 
-def _read_jsonl(path: Path, text_column: str, label_column: str) -> Iterator[Row]:
+def _read_jsonl(path: Path, names: Sequence[str]) -> Iterator[Row]:
     content = read_text(path)
     if content.lstrip().startswith("[") and not content.lstrip().partition("\n")[0].rstrip().endswith("]"):
         raise UserError(f"{path} is one JSON array over several lines: write one object a line")
     lines = [(number, line) for number, line in enumerate(LINE_END.split(content), start=1) if line.strip()]
     records = [(f"{path}:{number}", _object(line)) for number, line in lines]
     objects = [(place, record) for place, record in records if isinstance(record, dict)]
-    for name in (text_column, label_column):
+    for name in names:
         if objects and not any(name in record for _, record in objects):
-            raise wrong_column(objects[0][0], list(objects[0][1]), name)
+            raise wrong_column(objects[0][0], list(objects[0][1]), names, name)
     for place, record in records:
         if isinstance(record, str):
             yield Row(None, None, place, record)
-        elif missing := [name for name in (text_column, label_column) if name not in record]:
+        elif missing := [name for name in names if name not in record]:
             yield Row(None, None, place, f"no column {missing[0]!r} among {', '.join(map(_shown, record)) or 'none'}")
         else:
-            yield Row(record[text_column], record[label_column], place)
+            yield to_row([record[name] for name in names], place)
 
 
 def _object(line: str) -> dict[str, Any] | str:
@@ -227,27 +244,26 @@ def _object(line: str) -> dict[str, Any] | str:
     return record
 
 
-def _read_parquet(path: Path, text_column: str, label_column: str) -> Iterator[Row]:
+def _read_parquet(path: Path, names: Sequence[str]) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            for name in (text_column, label_column):
-                _position(path, names, name)
-            table = file.read(columns=[text_column, label_column])
-        columns = (table[text_column].to_pylist(), table[label_column].to_pylist())
+            for name in names:
+                _position(path, file.schema_arrow.names, names, name)
+            table = file.read(columns=list(names))
+        columns = [table[name].to_pylist() for name in names]
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())[:200]}") from error
-    for number, (text, label) in enumerate(zip(*columns, strict=True), start=1):
-        yield Row(text, label, f"{path}, row {number}")
+    for number, values in enumerate(zip(*columns, strict=True), start=1):
+        yield to_row(values, f"{path}, row {number}")
 
 
-TEXT_READERS: dict[str, Callable[[Path, str, str], Iterable[Row]]] = {
+TEXT_READERS: dict[str, Callable[[Path, Sequence[str]], Iterable[Row]]] = {
     ".csv": read_csv,
     ".tsv": partial(read_csv, separator=TAB),
     ".jsonl": _read_jsonl,
 }
 
-READERS: dict[str, Callable[[Path, str, str], Iterable[Row]]] = {
+READERS: dict[str, Callable[[Path, Sequence[str]], Iterable[Row]]] = {
     **TEXT_READERS,
     ".parquet": _read_parquet,
     **{f"{name}{GZIP}": reader for name, reader in TEXT_READERS.items()},

@@ -32,6 +32,8 @@ class TextWords:
     pieces: tuple[Pieces, ...]
     rows: np.ndarray
     """Row of each word in `Substitutes.candidates_RK`; NONE if it has no candidates."""
+    before: Pieces
+    """What the model reads before the first word."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,22 @@ class Substitutes:
     """Candidates of each word as indices of `pieces`, the nearest first, then NONE."""
     encoder: Encoder
 
-    def ids(self, words: Sequence[Pieces]) -> tuple[int, ...]:
-        """Ids of a text of these words; words at its end that do not fit are left out."""
-        vocabulary, ends = self.encoder.vocabulary, itertools.accumulate(map(len, words))
-        fitting = sum(end <= self.encoder.max_word_pieces for end in ends)
+    def ids(self, before: Pieces, words: Sequence[Pieces]) -> tuple[int, ...]:
+        """Ids of a text of these words; words at its end that do not fit are left out.
+
+        Args:
+            before: what the model reads before the first word.
+            words: the pieces of each.
+        """
+        vocabulary, ends = self.encoder.vocabulary, itertools.accumulate(map(len, words), initial=len(before))
+        fitting = sum(end <= self.end for end in ends) - 1
         pieces = tuple(itertools.chain.from_iterable(words[:fitting])) or (vocabulary.unknown,)
-        return (*vocabulary.prefix, *pieces, *vocabulary.suffix)
+        return (*before, *pieces, *vocabulary.suffix)
+
+    @property
+    def end(self) -> int:
+        """Where the last word of the longest text ends."""
+        return self.encoder.max_length - len(self.encoder.vocabulary.suffix)
 
 
 def build(table: pa.Table, texts: Sequence[str], encoder: Encoder, count: int) -> Substitutes:
@@ -78,7 +90,8 @@ def build(table: pa.Table, texts: Sequence[str], encoder: Encoder, count: int) -
                 row_of[word] = len(rows) if candidates else NONE
                 if candidates:
                     rows.append([number_of.setdefault(candidate, len(number_of)) for candidate in candidates])
-        read.append(TextWords(pieces, np.array([row_of[word] for word in words], dtype=np.int64)))
+        rows_of_words = np.array([row_of[word] for word in words], dtype=np.int64)
+        read.append(TextWords(pieces, rows_of_words, encoder.before(text)))
     candidates_RK = np.full((len(rows), max(map(len, rows), default=1)), NONE, dtype=np.int64)
     for row, numbers in enumerate(rows):
         candidates_RK[row, : len(numbers)] = numbers
@@ -87,5 +100,6 @@ def build(table: pa.Table, texts: Sequence[str], encoder: Encoder, count: int) -
 
 def _distinct(known: Mapping[str, Sequence[str]], word: str, own: Pieces, encoder: Encoder) -> list[Pieces]:
     """The candidates of a word as pieces, without the word itself, each once. A word that is not read has none."""
-    read = dict.fromkeys(encoder.inner_pieces(candidate) for candidate in known.get(word, ()) if own)
+    single = encoder.for_words
+    read = dict.fromkeys(single.inner_pieces(candidate) for candidate in known.get(word, ()) if own)
     return [pieces for pieces in read if pieces and pieces != own]

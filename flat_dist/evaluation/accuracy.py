@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flat_dist.config.errors import UserError, unknown
+from flat_dist.data import sentence_pairs
 from flat_dist.data.shards import STATUSES
 
 MIN_TEXTS = 10
@@ -85,8 +86,9 @@ def _count(status: pa.ChunkedArray) -> dict[str, int]:
 
 
 def words_changed(rows: pa.Table) -> float | None:
-    """Mean share of a text's words that an attack changed, without punctuation; None without rows."""
-    texts, swaps = rows["original_text"].to_pylist(), rows["swaps"].to_pylist()
+    """Mean share of a text's words that an attack changed, without punctuation; None without rows. Of pairs, those of
+    the second sentence."""
+    texts, swaps = map(sentence_pairs.attacked, rows["original_text"].to_pylist()), rows["swaps"].to_pylist()
     shares = [len(changed) / _count_words(text) for text, changed in zip(texts, swaps, strict=True)]
     return sum(shares) / len(shares) if shares else None
 

@@ -80,7 +80,7 @@ def integrated_gradients(
 
 def _explain(model: TextClassifier, ids_BT: Tensor, real_BT: Tensor, steps: int, points: int) -> tuple[Tensor, Tensor]:
     """Attributions (B, C, T) and completeness error (B, C) of one batch, at most `points` points at a time."""
-    embedded_BTD, is_word_B1T = model.embed(ids_BT), model.words(real_BT).unsqueeze(1)
+    embedded_BTD, is_word_B1T = model.embed(ids_BT), model.words(ids_BT, real_BT).unsqueeze(1)
 
     def probabilities(factors_N1T: Tensor) -> Tensor:
         factors_SBT = factors_N1T.squeeze(1).unflatten(0, (-1, len(ids_BT)))

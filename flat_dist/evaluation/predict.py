@@ -55,7 +55,7 @@ def drop_rate(checkpoint: Checkpoint, texts: Sequence[str], batch_size: int = 64
         ids = [checkpoint.encoder.encode(text) for text in texts[start : start + batch_size]]
         batch = to_batch(ids).to(checkpoint.device)
         positions_BT = torch.arange(batch.ids_BT.shape[1], device=checkpoint.device).expand(batch.ids_BT.shape)
-        words_BT = model.words(batch.real_BT)
+        words_BT = model.words(batch.ids_BT, batch.real_BT)
         dropped += float((1 - model.importance(batch.ids_BT, positions_BT))[words_BT].double().sum())
         words += int(words_BT.sum())
     return dropped / words

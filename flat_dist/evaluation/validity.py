@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from flat_dist.data.sentence_pairs import without_mark
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation.accuracy import words_changed
 from flat_dist.evaluation.pair_choice import CHOICES, changed_rows
@@ -70,7 +71,8 @@ def measure(
         Rows of `SCHEMA`.
     """
     changed = changed_rows(rows)
-    pairs = list(zip(changed["original_text"].to_pylist(), changed["perturbed_text"].to_pylist(), strict=True))
+    texts = (map(without_mark, changed[side].to_pylist()) for side in ("original_text", "perturbed_text"))
+    pairs = list(zip(*texts, strict=True))
     similarities: list[float] = []
     ratios: list[float] = []
     for batch in _batches(pairs):

@@ -56,7 +56,7 @@ def words_of(train_texts: Iterable[str], attacked_tables: Iterable[pa.Table], ch
         UserError: as in `importances`.
     """
     frequency, replaced = count_words(train_texts), count_replaced(attacked_tables)
-    vocabulary, spans = checkpoint.encoder.vocabulary, checkpoint.encoder.spans
+    vocabulary, spans = checkpoint.encoder.vocabulary, checkpoint.encoder.for_words.spans
     known = [word for word in frequency if (spans(word) if isinstance(vocabulary, WordPieces) else word in vocabulary)]
     words = sorted(known, key=lambda word: (-frequency[word], word))
     frequency_V, replaced_V = (
@@ -169,6 +169,7 @@ def _check_mask(checkpoint: Checkpoint) -> None:
 
 def _pieces(encoder: Encoder, word: str) -> tuple[int, ...]:
     """The pieces of one word inside a text."""
+    encoder = encoder.for_words
     spans = encoder.spans(word)
     if len(spans) != 1:
         raise ValueError(f"{word!r} is {len(spans)} words, not one")

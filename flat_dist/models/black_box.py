@@ -8,7 +8,7 @@ Shapes: B texts, T characters, C classes.
 import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from flat_dist.config.schema import EndpointConfig
 from flat_dist.config.serialization import content_hash
 from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import PAD, UNKNOWN, Vocabulary, tokenize
+from flat_dist.data.sentence_pairs import attacked, split
 from flat_dist.models.classifier import Prediction, TextClassifier
 from flat_dist.models.endpoint import Endpoint
 from flat_dist.runtime.user_code import load_function, source_sha256
@@ -39,8 +40,11 @@ SMALLEST = 1e-300
 SUM_TOLERANCE = 1e-3
 """How far the probabilities of a text may be from a sum of 1."""
 
-Ask = Callable[[Sequence[str]], Any]
-"""Texts to probabilities, as the user's code returns them."""
+Text = str | dict[str, str]
+"""A text, or a pair of sentences."""
+
+Ask = Callable[[Sequence[Any]], Any]
+"""Texts (each a `Text`) to probabilities, as the user's code returns them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,12 @@ class Description:
 
 
 class CharacterEncoder(Encoder):
-    """The ids of a text are the code points of its characters, so that a text can be read back from them."""
+    """The ids of a text are the code points of its characters, so that a text can be read back from them.
+
+    Of a pair of sentences, `words` and `spans` are those of the second one.
+    """
+
+    reads_pairs: ClassVar[bool] = True
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Code points of a text; an empty one is one unknown character."""
@@ -72,15 +81,16 @@ class CharacterEncoder(Encoder):
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Start and end of each word between single spaces; a word ends with the space after it."""
-        starts = [0]
-        for word in tokenize(text[: self.max_length]):
+        read = text[: self.max_length]
+        starts = [len(read) - len(attacked(read))]
+        for word in tokenize(attacked(read)):
             starts.append(starts[-1] + len(word) + 1)
         ends = [min(end, len(text)) for end in starts[1:]]
         return list(zip(starts, ends, strict=False))
 
     def words(self, text: str) -> list[str]:
         """The words between single spaces."""
-        return tokenize(text[: self.max_length])
+        return tokenize(attacked(text[: self.max_length]))
 
 
 class _PassOn(nn.Linear):
@@ -92,6 +102,8 @@ class _PassOn(nn.Linear):
 
 class BlackBox(TextClassifier):
     """A model that is only asked; its logits are the logarithms of its probabilities, in float64.
+
+    A single text is given to it as a string, a pair of sentences as a dictionary of `text` and `text_pair`.
 
     Args:
         ask: texts to probabilities.
@@ -111,14 +123,16 @@ class BlackBox(TextClassifier):
     def predict_embedded(self, embedded_BTD: Tensor, real_BT: Tensor) -> Prediction:
         """Prediction from code points."""
         rows = zip(embedded_BTD.squeeze(-1).tolist(), real_BT.tolist(), strict=True)
-        texts = [_text([point for point, real in zip(*row, strict=True) if real]) for row in rows]
+        texts = [_question([point for point, real in zip(*row, strict=True) if real]) for row in rows]
         probabilities_BC = check_probabilities(self.ask(texts), len(texts), self.label_names, self.source)
         return Prediction(self.output(torch.from_numpy(np.log(np.maximum(probabilities_BC, SMALLEST)))), None)
 
 
-def _text(points: Sequence[int]) -> str:
+def _question(points: Sequence[int]) -> Text:
     """The text of code points, without the space after its last word."""
-    return "".join(chr(point) for point in points if point != Vocabulary.unknown).strip(" ")
+    text = "".join(chr(point) for point in points if point != Vocabulary.unknown)
+    pair = split(text)
+    return {"text": pair[0], "text_pair": pair[1].strip(" ")} if pair else text.strip(" ")
 
 
 def check_probabilities(answer: Any, count: int, label_names: Sequence[str], source: str) -> np.ndarray:
@@ -208,7 +222,7 @@ def load(folder: Folder) -> tuple[BlackBox, CharacterEncoder, Description]:
 def _guarded(function: Callable[..., Any], path: str) -> Ask:
     """The function, called with a list; an error in it names it."""
 
-    def ask(texts: Sequence[str]) -> Any:
+    def ask(texts: Sequence[Text]) -> Any:
         try:
             return function(list(texts))
         except Exception as error:  # a user's function can raise any error

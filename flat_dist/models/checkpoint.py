@@ -14,7 +14,7 @@ from flat_dist.config.errors import unknown
 from flat_dist.config.schema import ModelConfig
 from flat_dist.config.serialization import content_hash, to_dict
 from flat_dist.data.batches import Batch, to_batch
-from flat_dist.data.encoder import Encoder
+from flat_dist.data.encoder import Encoder, encoder_of
 from flat_dist.data.preprocessing import Vocabulary
 from flat_dist.data.whole_text import WholeTextEncoder
 from flat_dist.data.wordpieces import WordPieces
@@ -247,7 +247,7 @@ def _encoder(described: Description, config: ModelConfig) -> Encoder:
     if config.name == encoders.CLASSIFIER:
         return pretrained.restore_encoder(described.vocabulary, described.max_length)  # type: ignore[arg-type]
     kind = WordPieces if config.name in encoders.TRANSFORMERS else Vocabulary
-    return Encoder(kind.from_json(described.vocabulary), described.max_length)  # type: ignore[arg-type]
+    return encoder_of(kind.from_json(described.vocabulary), described.max_length)  # type: ignore[arg-type]
 
 
 def _fresh(described: Description, config: ModelConfig, encoder: Encoder) -> TextClassifier:

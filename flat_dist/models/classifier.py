@@ -43,7 +43,7 @@ class TextClassifier(nn.Module, ABC):
     def recompute_activations(self) -> None:
         """Recompute activations in the backward pass to save memory; does nothing in small models."""
 
-    def words(self, real_BT: Tensor) -> Tensor:
+    def words(self, ids_BT: Tensor, real_BT: Tensor) -> Tensor:
         """True at pieces of words (B, T), to which masks, entropy and attributions apply."""
         return real_BT
 

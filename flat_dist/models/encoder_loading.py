@@ -83,8 +83,8 @@ def load(kind: str, name: str, *, what: str = "encoder", remedy: str = REMEDY, *
         raise UserError(f"cannot load the {what} {name!r} ({type(error).__name__}: {reason}): {remedy}") from error
 
 
-def load_tokenizer(name: str) -> WordPieces:
-    """The tokenizer of an encoder.
+def load_tokenizer(name: str, pairs: bool = False) -> WordPieces:
+    """The tokenizer of an encoder, for single texts or for pairs of sentences.
 
     Raises:
         UserError: it is missing, unavailable or unsupported.
@@ -98,7 +98,7 @@ def load_tokenizer(name: str) -> WordPieces:
     if not isinstance(tokenizer, library().PreTrainedTokenizerFast):
         raise UserError(f"{name} has no fast tokenizer: save one (tokenizer.json) beside its weights")
     try:
-        return WordPieces.from_tokenizer(tokenizer)
+        return WordPieces.from_tokenizer(tokenizer, pairs)
     except ValueError as error:
         raise UserError(f"{name} cannot be used: {error}") from error
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flat_dist.config.errors import UserError
+from flat_dist.config.errors import UserError, option
 from flat_dist.config.schema import ModelConfig
 from flat_dist.config.serialization import content_hash
 from flat_dist.data.wordpieces import WordPieces
@@ -72,15 +72,29 @@ def portable(config: ModelConfig) -> ModelConfig:
     return replace(config, encoder=None) if config.encoder and Path(config.encoder).is_dir() else config
 
 
-def check(config: ModelConfig) -> None:
-    """Raise UserError if the encoder cannot be used; weights are not downloaded. `flat_dist.pipeline.own_models` checks
-    classifiers."""
+def check(config: ModelConfig, pairs: bool = False) -> None:
+    """Raise UserError if the model cannot be used, for single texts or for pairs of sentences; weights are not
+    downloaded. `flat_dist.pipeline.own_models` checks classifiers."""
+    if pairs:
+        _check_pairs(config)
     if config.name not in TRANSFORMERS or config.name == CLASSIFIER:
         return
     if Path(source(config)).is_dir():
-        pretrained(config, classes=2)
+        pretrained(config, classes=2, pairs=pairs)
     else:
-        _check_sizes(config, load_tokenizer(source(config)), getattr(settings(config), "vocab_size", None))
+        _check_sizes(config, load_tokenizer(source(config), pairs), getattr(settings(config), "vocab_size", None))
+
+
+def _check_pairs(config: ModelConfig) -> None:
+    """Raise UserError if a model cannot read pairs of sentences."""
+    if config.name not in TRANSFORMERS:
+        raise UserError(
+            f"--model.name {config.name} reads single texts, but --data.text-pair-column gives pairs of sentences: "
+            f"choose a transformer, such as --preset {BUILT_IN}"
+        )
+    for name in ("contextual", "mask_special"):
+        if getattr(config, name):
+            raise UserError(f"{option(f'model.{name}')} is not available for pairs of sentences: turn it off")
 
 
 def settings(config: ModelConfig) -> Any:
@@ -92,15 +106,16 @@ def settings(config: ModelConfig) -> Any:
     return _set_dropout(load("AutoConfig", source(config)), config.encoder_dropout)
 
 
-def pretrained(config: ModelConfig, classes: int) -> tuple["Transformer", WordPieces]:
-    """A classifier on pretrained weights, with a fresh output layer, and its tokenizer.
+def pretrained(config: ModelConfig, classes: int, pairs: bool = False) -> tuple["Transformer", WordPieces]:
+    """A classifier of single texts, or of pairs of sentences, on pretrained weights, with a fresh output layer, and its
+    tokenizer.
 
     Raises:
         UserError: the encoder is unavailable, or cannot be masked.
     """
     import torch  # a second, which names and settings of encoders do not need
 
-    pieces = load_tokenizer(source(config))
+    pieces = load_tokenizer(source(config), pairs)
     options = {"config": settings(config), "dtype": torch.float32}
     backbone, loaded = load("AutoModel", source(config), output_loading_info=True, **options)
     if missing := [name for name in loaded["missing_keys"] if "pooler" not in name]:  # would be random
@@ -155,7 +170,8 @@ def describe(model: "Transformer") -> dict[str, Any]:
 def _classifier(config: ModelConfig, backbone: "PreTrainedModel", pieces: WordPieces, classes: int) -> "Transformer":
     from flat_dist.models.transformer import Transformer
 
-    return Transformer(config, backbone, (len(pieces.prefix), len(pieces.suffix)), classes)
+    around = len(pieces.prefix), len(pieces.suffix)
+    return Transformer(config, backbone, around, classes, pieces.between, pieces.segments)
 
 
 def _set_dropout(settings: Any, dropout: float | None) -> Any:

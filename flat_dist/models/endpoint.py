@@ -1,7 +1,8 @@
 """A model behind HTTP: texts as JSON to probabilities, in batches, with timeouts, retries and a limit of the rate.
 
-The request is a POST of `{"texts": [...]}`, the answer `{"probabilities": [[...], ...]}`: for each text a list with one
-probability for each class, in the order of the class names.
+The request is a POST of `{"texts": [...]}`, where a pair of sentences is `{"text": ..., "text_pair": ...}`, the answer
+`{"probabilities": [[...], ...]}`: for each text a list with one probability for each class, in the order of the class
+names.
 """
 
 import os

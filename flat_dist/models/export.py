@@ -55,11 +55,16 @@ print(fd.predict(".", ["a fine film"]).to_pandas())
 
 
 def check_exportable(checkpoint: Checkpoint) -> None:
-    """Raise UserError for a model without weights of its own."""
+    """Raise UserError for a model without weights of its own, and for one of sentence pairs."""
     if isinstance(checkpoint.model, BlackBox):
         raise UserError(
             f"{checkpoint.model.source} is known by its answers alone, so there are no weights to export: name the "
             "folder of a trained model"
+        )
+    if not checkpoint.encoder.reads_texts:
+        raise UserError(
+            "the model reads pairs of sentences, which are not exported: copy its folder, which flat-dist attack and "
+            "evaluate take"
         )
 
 

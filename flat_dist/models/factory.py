@@ -8,7 +8,7 @@ from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.config.serialization import stage_values
 from flat_dist.data.datasets import Dataset, check_classes
-from flat_dist.data.encoder import Encoder
+from flat_dist.data.encoder import Encoder, encoder_of
 from flat_dist.data.preprocessing import Vocabulary, tokenize
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders, pretrained, vectors
@@ -72,6 +72,8 @@ def _own_classifier(config: Config, dataset: Dataset) -> tuple[Checkpoint, str]:
     folder = Folder(encoders.source(config.model))
     model, encoder, settings = pretrained.load_classifier(folder, "cpu", config.model)
     check_classes(dataset, settings.label_names, folder.uri)
+    if dataset.pairs and not encoder.reads_pairs:
+        raise UserError(f"{folder.uri} reads single texts, but the data are pairs of sentences: choose another model")
     made_of = f"your classifier as it is: {settings.architecture}, {_millions(model)} million weights"
     return Checkpoint(model, config.model, encoder, settings.label_names), made_of
 
@@ -81,8 +83,8 @@ def _millions(model: torch.nn.Module) -> str:
 
 
 def _transformer(config: Config, dataset: Dataset) -> tuple[Checkpoint, str]:
-    model, pieces = encoders.pretrained(config.model, len(dataset.label_names))
-    encoder = Encoder(pieces, config.data.max_length)
+    model, pieces = encoders.pretrained(config.model, len(dataset.label_names), dataset.pairs)
+    encoder = encoder_of(pieces, config.data.max_length)
     if encoder.max_word_pieces < 1 or config.data.max_length > model.max_pieces:
         least = config.data.max_length - encoder.max_word_pieces + 1
         raise UserError(

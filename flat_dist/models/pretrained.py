@@ -9,7 +9,8 @@ import itertools
 import json
 import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ModelConfig
 from flat_dist.data.batches import to_batch
+from flat_dist.data.sentence_pairs import join, split
 from flat_dist.data.whole_text import WholeTextEncoder
+from flat_dist.data.wordpieces import WordPieces
 from flat_dist.models.classifier import Prediction, TextClassifier
 from flat_dist.models.encoder_loading import CODE_FIELDS, field_names, library, load, load_tokenizer
 from flat_dist.models.encoders import known_settings
@@ -48,6 +51,9 @@ TOLERANCE = 1e-4
 TRIAL = ("a fine film .", "it is not good , and it is far too long for what it says .")
 """Texts that a model is tried on when it is loaded."""
 
+PAIR_TRIAL = tuple(itertools.starmap(join, itertools.pairwise((*TRIAL, TRIAL[0]))))
+"""Pairs of sentences that it is tried on."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -64,15 +70,25 @@ class PretrainedClassifier(Transformer):
         classifier: of the library `transformers`, with a head for classes.
         around: numbers of special pieces before and after a text.
         options: of the word mask.
+        between: special pieces between the sentences of a pair; empty if the model reads single texts only.
+        segments: whether the model is told which sentence a piece is of.
 
     Raises:
         UserError: its head has no linear layer for the classes, or it does not support the mask that the options ask
             for.
     """
 
-    def __init__(self, classifier: "PreTrainedModel", around: tuple[int, int], options: ModelConfig = AS_IT_IS):
+    def __init__(
+        self,
+        classifier: "PreTrainedModel",
+        around: tuple[int, int],
+        options: ModelConfig = AS_IT_IS,
+        between: tuple[int, ...] = (),
+        segments: bool = False,
+    ):
         TextClassifier.__init__(self, dropout=0.0)
         self.backbone, self.around, self.options = classifier, around, options
+        self.between, self.segments = between, segments
         classes = classifier.config.num_labels
         heads = [
             name
@@ -106,11 +122,13 @@ class PretrainedClassifier(Transformer):
         if self.mask is not None:
             return self.predict_embedded(self.embed(ids_BT), real_BT)
         ids_BT = torch.where(real_BT, ids_BT, self._padding_id)  # some models find the end of a text by this id
-        return Prediction(self.backbone(input_ids=ids_BT, attention_mask=real_BT.long()).logits, None)
+        segments = self._segments(ids_BT == self.between[0] if self.between else None, real_BT)
+        return Prediction(self.backbone(input_ids=ids_BT, attention_mask=real_BT.long(), **segments).logits, None)
 
-    def _logits(self, embedded_BTD: Tensor, real_BT: Tensor, attended_BT: Tensor | None = None) -> Tensor:
-        attended_BT = real_BT if attended_BT is None else attended_BT
-        return self.backbone(inputs_embeds=embedded_BTD, attention_mask=attended_BT.long()).logits
+    def _logits(
+        self, embedded_BTD: Tensor, real_BT: Tensor, attended_BT: Tensor, segments: dict[str, Tensor]
+    ) -> Tensor:
+        return self.backbone(inputs_embeds=embedded_BTD, attention_mask=attended_BT.long(), **segments).logits
 
 
 def is_pretrained(folder: Folder) -> bool:
@@ -202,8 +220,13 @@ def load_classifier(
             "resize them (model.resize_token_embeddings(len(tokenizer))) and save both again"
         )
     pieces = encoder.vocabulary
-    model = PretrainedClassifier(classifier, (len(pieces.prefix), len(pieces.suffix)), options).eval()
-    _try(model, encoder, folder)
+    model = _with_pieces(classifier, pieces, options).eval()
+    _try(model, encoder, TRIAL, folder)
+    if pieces.between:
+        try:
+            _try(model, encoder, PAIR_TRIAL, folder)
+        except UserError:  # the model cannot tell the sentences of a pair apart as it was trained to
+            model.between, encoder = (), replace(encoder, vocabulary=replace(pieces, between=()))
     return model.to(device), encoder, settings
 
 
@@ -218,9 +241,22 @@ def read_encoder(folder: Folder) -> WholeTextEncoder:
 
 
 def _encoder(directory: Path) -> WholeTextEncoder:
-    pieces = load_tokenizer(str(directory))
+    pieces = _pieces(str(directory))
     tokenizer = load("AutoTokenizer", str(directory))
     return WholeTextEncoder(pieces, _max_length(directory, tokenizer), tokenizer)
+
+
+def _pieces(directory: str) -> WordPieces:
+    """The tokenizer, with the pieces between the sentences of a pair, if it puts any there."""
+    try:
+        return load_tokenizer(directory, pairs=True)
+    except UserError:
+        return load_tokenizer(directory)
+
+
+def _with_pieces(classifier: "PreTrainedModel", pieces: WordPieces, options: ModelConfig) -> PretrainedClassifier:
+    around = len(pieces.prefix), len(pieces.suffix)
+    return PretrainedClassifier(classifier, around, options, pieces.between, pieces.segments)
 
 
 def _max_length(directory: Path, tokenizer: "PreTrainedTokenizerFast") -> int:
@@ -234,11 +270,12 @@ def _max_length(directory: Path, tokenizer: "PreTrainedTokenizerFast") -> int:
 
 
 @torch.no_grad()
-def _try(model: PretrainedClassifier, encoder: WholeTextEncoder, folder: Folder) -> None:
+def _try(model: PretrainedClassifier, encoder: WholeTextEncoder, texts: Sequence[str], folder: Folder) -> None:
     """Raise UserError if a text's logits depend on padding, or on more than its ids."""
-    ids = [encoder.encode(text) for text in TRIAL]
+    ids = [encoder.encode(text) for text in texts]
     try:
-        asked = [encoder.tokenizer(text, truncation=True, max_length=encoder.max_length) for text in TRIAL]
+        inputs = [split(text) or (text,) for text in texts]
+        asked = [encoder.tokenizer(*one, truncation=True, max_length=encoder.max_length) for one in inputs]
         expected = [model.backbone(**{name: torch.tensor([row]) for name, row in one.items()}).logits for one in asked]
         width = max(map(len, ids))
         rows = [[*row, *itertools.repeat(0, width - len(row))] for row in ids]
@@ -284,7 +321,7 @@ def restore_encoder(files: dict[str, Any], max_length: int) -> WholeTextEncoder:
     with tempfile.TemporaryDirectory() as directory:
         for name, content in files.items():
             (Path(directory) / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-        return WholeTextEncoder(load_tokenizer(directory), max_length, load("AutoTokenizer", directory))
+        return WholeTextEncoder(_pieces(directory), max_length, load("AutoTokenizer", directory))
 
 
 def rebuild(options: ModelConfig, described: dict[str, Any], encoder: WholeTextEncoder) -> PretrainedClassifier:
@@ -300,8 +337,7 @@ def rebuild(options: ModelConfig, described: dict[str, Any], encoder: WholeTextE
     """
     settings = known_settings(described)
     classifier = library().AutoModelForSequenceClassification.from_config(settings, trust_remote_code=False)
-    pieces = encoder.vocabulary
-    return PretrainedClassifier(classifier, (len(pieces.prefix), len(pieces.suffix)), options)
+    return _with_pieces(classifier, encoder.vocabulary, options)
 
 
 def fingerprint_files(folder: Folder) -> dict[str, str]:

@@ -33,16 +33,26 @@ class Transformer(TextClassifier):
         backbone: the encoder.
         around: numbers of special pieces before and after a text.
         classes: number of classes.
+        between: special pieces between the sentences of a pair; empty if the model reads single texts.
+        segments: whether the encoder is told which sentence a piece is of.
 
     Raises:
         UserError: the encoder does not support the masks that the options require.
     """
 
-    def __init__(self, config: ModelConfig, backbone: "PreTrainedModel", around: tuple[int, int], classes: int):
+    def __init__(
+        self,
+        config: ModelConfig,
+        backbone: "PreTrainedModel",
+        around: tuple[int, int],
+        classes: int,
+        between: tuple[int, ...] = (),
+        segments: bool = False,
+    ):
         super().__init__(config.dropout)
         self.backbone = backbone
         self.output = nn.Linear(backbone.config.hidden_size, classes)
-        self.around, self.options = around, config
+        self.around, self.between, self.segments, self.options = around, between, segments, config
         if config.pooling == "mean" and getattr(backbone, "pooler", None) is not None:
             backbone.pooler = None  # distributed training would wait for the gradients of an unused layer
         self._check_contextual()
@@ -82,14 +92,45 @@ class Transformer(TextClassifier):
         """Keep only the input of each layer, and recompute the rest in the backward pass."""
         self.backbone.gradient_checkpointing_enable({"use_reentrant": False})
 
-    def words(self, real_BT: Tensor) -> Tensor:
-        """True at pieces of words (B, T); at special pieces only if `mask_special` is on."""
+    def words(self, ids_BT: Tensor, real_BT: Tensor) -> Tensor:
+        """True at pieces of words (B, T), in pairs of the second sentence; at special pieces, and in the first
+        sentence, only if `mask_special` is on."""
+        return self._words(ids_BT == self.between[0] if self.between else None, real_BT)
+
+    def _words(self, marks_BT: Tensor | None, real_BT: Tensor) -> Tensor:
         if self.options.mask_special:
             return real_BT
         before, after = self.around
         words_BT = F.pad(real_BT[:, after:], (0, after))
         words_BT[:, :before] = False
-        return words_BT
+        if marks_BT is None:
+            return words_BT
+        single_B1 = (marks_BT & real_BT).sum(1, keepdim=True) <= len(self.between)
+        return words_BT & (single_B1 | self._second(marks_BT, real_BT))
+
+    def _second(self, marks_BT: Tensor, real_BT: Tensor) -> Tensor:
+        """True after the pieces between two sentences (B, T); in a single text, nowhere but at padding.
+
+        Args:
+            marks_BT: true at pieces like those between two sentences, which also end a text.
+            real_BT: true at pieces, false at padding.
+        """
+        marks_BT = marks_BT & real_BT
+        return marks_BT.cumsum(1) - marks_BT.long() >= len(self.between)
+
+    def _marks(self, embedded_BTD: Tensor) -> Tensor | None:
+        """True at pieces like those between two sentences (B, T), found by their vectors, which nothing changes: they
+        are special pieces. None if the model reads single texts."""
+        if not self.between:
+            return None
+        vector_D = self.embedding.weight[self.between[0]].detach()
+        return (embedded_BTD.detach() == vector_D).all(-1)
+
+    def _segments(self, marks_BT: Tensor | None, real_BT: Tensor) -> dict[str, Tensor]:
+        """The encoder's input that says which pieces are of the second sentence; empty if it takes none."""
+        if marks_BT is None or not self._has_segments:
+            return {}
+        return {"token_type_ids": self._second(marks_BT, real_BT).long()}
 
     def mask_input(self, embedded: Tensor, positions: Tensor | None = None) -> Tensor:
         """Input of the mask for word embeddings (..., D): themselves, or the embedding layer's output if `contextual`.
@@ -105,21 +146,25 @@ class Transformer(TextClassifier):
 
     def predict_embedded(self, embedded_BTD: Tensor, real_BT: Tensor) -> Prediction:
         """Prediction from word embeddings; the mask is applied here."""
+        marks_BT = self._marks(embedded_BTD)
+        segments = self._segments(marks_BT, real_BT)
         if self.mask is None:
-            return Prediction(self._logits(embedded_BTD, real_BT), None)
+            return Prediction(self._logits(embedded_BTD, real_BT, real_BT, segments), None)
         mask_BT, log_odds_BT = self.mask(self.mask_input(embedded_BTD))
-        mask_BT = torch.where(self.words(real_BT), mask_BT, 1.0)
+        mask_BT = torch.where(self._words(marks_BT, real_BT), mask_BT, 1.0)
         attended_BT = real_BT
         if self.options.mask_attention and self.training:
             attended_BT = real_BT & (mask_BT > 0.5)
         if not self.options.contextual:
-            return Prediction(self._logits(mask_BT.unsqueeze(-1) * embedded_BTD, real_BT, attended_BT), log_odds_BT)
+            masked_BTD = mask_BT.unsqueeze(-1) * embedded_BTD
+            return Prediction(self._logits(masked_BTD, real_BT, attended_BT, segments), log_odds_BT)
         with _scaled_output(self.embeddings, mask_BT.unsqueeze(-1)):
-            return Prediction(self._logits(embedded_BTD, real_BT, attended_BT), log_odds_BT)
+            return Prediction(self._logits(embedded_BTD, real_BT, attended_BT, segments), log_odds_BT)
 
-    def _logits(self, embedded_BTD: Tensor, real_BT: Tensor, attended_BT: Tensor | None = None) -> Tensor:
-        attended_BT = real_BT if attended_BT is None else attended_BT
-        outputs = self.backbone(inputs_embeds=embedded_BTD, attention_mask=attended_BT.long())
+    def _logits(
+        self, embedded_BTD: Tensor, real_BT: Tensor, attended_BT: Tensor, segments: dict[str, Tensor]
+    ) -> Tensor:
+        outputs = self.backbone(inputs_embeds=embedded_BTD, attention_mask=attended_BT.long(), **segments)
         states_BTH = outputs.last_hidden_state
         if self.options.pooling == "mean":
             real_BT1 = real_BT.unsqueeze(-1)
@@ -128,6 +173,12 @@ class Transformer(TextClassifier):
             pooled_BH = getattr(outputs, "pooler_output", None)
             pooled_BH = states_BTH[:, 0] if pooled_BH is None else pooled_BH
         return self.output(self.dropout(pooled_BH))
+
+    @property
+    def _has_segments(self) -> bool:
+        """Whether the encoder has an embedding for each of two sentences."""
+        takes = "token_type_ids" in inspect.signature(self.backbone.forward).parameters
+        return self.segments and takes and getattr(self.backbone.config, "type_vocab_size", 0) > 1
 
     def _accepts(self, name: str) -> bool:
         return {"inputs_embeds", name} <= set(inspect.signature(self.embeddings.forward).parameters)

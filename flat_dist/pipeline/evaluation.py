@@ -40,6 +40,7 @@ def placed(
     endpoint: EndpointConfig,
     given_names: Sequence[str],
     data_names: Callable[[], Sequence[str]],
+    pairs: bool = False,
 ) -> list[str]:
     """The arguments for `models`, with a folder in the place of each function and endpoint.
 
@@ -49,6 +50,7 @@ def placed(
         endpoint: requests to an endpoint.
         given_names: class names that the user gives.
         data_names: class names of the dataset.
+        pairs: whether the models are asked about pairs of sentences.
 
     Raises:
         UserError: there is no such function, or an endpoint does not answer, or not with probabilities.
@@ -56,7 +58,7 @@ def placed(
     found = []
     for argument in arguments:
         given, model = _split(argument)
-        name, folder = own_models.place(model, storage, endpoint, given_names, data_names)
+        name, folder = own_models.place(model, storage, endpoint, given_names, data_names, pairs)
         found.append(argument if name is None else f"{given or name}={folder}")
     return found
 

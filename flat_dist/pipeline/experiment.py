@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from flat_dist.config.schema import WORST, Config
+from flat_dist.data import sentence_pairs
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.labels import printable
 from flat_dist.data.shards import read_shards
@@ -39,7 +40,7 @@ class Source:
     """Number of texts in the whole split."""
     label_names: Sequence[str]
     words: Sequence[str]
-    """Training texts, from which word frequencies are counted."""
+    """Training texts, of pairs the second sentences, from which word frequencies are counted."""
 
 
 def source(config: Config, dataset: Dataset) -> Source:
@@ -52,7 +53,7 @@ def source(config: Config, dataset: Dataset) -> Source:
         split=split,
         texts=getattr(dataset, split).num_rows,
         label_names=dataset.label_names,
-        words=dataset.train["text"].to_pylist(),
+        words=list(map(sentence_pairs.attacked, dataset.train["text"].to_pylist())),
     )
 
 

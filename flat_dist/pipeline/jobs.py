@@ -100,6 +100,7 @@ def attack(config: Config, checkpoint: Folder, dataset: Dataset, display: Displa
     runners = check_attacks([config.attack.name], config.attack, [config.attack.scores])
     own_models.check_uses(checkpoint, [config.attack.name])
     datasets.check_classes(dataset, checkpoints.load(checkpoint).label_names, checkpoint.uri)
+    own_models.check_pairs(checkpoint, dataset.pairs)
     split: Split = config.evaluation.split
     draw = derive_seed(config.seed, "evaluation")
     examples = datasets.sample(getattr(dataset, split), config.evaluation.sample, draw)
@@ -182,6 +183,8 @@ class Evaluation:
         config, first = self.config, self.models[0].folder
         runners = check_attacks(config.evaluation.attacks, config.attack, config.evaluation.scores)
         datasets.check_classes(self.data, self.classes, first.uri)
+        for model in self.models:
+            own_models.check_pairs(model.folder, self.data.pairs)
         length = checkpoints.describe(first)["max_length"]
         return [*runners, *datasets.describe(self.data), *dataset_hints(self.data, length, config.evaluation.split)]
 

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from flat_dist.config.attacks import PATH, order_of
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import ADVERSARIAL, Config, EndpointConfig
+from flat_dist.config.schema import ADVERSARIAL, Config, DataConfig, EndpointConfig
 from flat_dist.data import labels
+from flat_dist.data.sentence_pairs import join
 from flat_dist.data.whole_text import WholeTextEncoder
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.black_box import OPTION, Description, is_black_box, read, save
@@ -39,6 +40,7 @@ def place(
     endpoint: EndpointConfig,
     given_names: Sequence[str],
     data_names: Callable[[], Sequence[str]],
+    pairs: bool = False,
 ) -> tuple[str | None, str]:
     """A name and the folder of a model that the user names; of a function or endpoint, one that stands for it.
 
@@ -48,6 +50,7 @@ def place(
         endpoint: requests to an endpoint.
         given_names: class names that the user gives.
         data_names: class names of the dataset, for a model that states none.
+        pairs: whether the model is asked about pairs of sentences.
 
     Returns:
         The name, which is None for a model in a folder, and the folder.
@@ -74,7 +77,7 @@ def place(
     folder.check()
     folder = folder / FOLDER / f"{described.kind}-{described.fingerprint}"
     save(described, folder)
-    try_out(folder)
+    try_out(folder, pairs)
     return re.sub(r"[^\w.-]", "-", name), folder.uri
 
 
@@ -96,13 +99,13 @@ def name_of(model: str | PathLike[str] | Callable[..., Any]) -> str:
     return path
 
 
-def try_out(folder: Folder) -> None:
-    """Ask a model about two texts.
+def try_out(folder: Folder, pairs: bool = False) -> None:
+    """Ask a model about two texts, or two pairs of sentences.
 
     Raises:
         UserError: it does not answer with probabilities.
     """
-    checkpoints.load(folder).probabilities(PROBE)
+    checkpoints.load(folder).probabilities([join(*PROBE), join(*reversed(PROBE))] if pairs else PROBE)
 
 
 def _names(names: Sequence[str]) -> list[str]:
@@ -122,6 +125,39 @@ def _check_endpoint(config: EndpointConfig) -> None:
             raise UserError(f"--endpoint.{name.replace('_', '-')} is {value}, but must be from {least} to {most:,}")
     if not 0 < config.timeout <= 3600:
         raise UserError(f"--endpoint.timeout is {config.timeout}, but must be above 0, and at most 3,600")
+
+
+def resolve_cleaning(data: DataConfig, folders: Sequence[Folder]) -> DataConfig:
+    """The config of a dataset for some models: where texts are cleaned or not by the models, this is decided."""
+    if data.cleaning != "auto":
+        return data
+    own = all(is_black_box(folder) or checkpoints.is_pretrained(folder) for folder in folders)
+    return replace(data, cleaning="no" if own else "yes")
+
+
+def check_pairs(folder: Folder, pairs: bool) -> None:
+    """Check that a model reads what a dataset has.
+
+    Args:
+        folder: the model.
+        pairs: whether the dataset has pairs of sentences.
+
+    Raises:
+        UserError: the model reads single texts and the dataset has pairs of sentences, or the other way round.
+    """
+    if is_black_box(folder):
+        return
+    encoder = checkpoints.load(folder).encoder
+    if pairs and not encoder.reads_pairs:
+        raise UserError(
+            f"{folder.uri} reads single texts, but the data are pairs of sentences: leave out --data.text-pair-column, "
+            "or name a model of pairs"
+        )
+    if not pairs and not encoder.reads_texts:
+        raise UserError(
+            f"{folder.uri} reads pairs of sentences, but the data are single texts: name the column of the second "
+            "sentences, --data.text-pair-column"
+        )
 
 
 def check_uses(folder: Folder, attacks: Sequence[str], explain: Sequence[str] = ()) -> None:

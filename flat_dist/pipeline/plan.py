@@ -34,7 +34,12 @@ def check(config: Config) -> None:
     Folder(config.storage).check()
     synonym_file.check(config.attack.synonyms)
     vectors.check(config.model)
-    encoders.check(config.model)
+    if config.data.cleaning == "no":
+        raise UserError(
+            "--data.cleaning no is not available in training, which compares the words of cleaned texts: leave it out, "
+            "or attack a model that is trained already"
+        )
+    encoders.check(config.model, config.data.text_pair_column is not None)
     if config.substitutes.smoothing and config.model.name in encoders.TRANSFORMERS:
         raise UserError(
             f"--substitutes.smoothing moves the vectors of words, but {config.model.name} reads word pieces: set it to "

@@ -7,9 +7,11 @@ from typing import Any
 import pyarrow as pa
 
 from flat_dist.config.schema import WORST, Config
+from flat_dist.data.sentence_pairs import split
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation import attributions, substitutions, word_importance
 from flat_dist.evaluation.attack_margins import AttackMargins, attack_margins
+from flat_dist.evaluation.result import AttackedModel
 from flat_dist.evaluation.text_tasks import measured_with
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.black_box import is_black_box
@@ -41,7 +43,13 @@ def page(experiment: Experiment, found: ExperimentResults, cards: Sequence[Mappi
         rounds=found.rounds,
         margins=_margins(found),
         saliencies=[
-            Saliency(each.attacked.model_name, each.attacked.attack, each.method.name, each.pairs)
+            Saliency(
+                each.attacked.model_name,
+                each.attacked.attack,
+                each.method.name,
+                each.pairs,
+                _first_sentences(each.attacked),
+            )
             for each in found.explained
         ],
         importances=_importances(config, source, found, tables),
@@ -51,6 +59,13 @@ def page(experiment: Experiment, found: ExperimentResults, cards: Sequence[Mappi
         replacements={kind: substitutions.replacements(rows) for kind, rows in tables.items() if rows},
         cards=cards,
     )
+
+
+def _first_sentences(attacked: AttackedModel) -> dict[str, str]:
+    """Of the attacked texts that are pairs: the first sentence, by the id of the text."""
+    rows = read_shards(attacked.shards.folder).select(["example_id", "original_text"]).to_pylist()
+    pairs = ((row["example_id"], split(row["original_text"] or "")) for row in rows)
+    return {example_id: pair[0] for example_id, pair in pairs if pair}
 
 
 def _architecture(experiment: Experiment, found: ExperimentResults) -> str:

@@ -27,6 +27,8 @@ class Saliency:
     """ig or lime."""
     pairs: pa.Table
     """Rows of `flat_dist.evaluation.attributions.SCHEMA`."""
+    first_sentences: Mapping[str, str] = field(default_factory=dict)
+    """Of texts that are pairs of sentences: the first one, which is fixed, by the id of the row."""
 
 
 @dataclass(frozen=True)

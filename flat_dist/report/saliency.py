@@ -34,7 +34,8 @@ def payload(saliencies: Sequence[Saliency], label_names: Sequence[str]) -> dict[
         shown = _within_budget(ids[:MAX_PAIRS], [rows for _, rows in found], MAX_ATTRIBUTIONS // len(names))
         if shown:
             rows = _packed(found, shown, texts)
-            attacks.append({"name": attack, "ids": shown, "total": len(ids), "rows": rows})
+            first = {pair: text for one in of_attack for pair, text in one.first_sentences.items() if pair in shown}
+            attacks.append({"name": attack, "ids": shown, "total": len(ids), "rows": rows, "first": first})
     if not attacks:
         return None
     classes = max(_classes(one) for one in saliencies)

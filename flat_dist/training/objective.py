@@ -124,7 +124,7 @@ class Objective(nn.Module):
         if prediction.log_odds_BT is not None:
             entropy_B = mask_entropy(
                 prediction.log_odds_BT,
-                self.model.words(batch.real_BT),
+                self.model.words(batch.ids_BT, batch.real_BT),
                 self.config.entropy,
                 self.max_length,
                 self.model.padding_log_odds,
@@ -139,7 +139,7 @@ class Objective(nn.Module):
             prediction: Prediction = self.model(batch.ids_BT, batch.real_BT)
             return prediction
         dropped_BT = torch.rand(batch.ids_BT.shape, device=batch.ids_BT.device) < self.word_dropout
-        kept_BT = ~(dropped_BT & self.model.words(batch.real_BT))
+        kept_BT = ~(dropped_BT & self.model.words(batch.ids_BT, batch.real_BT))
         return self.model.predict_embedded(kept_BT.unsqueeze(-1) * self.model.embed(batch.ids_BT), batch.real_BT)
 
     def _importance_loss(self, adversarial: Batch, union: int) -> Tensor:

@@ -30,6 +30,8 @@ class _Text:
     """A text while its words are replaced."""
 
     label: int
+    before: Pieces
+    """What the model reads before the first word."""
     original: tuple[Pieces, ...]
     words: list[Pieces]
     rows: np.ndarray
@@ -73,7 +75,7 @@ class Substitution:
         texts = [self._start(int(index), seed, share) for index in indices]
         for step in range(self.config.steps):
             self._replace(model, texts, step)
-        ids = tuple(self.substitutes.ids(text.words) for text in texts)
+        ids = tuple(self.substitutes.ids(text.before, text.words) for text in texts)
         labels = np.array([text.label for text in texts], dtype=np.int64)
         return Examples(ids, labels, tuple(self._swaps(text) for text in texts))
 
@@ -85,7 +87,13 @@ class Substitution:
         replaced = (known.rows != NONE) & (drawn < share)
         words = list(known.pieces)
         return _Text(
-            int(self.labels[index]), known.pieces, words, known.rows, np.where(replaced, steps, NONE), generator
+            label=int(self.labels[index]),
+            before=known.before,
+            original=known.pieces,
+            words=words,
+            rows=known.rows,
+            steps=np.where(replaced, steps, NONE),
+            generator=generator,
         )
 
     def _replace(self, model: TextClassifier, texts: Sequence[_Text], step: int) -> None:
@@ -127,9 +135,9 @@ class Substitution:
 
     def _gradients(self, model: TextClassifier, texts: Sequence[_Text], places: Sequence[Place]) -> Tensor:
         """Gradient of the loss (N, D) on the vectors of the words at places, summed over a word's pieces."""
-        ids = [self.substitutes.ids(text.words) for text in texts]
+        ids = [self.substitutes.ids(text.before, text.words) for text in texts]
         gradient_BTD = loss_gradient(model, ids, np.array([text.label for text in texts], dtype=np.int64))
-        starts = [_starts(text.words, len(self.substitutes.encoder.vocabulary.prefix)) for text in texts]
+        starts = [_starts(text.words, len(text.before)) for text in texts]
         sizes = [len(texts[number].words[word]) for number, word in places]
         gradients = []
         length = gradient_BTD.shape[1]
@@ -146,13 +154,12 @@ class Substitution:
 
     def _swaps(self, text: _Text) -> SwapIds:
         """The swaps of words that the model reads on both sides."""
-        prefix = len(self.substitutes.encoder.vocabulary.prefix)
-        limit = prefix + self.substitutes.encoder.max_word_pieces
-        sides = zip(text.original, _starts(text.original, prefix), text.words, _starts(text.words, prefix), strict=True)
+        first = len(text.before)
+        sides = zip(text.original, _starts(text.original, first), text.words, _starts(text.words, first), strict=True)
         return tuple(
             ((old, old_start), (new, new_start))
             for old, old_start, new, new_start in sides
-            if old != new and max(old_start + len(old), new_start + len(new)) <= limit
+            if old != new and max(old_start + len(old), new_start + len(new)) <= self.substitutes.end
         )
 
 

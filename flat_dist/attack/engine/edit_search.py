@@ -9,6 +9,7 @@ from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.query import Blank, FillQuery, QueryGenerator, Search
 from flat_dist.attack.engine.tokenized_text import TokenizedText, UnusualTextError, parsed
 from flat_dist.attack.limits import Limits
+from flat_dist.data.sentence_pairs import is_pair
 
 EDITS_AT_ONCE = 512
 """Maximum number of edits in a query: each needs its own list of words for a moment."""
@@ -45,7 +46,7 @@ class EditSettings:
         """The search on a text; nothing is drawn, so the seed has no effect.
 
         Raises:
-            UnusualTextError: the engine cannot split the text into words.
+            UnusualTextError: the engine cannot split the text into words, or it is a pair of sentences.
         """
         return EditSearch(self, text, label, limits, profile)
 
@@ -63,6 +64,8 @@ class EditSearch(Search):
     def __init__(self, settings: EditSettings, text: str, label: int, limits: Limits, profile: Profile):
         super().__init__(text, label, settings.from_original, limits, profile)
         self.settings = settings
+        if is_pair(text):
+            raise UnusualTextError(text)
 
     def _run(self) -> QueryGenerator:
         _, (wrong,) = yield from self._ask([self.original.text])

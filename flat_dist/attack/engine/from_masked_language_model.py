@@ -5,7 +5,11 @@ from typing import Any
 
 from textattack import Attack
 from textattack.constraints import Constraint
-from textattack.constraints.pre_transformation import RepeatModification, StopwordModification
+from textattack.constraints.pre_transformation import (
+    InputColumnModification,
+    RepeatModification,
+    StopwordModification,
+)
 from textattack.constraints.semantics.sentence_encoders import UniversalSentenceEncoder
 from textattack.search_methods import GreedySearch
 from textattack.transformations import (
@@ -115,6 +119,8 @@ def _checked(
 
 def _stopwords(before: Sequence[Any]) -> frozenset[str]:
     """Words that are not replaced; no word is changed twice, except by merges."""
-    if {type(one) for one in before} != {RepeatModification, StopwordModification} or len(before) != 2:
+    # Pairs of sentences, to which InputColumnModification applies, are not searched by the engine.
+    kinds = [type(one) for one in before if type(one) is not InputColumnModification]
+    if len(kinds) != 2 or set(kinds) != {RepeatModification, StopwordModification}:
         raise NotImplementedError(f"the attack engine does not support {before} with a greedy search of edits")
     return frozenset(next(one.stopwords for one in before if type(one) is StopwordModification))

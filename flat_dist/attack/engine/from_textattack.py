@@ -49,6 +49,7 @@ from flat_dist.attack.engine.strengthen import FirstSynonyms
 from flat_dist.attack.engine.word_classes import ClassCandidates, WordSwapByClass
 from flat_dist.attack.goal import MarginDrop
 from flat_dist.attack.limits import Limits
+from flat_dist.attack.text_input import attacked_text
 
 BEFORE = (
     InputColumnModification,
@@ -174,7 +175,7 @@ def _candidate_source(attack: Attack, limits: Limits) -> CandidateSource:
 
 
 def _indices(attack: Attack) -> Callable[[str], list[int]]:
-    return lambda text: attack.get_indices_to_order(AttackedText(text))[1]
+    return lambda text: attack.get_indices_to_order(attacked_text(text))[1]
 
 
 def _filter(constraint: Constraint, limits: Limits, profile: Profile) -> Filter:

@@ -9,9 +9,10 @@ import torch
 
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.query import Allowed, Blank, FillQuery, QueryGenerator, Search, SwapQuery, WordPieces
-from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText, parsed
+from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText, UnusualTextError, parsed
 from flat_dist.attack.limits import Limits
 from flat_dist.attack.word_order import WordScores
+from flat_dist.data.sentence_pairs import is_pair
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class GreedySettings:
         """The search on a text; nothing is drawn, so the seed has no effect.
 
         Raises:
-            UnusualTextError: the engine cannot split the text into words.
+            UnusualTextError: the engine cannot split the text into words, or a masked language model would have to read
+                a pair of sentences.
         """
         return GreedySearch(self, text, label, limits, profile)
 
@@ -49,6 +51,8 @@ class GreedySearch(Search):
     def __init__(self, settings: GreedySettings, text: str, label: int, limits: Limits, profile: Profile):
         super().__init__(text, label, settings.from_original, limits, profile)
         self.settings = settings
+        if settings.gap and is_pair(text):
+            raise UnusualTextError(text)
 
     def _run(self) -> QueryGenerator:
         (score,), (wrong,) = yield from self._ask([self.original.text])

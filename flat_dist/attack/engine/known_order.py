@@ -11,6 +11,7 @@ from textattack.shared import AttackedText
 
 from flat_dist.attack.engine.constraints import CandidateGenerator, word_distance
 from flat_dist.attack.engine.tokenized_text import UnusualTextError, find_words
+from flat_dist.attack.text_input import text_of
 from flat_dist.attack.word_order import WordScores, gradient_scores, importance_scores
 from flat_dist.config.attacks import IMPORTANCE
 from flat_dist.config.errors import UserError
@@ -33,9 +34,10 @@ class KnownOrder(GreedyWordSwapWIR):
 
     def _get_index_order(self, initial_text: AttackedText, max_len: int = -1) -> tuple[np.ndarray, bool]:
         _, indices = self.get_indices_to_order(initial_text)
-        starts = find_words(initial_text.text, tuple(initial_text.words))
+        text = text_of(initial_text)
+        starts = find_words(text, tuple(initial_text.words))
         spans = [(starts[index], starts[index] + len(initial_text.words[index])) for index in indices]
-        scores = self.word_scores(initial_text.text, spans, self.goal.ground_truth_output)
+        scores = self.word_scores(text, spans, self.goal.ground_truth_output)
         return np.array(indices, dtype=int)[(-scores).argsort()], False
 
 

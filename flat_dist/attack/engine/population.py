@@ -144,7 +144,9 @@ class PopulationSearch(Search):
 
     def _may_change(self, member: Member, index: int) -> bool:
         settings = self.population_settings
-        return not (settings.once and index in member.modified) and not settings.is_fixed(member.text.words[index])
+        if index < self.fixed_words or (settings.once and index in member.modified):
+            return False
+        return not settings.is_fixed(member.text.words[index])
 
     def _allowed(self, member: Member, index: int) -> QueryGenerator:
         """Candidates for a word that pass all constraints, in the order of the resulting texts."""

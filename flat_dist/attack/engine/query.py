@@ -15,6 +15,7 @@ import numpy as np
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText
 from flat_dist.attack.limits import Limits
+from flat_dist.data.sentence_pairs import attacked
 
 TEXTS_AT_ONCE = 128
 """Maximum number of texts in a query: a long text has thousands of variants, too many to keep in memory."""
@@ -137,6 +138,8 @@ class Search(ABC):
         self.label, self.profile = label, profile
         with profile.texts:
             self.original = self.current = TokenizedText.parse(text)
+        self.fixed_words = self.original.words_before(len(text) - len(attacked(text)))
+        """Words of the first sentence of a pair, which are not changed."""
         self.max_queries = limits.queries(len(self.original.words))
         self.num_queries = 0
         self.status = "failed"

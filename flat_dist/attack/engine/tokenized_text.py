@@ -4,6 +4,7 @@ The rules are those of `textattack.shared.AttackedText` (0.3.11) for a change of
 TextAttack: call `flat_dist.resources.textattack_setup.activate` first.
 """
 
+import bisect
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from textattack.shared.utils import words_from_text
+
+from flat_dist.data.sentence_pairs import SEPARATOR, without_mark
 
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 
@@ -79,6 +82,10 @@ class TokenizedText:
         """Position where a word ends."""
         return self.starts[index] + len(self.words[index])
 
+    def words_before(self, position: int) -> int:
+        """Number of words that start before a position."""
+        return bisect.bisect_left(self.starts, position)
+
     def with_replacement(self, index: int, replacement: str) -> str:
         """The text with a word replaced."""
         return self.text[: self.starts[index]] + replacement + self.text[self.end(index) :]
@@ -89,7 +96,7 @@ class TokenizedText:
         if after:
             if index == 0:
                 after = after.removeprefix(" ")
-            else:
+            elif not before.endswith(SEPARATOR):
                 before = before.removesuffix(" ")
         return before + after
 
@@ -121,7 +128,7 @@ class TokenizedText:
     def window(self, index: int, size: float) -> str:
         """The `size` words around a word; the last ones, if the text has no word with this index."""
         first, last = self._window(index, size)
-        return self.text[self.starts[first] : self.end(last)]
+        return without_mark(self.text[self.starts[first] : self.end(last)])
 
     def windows(self, index: int, size: float, candidates: list[Candidate]) -> tuple[str, list[str]]:
         """The `size` words around a word, and the same window with each candidate in its place."""
@@ -137,6 +144,8 @@ class TokenizedText:
             if first == index:
                 replacement = replacement[candidate.offset :]
             swapped.append(before + replacement + after)
+        if SEPARATOR in self.text:
+            return without_mark(self.text[start:end]), [without_mark(window) for window in swapped]
         return self.text[start:end], swapped
 
     def _window(self, index: int, size: float) -> tuple[int, int]:

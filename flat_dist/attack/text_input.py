@@ -1,0 +1,36 @@
+"""Texts as TextAttack's objects, and back: a pair of sentences has two columns, of which attacks change the second one.
+
+Importing this imports TextAttack: call `flat_dist.resources.textattack_setup.activate` before.
+"""
+
+from collections import OrderedDict
+
+from textattack import Attack
+from textattack.constraints.pre_transformation import InputColumnModification
+from textattack.shared import AttackedText
+
+from flat_dist.data.sentence_pairs import join, split
+
+COLUMNS = ["premise", "hypothesis"]
+"""Names of the columns of a pair, as TextAttack's recipes know them."""
+
+
+def attacked_text(text: str) -> AttackedText:
+    """A text as TextAttack reads it."""
+    pair = split(text)
+    return AttackedText(OrderedDict(zip(COLUMNS, pair, strict=True)) if pair else text)
+
+
+def text_of(attacked: AttackedText) -> str:
+    """The text that `attacked_text` was made of."""
+    columns = attacked.tokenizer_input
+    return columns if isinstance(columns, str) else join(*columns)
+
+
+def with_fixed_first_sentence(attack: Attack) -> Attack:
+    """The attack with a constraint that keeps the first sentence of a pair; most recipes of TextAttack have it, some do
+    not (PWWS). It has no effect on single texts."""
+    before = attack.pre_transformation_constraints
+    if not any(isinstance(one, InputColumnModification) for one in before):
+        before.append(InputColumnModification(COLUMNS, {COLUMNS[0]}))
+    return attack
