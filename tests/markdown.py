@@ -56,6 +56,13 @@ class Page:
             for heading in HEADING.findall(FENCE.sub("", self.text))
         }
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The Python files that the page shows: blocks whose first line is a comment with a path."""
+        blocks = [block for language, block in FENCE.findall(self.text) if language == "python"]
+        named = [(re.match(r"# ([\w/]+\.py)\n", block), block) for block in blocks]
+        return {found[1]: block for found, block in named if found}
+
     def commands(self) -> Iterator[Command]:
         """The commands of all blocks that are marked as bash."""
         for language, block in FENCE.findall(self.text):

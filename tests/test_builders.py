@@ -20,6 +20,7 @@ from flat_dist.models.artifact import open_checkpoint
 from flat_dist.pipeline import run_folder
 from flat_dist.resources.assets import Assets
 from flat_dist.storage.folder import Folder
+from tests.markdown import ROOT, Page
 
 MODULE = """
 import textattack
@@ -188,3 +189,24 @@ def test_a_worker_refuses_another_file_than_that_of_the_run(here: Path, victim: 
     here.write_text(MODULE + "\n# changed\n")
     with pytest.raises(UserError, match="on this machine differs from that of the run"):
         session.process(replace(job, seed=job.seed + 1), rows)
+
+
+def test_the_builder_that_the_documentation_shows_makes_typing_mistakes(
+    here: Path, victim: Folder, sentences: Dataset
+) -> None:
+    shown = Page(ROOT / "docs" / "adding-an-attack.md").files["my_package/attacks.py"]
+    module = f"{here.stem}_shown"
+    (here.parent / f"{module}.py").write_text(shown)
+    job = plan(f"{module}:typing_mistakes", victim, sentences, max_queries=60).job
+    rows = [Example(row["example_id"], row["text"], row["label"]) for row in sentences.test.slice(0, 4).to_pylist()]
+    records = AttackSession().process(job, rows)
+    pairs = [
+        (before, after)
+        for record in records
+        for before, after in zip(record.original_text.split(), record.perturbed_text.split(), strict=True)
+        if before != after
+    ]
+    assert pairs and {record.status for record in records} <= {"successful", "failed", "skipped", "timeout"}
+    for before, after in pairs:
+        different = [place for place, letters in enumerate(zip(before, after, strict=True)) if len(set(letters)) == 2]
+        assert len(different) == 1 and 0 < different[0] < len(before) - 1 and len(before) >= 4

@@ -59,6 +59,7 @@ COMMANDS = [command for page in PAGES for command in page.commands()]
 
 NOT_RUN = {
     ".venv/bin/pip install torch==2.13.0+cu126": "downloads a build of torch",
+    ".venv/bin/python -c import torch": "asks for a GPU",
     "python examples/own_csv.py": "tests/pipeline/test_api.py runs it",
     "python examples/http_model.py": "tests/pipeline/test_examples.py runs it",
     "python examples/huggingface_classifier.py": "tests/pipeline/test_examples.py runs it",
@@ -147,6 +148,8 @@ def write_texts(folder: Path) -> None:
     for split in SPLITS:
         (folder / "my_data" / f"{split}.csv").write_text(named)
     (folder / "my_package").mkdir()
+    for name, text in (named for page in PAGES for named in page.files.items()):
+        (folder / name).write_text(text)
     (folder / "my_package" / "models.py").write_text("def predict(texts): return [[0.3, 0.7]] * len(texts)\n")
     saved = hf.Dataset.from_dict({"text": [text for text, _ in sentences(2)], "label": [n for _, n in sentences(2)]})
     hf.DatasetDict(dict.fromkeys(("train", "validation", "test"), saved)).save_to_disk(folder / "path" / "to" / "saved")
