@@ -138,7 +138,7 @@ def test_an_invalid_value_is_one_line_that_names_it(arguments: list[str], messag
         ("run_name: true", "run_name must be str or nothing, not True: write it in quotes, as in 'True'"),
         ("training: {learning_rate: 1" + "0" * 400 + "}", "is too large for one"),
         ("seed: " + "9" * 5000, "is not valid YAML"),
-        ("model: {name: cnm}", "unknown value of model.name in x.yaml 'cnm': choose one of bert, classifier, cnn, deberta, "),
+        ("model: {name: cnm}", "unknown value of model.name in x.yaml 'cnm': choose one of bert, classifier, cnn, "),
         (
             "training: {kinds: [flatt]}",
             "unknown value of training.kinds in x.yaml 'flatt': choose one of adv, base, continued, flat",
