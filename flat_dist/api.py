@@ -7,7 +7,7 @@ with the same arguments, they continue, and repeat nothing. Where the caller can
 `flat_dist.UserError`: one sentence that says what is wrong, and what to do.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -25,9 +25,9 @@ from flat_dist.config.validation import check_effect, validate
 from flat_dist.data import datasets
 from flat_dist.data.datasets import LABEL_NAMES, SPLITS, Dataset
 from flat_dist.evaluation.accuracy import AttackSummary, after_attack
-from flat_dist.evaluation.attributions import AttributionMethod, attribute
+from flat_dist.evaluation.attributions import AttributionMethod, methods
 from flat_dist.evaluation.lime import Lime
-from flat_dist.evaluation.predict import predict as predict_rows
+from flat_dist.evaluation.predict import attributions_of, predict_table
 from flat_dist.evaluation.result import Result
 from flat_dist.evaluation.thresholds import Check, check, check_measured, parse
 from flat_dist.evaluation.top_k import TOP_METRIC
@@ -372,32 +372,29 @@ def load_model(checkpoint: Place | Checkpoint, hardware: str = "auto") -> Checkp
     return checkpoints.load(Folder(fspath(checkpoint)), config.attack.device)
 
 
-def predict(checkpoint: Place | Checkpoint, texts: Sequence[str]) -> pa.Table:
+def predict(
+    checkpoint: Place | Checkpoint, texts: Iterable[str], *, explain: Literal["ig", "lime"] | None = None
+) -> pa.Table:
     """Predict the class of texts, in this process.
 
     Args:
         checkpoint: folder of a model, or a model from `load_model`.
         texts: N texts.
+        explain: attribution method; None: no attributions. `fd.explain` takes its settings, and has those of all
+            classes.
 
     Returns:
         N rows, in the order of the texts, with the columns text (the words that the model reads), label (string),
         probabilities (a struct with one float for each class), and importance (a list of structs: word, importance in
-        [0, 1]; null if the model has no word mask, or the text no word).
+        [0, 1]; null if the model has no word mask, or the text no word). With `explain`, also attributions: a list of structs of word
+        and attribution, what the word adds to the probability of the label.
 
     Raises:
         UserError: there is no checkpoint, or it is damaged.
     """
-    model = load_model(checkpoint)
-    scores = pa.struct([(name, pa.float32()) for name in model.label_names])
-    words = pa.list_(pa.struct([("word", pa.string()), ("importance", pa.float32())]))
-    schema = pa.schema(
-        [("text", pa.string()), ("label", pa.string()), ("probabilities", scores), ("importance", words)]
-    )
-    rows = predict_rows(model, list(texts))
-    for row in rows:
-        if "importance" in row:
-            row["importance"] = [{"word": word, "importance": value} for word, value in row["importance"]]
-    return pa.Table.from_pylist(rows, schema=schema)
+    settings = EvaluationConfig(explain=(explain,)) if explain else None
+    method = next(iter(methods(settings, Config.seed))) if settings else None
+    return predict_table(load_model(checkpoint), texts, method)
 
 
 def explain(
@@ -427,7 +424,7 @@ def explain(
     validate(Config(evaluation=settings, seed=seed))
     lime = Lime(samples, settings.lime_kernel_width, derive_seed(seed, "lime") % 2**32)
     model, names = load_model(checkpoint), list(texts)
-    attributions, _ = attribute(model, names, AttributionMethod(method, steps, lime)) if names else ([], None)
+    attributions = attributions_of(model, names, AttributionMethod(method, steps, lime))
     found = []
     for text, by_class_CT, scores in zip(names, attributions, model.probabilities(names).tolist(), strict=True):
         probabilities = dict(zip(model.label_names, scores, strict=True))

@@ -202,5 +202,9 @@ def _reader_is_gone() -> bool:
 
 def print_json(value: object) -> None:
     """Print one line of JSON on standard output; letters that its encoding lacks are escaped."""
-    utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
-    print(json.dumps(value, ensure_ascii=not utf8), flush=True)
+    print(json.dumps(value, ensure_ascii=not prints_utf8()), flush=True)
+
+
+def prints_utf8() -> bool:
+    """Whether standard output takes all letters."""
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"

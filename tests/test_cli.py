@@ -158,7 +158,7 @@ def test_ctrl_c_ends_predict_with_one_line(victim: str) -> None:
         job.stdout.readline()  # it now waits for another
         job.send_signal(signal.SIGINT)
         _, said = job.communicate(timeout=60)
-    assert (job.returncode, said) == (130, b"interrupted; the predictions printed so far are complete\n")
+    assert (job.returncode, said) == (130, b"interrupted; the predictions written so far are complete\n")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -28,7 +28,7 @@ VERBS = {
     "attack": Verb("attack a checkpoint on the texts of a dataset"),
     "evaluate": Verb("measure checkpoints: accuracy, accuracy under attack, consistency of attributions"),
     "tune": Verb("search hyperparameters, or compare FLAT with parts left out (--ablation)"),
-    "predict": Verb("predict the class of each line of standard input", "the predictions printed so far are complete"),
+    "predict": Verb("predict the classes of texts, and explain them", "the predictions written so far are complete"),
     "export": Verb("write a model for transformers, for MLflow, or as a folder that flat_dist loads elsewhere"),
     "report": Verb("print the table of a finished run, or send what it kept for MLflow"),
     "resources": Verb("list, build or verify the offline resources that attacks use"),

@@ -106,9 +106,9 @@ def read_csv(path: Path, names: Sequence[str], header: Sequence[str] = (), separ
     csv.field_size_limit(sys.maxsize)  # a text may be longer than the 131,072 characters of the default
     content = read_text(path)
     if not header:
-        _check_separator(path, content, names, separator)
-    records = _records(path, csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True))
-    columns = list(header) or _header(path, records, separator)
+        check_separator(path, content, names, separator)
+    records = csv_records(path, csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True))
+    columns = list(header) or csv_header(path, records, separator)
     positions = [_position(path, columns, names, name) for name in names]
     records_read = list(records)
     if records_read and all(
@@ -130,7 +130,7 @@ def read_csv(path: Path, names: Sequence[str], header: Sequence[str] = (), separ
             yield to_row([fields[position] for position in positions], place)
 
 
-def _records(path: Path, lines: Any) -> Iterator[tuple[int, list[str] | str]]:
+def csv_records(path: Path, lines: Any) -> Iterator[tuple[int, list[str] | str]]:
     """Line and fields of each record of a CSV reader; for a malformed record, what is wrong instead of fields."""
     while True:
         line = lines.line_num + 1
@@ -147,7 +147,12 @@ def _records(path: Path, lines: Any) -> Iterator[tuple[int, list[str] | str]]:
             yield line, fields
 
 
-def _header(path: Path, records: Iterator[tuple[int, list[str] | str]], separator: str) -> list[str]:
+def csv_header(path: Path, records: Iterator[tuple[int, list[str] | str]], separator: str) -> list[str]:
+    """Names of the columns, from the first record.
+
+    Raises:
+        UserError: it is malformed.
+    """
     line, columns = next(records)
     if columns in (["sep=", ""], [f"sep={separator}"]):  # a line for Excel
         line, columns = next(records, (line + 1, []))
@@ -156,7 +161,7 @@ def _header(path: Path, records: Iterator[tuple[int, list[str] | str]], separato
     return columns
 
 
-def _check_separator(path: Path, content: str, names: Sequence[str], expected: str) -> None:
+def check_separator(path: Path, content: str, names: Sequence[str], expected: str) -> None:
     """Raise UserError if the columns are separated by another character than expected."""
     lines = [line for line in LINE_END.split(content[:10_000]) if line.strip()][:2] or [""]
     given = re.fullmatch('"?sep=(.)"?', lines[0].strip("\n\r"))
@@ -193,16 +198,21 @@ def wrong_column(where: str, columns: Sequence[str], names: Sequence[str], name:
         names: of the columns of texts, labels, and second sentences, if there are any.
         name: the one that is wrong.
     """
+    options = "--data.text-column and --data.label-column"
+    if len(names) > 2:
+        options = "--data.text-column, --data.text-pair-column and --data.label-column"
+    return ColumnError(f"{column_problem(where, columns, name)}: rename it, or set {options}")
+
+
+def column_problem(where: str, columns: Sequence[str], name: str) -> str:
+    """Says that a column is missing, or there twice; it lists the columns and the most similar name."""
     number = "no column" if name not in columns else "more than one column"
     listed = ", ".join(_shown(column) for column in columns[:SHOWN]) or "none"
     more = f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
     plain = {_plain(column): column for column in columns}
     near = difflib.get_close_matches(_plain(name), plain, n=1) if name not in columns else []
     meant = f" (is {plain[near[0]]!a} meant?)" if near else ""
-    options = "--data.text-column and --data.label-column"
-    if len(names) > 2:
-        options = "--data.text-column, --data.text-pair-column and --data.label-column"
-    return ColumnError(f"{where} has {number} {name!r} among {listed}{more}{meant}: rename it, or set {options}")
+    return f"{where} has {number} {name!r} among {listed}{more}{meant}"
 
 
 def _plain(name: str) -> str:
@@ -219,7 +229,7 @@ def _read_jsonl(path: Path, names: Sequence[str]) -> Iterator[Row]:
     if content.lstrip().startswith("[") and not content.lstrip().partition("\n")[0].rstrip().endswith("]"):
         raise UserError(f"{path} is one JSON array over several lines: write one object a line")
     lines = [(number, line) for number, line in enumerate(LINE_END.split(content), start=1) if line.strip()]
-    records = [(f"{path}:{number}", _object(line)) for number, line in lines]
+    records = [(f"{path}:{number}", json_object(line)) for number, line in lines]
     objects = [(place, record) for place, record in records if isinstance(record, dict)]
     for name in names:
         if objects and not any(name in record for _, record in objects):
@@ -233,7 +243,7 @@ def _read_jsonl(path: Path, names: Sequence[str]) -> Iterator[Row]:
             yield to_row([record[name] for name in names], place)
 
 
-def _object(line: str) -> dict[str, Any] | str:
+def json_object(line: str) -> dict[str, Any] | str:
     """The JSON object of a line, or what is wrong with it."""
     try:
         record = json.loads(line)

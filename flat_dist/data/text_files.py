@@ -1,9 +1,13 @@
 """Text files in UTF-8, and the known formats of other files."""
 
 import gzip
+import io
 import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from flat_dist.config.errors import UserError
 
@@ -39,10 +43,8 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: it cannot be read or unpacked, is empty, or is not UTF-8.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+    with _open(path) as file:
+        content = file.read()
     if path.suffix.lower() == GZIP:
         content = _unpack(path, content)
     content = content.removeprefix(UTF8_BOM)
@@ -53,24 +55,80 @@ def read_text(path: Path) -> str:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        byte = content[error.start : error.start + 1]
-        latin = f", which is {byte.decode('latin-1')} in Latin-1" if byte >= b"\xa0" else ""
-        raise UserError(
-            f"{path}:{_line_number(content[: error.start])}: not UTF-8 (byte 0x{byte.hex()}{latin}): save it as UTF-8"
-        ) from error
+        raise _not_utf8(f"{path}:{_line_number(content[: error.start])}", content[error.start]) from error
     if "\0" in text:
-        line = _line_number(content[: content.index(b"\0")])
-        raise UserError(f"{path}:{line}: a NUL byte, as in UTF-16 and in binary files: save it as UTF-8")
+        before = content[: content.index(b"\0")]
+        raise _nul(f"{path}:{_line_number(before)}")
     return text
 
 
-def _unpack(path: Path, content: bytes) -> bytes:
+def stream_lines(path: Path) -> Iterator[str]:
+    """The lines of a text file with their ends, read one after another. A file whose name ends in .gz is unpacked.
+
+    Raises:
+        UserError: as `read_text`, when the line in question is reached.
+    """
+    with _open(path) as raw:
+        start = raw.peek(8)[:8]  # type: ignore[attr-defined]
+        if path.suffix.lower() == GZIP:
+            with _gzip_errors(path, start), gzip.GzipFile(fileobj=raw) as unpacked:
+                yield from _lines(path, unpacked)
+        else:
+            yield from _lines(path, raw)
+
+
+def _lines(path: Path, file: Any) -> Iterator[str]:
+    start = file.peek(8)[:8]
+    if not start:
+        raise UserError(f"{path} is empty: give it at least one row")
+    if problem := other_format(start):
+        raise UserError(f"{path} is {problem}")
+    # An invalid byte becomes a surrogate, so that its line is known.
+    for number, line in enumerate(io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline=""), 1):
+        _check_line(line, f"{path}:{number}")
+        yield line
+
+
+def _open(path: Path) -> BinaryIO:
     try:
+        return path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+
+
+def _check_line(line: str, place: str) -> None:
+    if not line.isascii():
+        try:
+            line.encode()
+        except UnicodeEncodeError as error:
+            raise _not_utf8(place, ord(line[error.start]) & 0xFF) from error
+    if "\0" in line:
+        raise _nul(place)
+
+
+def _not_utf8(place: str, byte: int) -> UserError:
+    latin = f", which is {chr(byte)} in Latin-1" if byte >= 0xA0 else ""
+    return UserError(f"{place}: not UTF-8 (byte {byte:#04x}{latin}): save it as UTF-8")
+
+
+def _nul(place: str) -> UserError:
+    return UserError(f"{place}: a NUL byte, as in UTF-16 and in binary files: save it as UTF-8")
+
+
+def _unpack(path: Path, content: bytes) -> bytes:
+    with _gzip_errors(path, content):
         return gzip.decompress(content)
+
+
+@contextmanager
+def _gzip_errors(path: Path, start: bytes) -> Iterator[None]:
+    """Turn errors of unpacking a file that starts with these bytes into one sentence."""
+    try:
+        yield
     except EOFError as error:
         raise UserError(f"{path} ends too early (a truncated gzip file): copy or download it again") from error
     except gzip.BadGzipFile as error:
-        if content.startswith(GZIP_MAGIC):
+        if start.startswith(GZIP_MAGIC):
             raise _damaged(path, error) from error
         raise UserError(f"{path} is not compressed (gzip): let its name end without {GZIP}") from error
     except (zlib.error, OSError) as error:

@@ -1,0 +1,150 @@
+"""Texts to predict, one after another with the other columns of their rows: files of any size need little memory."""
+
+import csv
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flat_dist.config.errors import UserError
+from flat_dist.data.readers import (
+    COMMA,
+    SEPARATORS,
+    TAB,
+    ColumnError,
+    check_separator,
+    column_problem,
+    csv_header,
+    csv_records,
+    ending,
+    json_object,
+)
+from flat_dist.data.text_files import GZIP, UTF8_BOM, stream_lines
+
+TEXT_OPTION = "--data.text-column"
+
+
+@dataclass(frozen=True)
+class TextRow:
+    """A text, where it is, and the columns of its row."""
+
+    text: str
+    place: str = ""
+    """File and line, such as `texts.csv:7`, for messages."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """All columns, the text included, as the file has them. Values of JSON may be of any type."""
+    fault: str = ""
+    """Why the row cannot be used; empty if it can."""
+
+
+def stream_file(path: Path, text_column: str) -> Iterator[TextRow]:
+    """The rows of a .csv or .tsv (with a header) or .jsonl file, also with .gz after it, without blank lines.
+
+    Args:
+        path: the file, or a named pipe.
+        text_column: column of the texts.
+
+    Raises:
+        UserError: there is no such file or column, or the file is damaged, not UTF-8, or of another format. What can be
+            found only in the middle of the file is raised when its line is reached.
+    """
+    reader = READERS.get(ending(path).removesuffix(GZIP))
+    if path.is_dir():
+        raise UserError(f"--input {path} is a folder: name a file")
+    if reader is None:
+        raise UserError(f"--input {path} is not a file of texts: its name must end in {KINDS}")
+    if not path.exists():
+        raise UserError(f"--input {path} does not exist: name a file with a text in each row")
+    return reader(path, text_column)
+
+
+def stream_lines_of(file: Iterable[bytes]) -> Iterator[TextRow]:
+    """The lines of standard input in UTF-8; each is a text.
+
+    Raises:
+        UserError: a line is not UTF-8, or contains a NUL byte.
+    """
+    for number, line in enumerate(file, 1):
+        if number == 1:
+            line = line.removeprefix(UTF8_BOM)
+        place = f"standard input, line {number}"
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{place}: not UTF-8 (byte {line[error.start]:#04x}): convert it, as with iconv") from error
+        if "\0" in text:
+            raise UserError(f"{place}: contains a NUL byte: give one text per line")
+        yield TextRow(text.rstrip("\r\n"), place)
+
+
+def _read_csv(path: Path, text_column: str, separator: str = COMMA) -> Iterator[TextRow]:
+    csv.field_size_limit(sys.maxsize)  # a text may be longer than the 131,072 characters of the default
+    lines = stream_lines(path)
+    first: list[str] = []
+    while sum(map(bool, map(str.strip, first))) < 2 and (line := next(lines, None)) is not None:
+        first.append(line)
+    if not "".join(first).strip():
+        raise UserError(f"{path} is empty: give it at least one row")
+    check_separator(path, "".join(first), (text_column,), separator)
+    records = csv_records(path, csv.reader(itertools.chain(first, lines), delimiter=separator, strict=True))
+    columns = csv_header(path, records, separator)
+    for name in (text_column, *columns):
+        if columns.count(name) != 1:
+            raise _wrong_column(str(path), columns, name)
+    for number, fields in records:
+        place = f"{path}:{number}"
+        if isinstance(fields, str):
+            yield TextRow("", place, dict.fromkeys(columns, ""), fields)
+        elif len(fields) != len(columns):
+            advice = f"quote {SEPARATORS[separator]}" if len(fields) > len(columns) else "fill in the others"
+            fault = f"{len(fields)} fields, but there are {len(columns)} columns: {advice}"
+            yield TextRow("", place, dict(itertools.zip_longest(columns, fields[: len(columns)], fillvalue="")), fault)
+        else:
+            row = dict(zip(columns, fields, strict=True))
+            yield TextRow(row[text_column], place, row)
+
+
+def _read_jsonl(path: Path, text_column: str) -> Iterator[TextRow]:
+    found = False
+    for number, line in enumerate(stream_lines(path), 1):
+        if not line.strip():
+            continue
+        place, record = f"{path}:{number}", json_object(line)
+        if isinstance(record, str):
+            if not found and line.lstrip().startswith("["):
+                raise UserError(f"{path} is a JSON array: write one object a line")
+            yield TextRow("", place, fault=record)
+            continue
+        if not found and text_column not in record:
+            raise _wrong_column(place, list(record), text_column)
+        found = True
+        fault = _fault(record.get(text_column), text_column)
+        yield TextRow("" if fault else record[text_column], place, record, fault)
+
+
+def _fault(text: Any, column: str) -> str:
+    """What is wrong with a value that should be a text; empty if nothing is."""
+    if text is None:
+        return f"no text in the column {column!r}"
+    if not isinstance(text, str):
+        return f"the text is {repr(text)[:60]}, not a string"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "the text has half of a character (a lone surrogate)"
+    return ""
+
+
+def _wrong_column(where: str, columns: Sequence[str], name: str) -> ColumnError:
+    again = f": rename it, or set {TEXT_OPTION}" if name not in columns else ": give each another name"
+    return ColumnError(column_problem(where, columns, name) + again)
+
+
+READERS = {".csv": _read_csv, ".tsv": partial(_read_csv, separator=TAB), ".jsonl": _read_jsonl}
+"""How each kind of file is read, by the end of its name."""
+
+KINDS = ".csv, .tsv or .jsonl (also with .gz after it)"
+"""The ends of names, for messages."""
