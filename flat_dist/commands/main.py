@@ -25,7 +25,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "train": Verb("train a classifier, attack it, make it robust (FLAT), and compare the models"),
-    "attack": Verb("attack a checkpoint on the texts of a dataset"),
+    "attack": Verb("attack a checkpoint on the texts of a dataset, or on one text"),
     "evaluate": Verb("measure checkpoints: accuracy, accuracy under attack, consistency of attributions"),
     "tune": Verb("search hyperparameters, or compare FLAT with parts left out (--ablation)"),
     "predict": Verb("predict the classes of texts, and explain them", "the predictions written so far are complete"),

@@ -200,6 +200,13 @@ def read_manifest(folder: Folder) -> dict[str, Any] | None:
     return asdict(manifest) if manifest.is_consistent() else None
 
 
+def read_counts(folder: Folder) -> dict[str, Any]:
+    """What became of the candidates of a finished attack, as `CandidateCounts.to_dict` has it; empty if that was not
+    counted. Of an attack that was interrupted, the counts are of the texts after the last interrupt."""
+    counts: dict[str, Any] = ((read_manifest(folder) or {}).get("timings") or {}).get("candidates") or {}
+    return counts
+
+
 def read_shards(folder: Folder) -> pa.Table:
     """All rows of a finished attack stage, in the order of its plan.
 

@@ -1,12 +1,13 @@
-"""Why no attack succeeded, or all did, from the rows of the attack."""
+"""Why no attack succeeded, or all did, from the rows of the attack and the counts of its candidates."""
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from flat_dist.attack.candidate_counts import CandidateCounts
 from flat_dist.evaluation.accuracy import MIN_TEXTS, AttackSummary, after_attack, predicts_one_class
 from flat_dist.evaluation.classes import mean
 
@@ -21,6 +22,55 @@ UNSURE = 0.2
 
 MANY_WORDS = 0.3
 """Mean share of changed words from which attacks are said to change many."""
+
+
+NEARLY_ALL = 0.9
+"""Share of candidates or words from which a constraint is said to stop an attack."""
+
+FEW = 0.1
+"""Share of candidates that constraints reject up to which they are said to stop little."""
+
+NO_COUNTS = CandidateCounts()
+
+
+def describe(counts: CandidateCounts) -> str:
+    """What became of the candidates of an attack, in words; empty if none were counted."""
+    if not counts.words:
+        return ""
+    fixed = counts.fixed.total()
+    words = f"{counts.words:,} of {counts.words + fixed:,} words" if fixed else f"{counts.words:,} words"
+    excluded = f" (not: {_listed(counts.fixed, counts.words + fixed)})" if fixed else ""
+    without = f", none for {counts.without:,} of them" if counts.without else ""
+    found = f"{counts.candidates:,} candidates for {words}{excluded}{without}"
+    if not counts.candidates:
+        return found
+    rejected = _listed(counts.rejected, counts.candidates)
+    return f"{found}; passed: {counts.passed:,}" + (f"; rejected: {rejected}" if rejected else "")
+
+
+def _listed(counts: Mapping[str, int], whole: int) -> str:
+    """Counts with their shares, the largest first."""
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {count:,} ({count / whole:.0%})" for name, count in ranked if count)
+
+
+def blocked(counts: CandidateCounts) -> str:
+    """What stops an attack before the model is asked; empty if nothing does."""
+    fixed, reasons = counts.fixed.total(), []
+    if fixed >= NEARLY_ALL * (counts.words + fixed) > 0:
+        reasons.append(f"nearly all words may not change ({_listed(counts.fixed, counts.words + fixed)})")
+    if counts.without >= MOST * counts.words > 0:
+        reasons.append(
+            f"no candidate for {counts.without:,} of {counts.words:,} words (are the texts in another language than the "
+            "attack's synonyms?)"
+        )
+    rejected = counts.rejected.total()
+    if rejected >= NEARLY_ALL * counts.candidates > 0:
+        reasons.append(
+            f"constraints reject {rejected:,} of {counts.candidates:,} candidates: "
+            f"{_listed(counts.rejected, counts.candidates)}"
+        )
+    return "; ".join(reasons)
 
 
 def below_chance(rows: pa.Table) -> str:
@@ -45,11 +95,12 @@ def below_chance(rows: pa.Table) -> str:
     return ""
 
 
-def diagnose(rows: pa.Table) -> str:
+def diagnose(rows: pa.Table, counts: CandidateCounts = NO_COUNTS) -> str:
     """Why none of the attacks succeeded, or all of them did; empty if some did, or there are too few to say.
 
     Args:
         rows: of `flat_dist.data.shards.SCHEMA`, of one attack on one model.
+        counts: of the attack's candidates, where they are known.
     """
     if set(rows["status"].cast(pa.string()).to_pylist()) <= {"error"} or predicts_one_class(rows):
         return ""
@@ -60,11 +111,11 @@ def diagnose(rows: pa.Table) -> str:
         return ""
     tried = [row for row in rows.to_pylist() if row["status"] in ("successful", "failed", "timeout")]
     if successful:
-        return f"all {attacked:,} attacks succeeded: {_why_all(summary, tried)}"
-    return f"none of {attacked:,} attacks succeeded: {_why_none(summary, tried)}"
+        return f"all {attacked:,} attacks succeeded: {_why_all(summary, tried, counts)}"
+    return f"none of {attacked:,} attacks succeeded: {_why_none(summary, tried, counts)}"
 
 
-def _why_none(summary: AttackSummary, tried: Sequence[dict[str, Any]]) -> str:
+def _why_none(summary: AttackSummary, tried: Sequence[dict[str, Any]], counts: CandidateCounts) -> str:
     """Reasons of most attacks; without any, how far they came."""
     ended = [row for row in tried if row["status"] == "failed"]
     reasons = {
@@ -77,6 +128,7 @@ def _why_none(summary: AttackSummary, tried: Sequence[dict[str, Any]]) -> str:
         "know them": sum(map(_scores_stay, tried)),
     }
     found = [f"{count:,} {reason}" for reason, count in reasons.items() if count >= MOST * len(tried)]
+    found += filter(None, [blocked(counts)])
     if found:
         return "; ".join(found)
     nearest = min(row["perturbed_scores"][row["label"]] for row in tried)
@@ -84,7 +136,7 @@ def _why_none(summary: AttackSummary, tried: Sequence[dict[str, Any]]) -> str:
     return f"the lowest probability of a true class that they reached is {nearest:.2f}{queries}"
 
 
-def _why_all(summary: AttackSummary, tried: Sequence[dict[str, Any]]) -> str:
+def _why_all(summary: AttackSummary, tried: Sequence[dict[str, Any]], counts: CandidateCounts) -> str:
     chance = 1 / len(tried[0]["original_scores"])
     confidence = statistics.median(max(row["original_scores"]) for row in tried)
     reasons = []
@@ -98,6 +150,9 @@ def _why_all(summary: AttackSummary, tried: Sequence[dict[str, Any]]) -> str:
             f"they changed {100 * (summary.words_changed or 0):.0f} % of a text's words: limit it with "
             "--attack.max-changed"
         )
+    rejected = counts.rejected.total()
+    if counts.candidates and rejected <= FEW * counts.candidates:
+        reasons.append(f"constraints reject only {rejected:,} of {counts.candidates:,} candidates")
     if reasons:
         return "; ".join(reasons)
     changed = mean([len(row["swaps"]) for row in tried]) or 0

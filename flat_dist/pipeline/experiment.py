@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from flat_dist.attack.candidate_counts import from_dict, total
 from flat_dist.config.schema import WORST, Config
 from flat_dist.data import sentence_pairs
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.labels import printable
-from flat_dist.data.shards import read_shards
+from flat_dist.data.shards import read_counts, read_shards
 from flat_dist.evaluation.accuracy import predicts_one_class
 from flat_dist.evaluation.adversarial_sets import SetResult
 from flat_dist.evaluation.annotation import Annotation
@@ -132,7 +133,9 @@ def _below_chance(attacked: AttackedModel) -> str:
 
 
 def _diagnosis(attacked: AttackedModel) -> str:
-    said = diagnose(read_shards(attacked.shards.folder))
+    folders = [part.shards.folder for part in attacked.parts] or [attacked.shards.folder]
+    counts = total([from_dict(read_counts(folder)) for folder in folders])
+    said = diagnose(read_shards(attacked.shards.folder), counts)
     return f"{attacked.model_name}, {attacked.attack}: {said}" if said else ""
 
 

@@ -42,7 +42,7 @@ class Session(ABC):
         return info
 
     def seconds(self) -> dict[str, float]:
-        """Seconds spent so far, by component."""
+        """Seconds spent so far, by component; and counts that a stage wants to be added up."""
         return {}
 
     def switch_to(self, job: Job) -> None:

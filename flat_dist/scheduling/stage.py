@@ -83,7 +83,7 @@ class ChunkedStage(ABC):
     isolated: int = field(default=0, init=False)
     """Examples that crashed their workers alone, in this call."""
     seconds: Counter[str] = field(default_factory=Counter, init=False)
-    """Seconds that workers spent in this call, added up, by component."""
+    """Seconds that workers spent in this call, added up, by component; and counts of a stage."""
     _results: dict[int, dict[int, Sequence[Any]]] = field(default_factory=dict, init=False)
     """Results of units that are processed in several chunks: by unit, by first row."""
 

@@ -13,7 +13,7 @@ from flat_dist.scheduling.liveness import Heartbeat
 from flat_dist.scheduling.session import Session
 
 Seconds = dict[str, float]
-"""Seconds spent, by component."""
+"""Seconds spent, by component; and counts of a stage."""
 
 OPTIONS: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"heartbeat": 1}}
 """How Ray runs a worker: one call after another, while a second thread answers `Worker.heartbeat`. Ray restarts and

@@ -21,7 +21,7 @@ from textattack.transformations import WordSwap
 
 from flat_dist.attack.engine.pos_tagger import shared_tagger
 from flat_dist.attack.engine.profile import Profile
-from flat_dist.attack.engine.query import Allowed, MoveQuery, SwapQuery
+from flat_dist.attack.engine.query import Allowed, CloseCandidates, MoveQuery, SwapQuery
 from flat_dist.attack.engine.tokenized_text import Candidate, TokenizedText
 
 ROUNDING = 1e-4
@@ -57,7 +57,9 @@ class CandidateGenerator:
         if self.distance is None:
             return candidates
         close = _close(self.distance, word.lower(), [candidate.word.lower() for candidate in candidates])
-        return [candidate for candidate, is_close in zip(candidates, close, strict=True) if is_close]
+        kept = CloseCandidates(one for one, is_close in zip(candidates, close, strict=True) if is_close)
+        kept.too_far = len(candidates) - len(kept)
+        return kept
 
 
 def word_distance(attack: Attack) -> WordEmbeddingDistance | None:
@@ -121,6 +123,8 @@ def _square_distances(embedding: AbstractWordEmbedding, index: int, others: Sequ
 class FewChangedWords:
     """`MaxWordsPerturbed` with a share of the original text's words."""
 
+    name = "maximum of changed words"
+
     def __init__(self, constraint: MaxWordsPerturbed):
         self.share = constraint.max_percent
 
@@ -145,6 +149,8 @@ class FewChangedWords:
 
 class SamePartOfSpeech:
     """`PartOfSpeech` with NLTK's tagger."""
+
+    name = "part of speech"
 
     def __init__(self, constraint: PartOfSpeech, size: int, profile: Profile):
         self.constraint, self.profile = constraint, profile
@@ -175,6 +181,8 @@ class SimilarWindow:
 
     Texts shorter than the window have similarity 1, as in TextAttack, and are not encoded.
     """
+
+    name = "sentence encoder"
 
     def __init__(self, constraint: UniversalSentenceEncoder, profile: Profile):
         self.constraint, self.profile = constraint, profile

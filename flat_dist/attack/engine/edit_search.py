@@ -4,7 +4,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from flat_dist.attack.engine.edits import Edit, EditQuery, Kind, edited, mergeable, trimmed
+from flat_dist.attack.engine.edits import Edit, EditQuery, Kind, SimilarEdits, edited, mergeable, trimmed
 from flat_dist.attack.engine.profile import Profile
 from flat_dist.attack.engine.query import Blank, FillQuery, QueryGenerator, Search
 from flat_dist.attack.engine.tokenized_text import TokenizedText, UnusualTextError, parsed
@@ -104,11 +104,25 @@ class EditSearch(Search):
         found = yield FillQuery([self._blank(text, *place) for place in places])
         with self.profile.texts:
             edits = self._distinct(text, places, found)
+        self._count(text, places, found)
         allowed: list[Edit] = []
         distinct = list(edits.values())
         for start in range(0, len(distinct), EDITS_AT_ONCE):
             allowed += yield EditQuery(self.original, text, distinct[start : start + EDITS_AT_ONCE])
+        self.profile.counts.propose(len(distinct))
+        self.profile.counts.rejected[SimilarEdits.name] += len(distinct) - len(allowed)
         return sorted(((edit.text(text), edit) for edit in allowed), key=lambda pair: pair[0])
+
+    def _count(self, text: TokenizedText, places: Sequence[tuple[Gaps, int]], found: Sequence[Sequence[str]]) -> None:
+        """Count the words of the original text that edits are proposed for, and those without any."""
+        if text is not self.original:
+            return
+        proposed = {index for (_, index), words in zip(places, found, strict=True) if words}
+        asked = {index for _, index in places}
+        self.profile.counts.words += len(asked)
+        self.profile.counts.without += len(asked - proposed)
+        for index in sorted(asked - proposed):
+            self.profile.counts.name_without(text.words[index])
 
     def _places(self, gaps: Gaps, text: TokenizedText, modified: frozenset[int]) -> Iterator[tuple[Gaps, int]]:
         words = text.words

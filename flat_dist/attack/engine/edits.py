@@ -97,6 +97,8 @@ class SimilarEdits:
     Texts shorter than the window are similar enough, as in TextAttack, and are not encoded.
     """
 
+    name = "sentence encoder"
+
     def __init__(self, constraint: UniversalSentenceEncoder, profile: Profile):
         self.constraint, self.profile = constraint, profile
 

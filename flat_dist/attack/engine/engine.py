@@ -28,8 +28,16 @@ from flat_dist.attack.engine.query import (
 )
 from flat_dist.attack.limits import Limits
 
-Filter = Callable[[Sequence[SwapQuery], Sequence[list[Allowed]]], list[list[Allowed]]]
-"""A constraint: for each query, those of the allowed candidates that pass."""
+
+class Filter(Protocol):
+    """A constraint on candidates."""
+
+    name: str
+    """What it is called in counts."""
+
+    def __call__(self, swaps: Sequence[SwapQuery], allowed: Sequence[list[Allowed]]) -> list[list[Allowed]]:
+        """For each query, those of the allowed candidates that pass."""
+
 
 Answer = Callable[[Sequence[Any]], Sequence[Any]]
 """Answers of queries of one kind."""
@@ -155,8 +163,11 @@ class Engine:
 
     def _allowed(self, swaps: Sequence[SwapQuery]) -> list[list[Allowed]]:
         allowed = [[Allowed(candidate) for candidate in swap.candidates] for swap in swaps]
+        left = sum(map(len, allowed))
         for passes in self.filters:
             allowed = passes(swaps, allowed)
+            before, left = left, sum(map(len, allowed))
+            self.profile.counts.rejected[passes.name] += before - left
         return allowed
 
     def _allowed_in_many(self, queries: Sequence[SwapQueries]) -> list[list[list[Allowed]]]:

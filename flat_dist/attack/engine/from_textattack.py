@@ -29,6 +29,7 @@ from textattack.search_methods import (
 from textattack.shared import AttackedText
 from textattack.transformations import WordSwapEmbedding, WordSwapMaskedLM, WordSwapWordNet
 
+from flat_dist.attack.candidate_counts import CandidateCounts
 from flat_dist.attack.engine.constraints import (
     CandidateGenerator,
     FewChangedWords,
@@ -51,15 +52,16 @@ from flat_dist.attack.goal import MarginDrop
 from flat_dist.attack.limits import Limits
 from flat_dist.attack.text_input import attacked_text
 
-BEFORE = (
-    InputColumnModification,
-    MaxWordIndexModification,
-    MinWordLength,
-    RepeatModification,
-    StopwordModification,
-    UnmodifiableIndices,
-)
-"""Constraints on the words to change that a change of other words does not affect: they are asked once per text."""
+BEFORE = {
+    InputColumnModification: "input columns",
+    MaxWordIndexModification: "words after the first ones",
+    MinWordLength: "short words",
+    RepeatModification: "words that have been changed",
+    StopwordModification: "stop words",
+    UnmodifiableIndices: "fixed words",
+}
+"""Constraints on the words to change that a change of other words does not affect: they are asked once per text. And
+what the words that they exclude are called in counts."""
 
 METHODS = ("attack", "_attack", "get_indices_to_order", "get_transformations", "filter_transformations")
 """What the engine does instead of a TextAttack attack: a subclass that changes one of them is another attack."""
@@ -85,7 +87,7 @@ def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
         _filter(one, limits, profile) for one in attack.constraints if one is not distance and not _is_count(one)
     ]
     populations = (AlzantotGeneticAlgorithm, ImprovedGeneticAlgorithm, ParticleSwarmOptimization)
-    settings = (_population if type(attack.search_method) in populations else _greedy)(attack, filters, limits)
+    settings = (_population if type(attack.search_method) in populations else _greedy)(attack, filters, limits, profile)
     masked = type(attack.transformation) is WordSwapMaskedLM
     answers: dict[type, Answer] = dict(fills(attack.transformation, attack, limits, profile)) if masked else {}
     if isinstance(settings, SwarmSettings) and filters:
@@ -93,7 +95,7 @@ def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
     return Engine(settings, filters, goal.model, limits, profile, answers)
 
 
-def _greedy(attack: Attack, filters: Sequence[Filter], limits: Limits) -> GreedySettings:
+def _greedy(attack: Attack, filters: Sequence[Filter], limits: Limits, profile: Profile) -> GreedySettings:
     search = attack.search_method
     known = type(search) is GreedyWordSwapWIR and search.wir_method in ("delete", "unk", "weighted-saliency")
     _require((known or type(search) is KnownOrder) and search.truncate_words_to is None, search)
@@ -111,7 +113,7 @@ def _greedy(attack: Attack, filters: Sequence[Filter], limits: Limits) -> Greedy
     return GreedySettings(
         ranking=search.wir_method,
         unknown=search.unk_token,
-        indices=_indices(attack),
+        indices=_indices(attack, profile.counts),
         candidates=CandidateGenerator(attack.transformation, word_distance(attack), limits.cache_size).candidates,
         from_original=type(attack.goal_function) is MarginDrop,
         word_scores=search.word_scores if type(search) is KnownOrder else None,
@@ -119,7 +121,9 @@ def _greedy(attack: Attack, filters: Sequence[Filter], limits: Limits) -> Greedy
     )
 
 
-def _population(attack: Attack, filters: Sequence[Filter], limits: Limits) -> GeneticSettings | SwarmSettings:
+def _population(
+    attack: Attack, filters: Sequence[Filter], limits: Limits, profile: Profile
+) -> GeneticSettings | SwarmSettings:
     search, before = attack.search_method, attack.pre_transformation_constraints
     for constraint in before:
         _require(type(constraint) in (RepeatModification, StopwordModification, InputColumnModification), constraint)
@@ -133,7 +137,7 @@ def _population(attack: Attack, filters: Sequence[Filter], limits: Limits) -> Ge
         "size": search.pop_size,
         "iterations": search.max_iters,
         "candidates": _candidate_source(attack, limits),
-        "indices": _indices(attack),
+        "indices": _indices(attack, profile.counts),
         "is_fixed": fixed.__contains__,
         "once": any(type(one) is RepeatModification for one in before),
         "constrained": bool(filters or counts),
@@ -174,8 +178,21 @@ def _candidate_source(attack: Attack, limits: Limits) -> CandidateSource:
     return CandidateGenerator(attack.transformation, word_distance(attack), limits.cache_size)
 
 
-def _indices(attack: Attack) -> Callable[[str], list[int]]:
-    return lambda text: attack.get_indices_to_order(attacked_text(text))[1]
+def _indices(attack: Attack, counts: CandidateCounts) -> Callable[[str], list[int]]:
+    """Indices of a text's words that may be changed; counts the others by the constraint that excludes them."""
+
+    def indices(text: str) -> list[int]:
+        attacked = attacked_text(text)
+        left = set(range(len(attacked.words)))
+        for constraint in attack.pre_transformation_constraints:
+            passed = left & constraint(attacked, attack.transformation)
+            if len(passed) < len(left):
+                counts.fixed[BEFORE.get(type(constraint), type(constraint).__name__)] += len(left) - len(passed)
+            left = passed
+        found: list[int] = attack.get_indices_to_order(attacked)[1]
+        return found
+
+    return indices
 
 
 def _filter(constraint: Constraint, limits: Limits, profile: Profile) -> Filter:

@@ -135,9 +135,12 @@ class GreedySearch(Search):
         word, gap = self.current.words[index], self.settings.gap
         if gap is None:
             with self.profile.candidates:
-                return self.settings.candidates(word)
-        (words,) = yield FillQuery([gap(self.current, index)])
-        return [parsed(other) for other in words if other != word]
+                candidates = self.settings.candidates(word)
+        else:
+            (words,) = yield FillQuery([gap(self.current, index)])
+            candidates = [parsed(other) for other in words if other != word]
+        self._propose(index, candidates)
+        return candidates
 
     def _texts(self, index: int, allowed: Sequence[Allowed]) -> Iterator[str]:
         return (self.current.with_replacement(index, one.candidate.replacement) for one in allowed)

@@ -180,12 +180,12 @@ class ParticleSwarm(PopulationSearch):
         distinct = list({member.text.text: member for member in members}.values())
         with self.profile.candidates:
             candidates = self.settings.candidates.of_texts([member.text for member in distinct])
-        places = [
-            (number, index)
-            for number, member in enumerate(distinct)
-            for index, some in enumerate(candidates[number])
-            if some and self._may_change(member, index)
-        ]
+        places = []
+        for number, member in enumerate(distinct):
+            for index, some in enumerate(candidates[number]):
+                if self._may_change(member, index):
+                    self._propose(index, some)
+                    places += [(number, index)] if some else []
         if self.settings.constrained and places:
             swaps = [SwapQuery(self.original, distinct[n].text, i, candidates[n][i]) for n, i in places]
             answers = yield SwapQueries(swaps)

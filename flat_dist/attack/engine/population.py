@@ -27,6 +27,9 @@ KNOWN_TEXTS = 2048
 
 NO_WEIGHTS = np.empty(0)
 
+LANGUAGE_MODEL = "language model"
+"""What the constraint that keeps the first candidates is called in counts."""
+
 
 class CandidateSource(Protocol):
     """What may take the place of words, before constraints on the whole text."""
@@ -154,6 +157,8 @@ class PopulationSearch(Search):
             return []
         with self.profile.candidates:
             candidates = self.population_settings.candidates.at(member.text, index)
+        if self._passed is None or not candidates:
+            self._propose(index, candidates)
         if not candidates or not self.population_settings.constrained:
             allowed = [Allowed(candidate) for candidate in candidates]
         elif self._passed is None:
@@ -173,6 +178,7 @@ class PopulationSearch(Search):
                 new.append(candidate)
             elif passed[(*key, candidate.replacement)]:
                 known.append(Allowed(candidate))
+        self._propose(index, new)
         found = self._keep_first([(yield SwapQuery(self.original, member.text, index, new))])[0] if new else []
         self._remember(passed, [(member, index, new, found)])
         return known + found
@@ -185,6 +191,8 @@ class PopulationSearch(Search):
         for some in allowed:
             first.append(some[:left])
             left -= len(first[-1])
+        if kept:
+            self.profile.counts.rejected[LANGUAGE_MODEL] += sum(map(len, allowed)) - sum(map(len, first))
         return first
 
     @staticmethod
@@ -200,7 +208,10 @@ class PopulationSearch(Search):
         """As `_allowed`, for several words at once: a dictionary by index, without words that have none."""
         with self.profile.candidates:
             found = self.population_settings.candidates.of_texts([member.text])[0]
-        places = [index for index in indices if self._may_change(member, index) and found[index]]
+        may_change = [index for index in indices if self._may_change(member, index)]
+        for index in may_change:
+            self._propose(index, found[index])
+        places = [index for index in may_change if found[index]]
         if self.population_settings.constrained and places:
             swaps = [SwapQuery(self.original, member.text, index, found[index]) for index in places]
             answers = self._keep_first((yield SwapQueries(swaps)))

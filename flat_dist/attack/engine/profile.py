@@ -1,8 +1,10 @@
-"""How an attack's time is spent."""
+"""How an attack's time is spent, and what becomes of its candidates."""
 
 import time
 from collections.abc import Mapping
 from types import TracebackType
+
+from flat_dist.attack.candidate_counts import CandidateCounts
 
 
 class Span:
@@ -23,9 +25,10 @@ COMPONENTS = ("victim", "encoder", "tags", "candidates", "text objects")
 
 
 class Profile:
-    """Seconds by component; the rest is what no component counts."""
+    """Seconds by component; the rest is what no component counts. And counts of candidates."""
 
     def __init__(self) -> None:
+        self.counts = CandidateCounts()
         self.total = Span()
         self.victim, self.encoder, self.tags, self.candidates, self.texts = self._spans = tuple(
             Span() for _ in COMPONENTS

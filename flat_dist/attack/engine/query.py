@@ -28,6 +28,13 @@ class ScoreQuery:
     texts: Sequence[str]
 
 
+class CloseCandidates(list[Candidate]):
+    """Candidates whose word vectors are close enough to that of the word."""
+
+    too_far = 0
+    """Number of those whose vectors are not."""
+
+
 @dataclass(frozen=True, slots=True)
 class SwapQuery:
     """Query for the candidates that may replace a word; the answer is a list of `Allowed`."""
@@ -145,6 +152,8 @@ class Search(ABC):
         self.status = "failed"
         self._start: Any = None if from_original else 1
         """The label's score from which drops are measured; None until the original text is scored."""
+        self._tried: set[int] = set()
+        """Words that have been asked for candidates."""
 
     @property
     def exhausted(self) -> bool:
@@ -160,6 +169,17 @@ class Search(ABC):
 
     @abstractmethod
     def _run(self) -> QueryGenerator: ...
+
+    def _propose(self, index: int, candidates: Sequence[Candidate]) -> None:
+        """Count the candidates of a word, before constraints on the whole text."""
+        counts, too_far = self.profile.counts, getattr(candidates, "too_far", 0)
+        counts.propose(len(candidates), too_far)
+        if index not in self._tried:
+            self._tried.add(index)
+            counts.words += 1
+            if not (candidates or too_far):
+                counts.without += 1
+                counts.name_without(self.original.words[index])
 
     def _ask(self, texts: Iterable[str]) -> QueryGenerator:
         """Drops of the label's score (N); and whether the predicted class (N) is wrong. Each text is counted."""

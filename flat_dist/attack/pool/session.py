@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
 import torch
 import torch._dynamo  # takes seconds; imported here, it does not count as loading a checkpoint
 
@@ -55,14 +56,17 @@ class AttackSession(Session):
 
     def write(self, job: AttackJob, number: int, results: Sequence[Record]) -> ShardInfo:
         """Predict all texts again, and write the shard."""
+        return write_shard(Folder(job.output), number, self.rows(job, results))
+
+    def rows(self, job: AttackJob, results: Sequence[Record]) -> pa.Table:
+        """Predict all texts again; the rows of a shard."""
         self.switch_to(job)
         with self.profile.total, self.watchdog:
-            table = self._records.to_rows(results, self.checkpoint, job.round_number, job.identity)
-        return write_shard(Folder(job.output), number, table)
+            return self._records.to_rows(results, self.checkpoint, job.round_number, job.identity)
 
     def seconds(self) -> dict[str, float]:
-        """Seconds spent so far, by component."""
-        return self.profile.seconds()
+        """Seconds spent so far, by component; and counts of candidates."""
+        return self.profile.seconds() | self.profile.counts.flat()
 
     def load(self, job: AttackJob) -> None:
         """Load the victim, and build the attack."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from flat_dist.attack import candidate_counts
 from flat_dist.attack.plan import AttackJob
 from flat_dist.data.shards import MANIFEST, Record, ShardInfo, finished_units, write_manifest
 from flat_dist.scheduling.stage import ChunkedStage
@@ -63,7 +64,14 @@ class AttackStage(ChunkedStage):
 
     def finish(self) -> None:
         """Write the manifest, and commit the folder."""
-        seconds = {name: round(spent, 3) for name, spent in self.seconds.items()}
+        counts = candidate_counts.from_flat(self.seconds)
+        seconds = {
+            name: round(spent, 3)
+            for name, spent in self.seconds.items()
+            if not name.startswith(candidate_counts.PREFIX)
+        }
         timings = {"worker_seconds": round(sum(seconds.values()), 3), "profile": seconds, "restarts": self.restarts}
+        if counts.words:
+            timings["candidates"] = counts.to_dict()
         write_manifest(self.folder, self.written.values(), self.job.identity, timings)
         self.commit(Output([info.name for _, info in sorted(self.written.items())], records=[MANIFEST]))
