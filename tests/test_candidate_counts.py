@@ -72,9 +72,8 @@ def test_rejected_candidates_are_those_of_textattacks_constraints(
     assert counts.passed > 0
 
 
-COUNTS = CandidateCounts(
-    10, 2, 100, Counter({"part of speech": 60, "sentence encoder": 35}), Counter({"stop words": 5})
-)
+REJECTED = Counter({"part of speech": 60, "sentence encoder": 35})
+COUNTS = CandidateCounts(10, 2, 100, REJECTED, Counter({"stop words": 5}))
 
 
 def test_counts_travel_as_numbers_and_add_up() -> None:
@@ -86,13 +85,13 @@ def test_counts_travel_as_numbers_and_add_up() -> None:
 
 def test_what_stops_an_attack_is_said() -> None:
     assert describe(COUNTS) == (
-        "100 candidates for 10 of 15 words (not: stop words 5 (33%)); 2 words have no candidate; 5 pass all constraints "
-        "(rejected: part of speech 60 (60%), sentence encoder 35 (35%))"
+        "100 candidates for 10 of 15 words (not: stop words 5 (33%)), none for 2 of them; passed: 5; rejected: part of "
+        "speech 60 (60%), sentence encoder 35 (35%)"
     )
     assert blocked(COUNTS) == (
         "constraints reject 95 of 100 candidates: part of speech 60 (60%), sentence encoder 35 (35%)"
     )
-    assert "6 of 10 words have no candidate" in blocked(CandidateCounts(10, 6, 100))
+    assert "no candidate for 6 of 10 words" in blocked(CandidateCounts(10, 6, 100))
     assert "nearly all words may not change (stop words 9 (90%))" in blocked(
         CandidateCounts(1, 0, 9, fixed=Counter({"stop words": 9}))
     )
@@ -101,8 +100,8 @@ def test_what_stops_an_attack_is_said() -> None:
 
 def test_hints_of_a_run_have_the_counts() -> None:
     assert diagnose(attacks(), COUNTS) == (
-        "none of 12 attacks succeeded: constraints reject 95 of 100 candidates: part of speech 60 (60%), sentence encoder "
-        "35 (35%)"
+        "none of 12 attacks succeeded: constraints reject 95 of 100 candidates: part of speech 60 (60%), sentence "
+        "encoder 35 (35%)"
     )
     few = CandidateCounts(10, 0, 100, Counter({"sentence encoder": 4}))
     assert "constraints reject only 4 of 100 candidates" in diagnose(attacks(status="successful", after=0.2), few)

@@ -61,8 +61,8 @@ def blocked(counts: CandidateCounts) -> str:
         reasons.append(f"nearly all words may not change ({_listed(counts.fixed, counts.words + fixed)})")
     if counts.without >= MOST * counts.words > 0:
         reasons.append(
-            f"no candidate for {counts.without:,} of {counts.words:,} words (are the texts in another language than the "
-            "attack's synonyms?)"
+            f"no candidate for {counts.without:,} of {counts.words:,} words (are the texts in another language "
+            "than the attack's synonyms?)"
         )
     rejected = counts.rejected.total()
     if rejected >= NEARLY_ALL * counts.candidates > 0:
