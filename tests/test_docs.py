@@ -142,7 +142,8 @@ def write_texts(folder: Path) -> None:
     for own, split in zip(("a.csv", "b.csv", "c.csv"), SPLITS, strict=True):
         (folder / own).write_text(csv)
         (sst2 / f"{split}.csv").write_text(csv)
-    (folder / "all.csv").write_text(csv)
+    for whole in ("all.csv", "texts.csv"):
+        (folder / whole).write_text(csv)
     (folder / "my_data").mkdir()
     named = "text,label\n" + "".join(f"{text},{LABEL_NAMES['sst2'][label]}\n" for text, label in sentences(2))
     for split in SPLITS:
@@ -225,7 +226,7 @@ def run(
         module = module_of(verb)
         if verb == "bench" and "--help" not in given:
             module.parse(given)
-        elif verb in ("evaluate", "attack") and "--help" not in given:
+        elif verb in ("evaluate", "attack") and not {"--help", "--text"} & set(given):
             with pytest.raises(StartedError):
                 module.job([*given, *(["--tracking.no-enabled"] if verb == "evaluate" else [])])
         else:
