@@ -760,6 +760,37 @@ INPUTS = [
     ("predict", f"{VICTIM} --batch-size 64", "standard input or output is closed", {"stdin": None}),
 ]
 
+TEXTS = [
+    ("predict", f"{VICTIM} --input nowhere.csv", "--input nowhere.csv does not exist"),
+    ("predict", f"{VICTIM} --input IN/good", "is a folder: name a file"),
+    ("predict", f"{VICTIM} --input IN/victim/checkpoint.json", "its name must end in .csv, .tsv or .jsonl"),
+    ("predict", f"{VICTIM} --input IN/data/empty.csv", "empty.csv is empty"),
+    (
+        "predict",
+        f"{VICTIM} --input IN/data/columns.csv",
+        "has no column 'text' among words, label: rename it, or set --d",
+    ),
+    ("predict", f"{VICTIM} --input IN/data/twice.csv", "more than one column 'text'"),
+    ("predict", f"{VICTIM} --input IN/data/latin.csv", "latin.csv:2: not UTF-8"),
+    ("predict", f"{VICTIM} --input IN/data/utf16.csv", "UTF-16"),
+    ("predict", f"{VICTIM} --input IN/good/test.csv --output file", "must end in .jsonl or .csv, or give --format"),
+    ("predict", f"{VICTIM} --input IN/good/test.csv --output IN/good/test.csv", "is the input, which it would replace"),
+    ("predict", f"{VICTIM} --output IN/good", "is a folder: name a file in it"),
+    ("predict", f"{VICTIM} --output nowhere/out.csv", "the folder nowhere does not exist"),
+    ("predict", f"{VICTIM} --format xml", "unknown value of --format 'xml'"),
+    ("predict", f"{VICTIM} --keep-bad-rows", "--keep-bad-rows has an effect only with --input"),
+    ("predict", f"{VICTIM} --text-column words", "--data.text-column has an effect only with --input"),
+    ("predict", f"{VICTIM} --ig-steps 3", "--ig-steps has an effect only with --explain ig"),
+    ("predict", f"{VICTIM} --explain ig --lime-samples 30", "--lime-samples has an effect only with --explain lime"),
+    ("predict", f"{VICTIM} --explain lime --lime-samples 0", "lime-samples is 0"),
+    ("attack", f"{VICTIM} --label positive", "--label has an effect only with --text"),
+    ("attack", f"{VICTIM} --text", "--text needs a value"),
+    ("attack", f"{VICTIM} --text 'a film' --label great", "'great' is none of the classes negative, positive"),
+    ("attack", f"{VICTIM} --text '*#*'", "has no word after cleaning"),
+    ("attack", f"{VICTIM} --text 'a film' --data.file x.csv", "--data.file has no effect with --text"),
+    ("attack", f"{VICTIM} --text 'a film' --sample 3", "--evaluation.sample has no effect with --text"),
+]
+
 Row = tuple[Any, ...]
 ROWS: list[Row] = [
     *OPTIONS,
@@ -775,6 +806,7 @@ ROWS: list[Row] = [
     *TABLES,
     *CHECKPOINTS,
     *INPUTS,
+    *TEXTS,
 ]
 
 

@@ -74,7 +74,7 @@ class Command:
     data: Columns = field(default_factory=Columns)
 
 
-RENAMED = {"--text-column": "--data.text-column", "--evaluation.explain": "--explain"}
+RENAMED = {"--text-column": "--data.text-column"}
 
 
 def job(arguments: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import csv
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -143,7 +143,11 @@ def _wrong_column(where: str, columns: Sequence[str], name: str) -> ColumnError:
     return ColumnError(column_problem(where, columns, name) + again)
 
 
-READERS = {".csv": _read_csv, ".tsv": partial(_read_csv, separator=TAB), ".jsonl": _read_jsonl}
+READERS: dict[str, Callable[[Path, str], Iterator[TextRow]]] = {
+    ".csv": _read_csv,
+    ".tsv": partial(_read_csv, separator=TAB),
+    ".jsonl": _read_jsonl,
+}
 """How each kind of file is read, by the end of its name."""
 
 KINDS = ".csv, .tsv or .jsonl (also with .gz after it)"
