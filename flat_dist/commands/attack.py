@@ -8,7 +8,7 @@ same command again continues an interrupted attack; a finished attack is not rep
   flat-dist attack --checkpoint my_package.models:predict --data.label-names negative positive
   flat-dist attack --checkpoint FOLDER --text "a fine film" --label positive --attack.name pwws
 
-With --text, no dataset is read, and nothing is written. It prints the adversarial text with its changed words, in
+With --text, no dataset is read, and no shard is written. It prints the adversarial text with its changed words, in
 colours on a terminal; the probabilities before and after; how many queries the attack needed, and why it ended; and how
 many candidates each constraint rejected.
 """

@@ -50,8 +50,8 @@ class TextAttack:
             return f"not attacked: the model was wrong already, it predicts {_shown(self.predicted('original'))}"
         if status == "error":
             return f"error: {self.row['error']}"
-        if status == "timeout" and queries == self.max_queries:
-            return f"query limit: {self.max_queries:,} queries are used up; --attack.max-queries sets another limit"
+        if status == "timeout" and (queries == self.max_queries or not self.max_seconds):
+            return f"query limit: {queries:,} queries are used up; --attack.max-queries sets another limit"
         if status == "timeout":
             return f"time: {self.max_seconds:g} seconds are used up; --attack.max-seconds sets another limit"
         why = blocked(self.counts)
