@@ -386,8 +386,8 @@ def predict(
     Returns:
         N rows, in the order of the texts, with the columns text (the words that the model reads), label (string),
         probabilities (a struct with one float for each class), and importance (a list of structs: word, importance in
-        [0, 1]; null if the model has no word mask, or the text no word). With `explain`, also attributions: a list of structs of word
-        and attribution, what the word adds to the probability of the label.
+        [0, 1]; null if the model has no word mask, or the text no word). With `explain`, also attributions: a list of
+        structs of word and attribution, what the word adds to the probability of the label.
 
     Raises:
         UserError: there is no checkpoint, or it is damaged.

@@ -788,7 +788,7 @@ TEXTS = [
     ("attack", f"{VICTIM} --text 'a film' --label great", "'great' is none of the classes negative, positive"),
     ("attack", f"{VICTIM} --text '*#*'", "has no word after cleaning"),
     ("attack", f"{VICTIM} --text 'a film' --data.file x.csv", "--data.file has no effect with --text"),
-    ("attack", f"{VICTIM} --text 'a film' --sample 3", "--evaluation.sample has no effect with --text"),
+    ("attack", f"{VICTIM} --text 'a film' --evaluation.sample 3", "--evaluation.sample has no effect with --text"),
 ]
 
 Row = tuple[Any, ...]

@@ -93,7 +93,7 @@ def test_a_function_is_attacked(
     [
         (["--label", "positive"], "--label has an effect only with --text"),
         (["--text", "a film", "--data.file", "x.csv"], "--data.file has no effect with --text"),
-        (["--text", "a film", "--sample", "3"], "--evaluation.sample has no effect with --text"),
+        (["--text", "a film", "--evaluation.sample", "3"], "--evaluation.sample has no effect with --text"),
         (["--text", "a film", "--label", "great"], "--label: label 'great' is none of the classes negative, positive"),
         (["--text", "#*#"], "has no word after cleaning"),
     ],

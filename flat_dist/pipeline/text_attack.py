@@ -1,6 +1,6 @@
 """The attack on one text that the user gives, in this process: no dataset, and no Ray."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -59,6 +59,7 @@ def attack_text(config: Config, checkpoint: Folder, given: GivenText, display: D
     columns = {"example_id": [EXAMPLE_ID], "text": [text], "label": pa.array([label], pa.int32())}
     texts = TextsToAttack("given", pa.table(columns), dataset="")
     job = plan_attack(config, open_checkpoint(checkpoint), texts, config.attack.name).job
+    job = replace(job, stall_seconds=0.0)  # a model that hangs must not end this process, which has a user before it
     from flat_dist.attack.pool.session import AttackSession  # imports TextAttack
 
     session = AttackSession()
