@@ -43,7 +43,7 @@ class Command:
     checkpoint: str
     """The model to attack: a folder, package.module:function, or https://..."""
     text: str | None = None
-    """One text to attack, instead of a dataset. It is cleaned as texts of datasets are: lower case, single spaces."""
+    """One text to attack, instead of a dataset. It is cleaned where texts of datasets are: see `data.cleaning`."""
     label: str | None = None
     """Class of `text`. None: the class that the model predicts."""
     storage: str = "runs"
@@ -96,7 +96,7 @@ def check_text_options(given: Iterable[str]) -> None:
         UserError: one has none.
     """
     for name in given:
-        if name.startswith(("--data.", "--evaluation.")) and name != "--data.label-names":
+        if name.startswith(("--data.", "--evaluation.")) and name not in ("--data.label-names", "--data.cleaning"):
             raise UserError(f"{name} has no effect with --text, which reads no dataset: leave it out")
 
 

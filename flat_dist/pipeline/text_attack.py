@@ -39,7 +39,7 @@ def attack_text(config: Config, checkpoint: Folder, given: GivenText, display: D
     Args:
         config: a valid one.
         checkpoint: the model.
-        given: the text; it is cleaned as the texts of datasets are.
+        given: the text; it is cleaned where texts of datasets are.
         display: shows which program runs the attack, and its limits.
 
     Raises:
@@ -48,7 +48,9 @@ def attack_text(config: Config, checkpoint: Folder, given: GivenText, display: D
     synonym_file.check(config.attack.synonyms)
     runners = check_attacks([config.attack.name], config.attack, [config.attack.scores])
     own_models.check_uses(checkpoint, [config.attack.name])
-    text = clean(given.text)
+    own_models.check_pairs(checkpoint, pairs=False)
+    is_cleaned = own_models.resolve_cleaning(config.data, [checkpoint]).cleaning == "yes"
+    text = clean(given.text) if is_cleaned else given.text
     if not text:
         raise UserError(f"--text {given.text!r} has no word after cleaning: give a text with words")
     config, _ = hardware.resolve(config, hardware.detect())
