@@ -195,6 +195,18 @@ def test_standard_input_and_csv_on_standard_output(
     assert [row["text"] for row in rows] == ["a film", "", "good"]
 
 
+@pytest.mark.parametrize(
+    ("line", "said"), [(b"\xff", "not UTF-8"), (b"a \0", "contains a NUL byte")], ids=["utf8", "nul"]
+)
+def test_lines_before_an_unreadable_one_are_printed(
+    folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: bytes, said: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"a film\n" + line + b"\n")))
+    with pytest.raises(UserError, match=f"standard input, line 2: {said}"):
+        job(["--checkpoint", folder])
+    assert json.loads(capsys.readouterr().out)["text"] == "a film"
+
+
 def test_a_file_with_a_header_only_has_a_header_only(folder: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,text\n")
     job(["--checkpoint", folder, "--input", str(tmp_path / "a.csv"), "--output", str(tmp_path / "out.csv")])
