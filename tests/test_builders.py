@@ -178,7 +178,7 @@ def test_an_attacks_own_limit_of_queries_is_a_part_of_its_stage(victim: Folder, 
         return found.folder(Folder("nowhere")).uri
 
     assert folder("pwws", None) == folder("pwws", 0) != folder("pwws", 3000)
-    assert folder("clare", None) == folder("clare", 3000) != folder("clare", 0)
+    assert folder("genetic", None) == folder("genetic", 10_000) != folder("genetic", 0)
 
 
 def test_a_worker_refuses_another_file_than_that_of_the_run(here: Path, victim: Folder, sentences: Dataset) -> None:

@@ -161,7 +161,7 @@ def test_twins_are_read_as_the_tokenizer_reads_their_text(start: tuple[Path, Fol
     texts = ["it is a good film .", "see the movie , it is good"]
     made = substitutes.build(known, texts, encoder, count=5)
     for text, words in zip(texts, made.texts, strict=True):
-        assert made.ids(words.pieces) == encoder.encode(text)
+        assert made.ids(words.before, words.pieces) == encoder.encode(text)
         for place, (word, row) in enumerate(zip(text.split(), words.rows, strict=True)):
             wanted = dict(zip(SUBSTITUTES["word"], SUBSTITUTES["candidates"], strict=True)).get(word, [])
             numbers = [] if row == substitutes.NONE else made.candidates_RK[row].tolist()
@@ -170,7 +170,9 @@ def test_twins_are_read_as_the_tokenizer_reads_their_text(start: tuple[Path, Fol
             for candidate in wanted:
                 swapped = " ".join([*text.split()[:place], candidate, *text.split()[place + 1 :]])
                 expected.append(encoder.encode(swapped))
-            assert [made.ids([*words.pieces[:place], one, *words.pieces[place + 1 :]]) for one in found] == expected
+            assert [
+                made.ids(words.before, [*words.pieces[:place], one, *words.pieces[place + 1 :]]) for one in found
+            ] == expected
 
 
 def test_a_word_of_which_the_tokenizer_drops_everything_is_in_no_swap(start: tuple[Path, Folder]) -> None:
