@@ -191,7 +191,7 @@ def write_models(folder: Path, tokenizer: BertTokenizerFast) -> None:
     checkpoint = Checkpoint(checkpoints.build(small, len(words.vocabulary), 2), small, words, LABEL_NAMES["sst2"])
     save_bert(folder / "my_classifier", [text for text, _ in sentences(2)], LABEL_NAMES["sst2"])
     save_bert(folder / "my_nli_model", [text for text, _ in sentences(2)], NLI)
-    for name in ("FOLDER", *named_checkpoints()):
+    for name in ("FOLDER", "elsewhere/my_model", *named_checkpoints()):
         checkpoints.save(checkpoint, Folder(folder / name))
 
 
