@@ -181,12 +181,21 @@ def test_bad_training_file(tmp_path: Path, train: str, expected: str) -> None:
     ("dev", "expected"),
     [
         ("text,label\na,1\nb,2\n", "dev.csv:3: label '2' is none of the classes 0, 1: fix the row"),
-        ("text,label\na,1\nb,x\n", "dev.csv:3: label 'x' is none of the classes"),
+        ("text,label\na,1\nb,x\n", "dev.csv:3: label 'x' is a name, but the first training label is an integer (if"),
         ("text,label\n\n", "dev.csv has no rows"),
     ],
 )
 def test_bad_development_file(tmp_path: Path, dev: str, expected: str) -> None:
     assert f"{tmp_path}/{expected}" in message(folder(tmp_path, dev=dev))
+
+
+def test_integers_are_no_positions_among_names_that_nobody_has_ordered(tmp_path: Path) -> None:
+    rows = "text,label\na,spam\nb,ham\n"
+    config = folder(tmp_path, train=rows, dev=rows, test="text,label\na,0\nb,1\n")  # 0 may be spam
+    said = message(config)
+    assert f"{tmp_path}/test.csv:2: label '0' is an integer, but the first training label is a name" in said
+    assert "list the names in the order of their integers with --data.label-names" in said
+    assert load(replace(config, label_names=("spam", "ham"))).test["label"].to_pylist() == [0, 1]
 
 
 def test_all_bad_rows_are_named_at_once(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def _dataset(
         if len(set(names)) != len(names):
             raise UserError(f"--data.label-names holds a name twice ({', '.join(names)}): give every class its own")
     else:
-        read[0] = check_label_kinds(read[0])
+        read = check_label_kinds(read)
         names = _infer_names(read, splits[0].source, drop)
     kept, dropped = split_faults([[classify(row, names) for row in split] for split in read], drop)
     for split, usable in zip(splits, kept, strict=True):

@@ -78,7 +78,7 @@ def _value(value: Any, what: str, as_written: bool) -> str:
             raise UnusableError(f"the {what} has the character {MARK}, which stands between pairs: write another one")
         return value
     if not (text := clean(value)):
-        raise UnusableError(f"the {what} {value[:40]!r} is empty after cleaning")
+        raise UnusableError(f"the {what} {value[:40]!r} is empty after cleaning, which leaves out symbols and emoji")
     return text
 
 
@@ -103,12 +103,18 @@ def _bad_rows(faults: Sequence[Fault]) -> UserError:
     return UserError(f"{len(faults):,} bad rows: {named}{more}: fix them, or drop them with --data.drop-bad-rows")
 
 
-def check_label_kinds(train: Sequence[CleanRow | Fault]) -> list[CleanRow | Fault]:
-    """Training rows; integers among names, or names among integers, become faults, because they would be ambiguous."""
-    first = next((row.label for row in train if isinstance(row, CleanRow)), "")
-    return [
-        Fault(row.place, reason)
-        if isinstance(row, CleanRow) and (reason := labels.kind_error(row.label, first))
-        else row
-        for row in train
-    ]
+def check_label_kinds(splits: Sequence[Sequence[CleanRow | Fault]]) -> list[list[CleanRow | Fault]]:
+    """Rows of train, dev and test, for classes that the training labels name.
+
+    Integers among names, or names among integers, become faults: the order of names is alphabetical, and not
+    necessarily that of the integers.
+    """
+    first = next((row.label for row in splits[0] if isinstance(row, CleanRow)), None)
+    if first is None:
+        return list(map(list, splits))
+
+    def checked(row: CleanRow | Fault, training: bool) -> CleanRow | Fault:
+        reason = "" if isinstance(row, Fault) else labels.kind_error(row.label, first, training)
+        return Fault(row.place, reason) if reason else row
+
+    return [[checked(row, number == 0) for row in split] for number, split in enumerate(splits)]

@@ -85,10 +85,22 @@ def infer_classes(labels: Sequence[str], source: str) -> tuple[str, ...]:
     return tuple(map(str, numbers))
 
 
-def kind_error(label: str, first: str) -> str:
-    """Error of a training label that is a name while the first label is an integer, or the reverse; else empty."""
+def kind_error(label: str, first: str, training: bool) -> str:
+    """Error of a label that is a name while the first training label is an integer, or the reverse; else empty.
+
+    Outside training rows, the integers 0 and 1 stand for `false` and `true`.
+    """
+    if _same_kind(label, first):
+        return ""
     kinds = ("an integer", "a name") if INTEGER.fullmatch(label) else ("a name", "an integer")
-    return "" if _same_kind(label, first) else f"label {_shorten(label)} is {kinds[0]}, but the first is {kinds[1]}"
+    if training:
+        return f"label {_shorten(label)} is {kinds[0]}, but the first is {kinds[1]}"
+    if label in ("0", "1") and fold(first) in ("true", "false"):
+        return ""
+    return (
+        f"label {_shorten(label)} is {kinds[0]}, but the first training label is {kinds[1]} (if that is meant, list "
+        "the names in the order of their integers with --data.label-names)"
+    )
 
 
 def _same_kind(label: str, other: str) -> bool:
