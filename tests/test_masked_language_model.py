@@ -15,21 +15,25 @@ import pyarrow as pa
 import pytest
 import torch
 
+from flat_dist.attack.checks import check_attacks
 from flat_dist.attack.limits import resolve
-from flat_dist.attack.plan import AttackJob
+from flat_dist.attack.plan import AttackJob, TextsToAttack, plan_attack
 from flat_dist.attack.pool.session import AttackSession
-from flat_dist.attack.runner import ENGINE, runner_of
+from flat_dist.attack.runner import ENGINE, TEXTATTACK, runner_of
 from flat_dist.config.attacks import ATTACKS
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import AttackConfig, ModelConfig, ObjectiveConfig
+from flat_dist.config.schema import AttackConfig, Config, ModelConfig, ObjectiveConfig
 from flat_dist.data.alignment import find_swaps
 from flat_dist.data.batches import encode_adversarial, encode_clean
+from flat_dist.data.datasets import Dataset
 from flat_dist.data.encoder import Encoder
 from flat_dist.data.preprocessing import Vocabulary
+from flat_dist.data.sentence_pairs import split
 from flat_dist.data.shards import Example, Record, Swap, to_table
 from flat_dist.evaluation.attributions import AttributionMethod, explain
 from flat_dist.evaluation.lime import Lime
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.models.artifact import open_checkpoint
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.resources import masked_language_model as stand_in
 from flat_dist.resources import textattack_setup
@@ -41,6 +45,7 @@ from flat_dist.resources.provenance import provenance
 from flat_dist.storage.arrow import from_bytes
 from flat_dist.storage.folder import Folder
 from flat_dist.training.objective import Objective
+from tests.sentence_pairs import pairs_of, random_pair_model, save_word_encoder
 
 NAMES = sorted(name for name, entry in ATTACKS.items() if "masked_language_model" in entry.resources)
 TINY = Training(sentences=16, batch=8, held_out=4)
@@ -104,6 +109,36 @@ def test_the_engine_runs_them_and_says_whose_model_it_is(
     assert known["masked_language_model"]["source"] == "user"
     assert len(known["masked_language_model"]["sha256"]) == 64
     assert known.keys() == set(ATTACKS[attack].resources)
+
+
+def test_pairs_are_attacked_by_textattack_itself_and_it_says_so(
+    session: AttackSession, sentences: Dataset, masked_language_model: Path, tmp_path: Path
+) -> None:
+    pairs = pairs_of(sentences, 40)
+    (tmp_path / "encoder").mkdir()
+    model = random_pair_model(pairs, save_word_encoder(sentences, tmp_path / "encoder"))
+    checkpoints.save(model, Folder(tmp_path / "model"))
+    attack = AttackConfig(
+        name="bae", device="cpu", max_queries=30, resources=(f"masked_language_model={masked_language_model}",)
+    )
+    (said,) = check_attacks(["bae", "pwws"], attack, ["probabilities"], pairs=True)
+    assert said.startswith("bae is run by TextAttack itself, text by text, because the engine asks a masked language")
+    assert check_attacks(["bae"], attack, ["probabilities"]) == []
+    texts = TextsToAttack("test", pairs.test.slice(0, 4), "data")
+    job = plan_attack(Config(attack=attack), open_checkpoint(Folder(tmp_path / "model")), texts, "bae").job
+    assert (job.runner, job.identity["runner"]) == (TEXTATTACK, TEXTATTACK)
+    predicted = model.probabilities(texts.examples["text"].to_pylist()).argmax(1).tolist()  # so that all are attacked
+    rows = zip(texts.examples.to_pylist(), predicted, strict=True)
+    records = session.process(job, [Example(row["example_id"], row["text"], label) for row, label in rows])
+    assert all(record.status != "error" and record.num_queries for record in records)
+    assert any(record.swaps for record in records)
+    for record in records:
+        (first, second), (kept, changed) = split(record.original_text), split(record.perturbed_text)  # type: ignore[misc]
+        words = second.split()
+        for swap in record.swaps:
+            assert words[swap.index] == swap.original
+            words[swap.index] = swap.substitute
+        assert (kept, changed) == (first, " ".join(words))
 
 
 def test_a_builder_of_the_user_gets_the_same_model(session: AttackSession, masked_language_model: Path) -> None:

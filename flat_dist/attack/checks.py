@@ -9,17 +9,20 @@ from flat_dist.config.schema import AttackConfig, Config, Scores
 from flat_dist.resources.catalogue import check_available, sources
 
 
-def check_attacks(attacks: Iterable[str], config: AttackConfig, scores: Iterable[Scores]) -> list[str]:
+def check_attacks(
+    attacks: Iterable[str], config: AttackConfig, scores: Iterable[Scores], pairs: bool = False
+) -> list[str]:
     """Check that attacks can be built, with their resources and limits, and can follow the scores.
 
     Args:
         attacks: names and paths.
         config: resources and limits.
         scores: what the attacks see.
+        pairs: whether they attack pairs of sentences.
 
     Returns:
-        For each attack that this package does not have itself, which program runs it; and which attacks end after how
-        many queries, if the config does not say so.
+        For each attack that this package does not have itself, and each that TextAttack runs because of the pairs,
+        which program runs it; and which attacks end after how many queries, if the config does not say so.
 
     Raises:
         UserError: one of them cannot be run.
@@ -29,11 +32,12 @@ def check_attacks(attacks: Iterable[str], config: AttackConfig, scores: Iterable
         entry = entry_of(attack)
         check_available(entry, sources(config))
         resolve_strength(config, None, recipe_of(attack))
-        if not entry.is_own:
-            from flat_dist.attack.runner import runner_of
+        if pairs or not entry.is_own:
+            from flat_dist.attack.runner import ENGINE, runner_of
 
-            runners = [runner_of(attack, config, seen) for seen in dict.fromkeys(scores)]
-            found.append(runners[0].describe(attack))
+            runner, *_ = [runner_of(attack, config, seen, pairs) for seen in dict.fromkeys(scores)]
+            if not entry.is_own or runner.name != ENGINE:
+                found.append(runner.describe(attack))
     return [*found, *_own_limits(attacks, config)]
 
 
@@ -64,7 +68,10 @@ def check_run(config: Config) -> list[str]:
         )
     check_curve(config)
     return check_attacks(
-        (config.attack.name, *evaluation.attacks), config.attack, (config.attack.scores, *evaluation.scores)
+        (config.attack.name, *evaluation.attacks),
+        config.attack,
+        (config.attack.scores, *evaluation.scores),
+        config.data.text_pair_column is not None,
     )
 
 

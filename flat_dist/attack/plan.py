@@ -16,6 +16,7 @@ from flat_dist.attack.word_order import attack_on
 from flat_dist.config.attacks import file_name, max_queries, recipe_of
 from flat_dist.config.schema import Config, Scores
 from flat_dist.config.serialization import content_hash, stage_values
+from flat_dist.data.sentence_pairs import is_pair
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.models.encoders import TRANSFORMERS
@@ -80,6 +81,11 @@ class TextsToAttack:
     round: int = 0
     """Round of training that they are for; 0: they are only for measuring."""
 
+    @property
+    def pairs(self) -> bool:
+        """Whether they are pairs of sentences."""
+        return any(map(is_pair, self.examples["text"].slice(0, 1).to_pylist()))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttackPlan(Stage):
@@ -113,7 +119,7 @@ def plan_attack(
     described = checkpoints.describe(model.folder)
     transformer = described["model"]["name"] in TRANSFORMERS
     attack = attack_on(attack, described["masked"])
-    runner = runner_of(attack, config.attack, config.attack.scores)
+    runner = runner_of(attack, config.attack, config.attack.scores, texts.pairs)
     strength = resolve_strength(config.attack, config.data.named, recipe_of(attack))
     limits = {
         device: replace(

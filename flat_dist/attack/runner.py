@@ -5,7 +5,7 @@ an attack that cannot be built fails there, with one sentence, and not in every 
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,9 @@ from flat_dist.resources.catalogue import Sources, check_available, sources
 
 ENGINE, TEXTATTACK = "engine", "textattack"
 """Runners."""
+
+NO_PAIRS = "the engine asks a masked language model about single texts only, not about pairs of sentences"
+"""Why attacks with one run in TextAttack where the texts are pairs."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,14 @@ class Runner:
         return f"{attack} is run by TextAttack itself, text by text, because {self.reason}"
 
 
-def runner_of(attack: str, config: AttackConfig, scores: Scores) -> Runner:
+def runner_of(attack: str, config: AttackConfig, scores: Scores, pairs: bool = False) -> Runner:
     """How an attack is run.
 
     Args:
         attack: a name or a path.
         config: resources.
         scores: what the attack sees.
+        pairs: whether it attacks pairs of sentences.
 
     Raises:
         UserError: the attack is unknown, a resource is unavailable, or it cannot be built, or cannot be used here.
@@ -60,8 +64,12 @@ def runner_of(attack: str, config: AttackConfig, scores: Scores) -> Runner:
     entry, wanted = entry_of(attack), sources(config)
     check_available(entry, wanted)
     if entry.is_own:
-        return Runner(ENGINE, entry.resources)
-    return _tried(recipe_of(attack), scores, wanted, str(Path.cwd()) if is_path(attack) else "")
+        found = Runner(ENGINE, entry.resources)
+    else:
+        found = _tried(recipe_of(attack), scores, wanted, str(Path.cwd()) if is_path(attack) else "")
+    if pairs and found.name == ENGINE and "masked_language_model" in found.resources:
+        return replace(found, name=TEXTATTACK, reason=NO_PAIRS)
+    return found
 
 
 @functools.cache

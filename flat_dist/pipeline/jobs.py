@@ -97,7 +97,7 @@ def attack(config: Config, checkpoint: Folder, dataset: Dataset, display: Displa
     """
     Folder(config.storage).check()
     synonym_file.check(config.attack.synonyms)
-    runners = check_attacks([config.attack.name], config.attack, [config.attack.scores])
+    runners = check_attacks([config.attack.name], config.attack, [config.attack.scores], dataset.pairs)
     own_models.check_uses(checkpoint, [config.attack.name])
     datasets.check_classes(dataset, checkpoints.load(checkpoint).label_names, checkpoint.uri)
     own_models.check_pairs(checkpoint, dataset.pairs)
@@ -181,7 +181,7 @@ class Evaluation:
         if not isinstance(self.data, Dataset):
             return []
         config, first = self.config, self.models[0].folder
-        runners = check_attacks(config.evaluation.attacks, config.attack, config.evaluation.scores)
+        runners = check_attacks(config.evaluation.attacks, config.attack, config.evaluation.scores, self.data.pairs)
         datasets.check_classes(self.data, self.classes, first.uri)
         for model in self.models:
             own_models.check_pairs(model.folder, self.data.pairs)
