@@ -29,7 +29,6 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders
 from flat_dist.models.black_box import BlackBox, CharacterEncoder
 from flat_dist.models.checkpoint import Checkpoint
-from flat_dist.models.export import check_exportable
 from flat_dist.pipeline import own_models, plan
 from flat_dist.storage.folder import Folder
 from flat_dist.training.loop import Loop, TrainingData
@@ -447,12 +446,10 @@ def test_flat_is_trained_on_pairs_with_attacked_texts_and_substitutes(pairs: Dat
     assert {"importance_difference", "adversarial_cross_entropy", "clean_mask_entropy"} <= last.keys()
 
 
-def test_predict_takes_a_pair_as_one_text_and_export_refuses_its_model(masked: Checkpoint) -> None:
+def test_predict_takes_a_pair_as_one_text(masked: Checkpoint) -> None:
     (found,) = predict(masked, ["a good film ‖ a fine story"])
     assert [word for word, _ in found["importance"]] == ["a", "fine", "story"]
     expected = masked.probabilities(["a good film ‖ a fine story"])[0].tolist()
     assert list(found["probabilities"].values()) == pytest.approx(expected, abs=1e-6)
     with pytest.raises(UserError, match="the model reads pairs of sentences, but 'a fine story' is a single text"):
         predict(masked, ["a fine story"])
-    with pytest.raises(UserError, match="the model reads pairs of sentences, which are not exported"):
-        check_exportable(masked)

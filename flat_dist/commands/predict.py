@@ -8,6 +8,7 @@ predicted too.
   echo "a fine film" | flat-dist predict --checkpoint runs/stages/train-flat-2-...
   flat-dist predict --checkpoint FOLDER --input texts.csv --output predictions.jsonl
   flat-dist predict --checkpoint FOLDER --input texts.csv --output predictions.csv --explain ig
+  flat-dist predict --checkpoint my_nli_model --input nli/test.csv --data.text-pair-column text_pair
 
 All columns of a file are kept. Those with the name of a column of the output are called input_text, input_label, and so
 on. Texts are read, predicted and written in batches, so that a file may have any size. An interrupt leaves complete
@@ -42,6 +43,9 @@ class Columns:
 
     text_column: str = DataConfig.text_column
     """Column of the text."""
+    text_pair_column: str | None = None
+    """Column of the second sentence, such as text_pair, for a model of pairs of sentences; the text is the first
+    one."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Command:
     data: Columns = field(default_factory=Columns)
 
 
-RENAMED = {"--text-column": "--data.text-column"}
+RENAMED = {"--text-column": "--data.text-column", "--text-pair-column": "--data.text-pair-column"}
 
 
 def job(arguments: Sequence[str]) -> None:
@@ -85,15 +89,19 @@ def job(arguments: Sequence[str]) -> None:
     from flat_dist.evaluation import prediction_files
     from flat_dist.evaluation.predict import predict_stream
     from flat_dist.models import checkpoint as checkpoints
+    from flat_dist.pipeline import own_models
 
     source = Path(command.input) if command.input else None
     place = Path(command.output) if command.output else None
     form = prediction_files.check_output(place, source, command.format) if place else command.format or "jsonl"
     folder = Folder(command.checkpoint)
     method = explanation(command, folder)
-    rows = stream_file(source, command.data.text_column) if source else stream_lines_of(sys.stdin.buffer)
+    columns = command.data.text_column, command.data.text_pair_column
+    rows = stream_file(source, *columns) if source else stream_lines_of(sys.stdin.buffer)
     config, _ = hardware.resolve(Config(hardware=command.hardware), hardware.detect())
     checkpoint = checkpoints.load(folder, config.attack.device)
+    if command.data.text_pair_column is not None:
+        own_models.check_reads_pairs(checkpoint.encoder, folder.uri)
     written = layout(command, form, checkpoint)
     out = prediction_files.OutputFile(place) if place else prediction_files.StandardOutput()
     bad = total = 0
@@ -126,9 +134,14 @@ def check(command: Command, given: Collection[str]) -> None:
     for name, instead in needs.items():
         if name in given and f"--explain {command.explain}" != instead:
             raise UserError(f"{name} has an effect only with {instead}: give both, or none")
-    if command.input is None and (command.keep_bad_rows or "--data.text-column" in given):
-        name = "--keep-bad-rows" if command.keep_bad_rows else "--data.text-column"
+    columns = [f"--data.{name}" for name in ("text-column", "text-pair-column") if f"--data.{name}" in given]
+    if command.input is None and (command.keep_bad_rows or columns):
+        name = "--keep-bad-rows" if command.keep_bad_rows else columns[0]
         raise UserError(f"{name} has an effect only with --input: on standard input, each line is a text")
+    if command.data.text_pair_column == command.data.text_column:
+        raise UserError(
+            f"--data.text-pair-column {command.data.text_pair_column} is also the column of texts: name another one"
+        )
     if (sys.stdin is None and command.input is None) or (sys.stdout is None and command.output is None):
         raise UserError(
             "standard input or output is closed: it reads texts from the one, and prints predictions to the other, "

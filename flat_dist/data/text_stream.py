@@ -22,9 +22,11 @@ from flat_dist.data.readers import (
     ending,
     json_object,
 )
+from flat_dist.data.sentence_pairs import MARK, join
 from flat_dist.data.text_files import GZIP, UTF8_BOM, stream_lines
 
-TEXT_OPTION = "--data.text-column"
+OPTIONS = ("--data.text-column", "--data.text-pair-column")
+"""Options that name the columns of texts and of second sentences."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class TextRow:
     """A text, where it is, and the columns of its row."""
 
     text: str
+    """Of a pair of sentences, both, as `flat_dist.data.sentence_pairs` joins them."""
     place: str = ""
     """File and line, such as `texts.csv:7`, for messages."""
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -40,12 +43,13 @@ class TextRow:
     """Why the row cannot be used; empty if it can."""
 
 
-def stream_file(path: Path, text_column: str) -> Iterator[TextRow]:
+def stream_file(path: Path, text_column: str, pair_column: str | None = None) -> Iterator[TextRow]:
     """The rows of a .csv or .tsv (with a header) or .jsonl file, also with .gz after it, without blank lines.
 
     Args:
         path: the file, or a named pipe.
         text_column: column of the texts.
+        pair_column: column of the second sentences, if the texts are the first sentences of pairs.
 
     Raises:
         UserError: there is no such file or column, or the file is damaged, not UTF-8, or of another format. What can be
@@ -58,7 +62,7 @@ def stream_file(path: Path, text_column: str) -> Iterator[TextRow]:
         raise UserError(f"--input {path} is not a file of texts: its name must end in {KINDS}")
     if not path.exists():
         raise UserError(f"--input {path} does not exist: name a file with a text in each row")
-    return reader(path, text_column)
+    return reader(path, (text_column, *filter(None, [pair_column])))
 
 
 def stream_lines_of(file: Iterable[bytes]) -> Iterator[TextRow]:
@@ -80,7 +84,7 @@ def stream_lines_of(file: Iterable[bytes]) -> Iterator[TextRow]:
         yield TextRow(text.rstrip("\r\n"), place)
 
 
-def _read_csv(path: Path, text_column: str, separator: str = COMMA) -> Iterator[TextRow]:
+def _read_csv(path: Path, names: Sequence[str], separator: str = COMMA) -> Iterator[TextRow]:
     csv.field_size_limit(sys.maxsize)  # a text may be longer than the 131,072 characters of the default
     lines = stream_lines(path)
     first: list[str] = []
@@ -88,12 +92,12 @@ def _read_csv(path: Path, text_column: str, separator: str = COMMA) -> Iterator[
         first.append(line)
     if not "".join(first).strip():
         raise UserError(f"{path} is empty: give it at least one row")
-    check_separator(path, "".join(first), (text_column,), separator)
+    check_separator(path, "".join(first), names, separator)
     records = csv_records(path, csv.reader(itertools.chain(first, lines), delimiter=separator, strict=True))
     columns = csv_header(path, records, separator)
-    for name in (text_column, *columns):
+    for name in (*names, *columns):
         if columns.count(name) != 1:
-            raise _wrong_column(str(path), columns, name)
+            raise _wrong_column(str(path), columns, names, name)
     for number, fields in records:
         place = f"{path}:{number}"
         if isinstance(fields, str):
@@ -103,11 +107,10 @@ def _read_csv(path: Path, text_column: str, separator: str = COMMA) -> Iterator[
             fault = f"{len(fields)} fields, but there are {len(columns)} columns: {advice}"
             yield TextRow("", place, dict(itertools.zip_longest(columns, fields[: len(columns)], fillvalue="")), fault)
         else:
-            row = dict(zip(columns, fields, strict=True))
-            yield TextRow(row[text_column], place, row)
+            yield _text_row(dict(zip(columns, fields, strict=True)), names, place)
 
 
-def _read_jsonl(path: Path, text_column: str) -> Iterator[TextRow]:
+def _read_jsonl(path: Path, names: Sequence[str]) -> Iterator[TextRow]:
     found = False
     for number, line in enumerate(stream_lines(path), 1):
         if not line.strip():
@@ -118,15 +121,23 @@ def _read_jsonl(path: Path, text_column: str) -> Iterator[TextRow]:
                 raise UserError(f"{path} is a JSON array: write one object a line")
             yield TextRow("", place, fault=record)
             continue
-        if not found and text_column not in record:
-            raise _wrong_column(place, list(record), text_column)
+        if not found and (missing := [name for name in names if name not in record]):
+            raise _wrong_column(place, list(record), names, missing[0])
         found = True
-        fault = _fault(record.get(text_column), text_column)
-        yield TextRow("" if fault else record[text_column], place, record, fault)
+        yield _text_row(record, names, place)
 
 
-def _fault(text: Any, column: str) -> str:
-    """What is wrong with a value that should be a text; empty if nothing is."""
+def _text_row(columns: Mapping[str, Any], names: Sequence[str], place: str) -> TextRow:
+    """The text of a row, or the pair of sentences if there are two names; or what is wrong with it."""
+    values: list[Any] = [columns.get(name) for name in names]
+    faults = filter(None, (_fault(value, name, len(names) > 1) for value, name in zip(values, names, strict=True)))
+    if fault := next(faults, ""):
+        return TextRow("", place, columns, fault)
+    return TextRow(join(*values) if len(values) > 1 else values[0], place, columns)
+
+
+def _fault(text: Any, column: str, of_pair: bool) -> str:
+    """What is wrong with a value that should be a text, or a sentence of a pair; empty if nothing is."""
     if text is None:
         return f"no text in the column {column!r}"
     if not isinstance(text, str):
@@ -135,15 +146,17 @@ def _fault(text: Any, column: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         return "the text has half of a character (a lone surrogate)"
+    if of_pair and MARK in text:
+        return f"the column {column!r} has the character {MARK}, which stands between the sentences of a pair"
     return ""
 
 
-def _wrong_column(where: str, columns: Sequence[str], name: str) -> ColumnError:
-    again = f": rename it, or set {TEXT_OPTION}" if name not in columns else ": give each another name"
-    return ColumnError(column_problem(where, columns, name) + again)
+def _wrong_column(where: str, columns: Sequence[str], names: Sequence[str], name: str) -> ColumnError:
+    advice = "give each another name" if name in columns else f"rename it, or set {OPTIONS[names.index(name)]}"
+    return ColumnError(f"{column_problem(where, columns, name)}: {advice}")
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[TextRow]]] = {
+READERS: dict[str, Callable[[Path, Sequence[str]], Iterator[TextRow]]] = {
     ".csv": _read_csv,
     ".tsv": partial(_read_csv, separator=TAB),
     ".jsonl": _read_jsonl,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from flat_dist.config.errors import UserError
 from flat_dist.data.batches import to_batch
+from flat_dist.data.sentence_pairs import join
 from flat_dist.data.whole_text import WholeTextEncoder
 from flat_dist.data.wordpieces import WordPieces
 from flat_dist.models import checkpoint as checkpoints
@@ -43,28 +44,26 @@ Architecture: {architecture}{masked}. Classes: {classes}.
 With flat_dist {version} installed (`requirements.txt`):
 
 ```bash
-echo "a fine film" | flat-dist predict --checkpoint .
+echo "{example}" | flat-dist predict --checkpoint .
 ```
 
 ```python
 import flat_dist as fd
 
-print(fd.predict(".", ["a fine film"]).to_pandas())
+print(fd.predict(".", ["{example}"]).to_pandas())
 ```
 """
 
+EXAMPLE, PAIR_EXAMPLE = "a fine film", join("a man is asleep", "somebody sleeps")
+"""Texts of the card."""
+
 
 def check_exportable(checkpoint: Checkpoint) -> None:
-    """Raise UserError for a model without weights of its own, and for one of sentence pairs."""
+    """Raise UserError for a model without weights of its own."""
     if isinstance(checkpoint.model, BlackBox):
         raise UserError(
             f"{checkpoint.model.source} is known by its answers alone, so there are no weights to export: name the "
             "folder of a trained model"
-        )
-    if not checkpoint.encoder.reads_texts:
-        raise UserError(
-            "the model reads pairs of sentences, which are not exported: copy its folder, which flat-dist attack and "
-            "evaluate take"
         )
 
 
@@ -107,7 +106,12 @@ def write_transformers(checkpoint: Checkpoint, directory: Path) -> None:
     tokenizer.save_pretrained(directory)
     model, encoder, settings = pretrained.load_classifier(Folder(directory), "cpu")
     written = Checkpoint(model, model.options, encoder, settings.label_names)
-    expected_NC, found_NC = (one.probabilities(pretrained.TRIAL) for one in (checkpoint, written))
+    if checkpoint.encoder.reads_pairs and not encoder.reads_pairs:
+        raise UserError(
+            "--format transformers cannot write this model, because its tokenizer, once saved, does not mark which "
+            "sentence of a pair is which: choose folder or mlflow"
+        )
+    expected_NC, found_NC = (one.probabilities(pretrained.trial(checkpoint.encoder)) for one in (checkpoint, written))
     if (expected_NC - found_NC).abs().max() > TOLERANCE:
         raise ArithmeticError(f"the classifier in {directory} has other predictions than the model it was made of")
 
@@ -138,10 +142,11 @@ def _with_head(checkpoint: Checkpoint, model: Transformer) -> "PreTrainedModel":
         classifier.base_model.load_state_dict(model.backbone.state_dict())
         state: dict[str, Tensor] = model.output.state_dict()
         classifier.classifier.load_state_dict(state)
-        batch = to_batch([checkpoint.encoder.encode(text) for text in pretrained.TRIAL])
+        batch = to_batch([checkpoint.encoder.encode(text) for text in pretrained.trial(checkpoint.encoder)])
         with torch.no_grad():
             expected_NC = model.cpu().eval()(batch.ids_BT, batch.real_BT).logits_BC
-            found_NC = classifier(input_ids=batch.ids_BT, attention_mask=batch.real_BT.long()).logits
+            segments = model.segment_inputs(batch.ids_BT, batch.real_BT)
+            found_NC = classifier(input_ids=batch.ids_BT, attention_mask=batch.real_BT.long(), **segments).logits
     except (RuntimeError, AttributeError, ValueError) as error:
         raise _UnknownHeadError(kind) from error
     if (expected_NC - found_NC).abs().max() > TOLERANCE * max(1.0, float(expected_NC.abs().max())):
@@ -178,6 +183,7 @@ def write_folder(checkpoint: Checkpoint, directory: Path) -> None:
         architecture=checkpoint.config.name,
         masked=" with a word mask (FLAT)" if checkpoint.model.mask is not None else "",
         classes=", ".join(checkpoint.label_names),
+        example=EXAMPLE if checkpoint.encoder.reads_texts else PAIR_EXAMPLE,
         version=own_version(),
     )
     folder.write("README.md", card.encode())

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ModelConfig
 from flat_dist.data.batches import to_batch
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.sentence_pairs import join, split
 from flat_dist.data.whole_text import WholeTextEncoder
 from flat_dist.data.wordpieces import WordPieces
@@ -53,6 +54,11 @@ TRIAL = ("a fine film .", "it is not good , and it is far too long for what it s
 
 PAIR_TRIAL = tuple(itertools.starmap(join, itertools.pairwise((*TRIAL, TRIAL[0]))))
 """Pairs of sentences that it is tried on."""
+
+
+def trial(encoder: Encoder) -> tuple[str, ...]:
+    """Texts and pairs of sentences to try a model on: those that its encoder reads."""
+    return (*(TRIAL if encoder.reads_texts else ()), *(PAIR_TRIAL if encoder.reads_pairs else ()))
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,11 @@ class Transformer(TextClassifier):
         vector_D = self.embedding.weight[self.between[0]].detach()
         return (embedded_BTD.detach() == vector_D).all(-1)
 
+    def segment_inputs(self, ids_BT: Tensor, real_BT: Tensor) -> dict[str, Tensor]:
+        """The encoder's input `token_type_ids` (B, T), 1 in second sentences, for ids (B, T) of which `real_BT` are no
+        padding; empty if the encoder takes none."""
+        return self._segments(ids_BT == self.between[0] if self.between else None, real_BT)
+
     def _segments(self, marks_BT: Tensor | None, real_BT: Tensor) -> dict[str, Tensor]:
         """The encoder's input that says which pieces are of the second sentence; empty if it takes none."""
         if marks_BT is None or not self._has_segments:

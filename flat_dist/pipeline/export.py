@@ -73,7 +73,8 @@ def write_mlflow(checkpoint: Checkpoint, directory: Path) -> None:
         directory: a folder that does not exist.
     """
     names = served.columns(checkpoint.label_names)
-    interface = served_model.Interface(served.TEXT, names[0], names[1:], served.EXAMPLE)
+    encoder = checkpoint.encoder
+    interface = served_model.Interface(served.inputs(encoder), names[0], names[1:], served.example(encoder))
     with tempfile.TemporaryDirectory() as data:
         write_folder(checkpoint, Path(data))
         served_model.write(directory, served.MODULE, Path(data), interface, requirements())

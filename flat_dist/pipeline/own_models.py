@@ -12,6 +12,7 @@ from flat_dist.config.attacks import PATH, order_of
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import ADVERSARIAL, Config, DataConfig, EndpointConfig
 from flat_dist.data import labels
+from flat_dist.data.encoder import Encoder
 from flat_dist.data.sentence_pairs import join
 from flat_dist.data.whole_text import WholeTextEncoder
 from flat_dist.models import checkpoint as checkpoints
@@ -148,15 +149,21 @@ def check_pairs(folder: Folder, pairs: bool) -> None:
     if is_black_box(folder):
         return
     encoder = checkpoints.load(folder).encoder
-    if pairs and not encoder.reads_pairs:
-        raise UserError(
-            f"{folder.uri} reads single texts, but the data are pairs of sentences: leave out --data.text-pair-column, "
-            "or name a model of pairs"
-        )
-    if not pairs and not encoder.reads_texts:
+    if pairs:
+        check_reads_pairs(encoder, folder.uri)
+    elif not encoder.reads_texts:
         raise UserError(
             f"{folder.uri} reads pairs of sentences, but the data are single texts: name the column of the second "
             "sentences, --data.text-pair-column"
+        )
+
+
+def check_reads_pairs(encoder: Encoder, name: str) -> None:
+    """Raise UserError if the model of an encoder, which messages call `name`, reads no pairs of sentences."""
+    if not encoder.reads_pairs:
+        raise UserError(
+            f"{name} reads single texts, but the data are pairs of sentences: leave out --data.text-pair-column, or "
+            "name a model of pairs"
         )
 
 

@@ -1,6 +1,6 @@
 """Writes MLflow models, which `mlflow models serve` serves and `mlflow.pyfunc.load_model` loads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,14 @@ DESCRIPTION = "MLmodel"
 
 @dataclass(frozen=True)
 class Interface:
-    """What a served model takes and returns: a column of texts; a column of labels, and columns of probabilities."""
+    """What a served model takes and returns: columns of texts; a column of labels, and columns of probabilities."""
 
-    text: str
+    texts: Mapping[str, bool]
+    """Columns of texts, and whether a request must have them."""
     label: str
     probabilities: Sequence[str]
-    example: Sequence[str]
-    """Texts of the input example."""
+    example: Mapping[str, Sequence[str]]
+    """Columns of the input example."""
 
 
 def write(directory: Path, loader: str, data: Path, interface: Interface, requirements: Sequence[str]) -> None:
@@ -37,13 +38,14 @@ def write(directory: Path, loader: str, data: Path, interface: Interface, requir
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
+    texts = Schema([ColSpec(DataType.string, name, required=must) for name, must in interface.texts.items()])
     label = ColSpec(DataType.string, interface.label)
     probabilities = [ColSpec(DataType.double, name) for name in interface.probabilities]
     mlflow.pyfunc.save_model(
         path=str(directory),
         loader_module=loader,
         data_path=str(data),
-        signature=ModelSignature(Schema([ColSpec(DataType.string, interface.text)]), Schema([label, *probabilities])),
-        input_example=pd.DataFrame({interface.text: list(interface.example)}),
+        signature=ModelSignature(texts, Schema([label, *probabilities])),
+        input_example=pd.DataFrame({name: list(values) for name, values in interface.example.items()}),
         pip_requirements=list(requirements),
     )
