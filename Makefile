@@ -50,9 +50,10 @@ venv-fits:
 run: install  ## run the main job on the built-in dataset; ARGS="--model.name lstm" adds options
 	$(BIN)/flat-dist train $(ARGS)
 
+# Both test processes and the programs that they start would each use all cores: their threads wait for each other.
 test: install  ## run all checks and the tests; ARGS="-m slow" adds options for pytest
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint  ## run all checks without the tests: lint, format, types, imports between packages
 	$(BIN)/mypy

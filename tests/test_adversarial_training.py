@@ -37,8 +37,8 @@ class FakeStages:
     def prepare(self) -> None:
         pass
 
-    def clean_training(self, kind: str) -> Model:
-        return Model(kind, 0)
+    def first_models(self, kinds: Sequence[str]) -> dict[str, Model]:
+        return {kind: Model(kind, 0) for kind in kinds}
 
     def round_training(self, number: int, model: Model, shards: Sequence[str]) -> Model:
         assert model.round == number - 1

@@ -868,7 +868,7 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     "pieces below 0": (
         "transformer",
         lambda described, tensors: described["vocabulary"].update(prefix=[-1]),
-        "prefix, suffix and unknown must be ids of pieces",
+        "prefix, suffix, between and unknown must be ids of pieces",
     ),
     "no tokenizer": (
         "transformer",
@@ -923,5 +923,5 @@ def test_loading_draws_no_other_random_numbers_than_building_does(kind: str, req
     checkpoints.load(folder)
     after = torch.get_rng_state()
     torch.manual_seed(0)
-    checkpoints._fresh(described, loaded.config, loaded.encoder.vocabulary)
+    checkpoints._fresh(described, loaded.config, loaded.encoder)
     assert torch.equal(torch.get_rng_state(), after)

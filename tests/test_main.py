@@ -39,11 +39,11 @@ def test_help_has_one_line_for_each_command(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["evalute"], "unknown command 'evalute': choose one of attack, bench, evaluate, predict, prepare, report, "),
+        (["evalute"], "unknown command 'evalute': choose one of attack, bench, evaluate, export, predict, prepare, "),
         (["evalute"], "did you mean 'evaluate'?"),
         (["TRAIN"], "unknown command 'TRAIN'"),
         (["--checkpoint", "x"], "unknown command '--checkpoint'"),
-        ([], "name a command: train, attack, evaluate, tune, predict, report, resources, bench"),
+        ([], "name a command: train, attack, evaluate, tune, predict, export, report, resources, bench"),
         ([""], "name a command: "),
         (["attack"], "--checkpoint is missing: it is required"),
         (["resources", "lst"], "did you mean 'list'?"),
