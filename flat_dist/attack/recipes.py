@@ -24,7 +24,6 @@ from flat_dist.attack.engine.strengthen import strengthen
 from flat_dist.attack.goal import check_goal, with_margins
 from flat_dist.attack.own_resources import with_own_resources
 from flat_dist.attack.strength import Strength
-from flat_dist.attack.text_input import with_fixed_first_sentence
 from flat_dist.attack.victim import Victim
 from flat_dist.config.attacks import entry_of, order_of
 from flat_dist.config.errors import UserError, first_line
@@ -179,8 +178,7 @@ def build(attack: str, victim: Victim, resources: LinguisticResources, strength:
         built = strengthen(built, strength, *((resources.embedding, resources.encoder) if uniform else (None, None)))
     if victim.scores == "margin":
         built = with_margins(built)
-    built = with_order(built, order_of(attack)) if order_of(attack) else built
-    return with_fixed_first_sentence(built)
+    return with_order(built, order_of(attack)) if order_of(attack) else built
 
 
 def _build_stock(

@@ -20,9 +20,9 @@ from flat_dist.attack.engine.engine import Engine
 from flat_dist.attack.engine.query import LimitError
 from flat_dist.attack.engine.tokenized_text import UnusualTextError
 from flat_dist.attack.limits import Limits
-from flat_dist.attack.text_input import attacked_text, text_of
+from flat_dist.attack.text_input import attacked_text, fix_first_sentence, text_of
 from flat_dist.data.alignment import find_swaps
-from flat_dist.data.sentence_pairs import attacked
+from flat_dist.data.sentence_pairs import attacked, is_pair
 from flat_dist.data.shards import Example, Record, to_table
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.runtime.seeds import derive_seed
@@ -54,6 +54,8 @@ def attack_with_textattack(attack: Attack, example: Example, seed: int, limits: 
     """
     seed_example(seed, example)
     start = attacked_text(example.text)
+    if is_pair(example.text):
+        fix_first_sentence(attack)
     best, best_score = start, -math.inf
     population = isinstance(attack.search_method, PopulationBasedSearch)
     deadline = time.monotonic() + (limits.max_seconds or math.inf)

@@ -27,10 +27,12 @@ def text_of(attacked: AttackedText) -> str:
     return columns if isinstance(columns, str) else join(*columns)
 
 
-def with_fixed_first_sentence(attack: Attack) -> Attack:
-    """The attack with a constraint that keeps the first sentence of a pair; most recipes of TextAttack have it, some do
-    not (PWWS). It has no effect on single texts."""
+def fix_first_sentence(attack: Attack) -> None:
+    """Adds to an attack on pairs, if it is not there, the constraint that keeps the first sentence; PWWS lacks it.
+
+    Attacks on single texts must not have it: it changes the order in which TextAttack visits words, and so what an
+    attack draws at random.
+    """
     before = attack.pre_transformation_constraints
     if not any(isinstance(one, InputColumnModification) for one in before):
         before.append(InputColumnModification(COLUMNS, {COLUMNS[0]}))
-    return attack

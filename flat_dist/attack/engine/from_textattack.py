@@ -1,5 +1,6 @@
 """Builds an engine that runs the same attack as a TextAttack attack object."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,7 +51,7 @@ from flat_dist.attack.engine.strengthen import FirstSynonyms
 from flat_dist.attack.engine.word_classes import ClassCandidates, WordSwapByClass
 from flat_dist.attack.goal import MarginDrop
 from flat_dist.attack.limits import Limits
-from flat_dist.attack.text_input import attacked_text
+from flat_dist.attack.text_input import attacked_text, fix_first_sentence
 
 BEFORE = {
     InputColumnModification: "input columns",
@@ -82,6 +83,9 @@ def build_engine(attack: Attack, limits: Limits, profile: Profile) -> Engine:
         _require(getattr(type(attack), method) is getattr(Attack, method), f"{type(attack).__name__}.{method}")
     if is_edit_attack(attack):
         return build_edit_engine(attack, limits, profile)
+    attack = copy.copy(attack)  # the caller's own may attack single texts in TextAttack
+    attack.pre_transformation_constraints = [*attack.pre_transformation_constraints]
+    fix_first_sentence(attack)
     distance = word_distance(attack)
     filters = [
         _filter(one, limits, profile) for one in attack.constraints if one is not distance and not _is_count(one)
