@@ -56,7 +56,8 @@ def test_an_mlflow_model_of_each_kind_predicts_what_the_model_does(tmp_path: Pat
         loaded = mlflow.pyfunc.load_model(written.folder)
         classes = written.label_names
         outputs = ["label", *(f"probability_{one}" for one in classes)]
-        assert loaded.metadata.get_input_schema().input_names() == ["text"]
+        inputs = ["text", "text_pair"] if name == "classifier" else ["text"]  # a BERT reads pairs, too
+        assert loaded.metadata.get_input_schema().input_names() == inputs
         assert loaded.metadata.get_output_schema().input_names() == outputs
         found = loaded.predict(pd.DataFrame({"text": TEXTS}))
         labels, rows = expected(model, TEXTS)
