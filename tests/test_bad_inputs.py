@@ -764,6 +764,7 @@ TEXTS = [
     ("predict", f"{VICTIM} --input IN/good", "is a folder: name a file"),
     ("predict", f"{VICTIM} --input IN/victim/checkpoint.json", "its name must end in .csv, .tsv or .jsonl"),
     ("predict", f"{VICTIM} --input IN/data/empty.csv", "empty.csv is empty"),
+    ("predict", f"{VICTIM} --input IN/data/header.csv", "header.csv has no rows"),
     (
         "predict",
         f"{VICTIM} --input IN/data/columns.csv",

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from flat_dist.commands import predict
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import EndpointConfig
 from flat_dist.evaluation import lime
@@ -163,6 +164,8 @@ def test_what_needs_word_vectors_is_refused_with_one_sentence(tmp_path: Path) ->
         own_models.check_uses(folder, ["pwws", "textfooler-gradient"])
     with pytest.raises(UserError, match=r"ig needs the model's word vectors.*choose --evaluation.explain lime"):
         own_models.check_uses(folder, ["pwws"], ["lime", "ig"])
+    with pytest.raises(UserError, match=r"--explain ig needs the model's word vectors.*: choose --explain lime$"):
+        predict.job(["--checkpoint", folder.uri, "--explain", "ig"])
 
 
 def test_probabilities_of_any_library_are_read() -> None:

@@ -13,6 +13,7 @@ from flat_dist.evaluation.distributed import results
 from flat_dist.evaluation.result import AttackedModel
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.report.page import Page
+from flat_dist.report.summary_table import markdown
 from flat_dist.report.tables import build_tables
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Artifact
@@ -47,6 +48,14 @@ def test_each_model_is_compared_with_those_before_it(tmp_path: Path) -> None:
     assert found.interval.low <= found.difference <= found.interval.high
     clean = flat.accuracy_comparisons["base"]  # before the attack: base is wrong on 3, flat on 4 and 6
     assert (clean.only_this, clean.only_other, clean.n) == (1, 2, 6)
+
+
+def test_no_attack_that_fails_is_no_certainty(tmp_path: Path) -> None:
+    base = attacked(tmp_path, "base", ("successful",) * 6)
+    (found,) = with_comparisons(results([base], {}, None), [base], {}, seed=1)
+    assert found.after_attack_accuracy == 0 and found.after_attack_interval is not None
+    assert found.after_attack_interval.high == pytest.approx(1.96**2 / (6 + 1.96**2), abs=1e-5)  # Wilson, by hand
+    assert " 0.0 (to 39.0) " in markdown([found])
 
 
 def test_clean_accuracy_is_compared_on_the_whole_split(tmp_path: Path) -> None:

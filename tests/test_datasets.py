@@ -206,6 +206,12 @@ def test_all_bad_rows_are_named_at_once(tmp_path: Path) -> None:
     assert "; and 5 more: fix them, or drop them with --data.drop-bad-rows" in said
 
 
+def test_a_bad_row_of_a_file_that_is_two_splits_is_named_once(tmp_path: Path) -> None:
+    folder(tmp_path, dev=GOOD + "***,1\n")
+    said = message(DataConfig(train=f"{tmp_path}/train.csv", dev=f"{tmp_path}/dev.csv", test=f"{tmp_path}/dev.csv"))
+    assert said.startswith(f"{tmp_path}/dev.csv:4: the text '***' is empty after cleaning") and said.count("***") == 1
+
+
 def test_bad_rows_are_dropped_and_counted(tmp_path: Path) -> None:
     train = 'text,label\na,1\n,1\n"b"c,1\nx,y,1\n***,0\nd,\ne,name\nf,0\n'
     config = replace(folder(tmp_path, train=train, test=GOOD + "a,9\n"), drop_bad_rows=True)

@@ -1,8 +1,13 @@
 """What a dataset, or a result, has that would mislead."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
+from flat_dist.config.schema import DataConfig
+from flat_dist.data import datasets
 from flat_dist.data.datasets import Dataset, table
 from flat_dist.data.examples import Example
 from flat_dist.data.hints import dataset_hints
@@ -26,6 +31,29 @@ def dataset(**splits: list[tuple[str, int]]) -> Dataset:
 
 def test_real_sentences_give_no_hints(sentences: Dataset) -> None:
     assert dataset_hints(sentences, 50) == []
+
+
+def test_hint_about_symbols_that_cleaning_leaves_out(tmp_path: Path) -> None:
+    rows = [
+        "so \U0001f600 \u2665 good,1",
+        "bad\U0001f600,0",
+        "5 &euro; less,0",
+        "plain caf\xe9 \u2013 \u201cfine\u201d ...,1",
+    ]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    config = DataConfig(train=str(path), dev=str(path), test=str(path))
+    hint, *_ = dataset_hints(datasets.load(config), 50)
+    assert hint.startswith(
+        "hint: 9 of 12 texts have emoji or other symbols (\U0001f600 \u2665 \u20ac), which cleaning leaves out"
+    )
+    assert "--data.cleaning no" in hint
+    written = dataset_hints(datasets.load(replace(config, cleaning="no")), 50)
+    assert not any("emoji" in line for line in written)
+    path.write_text("text,text_pair,label\na film,good \u2605,1\nbad,bad,0\n", encoding="utf-8")
+    assert (
+        "3 of 6 texts have emoji" in dataset_hints(datasets.load(replace(config, text_pair_column="text_pair")), 50)[0]
+    )
 
 
 def test_hint_about_cut_texts() -> None:

@@ -207,10 +207,45 @@ def test_lines_before_an_unreadable_one_are_printed(
     assert json.loads(capsys.readouterr().out)["text"] == "a film"
 
 
-def test_a_file_with_a_header_only_has_a_header_only(folder: str, tmp_path: Path) -> None:
+def test_a_file_without_rows_is_an_error_that_leaves_the_output_as_it_is(folder: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,text\n")
-    job(["--checkpoint", folder, "--input", str(tmp_path / "a.csv"), "--output", str(tmp_path / "out.csv")])
+    (tmp_path / "out.csv").write_text("predictions of yesterday")
+    with pytest.raises(UserError, match=r"a.csv has no rows: give it at least one"):
+        job(["--checkpoint", folder, "--input", str(tmp_path / "a.csv"), "--output", str(tmp_path / "out.csv")])
+    assert (tmp_path / "out.csv").read_text() == "predictions of yesterday"
+
+
+def test_no_lines_on_standard_input_are_no_predictions(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"")))
+    job(["--checkpoint", folder, "--output", str(tmp_path / "out.csv")])
     assert (tmp_path / "out.csv").read_text().startswith("text,label,probability_negative")
+    assert capsys.readouterr().err == ""
+
+
+def test_texts_of_which_the_model_reads_nothing_or_not_all_are_counted(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [
+        ["\U0001f600\U0001f600"],
+        [""],
+        ["a good film \u2665 \U0001f600"],
+        ["bad caf\xe9 \u2013 \u201cno\u201d"],
+        ["a film"],
+    ]
+    source = write(tmp_path / "a.csv", [["text"], *texts[:1], *texts[2:]])
+    job(["--checkpoint", folder, "--input", str(source), "--output", str(tmp_path / "out.jsonl")])
+    assert capsys.readouterr().err.splitlines() == [
+        "1 of 4 texts have no word that the model reads: their predictions say nothing about them",
+        "hint: 2 of 4 texts have emoji or other symbols (\U0001f600 \u2665), which the model does not read: it reads "
+        "cleaned texts",
+    ]
+    write(source, [["id", "text"], *([str(number), *text] for number, text in enumerate(texts[1:2] + texts[3:]))])
+    job(["--checkpoint", folder, "--input", str(source), "--output", str(tmp_path / "out.jsonl")])
+    assert capsys.readouterr().err == (
+        "1 of 3 texts have no word that the model reads: their predictions say nothing about them\n"
+    )
 
 
 def test_columns_that_would_have_one_name() -> None:

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from flat_dist.evaluation import significance
-from flat_dist.evaluation.significance import Interval, bootstrap, compare, mcnemar, resample
+from flat_dist.evaluation.significance import Interval, bootstrap, compare, interval_of_share, mcnemar, resample
 
 NAN = np.nan
 
@@ -48,6 +48,24 @@ def test_the_interval_of_an_accuracy_is_that_of_a_binomial_distribution() -> Non
     assert found.high == pytest.approx(high, abs=0.3 * spread)
     assert found.half_width == (found.high - found.low) / 2
     assert bootstrap(outcomes[None, None], seed=3) == [found] != bootstrap(outcomes[None, None], seed=4)
+
+
+@pytest.mark.parametrize(
+    ("outcomes_SN", "low", "high"),
+    [
+        ([[0, 0, 0, 0]], 0, 1.96**2 / (4 + 1.96**2)),
+        ([[1, 1, 1, 1, NAN]], 4 / (4 + 1.96**2), 1),
+        ([[0, NAN, 0], [0, 0, NAN]], 0, 1.96**2 / (3 + 1.96**2)),  # three texts, however many seeds
+    ],
+)
+def test_a_share_without_spread_has_wilsons_interval(outcomes_SN: list[list[float]], low: float, high: float) -> None:
+    """By hand: the interval has each p with (p - k/n)^2 <= z^2 p (1 - p) / n, so for k = 0 p up to z^2 / (n + z^2)."""
+    found = interval_of_share(np.array(outcomes_SN), Interval(0.0, 0.0))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-5)
+
+
+def test_a_share_with_spread_has_the_bootstraps_interval() -> None:
+    assert interval_of_share(np.array([[0.0, 1.0, 0.0]]), Interval(0.0, 0.67)) == Interval(0.0, 0.67)
 
 
 def test_models_are_resampled_on_the_same_texts() -> None:

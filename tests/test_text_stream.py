@@ -86,6 +86,8 @@ ERRORS: list[tuple[str, bytes, str]] = [
     ("a.csv", b"id;text\n1;a film\n", "its columns are separated by semicolons"),
     ("a.csv", b"", "is empty"),
     ("a.csv", b"\n \n", "is empty"),
+    ("a.csv", b"id,text\n", "a.csv has no rows: give it at least one"),
+    ("a.jsonl", b"\n", "a.jsonl has no rows: give it at least one"),
     ("a.csv", b'text\n"a film\n', "a.csv:2: not valid CSV: an opening quote is never closed"),
     ("a.csv", "text\na film\n".encode("utf-16"), "is UTF-16"),
     ("a.csv", b"text\na film\na \0\n", "a.csv:3: a NUL byte"),

@@ -3,7 +3,7 @@
 Prints one JSON object per text, or writes JSON lines or CSV to a file. Each has the text as the model reads it, its
 label, and the probability of each class. If the model has a word mask, it also has the global importance of each word
 (the mean over its pieces). With --explain, it has what each word adds to the probability of the label. Empty texts are
-predicted too.
+predicted too, and counted at the end.
 
   echo "a fine film" | flat-dist predict --checkpoint runs/stages/train-flat-2-...
   flat-dist predict --checkpoint FOLDER --input texts.csv --output predictions.jsonl
@@ -16,6 +16,7 @@ lines.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -27,13 +28,15 @@ from flat_dist.config import options
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, DataConfig, EvaluationConfig, Hardware, Interpretation
 from flat_dist.config.validation import HIGHEST, validate
+from flat_dist.data.hints import symbols_found
+from flat_dist.data.preprocessing import lost_symbols
 from flat_dist.data.text_stream import stream_file, stream_lines_of
 from flat_dist.runtime import hardware
 from flat_dist.storage.folder import Folder
 
 if TYPE_CHECKING:  # these import torch
     from flat_dist.evaluation.attributions import AttributionMethod
-    from flat_dist.evaluation.prediction_files import Layout
+    from flat_dist.evaluation.prediction_files import Layout, Row
     from flat_dist.models.checkpoint import Checkpoint
 
 
@@ -104,16 +107,51 @@ def job(arguments: Sequence[str]) -> None:
         own_models.check_reads_pairs(checkpoint.encoder, folder.uri)
     written = layout(command, form, checkpoint)
     out = prediction_files.OutputFile(place) if place else prediction_files.StandardOutput()
-    bad = total = 0
+    notes = Notes(checkpoint.encoder.cleans)
     with closing(out):
         for batch in predict_stream(checkpoint, rows, method, command.batch_size, command.keep_bad_rows):
             out.write(written.lines(batch))
-            total += len(batch)
-            bad += sum(prediction is None for _, prediction in batch)
-        if not total:  # the header, or an empty file
+            notes.add(batch)
+        if not notes.total:  # the header, or an empty file
             out.write(written.lines([]))
-    if bad:
-        print(f"{bad:,} of {total:,} rows have no prediction: their column error says why", file=sys.stderr)
+    for note in notes.lines():
+        print(note, file=sys.stderr)
+
+
+@dataclass
+class Notes:
+    """Counts texts whose predictions need a remark."""
+
+    cleans: bool
+    """Whether the model reads cleaned texts."""
+    total: int = 0
+    bad: int = 0
+    without_words: int = 0
+    with_symbols: int = 0
+    symbols: Counter[str] = field(default_factory=Counter)
+
+    def add(self, rows: "Sequence[Row]") -> None:
+        """Count rows, with their predictions."""
+        for row, prediction in rows:
+            self.total += 1
+            self.bad += prediction is None
+            self.without_words += prediction is not None and not prediction["text"]
+            lost = lost_symbols(row.text) if self.cleans else ""
+            self.with_symbols += bool(lost)
+            self.symbols.update(lost)
+
+    def lines(self) -> list[str]:
+        """The remarks."""
+        found = []
+        if self.bad:
+            found.append(f"{self.bad:,} of {self.total:,} rows have no prediction: their column error says why")
+        if self.without_words:
+            texts = f"{self.without_words:,} of {self.total:,} texts"
+            found.append(f"{texts} have no word that the model reads: their predictions say nothing about them")
+        if self.with_symbols:
+            texts = symbols_found(self.with_symbols, self.total, self.symbols)
+            found.append(f"hint: {texts}, which the model does not read: it reads cleaned texts")
+        return found
 
 
 def check(command: Command, given: Collection[str]) -> None:
@@ -160,7 +198,7 @@ def explanation(command: Command, folder: Folder) -> "AttributionMethod | None":
     from flat_dist.evaluation.attributions import methods
     from flat_dist.pipeline import own_models
 
-    own_models.check_uses(folder, (), [command.explain])
+    own_models.check_uses(folder, (), [command.explain], "--explain")
     settings = EvaluationConfig(
         explain=(command.explain,), ig_steps=command.ig_steps, lime_samples=command.lime_samples
     )

@@ -53,6 +53,8 @@ class Dataset:
     """Whether each text is a pair of sentences, as `flat_dist.data.sentence_pairs` joins them."""
     as_written: bool = False
     """Whether the texts are not cleaned."""
+    lost: tuple[str, ...] = ()
+    """Symbols, such as emoji, that cleaning left out: of each text that had any."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -187,7 +189,8 @@ def _dataset(
     train, dev, test = (table(name, usable) for name, usable in zip(SPLITS, drawn, strict=True))
     if any(dropped):
         source = f"{source} (without {_describe_dropped(dropped)})"
-    return Dataset(train, dev, test, names, source, dropped, bool(shares))
+    lost = tuple(example.lost for split in kept for example in split if example.lost)
+    return Dataset(train, dev, test, names, source, dropped, bool(shares), lost=lost)
 
 
 def _infer_names(splits: Sequence[Sequence[CleanRow | Fault]], train: str, drop: bool) -> tuple[str, ...]:

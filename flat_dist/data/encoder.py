@@ -27,6 +27,8 @@ class Encoder:
     """Whether it reads single texts."""
     reads_pairs: ClassVar[bool] = False
     """Whether it reads pairs of sentences."""
+    cleans: ClassVar[bool] = True
+    """Whether it reads texts cleaned."""
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Ids of a text, with special pieces if the model has them; a text without words is one unknown word."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from flat_dist.config.errors import UserError
 from flat_dist.data import labels
 from flat_dist.data.labels import UnusableError
-from flat_dist.data.preprocessing import clean
+from flat_dist.data.preprocessing import clean, lost_symbols
 from flat_dist.data.readers import Row, Rows
 from flat_dist.data.sentence_pairs import MARK, join
 
@@ -20,6 +20,8 @@ class CleanRow(NamedTuple):
     text: str
     label: str
     place: str
+    lost: str = ""
+    """Symbols, such as emoji, that cleaning left out."""
 
 
 class Fault(NamedTuple):
@@ -34,6 +36,8 @@ class Example(NamedTuple):
 
     text: str
     label: int
+    lost: str = ""
+    """Symbols, such as emoji, that cleaning left out."""
 
 
 def to_examples(rows: Rows, label_names: Sequence[str]) -> list[Example | Fault]:
@@ -44,9 +48,11 @@ def to_examples(rows: Rows, label_names: Sequence[str]) -> list[Example | Fault]
 def read_row(row: Row, as_written: bool = False) -> CleanRow | Fault:
     """A row with cleaned text, or with its text as it is written, and its label as text."""
     try:
-        return CleanRow(_text(row, as_written), labels.normalize(row.label), row.place)
+        text, label = _text(row, as_written), labels.normalize(row.label)
     except UnusableError as error:
         return Fault(row.place, str(error))
+    sentences = row.text if isinstance(row.text, tuple) else (row.text,)
+    return CleanRow(text, label, row.place, "" if as_written else "".join(map(lost_symbols, sentences)))
 
 
 def classify(row: CleanRow | Fault, label_names: Sequence[str]) -> Example | Fault:
@@ -54,7 +60,7 @@ def classify(row: CleanRow | Fault, label_names: Sequence[str]) -> Example | Fau
     if isinstance(row, Fault):
         return row
     try:
-        return Example(row.text, labels.class_number(row.label, label_names))
+        return Example(row.text, labels.class_number(row.label, label_names), row.lost)
     except UnusableError as error:
         return Fault(row.place, str(error))
 
@@ -88,7 +94,9 @@ def split_faults(splits: Sequence[Sequence[tuple]], drop: bool) -> tuple[list[li
     Raises:
         UserError: there are bad rows and `drop` is off; the message names the first ones.
     """
-    faults = [row for split in splits for row in split if isinstance(row, Fault)]
+    faults = list(
+        dict.fromkeys(row for split in splits for row in split if isinstance(row, Fault))
+    )  # one file may be two splits
     if faults and not drop:
         raise _bad_rows(faults)
     kept = [[row for row in split if not isinstance(row, Fault)] for split in splits]

@@ -3,16 +3,20 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection
 
+from flat_dist.config.schema import SPLITS
 from flat_dist.data.datasets import Dataset
 from flat_dist.data.labels import printable
 from flat_dist.data.preprocessing import tokenize
+
+MAX_SHOWN_SYMBOLS = 5
+"""Symbols that a hint shows."""
 
 NEARLY_ALL = 0.9
 """Share of a split from which a hint is given."""
 
 
 def dataset_hints(dataset: Dataset, max_length: int, split: str = "train") -> list[str]:
-    """Hints about cut texts, texts in two splits, texts with two labels, and one dominant class.
+    """Hints about lost symbols, cut texts, texts in two splits, texts with two labels, and one dominant class.
 
     Args:
         dataset: for training or evaluation.
@@ -22,6 +26,7 @@ def dataset_hints(dataset: Dataset, max_length: int, split: str = "train") -> li
     return [
         f"hint: {hint}"
         for hint in (
+            _lost_symbols(dataset),
             _cut_texts(getattr(dataset, split)["text"].to_pylist(), split, max_length),
             *(_repeated_texts(dataset, other) for other in ("dev", "test")),
             _two_labels(dataset),
@@ -29,6 +34,20 @@ def dataset_hints(dataset: Dataset, max_length: int, split: str = "train") -> li
         )
         if hint
     ]
+
+
+def _lost_symbols(dataset: Dataset) -> str:
+    if not dataset.lost:
+        return ""
+    total = sum(getattr(dataset, split).num_rows for split in SPLITS)
+    found = symbols_found(len(dataset.lost), total, Counter("".join(dataset.lost)))
+    return f"{found}, which cleaning leaves out; --data.cleaning no keeps them, but only for models of your own"
+
+
+def symbols_found(count: int, total: int, symbols: Counter[str]) -> str:
+    """Says how many texts have symbols, and shows the most frequent ones."""
+    often = " ".join(symbol for symbol, _ in symbols.most_common(MAX_SHOWN_SYMBOLS))
+    return f"{count:,} of {total:,} texts have emoji or other symbols ({often})"
 
 
 def _cut_texts(texts: Collection[str], split: str, max_length: int) -> str:

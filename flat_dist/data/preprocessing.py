@@ -110,6 +110,18 @@ def clean(text: str) -> str:
     return " ".join(_TOKEN.findall(text))
 
 
+def lost_symbols(text: str) -> str:
+    """The emoji and other symbols beyond ASCII (such as ★, € and °) that `clean` leaves out of a text, in order."""
+    decoded = _ENTITY.sub(_character, text) if ";" in text else text
+    if decoded.isascii():
+        return ""
+    return "".join(letter for letter in decoded if letter > "\x7f" and _is_symbol(letter))
+
+
+def _is_symbol(letter: str) -> bool:
+    return unicodedata.category(letter) in ("So", "Sc", "Sm") and ord(letter) not in _CHARACTERS
+
+
 def _character(entity: re.Match[str]) -> str:
     return html.unescape("&" + entity[0].removeprefix("&"))
 

@@ -62,7 +62,16 @@ def stream_file(path: Path, text_column: str, pair_column: str | None = None) ->
         raise UserError(f"--input {path} is not a file of texts: its name must end in {KINDS}")
     if not path.exists():
         raise UserError(f"--input {path} does not exist: name a file with a text in each row")
-    return reader(path, (text_column, *filter(None, [pair_column])))
+    return _not_empty(path, reader(path, (text_column, *filter(None, [pair_column]))))
+
+
+def _not_empty(path: Path, rows: Iterator[TextRow]) -> Iterator[TextRow]:
+    """The rows of a file, which has at least one."""
+    first = next(rows, None)
+    if first is None:
+        raise UserError(f"{path} has no rows: give it at least one")
+    yield first
+    yield from rows
 
 
 def stream_lines_of(file: Iterable[bytes]) -> Iterator[TextRow]:

@@ -7,7 +7,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from flat_dist.config.errors import UserError
 from flat_dist.data.encoder import Encoder
@@ -32,6 +32,7 @@ class WholeTextEncoder(Encoder):
 
     vocabulary: WordPieces
     tokenizer: "PreTrainedTokenizerFast"
+    cleans: ClassVar[bool] = False
 
     @property
     def reads_pairs(self) -> bool:  # type: ignore[override]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from flat_dist.data.shards import read_shards
 from flat_dist.evaluation.result import AttackedModel, Result
-from flat_dist.evaluation.significance import Comparison, Interval, bootstrap, compare
+from flat_dist.evaluation.significance import Comparison, Interval, bootstrap, compare, interval_of_share
 from flat_dist.runtime.seeds import derive_seed
 
 BEFORE = {"skipped": 0.0, "successful": 1.0, "failed": 1.0, "timeout": 1.0, "error": np.nan}
@@ -101,4 +101,5 @@ def measure(outcomes: Outcomes, seed: int) -> Measured:
     comparisons: dict[str, dict[str, Comparison]] = {name: {} for name in names}
     for (this, other), interval in zip(pairs, intervals[len(names) :], strict=True):
         comparisons[this][other] = compare(known[this], known[other], interval)
-    return dict(zip(names, intervals, strict=False)), comparisons
+    shares = {name: interval_of_share(known[name][None], own) for name, own in zip(names, intervals, strict=False)}
+    return shares, comparisons

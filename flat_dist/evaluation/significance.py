@@ -1,4 +1,5 @@
-"""How sure a difference between models is: exact McNemar test, and bootstrap intervals over seeds and texts.
+"""How sure a difference between models is: exact McNemar test, and bootstrap intervals over seeds and texts; the
+interval of a share that is 0 or 1 is Wilson's.
 
 Shapes: K quantities (the outcomes of a model, or differences of two models), S seeds of training, N texts, R resamples.
 """
@@ -56,6 +57,28 @@ def mcnemar(only_this: int, only_other: int) -> float:
     """
     discordant = only_this + only_other
     return float(binomtest(only_this, discordant).pvalue) if discordant else 1.0
+
+
+def wilson(successes: int, n: int) -> Interval:
+    """Score interval of a share of n texts (Wilson 1927). It has a width also where none or all of them succeed."""
+    found = binomtest(successes, n).proportion_ci(LEVEL, method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def interval_of_share(outcomes_SN: np.ndarray, bootstrapped: Interval) -> Interval:
+    """The interval of a share: the bootstrap's, or Wilson's where all outcomes are equal, because then all resamples
+    are equal, too.
+
+    Args:
+        outcomes_SN: 0 or 1; NaN where a text was not measured. At least one is.
+        bootstrapped: the bootstrap's interval.
+    """
+    measured_SN = ~np.isnan(outcomes_SN)
+    values = np.unique(outcomes_SN[measured_SN])
+    if len(values) > 1:
+        return bootstrapped
+    texts = int(measured_SN.any(axis=0).sum())  # more seeds are no more texts
+    return wilson(texts * int(values[0]), texts)
 
 
 def compare(this_N: np.ndarray, other_N: np.ndarray, interval: Interval) -> Comparison:

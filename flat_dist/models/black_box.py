@@ -74,6 +74,7 @@ class CharacterEncoder(Encoder):
     """
 
     reads_pairs: ClassVar[bool] = True
+    cleans: ClassVar[bool] = False
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Code points of a text; an empty one is one unknown character."""

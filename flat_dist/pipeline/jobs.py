@@ -106,7 +106,8 @@ def attack(config: Config, checkpoint: Folder, dataset: Dataset, display: Displa
     examples = datasets.sample(getattr(dataset, split), config.evaluation.sample, draw)
     with cluster.connected(), display:
         config, described = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
-        for line in (described, *runners, *datasets.describe(dataset)):
+        length = checkpoints.describe(checkpoint)["max_length"]
+        for line in (described, *runners, *datasets.describe(dataset), *dataset_hints(dataset, length, split)):
             display.log_line(line)
         texts = TextsToAttack(split, examples, dataset.fingerprint)
         plan = plan_attack(config, open_checkpoint(checkpoint), texts, config.attack.name)

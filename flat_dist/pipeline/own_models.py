@@ -167,13 +167,16 @@ def check_reads_pairs(encoder: Encoder, name: str) -> None:
         )
 
 
-def check_uses(folder: Folder, attacks: Sequence[str], explain: Sequence[str] = ()) -> None:
+def check_uses(
+    folder: Folder, attacks: Sequence[str], explain: Sequence[str] = (), option: str = "--evaluation.explain"
+) -> None:
     """Check that a model has what attacks and explanations need of it, before any work.
 
     Args:
         folder: the model.
         attacks: names.
         explain: methods.
+        option: the command's option that names the methods.
 
     Raises:
         UserError: one of them needs word vectors, which the model does not have.
@@ -201,10 +204,8 @@ def check_uses(folder: Folder, attacks: Sequence[str], explain: Sequence[str] = 
             "another attack that asks for scores only"
         )
     if explained:
-        instead = "choose --evaluation.explain lime" if is_black_box(folder) else "leave out --evaluation.explain"
-        raise UserError(
-            f"--evaluation.explain {explained[0]} needs the model's word vectors, but {name} {what}: {instead}"
-        )
+        instead = f"choose {option} lime" if is_black_box(folder) else f"leave out {option}"
+        raise UserError(f"{option} {explained[0]} needs the model's word vectors, but {name} {what}: {instead}")
 
 
 def resolve(config: Config) -> Config:

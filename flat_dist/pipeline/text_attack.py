@@ -10,7 +10,7 @@ from flat_dist.attack.plan import TextsToAttack, plan_attack
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config
 from flat_dist.data import labels
-from flat_dist.data.preprocessing import clean
+from flat_dist.data.preprocessing import clean, lost_symbols
 from flat_dist.data.shards import Example
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import open_checkpoint
@@ -56,7 +56,7 @@ def attack_text(config: Config, checkpoint: Folder, given: GivenText, display: D
     config, _ = hardware.resolve(config, hardware.detect())
     model = checkpoints.load(checkpoint)
     label = _class_of(given, model.label_names, model.probabilities([text])[0].tolist())
-    for line in runners:
+    for line in (*runners, *(_lost(given.text) if is_cleaned else [])):
         display.log_line(line)
     columns = {"example_id": [EXAMPLE_ID], "text": [text], "label": pa.array([label], pa.int32())}
     texts = TextsToAttack("given", pa.table(columns), dataset="")
@@ -76,6 +76,12 @@ def attack_text(config: Config, checkpoint: Folder, given: GivenText, display: D
         max_queries=job.limits[job.device].queries(len(text.split())),
         max_seconds=config.attack.max_seconds,
     )
+
+
+def _lost(text: str) -> list[str]:
+    """The hint about symbols that cleaning leaves out."""
+    symbols = " ".join(dict.fromkeys(lost_symbols(text)))
+    return [f"hint: cleaning leaves out {symbols}, which the model does not read"] if symbols else []
 
 
 def _class_of(given: GivenText, names: tuple[str, ...], scores: list[float]) -> int:

@@ -1,11 +1,11 @@
 """The tables of what people said about adversarial texts."""
 
-from rich import box
-from rich.table import Table as Printed
+from dataclasses import replace
 
 from flat_dist.evaluation.annotation import Annotation, Judged
 from flat_dist.report.formatting import fixed, percent
 from flat_dist.report.table import Table
+from flat_dist.report.terminal import TerminalTable
 
 HEADER = ("pairs of", "pairs", "same\nlabel, %", "adversarial\nfluent, %", "original\nfluent, %")
 
@@ -33,13 +33,7 @@ def kappa_table(found: Annotation | None) -> Table:
     return Table(("question", "Cohen\u2019s κ", "answers of both"), rows)
 
 
-def annotation_summary(found: Annotation | None) -> list[Printed]:
+def annotation_summary(found: Annotation | None) -> list[TerminalTable]:
     """The tables for a terminal; none if nobody was asked."""
-    printed = []
-    for title, table in (("judged by people", annotation_table(found)), ("agreement", kappa_table(found))):
-        if table.rows:
-            shown = Printed(*table.header, title=title, title_justify="left", box=box.SIMPLE_HEAD)
-            for row in table.rows:
-                shown.add_row(*row)
-            printed.append(shown)
-    return printed
+    tables = {"judged by people": annotation_table(found), "agreement": kappa_table(found)}
+    return [TerminalTable(replace(table, title=title)) for title, table in tables.items() if table.rows]

@@ -1,6 +1,10 @@
 """Numbers as text: with a minus sign, and an en dash for a missing number."""
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flat_dist.evaluation.significance import Interval
 
 DASH = "–"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -24,6 +28,16 @@ def significant(value: float | None, digits: int = 2) -> str:
         return _minus(f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}")
     mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
     return f"{_minus(mantissa)} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+def spread(share: float, interval: "Interval") -> str:
+    """What follows a share in percent, after a space: plus or minus half of the width of its interval, or, where the
+    share is an end of the interval, the other end."""
+    if share <= interval.low:
+        return f" (to {percent(interval.high)})"
+    if share >= interval.high:
+        return f" (from {percent(interval.low)})"
+    return f" ± {percent(interval.half_width)}"
 
 
 def standard_error(share: float | None, n: int) -> float | None:

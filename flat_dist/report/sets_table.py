@@ -1,9 +1,7 @@
 """The tables of adversarial texts from elsewhere."""
 
 from collections.abc import Sequence
-
-from rich import box
-from rich.table import Table as Printed
+from dataclasses import replace
 
 from flat_dist.evaluation.adversarial_sets import SetResult
 from flat_dist.evaluation.significance import Interval
@@ -11,6 +9,7 @@ from flat_dist.report.comparison_table import HEADER, comparison_cells
 from flat_dist.report.formatting import fixed, percent
 from flat_dist.report.summary_table import METHODS
 from flat_dist.report.table import Table
+from flat_dist.report.terminal import TerminalTable
 
 
 def sets_table(results: Sequence[SetResult], intervals: bool = True) -> Table:
@@ -58,15 +57,8 @@ def set_comparisons(results: Sequence[SetResult]) -> Table:
     return Table(("set", *HEADER[1:]), rows, text_columns=3)
 
 
-def sets_summary(results: Sequence[SetResult]) -> list[Printed]:
+def sets_summary(results: Sequence[SetResult]) -> list[TerminalTable]:
     """The table for a terminal; none without sets."""
     if not results:
         return []
-    found = sets_table(results, intervals=False)
-    printed = Printed(title="adversarial texts from elsewhere", title_justify="left", box=box.SIMPLE_HEAD)
-    printed.collapse_padding, printed.pad_edge = True, False
-    for number, name in enumerate(found.header):
-        printed.add_column(name, justify="left" if number < found.text_columns else "right", no_wrap=True)
-    for row in found.rows:
-        printed.add_row(*row)
-    return [printed]
+    return [TerminalTable(replace(sets_table(results, intervals=False), title="adversarial texts from elsewhere"))]

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
-
 from flat_dist.config.schema import WORST
 from flat_dist.evaluation.classes import UNBALANCED, unbalanced
 from flat_dist.evaluation.top_k import TOP_HEADING
 from flat_dist.report.attack_notes import attack_notes, marked
+from flat_dist.report.formatting import spread
+from flat_dist.report.table import Table
+from flat_dist.report.terminal import TerminalTable
 
 if TYPE_CHECKING:
     from flat_dist.evaluation.result import Result
@@ -93,26 +93,19 @@ def _percent(share: float | None) -> str:
 
 
 def _with_interval(share: float | None, interval: "Interval | None") -> str:
-    """A share, plus or minus half of the width of its 95 % interval."""
-    return _percent(share) + ("" if share is None or interval is None else f" ± {100 * interval.half_width:.1f}")
+    """A share and its 95 % interval."""
+    return _percent(share) + ("" if share is None or interval is None else spread(share, interval))
 
 
 def _name(row: "Result") -> str:
     return f"{marked(row)} (unseen)" if row.trained_on is False else marked(row)
 
 
-def table(results: Sequence["Result"], title: str) -> Table:
+def table(results: Sequence["Result"], title: str) -> TerminalTable:
     """Results for a terminal."""
-    printed = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    printed.caption, printed.caption_justify = _about(results) or None, "left"
-    printed.add_column("attack", no_wrap=True)
-    printed.add_column("training", no_wrap=True)
     columns = _columns(results)
-    for name in columns:
-        printed.add_column(name, justify="right", min_width=max(map(len, name.split())))
-    for row in _by_attack(results):
-        printed.add_row(_name(row), row.training, *(column(row) for column in columns.values()))
-    return printed
+    rows = [(_name(row), row.training, *(column(row) for column in columns.values())) for row in _by_attack(results)]
+    return TerminalTable(Table(("attack", "training", *columns), rows, 2, title), _about(results))
 
 
 def markdown(results: Sequence["Result"]) -> str:

@@ -1,17 +1,16 @@
 """The tables of transfer: Table 4 of the paper, and the matrices of who was asked and who was attacked."""
 
 from collections.abc import Callable, Sequence
-
-from rich import box
-from rich.table import Table as Printed
+from dataclasses import replace
 
 from flat_dist.evaluation.result import Result
 from flat_dist.evaluation.significance import Interval
 from flat_dist.evaluation.transfer import Transfer
 from flat_dist.report import paper
 from flat_dist.report.attack_notes import marked
-from flat_dist.report.formatting import DASH, fixed, percent
+from flat_dist.report.formatting import DASH, fixed, percent, spread
 from flat_dist.report.table import Table
+from flat_dist.report.terminal import TerminalTable
 
 Cell = Callable[[Transfer], str]
 
@@ -78,7 +77,7 @@ def _shown(one: Transfer | None, cell: Cell) -> str:
 
 
 def _with_interval(share: float | None, interval: Interval | None) -> str:
-    return percent(share) + (f" ± {percent(interval.half_width)}" if share is not None and interval else "")
+    return percent(share) + (spread(share, interval) if share is not None and interval else "")
 
 
 NUMBERS = (
@@ -119,19 +118,9 @@ ABOUT = "direct: attacked itself; others: shown the texts made against a model"
 """Says what the matrix is about."""
 
 
-def transfer_summary(transfers: Sequence[Transfer]) -> list[Printed]:
+def transfer_summary(transfers: Sequence[Transfer]) -> list[TerminalTable]:
     """The matrix of after-attack accuracies for a terminal; none without transfers."""
     if not transfers:
         return []
     matrix = _matrix(transfers, lambda one: percent(one.accuracy))
-    printed = Printed(title="transfer: accuracy % after the attack", title_justify="left", box=box.SIMPLE_HEAD)
-    printed.collapse_padding, printed.pad_edge = True, False
-    printed.caption, printed.caption_justify = (
-        "direct: attacked itself; others: shown the texts made against a model",
-        "left",
-    )
-    for number, name in enumerate(matrix.header):
-        printed.add_column(name, justify="left" if number < matrix.text_columns else "right", no_wrap=True)
-    for row in matrix.rows:
-        printed.add_row(*row)
-    return [printed]
+    return [TerminalTable(replace(matrix, title="transfer: accuracy % after the attack"), ABOUT)]

@@ -4,7 +4,7 @@ Shapes: V variants, S seeds, N texts, C classes.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from flat_dist.evaluation.comparison import AFTER, by_example
 from flat_dist.evaluation.result import Result
-from flat_dist.evaluation.significance import Interval, bootstrap
+from flat_dist.evaluation.significance import Interval, bootstrap, interval_of_share
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.sweep.variants import FLAT
 
@@ -112,7 +112,9 @@ def rows(seeds: Sequence[SeedResults], seed: int) -> list[Row]:
         methods = dict.fromkeys(key[2] for key in seeds[0].taus if key[1] == attack)
         taus = {
             method: _estimates(
-                [{key[0]: own for key, own in one.taus.items() if key[1:] == (attack, method)} for one in seeds], seed
+                [{key[0]: own for key, own in one.taus.items() if key[1:] == (attack, method)} for one in seeds],
+                seed,
+                of_shares=False,
             )
             for method in methods
         }
@@ -126,8 +128,14 @@ Estimates = tuple[Mapping[str, Estimate], Mapping[str, Estimate]]
 """By variant: its own value, and FLAT's minus its value."""
 
 
-def _estimates(seeds: Sequence[Mapping[str, Values]], seed: int) -> Estimates:
-    """Estimates of the variants that have values in every seed; differences are over the texts that both have."""
+def _estimates(seeds: Sequence[Mapping[str, Values]], seed: int, of_shares: bool = True) -> Estimates:
+    """Estimates of the variants that have values in every seed; differences are over the texts that both have.
+
+    Args:
+        seeds: values by variant and text.
+        seed: of the bootstrap.
+        of_shares: whether the values are 0 or 1.
+    """
     known = [name for name in seeds[0] if all(one.get(name) for one in seeds)]
     texts = list(dict.fromkeys(text for one in seeds for name in known for text in one[name]))
     if not texts:
@@ -135,6 +143,11 @@ def _estimates(seeds: Sequence[Mapping[str, Values]], seed: int) -> Estimates:
     values_VSN = np.array([[[one[name].get(text, np.nan) for text in texts] for one in seeds] for name in known])
     derived = derive_seed(seed, "bootstrap")
     own = _with_intervals(known, values_VSN, derived)
+    if of_shares:
+        own = {
+            name: replace(one, interval=interval_of_share(values_VSN[known.index(name)], one.interval))
+            for name, one in own.items()
+        }
     if FLAT not in known:
         return own, {}
     others = [name for name in known if name != FLAT]

@@ -4,9 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich import box
-from rich.table import Table as Printed
-
 from flat_dist import cli
 from flat_dist.evaluation.significance import Interval
 from flat_dist.evaluation.top_k import TOP_HEADING
@@ -14,6 +11,7 @@ from flat_dist.report import paper, templates
 from flat_dist.report.formatting import DASH, fixed, percent, significant
 from flat_dist.report.summary_table import METHODS
 from flat_dist.report.table import Table
+from flat_dist.report.terminal import TerminalTable
 from flat_dist.runtime.progress import PlainConsole
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep.ablation import Estimate, Row, SeedResults, rows
@@ -154,16 +152,7 @@ def read(folder: Folder) -> list[Row]:
 
 def show(found: Sequence[Row], folder: Folder, as_json: bool) -> None:
     """Print the table, and where it is; with `as_json`, one line of JSON at the end."""
-    table = report_table(found)
-    printed = Printed(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column, name in enumerate(table.header):
-        if column < table.text_columns:
-            printed.add_column(name, min_width=max(len(row[column]) for row in table.rows))
-        else:
-            printed.add_column(name, justify="right")
-    for row in table.rows:
-        printed.add_row(*row)
-    PlainConsole().print(printed)
+    PlainConsole().print(TerminalTable(report_table(found)))
     print(f"results: {folder.uri}\nreport:  {folder.uri}/{REPORT}/index.html")
     if as_json:
         cli.print_json({"run": folder.uri, "rows": [asdict(row) for row in found]})

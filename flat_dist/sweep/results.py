@@ -2,17 +2,16 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
 
 import yaml
-from rich import box
-from rich.table import Table
 
 from flat_dist import cli
 from flat_dist.evaluation.result import Result
 from flat_dist.report import cards
+from flat_dist.report.terminal import TerminalTable
 from flat_dist.runtime.progress import PlainConsole
 from flat_dist.storage.file_validation import DEFAULT_REMEDY, DamagedFileError
 from flat_dist.storage.folder import Folder
@@ -176,12 +175,7 @@ def show(folder: Folder, outcome: SweepOutcome, as_json: bool) -> None:
     """Print the trials and the places of the results, and one line of JSON if asked for."""
     console = PlainConsole()
     table = report.trial_table(outcome.trials, outcome.best)
-    printed = Table(title=folder.name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, head in enumerate(table.header):
-        printed.add_column(head.replace("\n", " "), justify="left" if number < table.text_columns else "right")
-    for row in table.rows[:SHOWN]:
-        printed.add_row(*row)
-    console.print(printed)
+    console.print(TerminalTable(replace(table, rows=table.rows[:SHOWN], title=folder.name)))
     if len(table.rows) > SHOWN:
         console.print(f"… and {len(table.rows) - SHOWN} more in the report")
     if outcome.best is not None:
