@@ -14,6 +14,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests run beside others, which more t
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
 
 from flat_dist.config.schema import DataConfig, ModelConfig
@@ -28,6 +30,9 @@ from flat_dist.resources.assets import Assets, prepare
 from flat_dist.runtime import interrupts
 from flat_dist.storage.folder import Folder
 from flat_dist.tracking import database
+
+hypothesis_settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("no clock")  # a busy machine fails no test
 
 
 def hear_interrupts() -> None:
