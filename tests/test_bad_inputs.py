@@ -140,6 +140,16 @@ OPTIONS = [
         "--substitutes.share has no effect with --objective.weighting union",
     ),
     (
+        "flat_round",
+        "--objective.adversarial-target prediction --training.adversaries both",
+        "it needs --training.adversaries gradient or random, not both",
+    ),
+    (
+        "flat_round",
+        "--objective.adversarial-target prediction --training.adversaries gradient --objective.weighting union",
+        "it needs --objective.weighting balanced, not union",
+    ),
+    (
         "sweep",
         "--substitutes.steps 2 --training.adversaries random",
         "--substitutes.steps has no effect with --training.adversaries random",

@@ -10,7 +10,7 @@ from flat_dist.config.schema import ModelConfig, ObjectiveConfig
 from flat_dist.data.batches import Batch, Examples
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.classifier import TextClassifier
-from flat_dist.training.objective import Objective, cross_entropy, importance_difference, mask_entropy
+from flat_dist.training.objective import Objective, cross_entropy, divergence, importance_difference, mask_entropy
 
 MODEL = ModelConfig(embedding_dim=2, kernels=2, kernel_widths=(1,), mask_hidden_size=2, dropout=0.0, vectors=None)
 
@@ -142,6 +142,36 @@ def test_the_whole_loss_by_hand(
     assert terms["importance_difference"].item() == pytest.approx(difference, rel=1e-5)
 
 
+@pytest.mark.parametrize("double_softmax", [False, True])
+def test_adversarial_texts_can_follow_the_prediction_on_their_clean_twins_by_hand(double_softmax: bool) -> None:
+    model = make_model(KnownMask(1.5))
+    config = ObjectiveConfig(0.0, 0.0, double_softmax=double_softmax, adversarial_weight=0.4)
+    config = replace(config, adversarial_target="prediction")
+    terms = Objective(model, config, 10)(CLEAN.batch([0, 1]), ADVERSARIAL.batch([0, 1]))
+
+    def probabilities(ids: list[int]) -> list[float]:
+        p = model(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool)).logits_BC.softmax(-1)[0]
+        return (p.softmax(-1) if double_softmax else p).tolist()
+
+    clean, twins = ([probabilities(ids) for ids in examples.ids[:2]] for examples in (CLEAN, ADVERSARIAL))
+    divergences = [
+        sum(p * math.log(p / q) for p, q in zip(*pair, strict=True)) for pair in zip(clean, twins, strict=True)
+    ]
+    cross_entropy = -(math.log(clean[0][0]) + math.log(clean[1][1])) / 2
+    assert min(divergences) > 0
+    assert terms["adversarial_divergence"].item() == pytest.approx(sum(divergences) / 2, rel=1e-4)
+    assert terms["loss"].item() == pytest.approx(cross_entropy + 0.4 * sum(divergences) / 2, rel=1e-5)
+
+
+def test_the_divergence_moves_the_prediction_on_the_clean_text_too() -> None:
+    logits, target = torch.tensor([[0.3, -0.1]], requires_grad=True), torch.tensor([[1.0, 0.0]], requires_grad=True)
+    divergence(logits, target).sum().backward()
+    p, q = sigmoid(1.0), sigmoid(0.4)  # of the first class
+    assert logits.grad.tolist()[0] == pytest.approx([q - p, p - q], rel=1e-5)
+    slope = p * (1 - p) * (math.log(p / q) - math.log((1 - p) / (1 - q)))  # d KL / d target, of the first logit
+    assert target.grad.tolist()[0] == pytest.approx([slope, -slope], rel=1e-4)
+
+
 @pytest.mark.parametrize("weighting", ["balanced", "union"])
 def test_adversarial_training_is_flat_with_masks_one_and_no_coefficients_to_the_bit(weighting: str) -> None:
     gradients = []
@@ -177,21 +207,25 @@ def test_masks_learn_from_the_prediction_and_from_gamma() -> None:
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.mask.parameters())
 
 
-def test_workers_shares_average_to_the_whole_batch() -> None:
+@pytest.mark.parametrize("target", ["label", "prediction"])
+def test_workers_shares_average_to_the_whole_batch(target: str) -> None:
     model = make_model(KnownMask(1.5))
-    whole = Objective(model, ObjectiveConfig(gamma=0.7), 10)(*batches())["loss"]
+    config = ObjectiveConfig(gamma=0.7, adversarial_target=target)
+    chosen = [0, 1, 2] if target == "label" else [0, 1]
+    whole = Objective(model, config, 10)(CLEAN.batch([0, 1]), ADVERSARIAL.batch(chosen))["loss"]
     shares = [
-        Objective(model, ObjectiveConfig(gamma=0.7), 10, world_size=2)(
-            CLEAN.batch([0, 1], rank, 2), ADVERSARIAL.batch([0, 1, 2], rank, 2)
-        )["loss"]
+        Objective(model, config, 10, world_size=2)(CLEAN.batch([0, 1], rank, 2), ADVERSARIAL.batch(chosen, rank, 2))[
+            "loss"
+        ]
         for rank in (0, 1)
     ]
     torch.testing.assert_close(sum(shares) / 2, whole)
 
 
-def test_a_worker_without_a_share_adds_nothing_and_has_a_gradient_for_every_parameter() -> None:
+@pytest.mark.parametrize("options", [{"weighting": "union"}, {"adversarial_target": "prediction"}])
+def test_a_worker_without_a_share_adds_nothing_and_has_a_gradient_for_every_parameter(options: dict[str, str]) -> None:
     model = make_model(KnownMask(1.5))
-    config = ObjectiveConfig(gamma=0.7, weighting="union")
+    config = ObjectiveConfig(gamma=0.7, **options)
     whole = Objective(model, config, 10)(CLEAN.batch([0]), ADVERSARIAL.batch([0]))["loss"]
     first, second = (
         Objective(model, config, 10, world_size=2)(CLEAN.batch([0], rank, 2), ADVERSARIAL.batch([0], rank, 2))

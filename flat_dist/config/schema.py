@@ -217,6 +217,10 @@ class ObjectiveConfig:
     adversarial_weight: float = 1.0
     """Weight of the prediction loss on adversarial texts, beside 1 on clean texts (paper, Eq. 2: 1). Lower values keep
     more of the accuracy on clean texts."""
+    adversarial_target: Literal["label", "prediction"] = "label"
+    """What predictions on adversarial texts should be: the label (cross-entropy; paper, Eq. 2), or the prediction on
+    the clean text (KL divergence, as in TRADES, Zhang et al. 2019). The second needs substitutes
+    (`training.adversaries` gradient or random) and balanced weighting."""
 
 
 @dataclass(frozen=True)

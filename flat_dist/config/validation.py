@@ -171,6 +171,18 @@ def validate(config: Config) -> None:
         for value in _values(config, name):
             if not 0 < value <= 1:
                 raise UserError(f"{option(name)} is {value}, but must be above 0 and at most 1")
+    _check_target(config)
+
+
+def _check_target(config: Config) -> None:
+    """Raise UserError if adversarial texts should follow the prediction on clean texts that are not beside them."""
+    if config.objective.adversarial_target == "label":
+        return
+    needs = "--objective.adversarial-target prediction compares each text with its own substitutes: it needs"
+    if config.training.adversaries in ("attack", "both"):
+        raise UserError(f"{needs} --training.adversaries gradient or random, not {config.training.adversaries}")
+    if config.objective.weighting == "union":
+        raise UserError(f"{needs} --objective.weighting balanced, not union")
 
 
 def check_effect(config: Config, given: Container[str]) -> None:

@@ -3,7 +3,7 @@
 Shapes: B texts, T pieces, C classes, S swaps, W pieces on one side of a swap.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,17 @@ def cross_entropy(logits_BC: Tensor, labels_B: Tensor, double_softmax: bool = Fa
     `double_softmax` reproduces the released CNN and LSTM, which feed probabilities to a loss that expects logits.
     """
     return F.cross_entropy(logits_BC.softmax(-1) if double_softmax else logits_BC, labels_B, reduction="none")
+
+
+def divergence(logits_BC: Tensor, target_BC: Tensor, double_softmax: bool = False) -> Tensor:
+    """KL divergence of each text's prediction from a target (B), in nats; both are given as logits.
+
+    The gradient flows through both (TRADES, Zhang et al. 2019).
+    """
+    predicted_BC, wanted_BC = (
+        (logits.softmax(-1) if double_softmax else logits).log_softmax(-1) for logits in (logits_BC, target_BC)
+    )
+    return F.kl_div(predicted_BC, wanted_BC, log_target=True, reduction="none").sum(-1)
 
 
 def mask_entropy(
@@ -95,12 +106,11 @@ class Objective(nn.Module):
         Means are over the whole batch: the sum over this worker's share, divided by the batch's size, times the number
         of workers, because gradients are averaged over workers.
         """
-        parts = {}
-        if clean is not None:
-            parts["clean"] = self._prediction_loss(clean)
-        if adversarial is not None:
-            parts["adversarial"] = self._prediction_loss(adversarial)
-        counts = {name: batch.count for name, batch in (("clean", clean), ("adversarial", adversarial)) if batch}
+        both = (("clean", clean), ("adversarial", adversarial))
+        batches = {name: batch for name, batch in both if batch is not None}
+        predictions = {name: self._predict(batch) for name, batch in batches.items()}
+        parts = {name: self._prediction_loss(name, batch, predictions) for name, batch in batches.items()}
+        counts = {name: batch.count for name, batch in batches.items()}
         weights = dict.fromkeys(counts, 1.0)
         if self.config.weighting == "union":
             weights = {name: count / sum(counts.values()) for name, count in counts.items()}
@@ -113,14 +123,25 @@ class Objective(nn.Module):
             total = total + self.config.gamma * terms["importance_difference"]
         return {"loss": total, **terms}
 
-    def _prediction_loss(self, batch: Batch) -> dict[str, Tensor]:
-        if not len(batch.labels_B):  # this worker has no share of a small batch
-            names = ("cross_entropy", "prediction_loss", *(("mask_entropy",) if self.model.mask is not None else ()))
+    def _prediction_loss(
+        self, name: str, batch: Batch, predictions: Mapping[str, Prediction | None]
+    ) -> dict[str, Tensor]:
+        """How far predictions are from what they should be, minus beta times the entropy of the masks (Eq. 2)."""
+        prediction = predictions[name]
+        follows_clean = name == "adversarial" and self.config.adversarial_target == "prediction"
+        distance = "divergence" if follows_clean else "cross_entropy"
+        if prediction is None:
+            names = (distance, "prediction_loss", *(("mask_entropy",) if self.model.mask is not None else ()))
             return dict.fromkeys(names, self._zero())
-        prediction = self._predict(batch)
-        cross_entropy_B = cross_entropy(prediction.logits_BC, batch.labels_B, self.config.double_softmax)
-        terms = {"cross_entropy": self._mean(cross_entropy_B, batch.count)}
-        terms["prediction_loss"] = terms["cross_entropy"]
+        double_softmax = self.config.double_softmax
+        if follows_clean:
+            clean = predictions["clean"]
+            assert clean is not None and len(clean.logits_BC) == len(batch.labels_B)  # each text beside its twin
+            distance_B = divergence(prediction.logits_BC, clean.logits_BC, double_softmax)
+        else:
+            distance_B = cross_entropy(prediction.logits_BC, batch.labels_B, double_softmax)
+        terms = {distance: self._mean(distance_B, batch.count)}
+        terms["prediction_loss"] = terms[distance]
         if prediction.log_odds_BT is not None:
             entropy_B = mask_entropy(
                 prediction.log_odds_BT,
@@ -130,11 +151,16 @@ class Objective(nn.Module):
                 self.model.padding_log_odds,
             )
             terms["mask_entropy"] = self._mean(entropy_B, batch.count)
-            terms["prediction_loss"] = terms["cross_entropy"] - self.beta * terms["mask_entropy"]
+            terms["prediction_loss"] = terms[distance] - self.beta * terms["mask_entropy"]
         return terms
 
-    def _predict(self, batch: Batch) -> Prediction:
-        """The prediction; in training, each word's vector is replaced by zeros with the probability `word_dropout`."""
+    def _predict(self, batch: Batch) -> Prediction | None:
+        """The prediction; None where this worker has no share of a small batch.
+
+        In training, each word's vector is replaced by zeros with the probability `word_dropout`.
+        """
+        if not len(batch.labels_B):
+            return None
         if not (self.training and self.word_dropout):
             prediction: Prediction = self.model(batch.ids_BT, batch.real_BT)
             return prediction

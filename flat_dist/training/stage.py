@@ -127,7 +127,7 @@ def result_inputs(config: Config, inputs: TrainingInputs, job: TrainingJob) -> d
     else:
         del training["adversaries"]
     if inputs.training not in ADVERSARIAL:
-        del objective["adversarial_weight"]
+        del objective["adversarial_weight"], objective["adversarial_target"]
     if inputs.training != "flat":
         del training["mask_learning_rate"]
         objective = {name: value for name, value in objective.items() if name not in ONLY_FLAT}
