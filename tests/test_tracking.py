@@ -96,7 +96,7 @@ def test_results_as_a_markdown_table() -> None:
     head, rule, row, _, about = markdown([RESULT]).splitlines()
     assert head.startswith("| attack | training | accuracy % | after attack % |")
     assert rule.count("|") == head.count("|") == row.count("|")
-    assert row == "| pwws (unseen) | flat | 75.0 | 12.5 | 80.0 | 100 |  | 400 | 0.53 | 0.65 |  |  |"
+    assert row == "| pwws (unseen) | flat | 75.0 | 12.5 | 80.0 | 100 | 400 | 0.53 | 0.65 |"  # neither changed nor LIME
     assert about == "tau, top-5: over the texts that the attack changed for every model in the table."
 
 

@@ -67,11 +67,12 @@ def _shows_f1(results: Sequence["Result"]) -> bool:
 
 
 def _columns(results: Sequence["Result"]) -> dict[str, Callable[["Result"], str]]:
-    """The columns after attack and training; macro-F1 follows accuracy where classes are unbalanced."""
-    if not _shows_f1(results):
-        return COLUMNS
+    """The columns after attack and training, without those of what was not measured; macro-F1 follows accuracy where
+    classes are unbalanced."""
     (name, accuracy), *others = COLUMNS.items()
-    return {name: accuracy, MACRO_F1: lambda row: _percent(row.macro_f1), **dict(others)}
+    macro_f1 = {MACRO_F1: lambda row: _percent(row.macro_f1)} if _shows_f1(results) else {}
+    columns: dict[str, Callable[[Result], str]] = {name: accuracy, **macro_f1, **dict(others)}
+    return {name: column for name, column in columns.items() if any(map(column, results))}
 
 
 def _about(results: Sequence["Result"]) -> str:
