@@ -16,6 +16,7 @@ from flat_dist.data.shards import Example, Record
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.runtime import cluster
 from flat_dist.runtime.progress import Display
+from flat_dist.scheduling.worker_group import WorkerGroup
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Executor
 
@@ -38,10 +39,9 @@ def plan(victim: str, output: str, examples: pa.Table, stall_seconds: float = 0.
     )
 
 
-def run(plan: AttackPlan, config: AttackConfig, display: Display, worker: type[AttackWorker] = AttackWorker) -> None:
-    """Run an attack with workers of a class."""
-    executor = Executor(Folder(plan.job.output), display.log_line)
-    run_attacks([plan], config, executor, display, worker_groups(config, worker))
+def run(plan: AttackPlan, config: AttackConfig, display: Display, groups: Sequence[WorkerGroup]) -> None:
+    """Run an attack."""
+    run_attacks([plan], config, Executor(Folder(plan.job.output), display.log_line), display, groups)
 
 
 class SlowWorker(AttackWorker):
@@ -62,4 +62,4 @@ if __name__ == "__main__":
     victim, output, examples, workers = sys.argv[1:]
     with cluster.connected(cpus=2), Display() as display:
         config = AttackConfig(workers=int(workers), device="cpu")
-        run(plan(victim, output, pq.read_table(examples)), config, display, SlowWorker)
+        run(plan(victim, output, pq.read_table(examples)), config, display, worker_groups(config, SlowWorker))

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
 
+from flat_dist.attack.pool.run import worker_groups
 from flat_dist.config.schema import AttackConfig
 from flat_dist.data.shards import read_manifest
 from flat_dist.runtime.progress import Display
@@ -44,7 +45,7 @@ if __name__ == "__main__":
     threading.Thread(target=remove_when, args=(Path(output), cluster, node), daemon=True).start()
     mixed = AttackConfig(device="cpu", gpus_per_worker=0.5, workers=1, cpu_workers=1)
     with Display() as display:
-        run(attacked, mixed, display, SlowWorker)
+        run(attacked, mixed, display, worker_groups(mixed, SlowWorker))
     manifest = read_manifest(Folder(output))
     assert manifest is not None and manifest["timings"]["restarts"], "the node's worker was at work"
     ray.shutdown()

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool.actor import AttackWorker
+from flat_dist.attack.pool.run import worker_groups
 from flat_dist.config.schema import AttackConfig
 from flat_dist.data.shards import Example, Record
 from flat_dist.runtime import cluster
@@ -51,4 +52,5 @@ if __name__ == "__main__":
         table = pq.read_table(examples)
         attack = plan(victim, output, table, unit_size=1)
         worker = worker_class(table["text"][1].as_py())
-        run(attack, AttackConfig(device="cpu", max_failures=0.5), display, worker)
+        config = AttackConfig(device="cpu", max_failures=0.5)
+        run(attack, config, display, worker_groups(config, worker))

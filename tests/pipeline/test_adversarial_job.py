@@ -1,8 +1,6 @@
 """Adversarial texts from elsewhere, by the job: three layouts, two checkpoints, with explanations."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,14 +9,13 @@ from flat_dist.data.datasets import Dataset
 from flat_dist.data.preprocessing import clean
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.storage.folder import Folder
+from tests.pipeline.conftest import Command, printed
 
 pytestmark = pytest.mark.ray
 
-JOB = Path(__file__).parents[2] / "jobs" / "evaluate.py"
-
 
 def test_sets_of_several_layouts_are_measured_side_by_side(
-    private_token: None, victim: Folder, sentences: Dataset, tmp_path: Path
+    flat_dist: Command, victim: Folder, sentences: Dataset, tmp_path: Path
 ) -> None:
     rows = sentences.test.slice(0, 30).to_pylist()
     twins = [f"movie {row['text'].partition(' ')[2]}" for row in rows]
@@ -33,15 +30,11 @@ def test_sets_of_several_layouts_are_measured_side_by_side(
         "sst2": [{"idx": 0, "label": row["label"], "sentence": twin} for row, twin in zip(rows, twins, strict=True)]
     }
     (tmp_path / "dev.json").write_text(json.dumps(advglue))
-    call = [sys.executable, str(JOB), "--checkpoint", f"one={victim.uri}", f"two={victim.uri}", "--adversarial"]
+    call = ["evaluate", "--checkpoint", f"one={victim.uri}", f"two={victim.uri}", "--adversarial"]
     call += [str(tmp_path / "log.txt"), str(tmp_path / "dev.json"), "--explain", "ig", "--ig-steps", "5", "--json"]
-    done = subprocess.run(
-        [*call, "--storage", str(tmp_path / "runs"), "--run-name", "mine"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    printed = json.loads(done.stdout.splitlines()[-1])
-    found = {(one["adversarial_set"], one["model"]): one for one in printed["adversarial"]}
-    assert json.loads((tmp_path / "runs/mine/adversarial.json").read_text()) == printed["adversarial"]
+    shown = printed(flat_dist(*call, "--storage", str(tmp_path / "runs"), "--run-name", "mine"))
+    found = {(one["adversarial_set"], one["model"]): one for one in shown["adversarial"]}
+    assert json.loads((tmp_path / "runs/mine/adversarial.json").read_text()) == shown["adversarial"]
     assert list(found) == [("log", "one"), ("log", "two"), ("dev", "one"), ("dev", "two")]
 
     model = checkpoints.load(victim)
@@ -62,6 +55,6 @@ def test_sets_of_several_layouts_are_measured_side_by_side(
     dev = found["dev", "one"]
     assert dev["accuracy"] is None and dev["kendall_tau"] == {}
     assert dev["accuracy_adversarial"] == log_result["accuracy_adversarial"]
-    assert {row["attack"] for row in printed["results"]} == {"log"}
+    assert {row["attack"] for row in shown["results"]} == {"log"}
     page = (tmp_path / "runs/mine/report/index.html").read_text()
     assert "Adversarial texts from elsewhere" in page and "TextAttack&#39;s text log" in page

@@ -10,6 +10,7 @@ import pytest
 
 from flat_dist.attack.engine.profile import COMPONENTS
 from flat_dist.storage.folder import Folder
+from tests.pipeline.conftest import Command, printed
 
 pytestmark = pytest.mark.ray
 
@@ -19,44 +20,37 @@ FILM_REVIEWS = ("--data.name", "rotten_tomatoes_sample")
 JOBS = Path(__file__).parents[2] / "jobs"
 
 
-def run(job: str, *arguments: str, code: int = 0) -> tuple[Any, str]:
-    """The JSON of a job's last line, and what it said meanwhile."""
-    done = subprocess.run([sys.executable, str(JOBS / job), *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return (json.loads(done.stdout.splitlines()[-1]) if code == 0 else None), done.stderr
-
-
 def test_the_attack_job_says_where_the_time_went_and_finds_its_shards_again(
-    private_token: None, victim: Folder, tmp_path: Path
+    flat_dist: Command, victim: Folder, tmp_path: Path
 ) -> None:
-    arguments = ["--checkpoint", victim.uri, *FILM_REVIEWS, "--examples", "30", "--storage", str(tmp_path), "--profile"]
-    first, said = run("attack.py", *arguments, "--json")
+    arguments = ["attack", "--checkpoint", victim.uri, *FILM_REVIEWS, "--examples", "30", "--storage", str(tmp_path)]
+    done = flat_dist(*arguments, "--profile", "--json")
+    first = printed(done)
     manifest = json.loads((Path(first["shards"]) / "manifest.json").read_text())
     timings = manifest["timings"]
     assert set(timings["profile"]) == {*COMPONENTS, "rest"}
     assert all(timings["profile"][name] > 0 for name in COMPONENTS)
     assert timings["worker_seconds"] == pytest.approx(sum(timings["profile"].values()), abs=0.01)
-    assert all(f"{name} " in said for name in COMPONENTS)
+    assert all(f"{name} " in done.stderr for name in COMPONENTS)
     assert sum(first["counts"].values()) == 30
-    again, _ = run("attack.py", *arguments, "--json")
-    assert again == first
+    assert printed(flat_dist(*arguments, "--profile", "--json")) == first
 
 
 @pytest.mark.slow
 def test_an_attack_that_the_engine_does_not_know_is_run_by_textattack_and_found_again(
-    private_token: None, victim: Folder, tmp_path: Path
+    flat_dist: Command, victim: Folder, tmp_path: Path
 ) -> None:
-    arguments = ["--checkpoint", victim.uri, *FILM_REVIEWS, "--examples", "6", "--storage", str(tmp_path), "--json"]
-    arguments += ["--attack.name", "deepwordbug", "--attack.max-queries", "60"]
-    first, said = run("attack.py", *arguments)
-    assert said.count("deepwordbug is run by TextAttack itself, text by text, because") == 1
+    arguments = ["attack", "--checkpoint", victim.uri, *FILM_REVIEWS, "--examples", "6", "--storage", str(tmp_path)]
+    arguments += ["--attack.name", "deepwordbug", "--attack.max-queries", "60", "--json"]
+    done = flat_dist(*arguments)
+    first = printed(done)
+    assert done.stderr.count("deepwordbug is run by TextAttack itself, text by text, because") == 1
     manifest = json.loads((Path(first["shards"]) / "manifest.json").read_text())
     assert manifest["identity"]["runner"] == "textattack"
     assert manifest["identity"]["limits"] == {"queries": 60, "seconds": 0.0}
     assert manifest["identity"]["resources"].keys() == {"stopwords"}
     assert sum(first["counts"].values()) == 6 and not first["counts"].get("error")
-    again, _ = run("attack.py", *arguments)
-    assert again == first
+    assert printed(flat_dist(*arguments)) == first
 
 
 BROKEN = """
@@ -109,36 +103,27 @@ def test_a_failing_attack_keeps_the_others_results_and_the_sheets_for_people(
     assert "Judged by people" in page and "broken:build" in page
 
 
-def test_the_attack_job_wants_the_checkpoints_classes(private_token: None, victim: Folder, tmp_path: Path) -> None:
+def test_the_attack_job_wants_the_checkpoints_classes(flat_dist: Command, victim: Folder, tmp_path: Path) -> None:
     for split in ("train", "dev", "test"):
         (tmp_path / f"{split}.csv").write_text("text,label\na film,0\nbad,1\ngood,2\n")
     arguments = ["--checkpoint", victim.uri, "--data.folder", str(tmp_path), "--storage", str(tmp_path)]
-    _, said = run("attack.py", *arguments, code=2)
-    assert "has the classes negative, positive" in said
+    done = flat_dist("attack", *arguments)
+    assert done.returncode == 2
+    assert "has the classes negative, positive" in done.stderr
 
 
-def test_bench_compares_the_engine_with_stock_textattack(victim: Folder) -> None:
-    arguments = ["attack", "--recipe", "textfooler", "--checkpoint", victim.uri, "--examples", "12"]
-    measured, _ = run("bench.py", *arguments, *FILM_REVIEWS, "--json")
+def test_bench_compares_the_engine_with_stock_textattack(flat_dist: Command, victim: Folder) -> None:
+    arguments = ["attack", "--recipe", "textfooler", "--checkpoint", victim.uri, "--examples", "12", "--json"]
+    measured = printed(flat_dist("bench", *arguments, *FILM_REVIEWS))
     expected = "recipe model examples stock_examples_per_s examples_per_s speedup different victim_floor_s total_s"
     assert set(expected.split()) <= set(measured)
     assert (measured["recipe"], measured["model"], measured["examples"]) == ("textfooler", "cnn", 12)
     assert measured["different"] == 0
 
 
-def test_bench_watches_a_workers_memory(victim: Folder) -> None:
-    arguments = [
-        "memory",
-        "--recipe",
-        "pwws",
-        "--checkpoint",
-        victim.uri,
-        "--examples",
-        "30",
-        "--attack.unit-size",
-        "8",
-    ]
-    measured, _ = run("bench.py", *arguments, *FILM_REVIEWS, "--json")
+def test_bench_watches_a_workers_memory(flat_dist: Command, victim: Folder) -> None:
+    arguments = ["memory", "--recipe", "pwws", "--checkpoint", victim.uri, "--examples", "30", "--json"]
+    measured = printed(flat_dist("bench", *arguments, "--attack.unit-size", "8", *FILM_REVIEWS))
     assert measured["examples"] == 30
     assert measured["peak_mib"] >= measured["resident_mib"]["8"] > 100
 
@@ -147,7 +132,8 @@ def test_bench_scales_the_pool_with_workers_that_attack_and_that_do_nothing(
     private_token: None, victim: Folder
 ) -> None:
     arguments = ["scale", "--checkpoint", victim.uri, *FILM_REVIEWS, "--examples", "64", "--json"]
-    measured, _ = run("bench.py", *arguments, "--planned", "10000", "--in-flight", "1", "10")
+    command = [sys.executable, str(JOBS / "bench.py"), *arguments, "--planned", "10000", "--in-flight", "1", "10"]
+    measured = printed(subprocess.run(command, capture_output=True, text=True, check=False))
     one, two = (measured["examples_per_s"][workers] for workers in ("1", "2"))
     assert measured["efficiency"] == pytest.approx(two / (2 * one), abs=1e-2)
     assert [driver["units_in_flight"] for driver in measured["driver"]] == [1, 10]

@@ -35,10 +35,10 @@ from flat_dist.runtime.progress import Display
 from flat_dist.scheduling.worker_group import ray_group
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import MARKER, Executor
+from tests.pipeline.conftest import EXPLANATION_WORKERS, Command, Done, printed
 
 pytestmark = pytest.mark.ray
 
-JOB = Path(__file__).parents[2] / "jobs" / "evaluate.py"
 SAMPLES = 400
 
 
@@ -66,7 +66,7 @@ def config(storage: Path) -> Config:
 
 def command(victim: Folder, pairs_file: Path, storage: Path) -> list[str]:
     options = f"--ig-steps 10 --lime-samples {SAMPLES} --json --storage {storage} --run-name mine"
-    return [sys.executable, str(JOB), "--checkpoint", victim.uri, "--adversarial", str(pairs_file), *options.split()]
+    return ["evaluate", "--checkpoint", victim.uri, "--adversarial", str(pairs_file), *options.split()]
 
 
 def explained(storage: Path, folder: Path) -> dict[str, pa.Table]:
@@ -102,13 +102,19 @@ def assert_alike(found: dict[str, pa.Table], expected: dict[str, pa.Table]) -> N
 
 
 def test_killed_and_started_again_it_explains_what_was_left(
-    private_token: None, victim: Folder, pairs_file: Path, expected: dict[str, pa.Table], tmp_path: Path
+    flat_dist: Command, victim: Folder, pairs_file: Path, expected: dict[str, pa.Table], tmp_path: Path
 ) -> None:
     named = Folder(tmp_path / "victim")
     assert victim.local is not None
     named.local.symlink_to(victim.local)  # type: ignore[union-attr]
     call = command(named, pairs_file, tmp_path)
-    job = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    job = subprocess.Popen(
+        [sys.executable, "-m", "flat_dist", *call],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     while not (first := list(tmp_path.glob("stages/explain-*/0*-*.arrow"))):
         assert job.poll() is None, job.communicate()[1]
         time.sleep(0.01)
@@ -116,13 +122,11 @@ def test_killed_and_started_again_it_explains_what_was_left(
     job.communicate()
     assert not (tmp_path / "mine" / "results.json").exists()
     written = {path: path.stat().st_mtime_ns for path in first if path.exists()}
-    again = subprocess.run(call, capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
+    (result,) = printed(flat_dist(*call))["results"]
     assert written, "a part outlives the driver"
     found = explained(tmp_path, tmp_path / "mine")
     assert_alike(found, expected)
     assert not list(tmp_path.glob("stages/explain-*/0*-*.arrow"))
-    (result,) = json.loads(again.stdout.splitlines()[-1])["results"]
     assert (result["training"], result["attack"], result["n"]) == ("victim", "pairs", 100)
     assert result["trained_on"] is None
     assert result["mean_queries"] is None
@@ -149,7 +153,7 @@ def test_a_finished_explanation_is_not_made_again(
     few = pairs_file_module.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
     attacked = attacked_by(settings, victim, few)
     with Display(quiet=True) as display:
-        first = distributed.explain_pairs(settings, executor, attacked, display)
+        first = distributed.explain_pairs(settings, executor, attacked, display, EXPLANATION_WORKERS.group(1))
         monkeypatch.setattr(distributed, "run_stages", lambda stages, *rest: ran.append(len(stages)))
         again = distributed.explain_pairs(settings, executor, attacked, display)
     assert ran == []  # no stage is left to run
@@ -252,7 +256,7 @@ def test_checkpoints_need_names_of_their_own(victim: Folder, tmp_path: Path) -> 
 
 
 def test_a_threshold_decides_the_exit_code(
-    private_token: None, victim: Folder, pairs_file: Path, tmp_path: Path
+    flat_dist: Command, victim: Folder, pairs_file: Path, tmp_path: Path
 ) -> None:
     checkpoint = checkpoints.load(victim)
     rows = [json.loads(line) for line in pairs_file.read_text().splitlines()]
@@ -264,11 +268,11 @@ def test_a_threshold_decides_the_exit_code(
     share = float((right[0] & right[1]).mean())  # a text that was wrong before counts as wrong
     assert 0.3 < share < 1
 
-    def evaluate(least: float) -> subprocess.CompletedProcess[str]:
+    def evaluate(least: float) -> Done:
         options = ["--explain", "--storage", str(tmp_path), "--run-name", "mine", "--tracking.no-enabled", "--json"]
         check = ["--fail-under", f"after_attack_accuracy={least!r}", "--junit", str(tmp_path / "out.xml")]
         call = ["evaluate", "--checkpoint", f"mine={victim.uri}", "--adversarial", str(pairs_file), *options, *check]
-        return subprocess.run([sys.executable, "-m", "flat_dist", *call], capture_output=True, text=True)
+        return flat_dist(*call)
 
     reached, under = evaluate(share), evaluate(share + 0.001)
     assert reached.returncode == 0 and "failed: " not in reached.stderr, reached.stderr

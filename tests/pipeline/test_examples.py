@@ -1,9 +1,9 @@
-"""The examples of models that a user already has, each on a Ray of its own."""
+"""The examples of models that a user already has."""
 
 import json
 import re
-import subprocess
-import sys
+import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from transformers import pipeline
 
 from flat_dist.data.datasets import Dataset
 from tests.own_models import save_bert
+from tests.pipeline.conftest import Done
 from tests.pipeline.test_api import write_csv
 
 pytestmark = pytest.mark.ray
@@ -18,14 +19,23 @@ pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
 
 
-def run(example: str, *arguments: str) -> str:
-    command = [sys.executable, str(ROOT / "examples" / example), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+Run = Callable[..., str]
 
 
-def test_a_model_behind_http_is_attacked(private_token: None, sentences: Dataset, tmp_path: Path) -> None:
+@pytest.fixture
+def run(run_here: Callable[..., Done]) -> Run:
+    """Runs an example as a program; returns what it printed."""
+
+    def run(example: str, *arguments: str) -> str:
+        path = str(ROOT / "examples" / example)
+        done = run_here(lambda: runpy.run_path(path, run_name="__main__"), path, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_a_model_behind_http_is_attacked(run: Run, sentences: Dataset, tmp_path: Path) -> None:
     files = write_csv(sentences, tmp_path)
     out = run("http_model.py", *files, "--sample", "12", "--storage", str(tmp_path / "runs"))
     found = re.search(r"accuracy ([\d.]+)%, after PWWS ([\d.]+)% of (\d+) texts", out)
@@ -36,7 +46,7 @@ def test_a_model_behind_http_is_attacked(private_token: None, sentences: Dataset
 
 
 def test_a_classifier_is_attacked_made_robust_and_used_without_flat_dist(
-    private_token: None, sentences: Dataset, tmp_path: Path
+    run: Run, sentences: Dataset, tmp_path: Path
 ) -> None:
     files = write_csv(sentences, tmp_path)
     words = [text for split in (sentences.train, sentences.test) for text in split["text"].to_pylist()[:200]]

@@ -19,20 +19,24 @@ from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.tracking.mlflow import database
 from tests import object_store
+from tests.pipeline.conftest import Command, printed
 
 pytestmark = pytest.mark.ray
 
 KINDS = ("base", "continued", "adv", "flat")
 
-JOB = Path(__file__).parents[2] / "jobs" / "flat_round.py"
 SMALL = "--preset rotten_tomatoes --model.kernels 8 --training.rounds 1 --training.epochs 1"
 SMALL += " --training.epochs-per-round 1 --attack.sample 24"
 SMALL += " --attack.unit-size 4 --evaluation.sample 12 --evaluation.ig-pairs 4 --evaluation.ig-steps 8"
 SMALL += " --evaluation.lime-pairs 3 --evaluation.lime-samples 30 --run-name small"
 
 
+def arguments(storage: Path | str, *options: str) -> list[str]:
+    return ["train", "--json", "--storage", str(storage), *SMALL.split(), *options]
+
+
 def start(storage: Path | str, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(JOB), "--json", "--storage", str(storage), *SMALL.split(), *options]
+    command = [sys.executable, "-m", "flat_dist", *arguments(storage, *options)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -55,9 +59,9 @@ def stages(storage: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(private_token: None, assets: object, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def undisturbed(flat_dist: Command, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     storage = tmp_path_factory.mktemp("runs")
-    return storage, finish(start(storage, "--training.kinds", *KINDS))
+    return storage, printed(flat_dist(*arguments(storage, "--training.kinds", *KINDS)))
 
 
 def test_the_table_has_every_kind_under_every_attack(undisturbed: tuple[Path, dict]) -> None:
@@ -183,7 +187,8 @@ def test_killed_in_an_attack_on_an_object_store_it_ends_with_the_same(
             found = [info.path for info in files.get_file_info(everything)]
             return any("/attack-" in path and path.endswith(".arrow") for path in found)
 
-        options = ["--training.kinds", "flat", "--evaluation.attacks", "textfooler", "--evaluation.explain"]
+        options = ["--training.kinds", "flat", "--evaluation.attacks", "textfooler", "--attack.workers", "1"]
+        options.append("--evaluation.explain")
         kill_when(start(uri, *options), a_shard_is_there)
         found = finish(start(uri, *options))
         with Folder(uri).as_directory() as directory:
@@ -194,7 +199,7 @@ def test_killed_in_an_attack_on_an_object_store_it_ends_with_the_same(
 
 
 def test_damaged_stages_are_made_again_and_the_results_are_the_same(
-    undisturbed: tuple[Path, dict], tmp_path: Path
+    flat_dist: Command, undisturbed: tuple[Path, dict], tmp_path: Path
 ) -> None:
     storage = tmp_path / "runs"
     shutil.copytree(undisturbed[0], storage)
@@ -218,28 +223,25 @@ def test_damaged_stages_are_made_again_and_the_results_are_the_same(
     }
     for path, content in damages.items():
         path.write_bytes(content)
-    job = start(storage, "--tracking.no-enabled", "--training.kinds", *KINDS)
-    out, errors = job.communicate()
-    assert job.returncode == 0, errors
-    assert json.loads(out.splitlines()[-1])["results"] == undisturbed[1]["results"]
+    done = flat_dist(*arguments(storage, "--tracking.no-enabled", "--training.kinds", *KINDS))
+    assert printed(done)["results"] == undisturbed[1]["results"]
     assert stages(storage) == before
     for path in damages:
-        assert f"{path.parent} is damaged" in errors
+        assert f"{path.parent} is damaged" in done.stderr
 
 
-def test_a_second_driver_on_the_same_folder_is_refused(undisturbed: tuple[Path, dict]) -> None:
+def test_a_second_driver_on_the_same_folder_is_refused(flat_dist: Command, undisturbed: tuple[Path, dict]) -> None:
     storage = undisturbed[0]
     with exclusive_lock(Folder(storage / "small"), "the test"):
-        job = start(storage, "--training.kinds", *KINDS)
-        _, errors = job.communicate()
-    assert job.returncode == 2
-    assert f"error: this run: {storage}/small is in use by process {os.getpid()} on " in errors
+        done = flat_dist(*arguments(storage, "--training.kinds", *KINDS))
+    assert done.returncode == 2
+    assert f"error: this run: {storage}/small is in use by process {os.getpid()} on " in done.stderr
 
 
-def test_the_same_command_again_repeats_nothing(undisturbed: tuple[Path, dict]) -> None:
+def test_the_same_command_again_repeats_nothing(flat_dist: Command, undisturbed: tuple[Path, dict]) -> None:
     storage, first = undisturbed
     times = {path: path.stat().st_mtime_ns for path in storage.glob("stages/**/*")}
-    assert finish(start(storage, "--training.kinds", *KINDS)) == first
+    assert printed(flat_dist(*arguments(storage, "--training.kinds", *KINDS))) == first
     assert {path: path.stat().st_mtime_ns for path in storage.glob("stages/**/*")} == times
 
 
@@ -255,7 +257,7 @@ def test_a_transformer_goes_all_the_way_and_its_checkpoint_predicts(
         assert found["common"] == found["own"]  # there is one model
         assert found["own"]["pairs"] == 0 or -1 <= found["own"]["kendall_tau"] <= 1
     (folder,) = tmp_path.glob("stages/train-flat-1-*")
-    command = [sys.executable, str(JOB.with_name("predict.py")), "--checkpoint", str(folder)]
+    command = [sys.executable, "-m", "flat_dist", "predict", "--checkpoint", str(folder)]
     done = subprocess.run(command, input="A good film!\n\nBad.\n", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]

@@ -16,6 +16,7 @@ import pytest
 
 from flat_dist.attack.plan import AttackJob
 from flat_dist.attack.pool.actor import AttackWorker
+from flat_dist.attack.pool.run import worker_groups
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import AttackConfig
 from flat_dist.data import shards
@@ -23,6 +24,7 @@ from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from tests.conftest import hear_interrupts
 from tests.pipeline import attack_driver
+from tests.pipeline.conftest import ATTACK_WORKERS
 
 pytestmark = pytest.mark.ray
 
@@ -38,14 +40,16 @@ def run_attack(
     output: Path,
     examples: pa.Table,
     workers: int,
-    worker: type = AttackWorker,
+    worker: type[AttackWorker] | None = None,
     stall_seconds: float = 0.0,
     max_failures: float = 0.0,
 ) -> dict[str, str]:
+    """Attack with new workers of a class, or, without one, with those that tests share; the hashes of the shards."""
     plan = attack_driver.plan(victim.uri, str(output), examples, stall_seconds)
     config = AttackConfig(workers=workers, device="cpu", max_failures=max_failures)
+    groups = worker_groups(config, worker) if worker else [ATTACK_WORKERS.group(workers)]
     with Display() as display:
-        attack_driver.run(plan, config, display, worker)
+        attack_driver.run(plan, config, display, groups)
     return hashes(output)
 
 
@@ -225,7 +229,7 @@ def test_more_errors_than_allowed_end_the_run_and_finished_shards_are_kept(
         run_attack(victim, tmp_path, few, 1, worker=Unable, max_failures=0.1)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.arrow")}
     assert written
-    found = run_attack(victim, tmp_path, few, 1, worker=AttackWorker, max_failures=0.125)
+    found = run_attack(victim, tmp_path, few, 1, max_failures=0.125)
     assert {path.name for path in written} <= found.keys()
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
@@ -309,8 +313,9 @@ def test_a_gpu_that_the_cluster_does_not_have_is_refused(
     local_ray: None, victim: Folder, examples: pa.Table, tmp_path: Path
 ) -> None:
     plan = attack_driver.plan(victim.uri, str(tmp_path), examples)
+    config = AttackConfig(gpus_per_worker=0.5, device="cpu")
     with Display(quiet=True) as display, pytest.raises(UserError, match="GPU"):
-        attack_driver.run(plan, AttackConfig(gpus_per_worker=0.5, device="cpu"), display)
+        attack_driver.run(plan, config, display, worker_groups(config))
 
 
 def drive(driver: str, victim: Folder, output: Path, examples: pa.Table) -> str:

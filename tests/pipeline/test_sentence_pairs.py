@@ -1,8 +1,5 @@
 """Pairs of sentences through a whole run on Ray: training, attacks, attributions, and the report."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ from flat_dist.data.datasets import Dataset
 from flat_dist.data.sentence_pairs import SEPARATOR
 from flat_dist.data.shards import read_shards
 from flat_dist.storage.folder import Folder
+from tests.pipeline.conftest import Command, printed
 from tests.sentence_pairs import pairs_of, save_word_encoder, write_files
 
 pytestmark = pytest.mark.ray
@@ -26,27 +24,20 @@ TRAIN = """
 """
 
 
-def flat_dist(*arguments: str) -> tuple[Any, str]:
-    """The JSON of the last line, and what the command said meanwhile."""
-    done = subprocess.run([sys.executable, "-m", "flat_dist", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.stderr
-
-
 def attacked_texts(storage: Path, pattern: str) -> list[dict[str, Any]]:
     """The rows of all attacks in folders of a name."""
     return [row for path in sorted(storage.glob(f"stages/{pattern}")) for row in read_shards(Folder(path)).to_pylist()]
 
 
-def test_flat_is_trained_on_pairs_and_reported(private_token: None, sentences: Dataset, tmp_path: Path) -> None:
+def test_flat_is_trained_on_pairs_and_reported(flat_dist: Command, sentences: Dataset, tmp_path: Path) -> None:
     (tmp_path / "encoder").mkdir()
     encoder = save_word_encoder(sentences, tmp_path / "encoder")
     pairs, storage = pairs_of(sentences, 64), tmp_path / "runs"
     data = write_files(pairs, tmp_path / "data")
     options = ["--model.encoder", str(encoder), "--data.folder", str(data), "--storage", str(storage)]
-    printed, said = flat_dist("train", *TRAIN.split(), *options)
-    assert "pairs of sentences: the first one is fixed, the second one is attacked and explained" in said
-    rows = {row["training"]: row for row in printed["results"]}
+    done = flat_dist("train", *TRAIN.split(), *options)
+    assert "pairs of sentences: the first one is fixed, the second one is attacked and explained" in done.stderr
+    rows = {row["training"]: row for row in printed(done)["results"]}
     assert set(rows) == {"base", "flat"}
     for row in rows.values():
         assert (row["attack"], row["n"]) == ("pwws", 6) and 0 <= row["after_attack_accuracy"] <= 1

@@ -1,8 +1,6 @@
 """The transfer matrix of two checkpoints, by the job: against predictions in this process, and resumed."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,24 +10,21 @@ from flat_dist.data.shards import read_shards
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.storage.folder import Folder
 from tests.conftest import train_victim
+from tests.pipeline.conftest import Command, printed
 
 pytestmark = pytest.mark.ray
 
-JOB = Path(__file__).parents[2] / "jobs" / "evaluate.py"
-
 
 def test_the_matrix_is_made_of_the_attacks_that_exist(
-    private_token: None, victim: Folder, sentences: Dataset, tmp_path: Path
+    flat_dist: Command, victim: Folder, sentences: Dataset, tmp_path: Path
 ) -> None:
     checkpoints.save(train_victim(sentences, name="lstm", hidden_size=16), Folder(tmp_path / "lstm"))
     options = "--attacks pwws --scores probabilities --sample 40 --explain --data.name rotten_tomatoes_sample --json"
-    call = [sys.executable, str(JOB), "--checkpoint", f"cnn={victim.uri}", f"lstm={tmp_path / 'lstm'}"]
+    call = ["evaluate", "--checkpoint", f"cnn={victim.uri}", f"lstm={tmp_path / 'lstm'}"]
     call += [*options.split(), "--storage", str(tmp_path / "runs"), "--run-name", "mine"]
-    done = subprocess.run([*call, "--annotate", "9"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    printed = json.loads(done.stdout.splitlines()[-1])
-    matrix = {(one["model"], one["made_against"]): one for one in printed["transfer"]}
-    assert json.loads((tmp_path / "runs" / "mine" / "transfer.json").read_text()) == printed["transfer"]
+    first = printed(flat_dist(*call, "--annotate", "9"))
+    matrix = {(one["model"], one["made_against"]): one for one in first["transfer"]}
+    assert json.loads((tmp_path / "runs" / "mine" / "transfer.json").read_text()) == first["transfer"]
 
     models = {"cnn": checkpoints.load(victim), "lstm": checkpoints.load(Folder(tmp_path / "lstm"))}
     cards = {name: json.loads((tmp_path / "runs/mine/cards" / f"{name}-pwws.json").read_text()) for name in models}
@@ -53,7 +48,7 @@ def test_the_matrix_is_made_of_the_attacks_that_exist(
         fooled = [not now for now, all_right in zip(after, common, strict=True) if all_right]
         assert found["common"] == len(fooled) > 0
         assert found["common_success_rate"] == pytest.approx(sum(fooled) / len(fooled))
-    for result in printed["results"]:
+    for result in first["results"]:
         validity = result["validity"]["successful"]
         assert validity["n"] > 0 and 0 < validity["similarity"] < 1
     assert "made against" in (tmp_path / "runs" / "mine" / "report" / "index.html").read_text()
@@ -63,11 +58,9 @@ def test_the_matrix_is_made_of_the_attacks_that_exist(
         assert any(name in str(path) for path in written)
     sheet = (tmp_path / "runs/mine/annotation/sheet-9.csv").read_text()
     (tmp_path / "filled.csv").write_text(sheet.replace(",,,\n", ",yes,no,no\n"))
-    again = subprocess.run([*call, "--annotated", str(tmp_path / "filled.csv")], capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
+    last = printed(flat_dist(*call, "--annotated", str(tmp_path / "filled.csv")))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/stages/*/*")} == written
-    last = json.loads(again.stdout.splitlines()[-1])
     judged = last.pop("annotation")
-    assert last == printed
+    assert last == first
     assert (judged["all"]["pairs"], judged["all"]["same_label"], judged["all"]["fluent"]) == (9, 1.0, 0.0)
     assert "Judged by people" in (tmp_path / "runs" / "mine" / "report" / "index.html").read_text()
