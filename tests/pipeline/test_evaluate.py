@@ -167,11 +167,11 @@ def test_a_pair_that_kills_or_hangs_its_workers_is_recorded_and_left_out(
     plain = config(tmp_path)
     settings = replace(
         plain,
-        attack=replace(plain.attack, max_failures=0.05, stall_seconds=6.0),
+        attack=replace(plain.attack, max_failures=0.2, stall_seconds=6.0),
         evaluation=replace(plain.evaluation, explain=("ig",)),
     )
     pairs = pairs_file_module.read_pairs(pairs_file, ("negative", "positive"))
-    few = pairs_file_module.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
+    few = pairs_file_module.Pairs(pairs.file, pairs.originals.slice(0, 12), pairs.adversarials[:12])
     attacked = attacked_by(settings, victim, few)
     ids = few.originals["example_id"].to_pylist()
     kills, hangs = ids[7], ids[8]
@@ -198,7 +198,7 @@ def test_a_pair_that_kills_or_hangs_its_workers_is_recorded_and_left_out(
         group = ray_group(CrashingWorker, "cpu")
         executor = Executor(Folder(tmp_path), display.log_line)
         (found,) = distributed.explain_pairs(settings, executor, attacked, display, group)
-    said = "explain pairs with ig of victim, pairs: 2 of 40 pairs could not be explained (column error)"
+    said = "explain pairs with ig of victim, pairs: 2 of 12 pairs could not be explained (column error)"
     assert said in lines
     rows = {row["pair_id"]: row for row in read_pairs(found.folder).to_pylist()}
     assert list(rows) == ids
@@ -214,7 +214,7 @@ def test_a_pair_that_kills_or_hangs_its_workers_is_recorded_and_left_out(
         summarise(expected["ig"].take(places)).kendall_tau, abs=1e-4
     )
     strict = replace(settings, attack=replace(settings.attack, max_failures=0.0))
-    with pytest.raises(UserError, match=r"2 of 40 pairs could not be explained.*--attack.max-failures 0 allows"):
+    with pytest.raises(UserError, match=r"2 of 12 pairs could not be explained.*--attack.max-failures 0 allows"):
         distributed.explain_pairs(strict, Executor(Folder(tmp_path)), attacked, display)
 
 
