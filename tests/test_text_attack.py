@@ -23,10 +23,11 @@ CLEAN = "a fine film , and a good story with a warm heart !"
 
 
 def attack(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[list[str], dict[str, Any]]:
-    """Lines for people, and the JSON object after them."""
+    """Lines for people, those of the log included, and the JSON object after them."""
     job([*arguments, "--json", "--hardware", "cpu"])
-    *lines, last = capsys.readouterr().out.splitlines()
-    return lines, json.loads(last)
+    printed = capsys.readouterr()
+    *lines, last = printed.out.splitlines()
+    return [*lines, *printed.err.splitlines()], json.loads(last)
 
 
 def test_the_attack_is_textattacks(
@@ -64,7 +65,9 @@ def test_the_attack_is_textattacks(
     _, short = attack(capsys, *command, "--attack.max-queries", "3")
     assert (short["status"], short["queries"]) == ("timeout", 3)
     assert short["ended"].startswith("query limit: 3 queries are used up")
-    _, nothing = attack(capsys, *command[:2], "--text", "xyzzy plugh the and", *command[4:])
+    assert not any("leaves out" in line for line in lines)
+    lines, nothing = attack(capsys, *command[:2], "--text", "xyzzy \u2605 plugh the and", *command[4:])
+    assert any("hint: cleaning leaves out" in line for line in lines)
     assert (nothing["status"], nothing["candidates"]["without"]) == ("failed", 2)
     assert nothing["candidates"]["words_without"] == ["xyzzy", "plugh"]
     assert nothing["candidates"]["fixed"] == {"stop words": 2}
