@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertTokenizerFast, pipeline
 
+from flat_dist.commands import attack as attack_command
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, DataConfig, ModelConfig, SubstitutesConfig, TrainingConfig
 from flat_dist.data import datasets, substitutes
@@ -378,6 +379,8 @@ def test_data_and_model_must_both_be_pairs_or_both_not(masked: Checkpoint, victi
         own_models.check_pairs(folder, pairs=False)
     with pytest.raises(UserError, match="reads single texts, but the data are pairs of sentences: leave out"):
         own_models.check_pairs(victim, pairs=True)
+    with pytest.raises(UserError, match=r"--text is a single text, but .* reads pairs of sentences: attack pairs of a"):
+        attack_command.job(["--checkpoint", folder.uri, "--text", "a film", "--attack.name", "pwws"])
 
 
 # Texts as they are written.

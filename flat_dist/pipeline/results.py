@@ -35,7 +35,7 @@ from flat_dist.report.transfer_tables import transfer_summary
 from flat_dist.runtime.progress import PlainConsole
 from flat_dist.storage.folder import Folder
 from flat_dist.tracking import served_model
-from flat_dist.tracking.mlflow import LOCAL, database
+from flat_dist.tracking.mlflow import database
 from flat_dist.tracking.tracker import Tracker
 
 REPORT, CARDS, ANNOTATION, MODELS = "report", "cards", "annotation", "models"
@@ -157,8 +157,8 @@ def print_server(config: Config) -> None:
     if not config.tracking.enabled:
         return
     uri = config.tracking.uri or database(config.storage)
-    opens = "make ui" if uri == database(LOCAL) else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
-    print(f"MLflow:  {uri}" + ("" if config.tracking.uri else f"  ({opens})"))
+    opens = "" if config.tracking.uri else f"  (mlflow ui --backend-store-uri {shlex.quote(uri)})"
+    print(f"MLflow:  {uri}{opens}")
 
 
 def print_results(

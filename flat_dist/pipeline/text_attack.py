@@ -14,6 +14,7 @@ from flat_dist.data.preprocessing import clean, lost_symbols
 from flat_dist.data.shards import Example
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import open_checkpoint
+from flat_dist.models.black_box import is_black_box
 from flat_dist.pipeline import own_models
 from flat_dist.report.text_attack import TextAttack
 from flat_dist.resources import synonym_file
@@ -48,7 +49,7 @@ def attack_text(config: Config, checkpoint: Folder, given: GivenText, display: D
     synonym_file.check(config.attack.synonyms)
     runners = check_attacks([config.attack.name], config.attack, [config.attack.scores])
     own_models.check_uses(checkpoint, [config.attack.name])
-    own_models.check_pairs(checkpoint, pairs=False)
+    _check_reads_texts(checkpoint)
     is_cleaned = own_models.resolve_cleaning(config.data, [checkpoint]).cleaning == "yes"
     text = clean(given.text) if is_cleaned else given.text
     if not text:
@@ -76,6 +77,15 @@ def attack_text(config: Config, checkpoint: Folder, given: GivenText, display: D
         max_queries=job.limits[job.device].queries(len(text.split())),
         max_seconds=config.attack.max_seconds,
     )
+
+
+def _check_reads_texts(checkpoint: Folder) -> None:
+    """Raise UserError if a model reads only pairs of sentences."""
+    if not is_black_box(checkpoint) and not checkpoints.load(checkpoint).encoder.reads_texts:
+        raise UserError(
+            f"--text is a single text, but {checkpoint.uri} reads pairs of sentences: attack pairs of a file instead, "
+            "with --data.file and --data.text-pair-column"
+        )
 
 
 def _lost(text: str) -> list[str]:
