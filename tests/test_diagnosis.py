@@ -4,6 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from flat_dist.attack.candidate_counts import CandidateCounts
 from flat_dist.data.shards import Record, Swap, to_table
 from flat_dist.evaluation.diagnosis import below_chance, diagnose
 
@@ -66,6 +67,17 @@ def test_words_without_candidates() -> None:
     assert "12 asked the model at most once a word and changed nothing" in said(queries=11, swaps=(), after=0.9)
     assert "once a word" not in said(queries=12, swaps=(), after=0.9)  # ten words and the text itself
     assert "once a word" not in said(queries=11)
+
+
+def test_few_attacks_succeed_where_most_words_have_no_candidate() -> None:
+    german, english = CandidateCounts(words=100, without=50), CandidateCounts(words=100, without=49)
+    rows = attacks(others=("successful",))
+    assert diagnose(rows, german) == (
+        "only 1 of 13 attacks succeeded: no candidate for 50 of 100 words (are the texts in another language than the "
+        "attack's synonyms?)"
+    )
+    assert diagnose(rows, english) == ""
+    assert diagnose(attacks(others=("successful",) * 12), german) == ""
 
 
 def test_changed_words_that_do_not_change_the_scores() -> None:

@@ -1,4 +1,4 @@
-"""Why no attack succeeded, or all did, from the rows of the attack and the counts of its candidates."""
+"""Why no attack or few succeeded, or all did, from the rows of the attack and the counts of its candidates."""
 
 import math
 import statistics
@@ -59,11 +59,7 @@ def blocked(counts: CandidateCounts) -> str:
     fixed, reasons = counts.fixed.total(), []
     if fixed >= NEARLY_ALL * (counts.words + fixed) > 0:
         reasons.append(f"nearly all words may not change ({_listed(counts.fixed, counts.words + fixed)})")
-    if counts.without >= MOST * counts.words > 0:
-        reasons.append(
-            f"no candidate for {counts.without:,} of {counts.words:,} words (are the texts in another language "
-            "than the attack's synonyms?)"
-        )
+    reasons += filter(None, [unknown_words(counts)])
     rejected = counts.rejected.total()
     if rejected >= NEARLY_ALL * counts.candidates > 0:
         reasons.append(
@@ -71,6 +67,16 @@ def blocked(counts: CandidateCounts) -> str:
             f"{_listed(counts.rejected, counts.candidates)}"
         )
     return "; ".join(reasons)
+
+
+def unknown_words(counts: CandidateCounts) -> str:
+    """Says that the attack has no candidate for most words; empty if it has."""
+    if not counts.without >= MOST * counts.words > 0:
+        return ""
+    return (
+        f"no candidate for {counts.without:,} of {counts.words:,} words (are the texts in another language than the "
+        "attack's synonyms?)"
+    )
 
 
 def below_chance(rows: pa.Table) -> str:
@@ -96,7 +102,8 @@ def below_chance(rows: pa.Table) -> str:
 
 
 def diagnose(rows: pa.Table, counts: CandidateCounts = NO_COUNTS) -> str:
-    """Why none of the attacks succeeded, or all of them did; empty if some did, or there are too few to say.
+    """Why none of the attacks succeeded, or all of them did; empty if there are too few to say, or if some did, unless
+    they are a minority and most words have no candidate.
 
     Args:
         rows: of `flat_dist.data.shards.SCHEMA`, of one attack on one model.
@@ -107,8 +114,11 @@ def diagnose(rows: pa.Table, counts: CandidateCounts = NO_COUNTS) -> str:
     summary = after_attack(rows)
     successful, failed, timeout = (summary.counts[name] for name in ("successful", "failed", "timeout"))
     attacked = successful + failed + timeout
-    if attacked < MIN_TEXTS or 0 < successful < attacked:
+    if attacked < MIN_TEXTS:
         return ""
+    if 0 < successful < attacked:
+        reason = unknown_words(counts) if successful < MOST * attacked else ""
+        return reason and f"only {successful:,} of {attacked:,} attacks succeeded: {reason}"
     tried = [row for row in rows.to_pylist() if row["status"] in ("successful", "failed", "timeout")]
     if successful:
         return f"all {attacked:,} attacks succeeded: {_why_all(summary, tried, counts)}"
