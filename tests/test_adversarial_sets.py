@@ -81,4 +81,4 @@ def test_the_tables_show_each_model_on_each_set(tmp_path: Path) -> None:
     ]
     assert [row[:4] for row in set_comparisons(found).rows] == [("log", "flat", "base", "0.0")]
     (printed,) = sets_summary(found)
-    assert printed.row_count == 2 and sets_summary([]) == []
+    assert len(printed.table.rows) == 2 and sets_summary([]) == []
