@@ -63,6 +63,7 @@ NOT_RUN = {
     "python examples/own_csv.py": "tests/pipeline/test_api.py runs it",
     "python examples/http_model.py": "tests/pipeline/test_examples.py runs it",
     "python examples/huggingface_classifier.py": "tests/pipeline/test_examples.py runs it",
+    "mlflow ui --backend-store-uri": "runs until it is stopped; tests/pipeline/test_main_job.py reads its database",
     "mlflow models serve": "tests/test_served_model.py serves a model",
     "curl http://127.0.0.1:5001/invocations": "tests/test_served_model.py sends such a request",
     "pip install --require-hashes": "installs everything again; tests/test_locks.py looks at the locks",
