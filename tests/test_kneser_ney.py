@@ -2,6 +2,7 @@
 
 from collections import Counter
 from fractions import Fraction
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -44,22 +45,29 @@ def test_probabilities_are_those_of_exact_fractions() -> None:
     before = Counter(second for _, second in pairs)
     outcomes = [*sorted(before), "unseen"]
 
-    def discount(counts: Counter, count: int) -> Fraction:
+    def taken_from(counts: Counter) -> dict[int, Fraction]:
+        """The discount of each count."""
         n = Counter(counts.values())
         y = Fraction(n[1], n[1] + 2 * n[2])
-        k = min(count, 3)
-        return k - (k + 1) * y * Fraction(n[k + 1], n[k]) if k else Fraction(0)
+        sizes = {count: min(count, 3) for count in n}
+        return {0: Fraction(0)} | {count: k - (k + 1) * y * Fraction(n[k + 1], n[k]) for count, k in sizes.items()}
 
+    of_pairs, of_words = taken_from(pairs), taken_from(before)
+
+    @cache
     def lower(word: str) -> Fraction:
         total = sum(before.values())
-        rest = sum(discount(before, count) for count in before.values()) / total
-        return (before[word] - discount(before, before[word])) / total + rest / len(outcomes)
+        rest = sum((of_words[count] for count in before.values()), Fraction()) / total
+        return (before[word] - of_words[before[word]]) / total + rest / len(outcomes)
+
+    @cache
+    def rest_after(first: str) -> tuple[int, Fraction]:
+        after = [count for pair, count in pairs.items() if pair[0] == first]
+        return sum(after), sum((of_pairs[count] for count in after), Fraction()) / sum(after)
 
     def expected(first: str, second: str) -> Fraction:
-        after = {pair: count for pair, count in pairs.items() if pair[0] == first}
-        total = sum(after.values())
-        rest = sum(discount(pairs, count) for count in after.values()) / total
-        return (pairs[first, second] - discount(pairs, pairs[first, second])) / total + rest * lower(second)
+        total, rest = rest_after(first)
+        return (pairs[first, second] - of_pairs[pairs[first, second]]) / total + rest * lower(second)
 
     found = model()
     for first in sorted({first for first, _ in pairs}):
