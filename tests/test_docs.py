@@ -516,6 +516,6 @@ def test_the_hooks_run_what_make_lint_runs() -> None:
     assert [hook["entry"] for hook in hooks[0]["hooks"]] == commands
 
 
-def test_ci_runs_the_test_command_of_the_readme() -> None:
-    assert (ROOT / ".ci" / "run").read_text().splitlines()[-1] == "make test"
+def test_ci_runs_the_test_command_of_the_readme_and_builds_the_documentation() -> None:
+    assert (ROOT / ".ci" / "run").read_text().splitlines()[-2:] == ["make test", "make docs"]
     assert "make test" in [" ".join(command.words) for command in COMMANDS if command.page == "README.md"]

@@ -14,7 +14,6 @@ from flat_dist.data.preprocessing import clean, lost_symbols
 from flat_dist.data.shards import Example
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import open_checkpoint
-from flat_dist.models.black_box import is_black_box
 from flat_dist.pipeline import own_models
 from flat_dist.report.text_attack import TextAttack
 from flat_dist.resources import synonym_file
@@ -44,18 +43,23 @@ def attack_text(config: Config, checkpoint: Folder, given: GivenText, display: D
         display: shows which program runs the attack, and its limits.
 
     Raises:
-        UserError: the text has no word, its label is none of the model's classes, or the attack cannot run.
+        UserError: the model reads only pairs of sentences, the text has no word, its label is none of the model's
+            classes, or the attack cannot run.
     """
     synonym_file.check(config.attack.synonyms)
     runners = check_attacks([config.attack.name], config.attack, [config.attack.scores])
     own_models.check_uses(checkpoint, [config.attack.name])
-    _check_reads_texts(checkpoint)
+    model = checkpoints.load(checkpoint)
+    if not model.encoder.reads_texts:
+        raise UserError(
+            f"--text is a single text, but {checkpoint.uri} reads pairs of sentences: attack pairs of a file instead, "
+            "with --data.file and --data.text-pair-column"
+        )
     is_cleaned = own_models.resolve_cleaning(config.data, [checkpoint]).cleaning == "yes"
     text = clean(given.text) if is_cleaned else given.text
     if not text:
         raise UserError(f"--text {given.text!r} has no word after cleaning: give a text with words")
     config, _ = hardware.resolve(config, hardware.detect())
-    model = checkpoints.load(checkpoint)
     label = _class_of(given, model.label_names, model.probabilities([text])[0].tolist())
     for line in (*runners, *(_lost(given.text) if is_cleaned else [])):
         display.log_line(line)
@@ -77,15 +81,6 @@ def attack_text(config: Config, checkpoint: Folder, given: GivenText, display: D
         max_queries=job.limits[job.device].queries(len(text.split())),
         max_seconds=config.attack.max_seconds,
     )
-
-
-def _check_reads_texts(checkpoint: Folder) -> None:
-    """Raise UserError if a model reads only pairs of sentences."""
-    if not is_black_box(checkpoint) and not checkpoints.load(checkpoint).encoder.reads_texts:
-        raise UserError(
-            f"--text is a single text, but {checkpoint.uri} reads pairs of sentences: attack pairs of a file instead, "
-            "with --data.file and --data.text-pair-column"
-        )
 
 
 def _lost(text: str) -> list[str]:
