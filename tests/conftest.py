@@ -42,8 +42,12 @@ def hear_interrupts() -> None:
 
 @pytest.fixture(autouse=True)
 def no_interrupt_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test is like a new process: an interrupt that an earlier test caught does not count."""
+    """Each test is like a new process: an interrupt that an earlier test caught does not count, and the signal handlers
+    of a command that ran in this process are gone. One of them ends the process."""
     monkeypatch.setattr(interrupts, "_interrupted", False)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "fine", "film", "is", ".", "##ness", "##s"]
