@@ -580,11 +580,13 @@ def test_progress_of_a_damaged_history_is_none(damage: Callable[[bytes], bytes],
     history = [{"epoch": 1, "loss": 0.5, "dev_accuracy": 0.75}, {"epoch": 2, "loss": 0.25, "dev_accuracy": 1.0}]
     folder.write_json(HISTORY, history)
     folder.write_json(progress.PROGRESS, 2.5)
-    progress.show_progress(folder, bar)
+    with progress.shown(folder, bar):
+        pass
     assert (bar.done, bar.note) == (2, "loss 0.250, dev accuracy 100.0 %, 50 % of epoch 3")
     for name in (HISTORY, progress.PROGRESS):
         damage_file(tmp_path / name, damage)
-        progress.show_progress(folder, bar)
+        with progress.shown(folder, bar):
+            pass
 
 
 # ---- the files of a run

@@ -1,9 +1,14 @@
 import json
+import time
+from pathlib import Path
 
 import pytest
 
 from flat_dist.runtime import progress
 from flat_dist.runtime.progress import Display
+from flat_dist.storage.folder import Folder
+from flat_dist.training.job import HISTORY
+from flat_dist.training.progress import shown
 
 
 class Clock:
@@ -73,3 +78,14 @@ def test_bars_show_file_names_literally(monkeypatch: pytest.MonkeyPatch, capsys:
     shown = capsys.readouterr().err
     for part in ("pwws on [/v2] [b]x[/b] :smile:", "[/x] {note}", "[red] said"):
         assert part in shown
+
+
+def test_the_epochs_of_a_training_elsewhere_are_shown_while_it_runs(tmp_path: Path) -> None:
+    output, bar = Folder(tmp_path), Display(quiet=True).bar("train", 3)
+    history = [{"epoch": epoch, "loss": 0.5, "dev_accuracy": 0.75} for epoch in (1, 2)]
+    with shown(output, bar):
+        for epochs in (1, 2):
+            output.write_json(HISTORY, history[:epochs])
+            while bar.done < epochs:
+                time.sleep(0.01)
+    assert (bar.done, bar.note) == (2, "loss 0.500, dev accuracy 75.0 %")

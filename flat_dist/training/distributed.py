@@ -4,7 +4,6 @@ import errno
 import math
 import os
 import tempfile
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +33,7 @@ from flat_dist.training.job import (
     write_history,
 )
 from flat_dist.training.loop import Loop, Worker
-from flat_dist.training.progress import ProgressFile, watch
+from flat_dist.training.progress import ProgressFile, shown
 from flat_dist.training.state import read_saved
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"
@@ -83,17 +82,12 @@ def train(job: TrainingJob, run_name: str, storage: Folder, output: Folder, bar:
         ),
         run_config=_run_config(run_name, storage),
     )
-    finished = threading.Event()
-    watcher = threading.Thread(target=watch, args=(output, bar, finished), daemon=True)
-    watcher.start()
     # Not in the main thread: Ray Train would replace the handler of Ctrl-C there, and never restore it.
     try:
-        in_threads([trainer.fit], 1)
+        with shown(output, bar):
+            in_threads([trainer.fit], 1)
     except TrainingFailedError as error:
         raise _translate_error(error, storage) from error
-    finally:
-        finished.set()
-        watcher.join()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,14 +24,26 @@ WATCH_SECONDS, REMOTE_WATCH_SECONDS = 1.0, 5.0
 """How often the driver reads it, on a local disk and on an object store."""
 
 
-def watch(output: Folder, bar: Bar, finished: threading.Event) -> None:
-    """Show the progress until the training has finished."""
-    while not finished.wait(WATCH_SECONDS if output.local else REMOTE_WATCH_SECONDS):
-        show_progress(output, bar)
-    show_progress(output, bar)
+@contextmanager
+def shown(output: Folder, bar: Bar) -> Iterator[None]:
+    """Show the progress of a training in another process, which writes to `output`."""
+    finished = threading.Event()
+
+    def watch() -> None:
+        while not finished.wait(WATCH_SECONDS if output.local else REMOTE_WATCH_SECONDS):
+            _show(output, bar)
+        _show(output, bar)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        watcher.join()
 
 
-def show_progress(output: Folder, bar: Bar) -> None:
+def _show(output: Folder, bar: Bar) -> None:
     """Show the epochs so far, and the share of the current one."""
     history, done = _read_latest(output, HISTORY, History, []), _read_latest(output, PROGRESS, float, 0.0)
     notes = [

@@ -21,8 +21,8 @@ from flat_dist.training.job import (
     write_best,
     write_history,
 )
-from flat_dist.training.loop import Loop
-from flat_dist.training.progress import show_progress
+from flat_dist.training.loop import Loop, Worker
+from flat_dist.training.progress import ProgressFile, shown
 
 LATEST = "latest.json"
 """Name of the file that names the folder of the latest state."""
@@ -42,8 +42,8 @@ def train_alone(job: TrainingJob, run_name: str, storage: Folder, output: Folder
     task = _train_alone.options(num_cpus=training.cpus_per_worker, num_gpus=int(training.device == "cuda"))
     call = partial(task.remote, job, output.uri, (storage / run_name).uri)
     stall_seconds = config.attack.stall_seconds and max(config.attack.stall_seconds, LEAST_STALL_SECONDS)
-    list(tasks.results(f"train {job.name}", {job.name: call}, stall_seconds))
-    show_progress(output, bar)
+    with shown(output, bar):
+        list(tasks.results(f"train {job.name}", {job.name: call}, stall_seconds))
 
 
 @ray.remote(max_retries=WORKER_LOSSES)
@@ -55,7 +55,8 @@ def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str, name: str) ->
     checkpoint = load_start(job, config)
     checkpoint.model.to(config.training.device)
     progress.follow(checkpoint.model.output)
-    loop = Loop(checkpoint.model, load_data(job, config, checkpoint.encoder), config, job.name, job.learning_rate)
+    data, worker = load_data(job, config, checkpoint.encoder), Worker(after_step=ProgressFile(output))
+    loop = Loop(checkpoint.model, data, config, job.name, job.learning_rate, worker)
     _resume(loop, kept)
 
     def report(loop: Loop, metrics: dict[str, float]) -> None:

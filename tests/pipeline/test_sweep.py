@@ -24,6 +24,8 @@ from flat_dist.sweep.trial import TrialJob
 from flat_dist.sweep.trials import DIVERGED, FAILED, FINISHED, OBJECTIVES, PRUNED, RoundMetrics, Trial
 from flat_dist.tracking.mlflow import database
 from flat_dist.tracking.tracker import NoTracker
+from tests.pipeline.conftest import Command
+from tests.pipeline.conftest import printed as printed_json
 
 pytestmark = pytest.mark.ray
 
@@ -36,17 +38,6 @@ SWEEP = (
 SWEEP += " --space.learning-rate 0.001 0.01 1e30 --run-name small --json"
 
 
-def start(script: str, storage: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(ROOT / script), "--storage", str(storage), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def finish(job: subprocess.Popen[str]) -> dict:
-    out, errors = job.communicate()
-    assert job.returncode == 0, errors
-    return json.loads(out.splitlines()[-1])
-
-
 def records(storage: Path) -> dict[str, dict]:
     return {path.stem: json.loads(path.read_text()) for path in (storage / "small" / "trials").glob("*.json")}
 
@@ -54,22 +45,23 @@ def records(storage: Path) -> dict[str, dict]:
 def kill(job: subprocess.Popen[str]) -> None:
     """End the driver and all that it started, as a machine does that loses its power."""
     os.killpg(job.pid, signal.SIGKILL)
-    job.communicate()
+    job.wait()
 
 
 @pytest.fixture(scope="module")
 def killed_and_continued(
-    private_token: None, assets: object, tmp_path_factory: pytest.TempPathFactory
+    flat_dist: Command, assets: object, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict, dict]:
     """A sweep that lost its power once a trial had finished, and the record of that trial at the time."""
     storage = tmp_path_factory.mktemp("sweep")
-    job = start("tuning/sweep.py", storage, *SWEEP.split())
+    options = ["--storage", str(storage), *SWEEP.split()]
+    job = subprocess.Popen([sys.executable, str(ROOT / "tuning/sweep.py"), *options], start_new_session=True)
     deadline = time.monotonic() + 600
     while not (done := {name: one for name, one in records(storage).items() if one["status"] == FINISHED}):
         assert job.poll() is None and time.monotonic() < deadline
         time.sleep(0.2)
     kill(job)
-    return storage, finish(start("tuning/sweep.py", storage, *SWEEP.split())), done
+    return storage, printed_json(flat_dist("tune", *options)), done
 
 
 def test_a_finished_trial_is_not_repeated(killed_and_continued: tuple[Path, dict, dict]) -> None:
@@ -116,22 +108,19 @@ def test_mlflow_has_a_run_for_each_trial(killed_and_continued: tuple[Path, dict,
         ]
 
 
-def test_the_report_job_shows_the_trials(killed_and_continued: tuple[Path, dict, dict]) -> None:
+def test_the_report_shows_the_trials(flat_dist: Command, killed_and_continued: tuple[Path, dict, dict]) -> None:
     storage, printed, _ = killed_and_continued
-    command = [sys.executable, str(ROOT / "jobs/report.py"), "--run", str(storage / "small"), "--json"]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert json.loads(out.splitlines()[-1]) == printed
-    assert all(one["name"] in out for one in printed["trials"])
+    report = flat_dist("report", "--run", str(storage / "small"), "--json")
+    assert printed_json(report) == printed
+    assert all(one["name"] in report.stdout for one in printed["trials"])
 
 
 def test_the_best_preset_reproduces_the_trials_numbers(
-    killed_and_continued: tuple[Path, dict, dict], tmp_path: Path
+    flat_dist: Command, killed_and_continued: tuple[Path, dict, dict], tmp_path: Path
 ) -> None:
     storage, printed, _ = killed_and_continued
-    preset = str(storage / "small" / "best.yaml")
-    (row,) = finish(start("jobs/flat_round.py", tmp_path, "--preset", preset, "--json", "--tracking.no-enabled"))[
-        "results"
-    ]
+    options = ["--storage", str(tmp_path), "--preset", str(storage / "small" / "best.yaml"), "--tracking.no-enabled"]
+    (row,) = printed_json(flat_dist("train", *options, "--json"))["results"]
     last = printed["best"]["rounds"][-1]
     assert (row["training"], row["round"]) == ("flat", 1)
     assert (row["accuracy"], row["after_attack_accuracy"]) == (last["accuracy"], last["after_attack_accuracy"])
