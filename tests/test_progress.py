@@ -86,6 +86,8 @@ def test_the_epochs_of_a_training_elsewhere_are_shown_while_it_runs(tmp_path: Pa
     with shown(output, bar):
         for epochs in (1, 2):
             output.write_json(HISTORY, history[:epochs])
+            deadline = time.monotonic() + 600
             while bar.done < epochs:
+                assert time.monotonic() < deadline
                 time.sleep(0.01)
     assert (bar.done, bar.note) == (2, "loss 0.500, dev accuracy 75.0 %")

@@ -32,7 +32,6 @@ def shown(output: Folder, bar: Bar) -> Iterator[None]:
     def watch() -> None:
         while not finished.wait(WATCH_SECONDS if output.local else REMOTE_WATCH_SECONDS):
             _show(output, bar)
-        _show(output, bar)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -41,6 +40,7 @@ def shown(output: Folder, bar: Bar) -> Iterator[None]:
     finally:
         finished.set()
         watcher.join()
+    _show(output, bar)
 
 
 def _show(output: Folder, bar: Bar) -> None:
