@@ -21,10 +21,12 @@ from flat_dist.config.errors import UserError
 from flat_dist.data import shards
 from flat_dist.data.shards import Record
 from flat_dist.runtime.progress import Display
+from flat_dist.runtime.timeline import Recorder
 from flat_dist.scheduling.liveness import Heartbeat, Liveness
 from flat_dist.scheduling.scheduler import Scheduler, run_stages
 from flat_dist.scheduling.watchdog import Watchdog
 from flat_dist.scheduling.work_queue import Chunk, WorkQueue
+from flat_dist.scheduling.worker import Answer
 from flat_dist.scheduling.worker_pool import STARTS, PooledWorker, WorkerPool
 from flat_dist.storage.folder import Folder
 from tests import fake_ray
@@ -50,18 +52,18 @@ class FakeAttack:
         self.fatal = fatal
 
     def run(self, job: AttackJob, number: int, examples: pa.Table) -> Any:
-        return self.write(job, number, self.process(job, examples)[0])
+        return self.write(job, number, self.process(job, examples).result)
 
     def process(self, job: AttackJob, examples: pa.Table) -> Any:
         ids = examples["example_id"].to_pylist()
         if self.fatal.intersection(ids):
             raise ActorDiedError
-        return [Record(name, 0, name, name, "failed") for name in ids], {"victim": 1.0}
+        return Answer([Record(name, 0, name, name, "failed") for name in ids], {"victim": 1.0})
 
     def write(self, job: AttackJob, number: int, records: list[Record]) -> Any:
         nothing = [None] * len(records)
         table = shards.to_table(records, nothing, nothing, job.round_number, job.identity)
-        return shards.write_shard(Folder(job.output), number, table), {"victim": 0.5}
+        return Answer(shards.write_shard(Folder(job.output), number, table), {"victim": 0.5})
 
 
 @pytest.mark.usefixtures("fake")
@@ -177,7 +179,7 @@ def test_a_session_is_loading_until_it_has_what_its_job_needs(monkeypatch: pytes
     seen: list[Heartbeat] = []
     worker = AttackWorker.__new__(AttackWorker)
     worker.session = one = AttackSession.__new__(AttackSession)
-    one.watchdog, one.job, one.loading = Watchdog(), None, False
+    one.watchdog, one.recorder, one.job, one.loading = Watchdog(), Recorder(), None, False
     one.watchdog.last_tick -= 100
     monkeypatch.setattr(AttackSession, "load", lambda self, job: seen.append(worker.heartbeat()))
     job = stage(tmp_path).job

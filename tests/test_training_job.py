@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.runtime.timeline import Recorder
 from flat_dist.storage.folder import Folder
 from flat_dist.training.job import HISTORY, write_best
 from tests.test_loop import make_loop, run
@@ -14,6 +15,6 @@ def test_a_training_that_resumes_after_its_last_epoch_writes_its_history_again(v
     loop.save(state)
     resumed = make_loop("base")
     resumed.restore(state)
-    write_best(resumed, checkpoints.load(victim), output)
+    write_best(resumed, checkpoints.load(victim), output, Recorder())
     history = output.read_json(HISTORY)
     assert history == loop.state.history and [metrics["epoch"] for metrics in history] == [1, 2]

@@ -24,6 +24,7 @@ from flat_dist.runtime import cluster
 from flat_dist.runtime.progress import Display
 from flat_dist.scheduling.scheduler import Scheduler
 from flat_dist.scheduling.work_queue import WorkQueue
+from flat_dist.scheduling.worker import Answer
 from flat_dist.scheduling.worker_group import WorkerGroup
 from flat_dist.scheduling.worker_pool import WorkerPool
 
@@ -56,9 +57,9 @@ class IdleWorker:
         node: str = ray.get_runtime_context().get_node_id()
         return node
 
-    def run(self, job: AttackJob, number: int, examples: pa.Table) -> tuple[ShardInfo, dict[str, float]]:
+    def run(self, job: AttackJob, number: int, examples: pa.Table) -> Answer:
         """The manifest's entry of a unit."""
-        return ShardInfo(f"{number:06d}.arrow", examples.num_rows, "0" * 64, {"failed": examples.num_rows}), {}
+        return Answer(ShardInfo(f"{number:06d}.arrow", examples.num_rows, "0" * 64, {"failed": examples.num_rows}))
 
 
 class _UnlimitedGroup(WorkerGroup):

@@ -17,7 +17,7 @@ from flat_dist.runtime.progress import Display
 from flat_dist.storage.arrow import write_table
 from flat_dist.storage.folder import Folder
 from flat_dist.training import distributed
-from flat_dist.training.job import TIMINGS, TrainingJob
+from flat_dist.training.job import TIMINGS, Timings, TrainingJob
 
 TURNS = 2
 EPOCHS = 3
@@ -47,8 +47,8 @@ def _measure(config: Config, dataset: Dataset, count: int, display: Display) -> 
             plain += common.plain_epochs(config, dataset, EPOCHS)[1:]
             bar.advance(1)
             timings = _under_ray(config, dataset, turn, display)
-            under_ray += timings["seconds"][1:]
-            peak = max(peak, timings["peak_gpu_gib"])
+            under_ray += timings.seconds[1:]
+            peak = max(peak, timings.peak_gpu_gib)
             bar.advance(1)
     rates = [dataset.train.num_rows / statistics.median(seconds) for seconds in (plain, under_ray)]
     return {
@@ -66,7 +66,7 @@ def _measure(config: Config, dataset: Dataset, count: int, display: Display) -> 
     }
 
 
-def _under_ray(config: Config, dataset: Dataset, turn: int, display: Display) -> dict[str, Any]:
+def _under_ray(config: Config, dataset: Dataset, turn: int, display: Display) -> Timings:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Folder(scratch)
         for split in ("train", "dev"):
@@ -77,4 +77,5 @@ def _under_ray(config: Config, dataset: Dataset, turn: int, display: Display) ->
         job = TrainingJob("bench", "base", to_dict(config), data, start, (), EPOCHS, rate)
         with display.stage("under Ray", EPOCHS) as bar:
             distributed.train(job, f"bench-{turn}", folder / "ray", folder / "result", bar)
-        return (folder / "result").read_json(TIMINGS)
+        timings: Timings = (folder / "result").read_json(TIMINGS, Timings)
+        return timings

@@ -19,6 +19,7 @@ from flat_dist.pipeline import run_folder
 from flat_dist.pipeline.plan import check, check_classes, hints, plan, resolve
 from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
+from flat_dist.runtime.timeline import summarize
 
 
 def job(arguments: Sequence[str]) -> None:
@@ -26,15 +27,22 @@ def job(arguments: Sequence[str]) -> None:
     command = cli.parse(arguments, str(__doc__))
     config = resolve(command.config)
     check(config)
-    dataset = datasets.load(config.data)
+    display = Display(as_json=command.json)
+    driver = display.timeline.driver
+    driver.since_start_of_process("import")
+    with driver.phase("data"):
+        dataset = datasets.load(config.data)
     if command.dry_run:
         check_classes(config, dataset)
         run_folder.check(config, run_folder.identity(config, dataset.fingerprint))
         show_plan(config, dataset, command.json)
         return
-    from flat_dist.pipeline import jobs, results
+    with driver.phase("import"):
+        from flat_dist.pipeline import jobs, results
 
-    ran = jobs.train(config, dataset, Display(as_json=command.json))
+    ran = jobs.train(config, dataset, display)
+    if config.profile:
+        print(*summarize(display.timeline.processes()).lines(), sep="\n")
     results.show(ran.found, ran.folder, ran.config, f"{dataset.source}, {config.model.name}", command.json)
 
 

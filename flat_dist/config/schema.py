@@ -468,6 +468,8 @@ class Config:
     hardware: Hardware = field(default="auto", metadata=NOT_IN_RESULT)
     """Hardware for training and attacks: cpu, gtx1080, a100, h100, or auto (this machine's GPU, or else its
     CPU)."""
+    profile: bool = field(default=False, metadata=NOT_IN_RESULT)
+    """Print where the time of the run went, phase by phase, and show it in the report as a timeline."""
     seed: int = 1111
     """Random seed of the whole run (released code: 1111)."""
 

@@ -18,6 +18,8 @@ from flat_dist.storage.folder import Folder
 class AttributionSession(Session):
     """Explains pairs of one job at a time. Jobs for the same checkpoint share the loaded model."""
 
+    PHASE = "explain"
+
     def __init__(self) -> None:
         super().__init__()
         self._loaded: tuple[str, str] | None = None

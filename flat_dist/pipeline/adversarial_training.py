@@ -23,6 +23,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import ExperimentResults, MaskedModel
 from flat_dist.pipeline.results import log_accuracies
 from flat_dist.pipeline.stages import RunStages
+from flat_dist.runtime.timeline import Recorder
 from flat_dist.storage.stage import Artifact
 
 
@@ -51,13 +52,15 @@ class AdversarialTraining:
         rounds = list(self.rounds())
         last = rounds[-1]
         stages = self.stages
-        display = stages.environment.display
-        explained = evaluations.explain_pairs(stages.config, stages.executor, last.attacked, display)
+        display, driver = stages.environment.display, self._driver
+        with driver.phase("explain"):
+            explained = evaluations.explain_pairs(stages.config, stages.executor, last.attacked, display)
         by_round = {
             (result.training, result.round): result for found in rounds for result in found.results if result.trained_on
         }
         flat = {each.round: each.model for found in rounds for each in found.attacked if each.model_name == "flat"}
-        valid = with_validity(stages.config, stages.executor, last.results, last.attacked)
+        with driver.phase("evaluate"):
+            valid = with_validity(stages.config, stages.executor, last.results, last.attacked)
         compared = with_comparisons(valid, last.attacked, last.correct, stages.config.seed)
         return ExperimentResults(
             results=evaluations.with_consistency(stages.config, compared, explained),
@@ -76,15 +79,19 @@ class AdversarialTraining:
     def rounds(self) -> Iterator[Round]:
         """Train, attack and measure every kind of training, round by round."""
         stages = self.stages
-        stages.prepare()
+        with self._driver.phase("data"):
+            stages.prepare()
         kinds, last = stages.config.training.kinds, stages.config.training.last_round
         trained_further = [kind for kind in kinds if kind != "base"]
-        latest = stages.first_models(kinds)
+        with self._driver.phase("train"):
+            latest = stages.first_models(kinds)
         for number in range(last + 1):
             if number:
-                latest |= stages.train(
-                    {kind: stages.round_training(number, latest[kind], self._shards[kind]) for kind in trained_further}
-                )
+                inputs = {
+                    kind: stages.round_training(number, latest[kind], self._shards[kind]) for kind in trained_further
+                }
+                with self._driver.phase("train"):
+                    latest |= stages.train(inputs)
             measured = kinds if number in (0, last) else trained_further
             targets = [stages.test_attacks(number, latest[kind]) for kind in measured]
             attacks_next = stages.trains_on_attacks and number < last
@@ -92,16 +99,23 @@ class AdversarialTraining:
             for_training = [stages.training_attack(number + 1, latest[kind]) for kind in attacked_next]
             # One pool runs all attacks between two trainings, unless its workers stay warm anyway.
             together = not stages.environment.workers
-            attacked, new_shards = stages.attacker.measure(targets, for_training if together else ())
+            with self._driver.phase("attack"):
+                attacked, new_shards = stages.attacker.measure(targets, for_training if together else ())
             yield self._measure(number, attacked)
-            new_shards = new_shards if together else stages.attacker.run(for_training)
+            with self._driver.phase("attack"):
+                new_shards = new_shards if together else stages.attacker.run(for_training)
             for kind, rows in zip(attacked_next, new_shards, strict=True):
                 self._shards[kind].append(rows)
+
+    @property
+    def _driver(self) -> Recorder:
+        return self.stages.environment.display.timeline.driver
 
     def _measure(self, number: int, attacked: Sequence[AttackedModel]) -> Round:
         config = self.stages.config
         split = config.evaluation.split
-        predicted = evaluations.predictions(attacked, self.stages.data.folder, split, config)
+        with self._driver.phase("evaluate"):
+            predicted = evaluations.predictions(attacked, self.stages.data.folder, split, config)
         correct = {uri: one.right for uri, one in predicted.items()}
         results = evaluations.results(attacked, predicted, config.attack.name, self.stages.dataset.label_names)
         log_accuracies(self.stages.environment.tracker, results, split)

@@ -21,6 +21,7 @@ from flat_dist.evaluation.transfer import Transfer
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact
 from flat_dist.pipeline.failures import FailedAttack
+from flat_dist.runtime.timeline import Span
 from flat_dist.storage.folder import Folder
 
 DISAGREEMENT = 0.02
@@ -99,6 +100,8 @@ class Experiment:
     settings: Mapping[str, Any]
     """All that the results depend on."""
     source: Source
+    processes: Mapping[str, Sequence[Span]] = field(default_factory=dict)
+    """What the driver and the workers did, for the report's timeline; empty: it shows none."""
 
 
 def hints(found: ExperimentResults) -> list[str]:

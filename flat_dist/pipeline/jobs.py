@@ -5,6 +5,7 @@ interrupted, and repeats no finished step.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -59,10 +60,14 @@ def train(config: Config, dataset: Dataset, display: Display) -> Finished:
     Raises:
         UserError: the run's folder belongs to another config, or a server cannot be reached.
     """
+    driver = display.timeline.driver
     check_classes(config, dataset)
     run_folder.check(config, run_folder.identity(config, dataset.fingerprint))
     mlflow.check_server(config)
-    with cluster.connected(), display:
+    with ExitStack() as ray_and_display:
+        with driver.phase("start"):
+            ray_and_display.enter_context(cluster.connected())
+        ray_and_display.enter_context(display)
         config, described = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
         for line in (described, *datasets.describe(dataset), *hints(config, dataset)):
             display.log_line(line)
@@ -76,7 +81,10 @@ def train(config: Config, dataset: Dataset, display: Display) -> Finished:
         ):
             environment = Environment(Folder(config.storage), tracker, display)
             found = AdversarialTraining(RunStages(config, dataset, environment)).run()
-            results.publish(folder, Experiment(config, settings, experiment.source(config, dataset)), found, tracker)
+            with driver.phase("write"):
+                processes = display.timeline.processes() if config.profile else {}
+                source = experiment.source(config, dataset)
+                results.publish(folder, Experiment(config, settings, source, processes), found, tracker)
     return Finished(config, folder, found)
 
 

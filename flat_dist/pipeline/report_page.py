@@ -58,6 +58,7 @@ def page(experiment: Experiment, found: ExperimentResults, cards: Sequence[Mappi
         annotation=found.annotation,
         replacements={kind: substitutions.replacements(rows) for kind, rows in tables.items() if rows},
         cards=cards,
+        processes=experiment.processes,
     )
 
 

@@ -33,6 +33,7 @@ from flat_dist.report.sets_table import sets_summary
 from flat_dist.report.summary_table import markdown, table
 from flat_dist.report.transfer_tables import transfer_summary
 from flat_dist.runtime.progress import PlainConsole
+from flat_dist.runtime.timeline import to_dict
 from flat_dist.storage.folder import Folder
 from flat_dist.tracking import served_model
 from flat_dist.tracking.mlflow import database
@@ -40,7 +41,7 @@ from flat_dist.tracking.tracker import Tracker
 
 REPORT, CARDS, ANNOTATION, MODELS = "report", "cards", "annotation", "models"
 ANNOTATION_RESULTS = "annotation.json"
-RESULTS, MARKDOWN = "results.json", "results.md"
+RESULTS, MARKDOWN, TIMELINE = "results.json", "results.md", "timeline.json"
 
 
 def publish(folder: Folder, experiment: Experiment, found: ExperimentResults, tracker: Tracker) -> None:
@@ -52,6 +53,8 @@ def publish(folder: Folder, experiment: Experiment, found: ExperimentResults, tr
         folder.write_json(f"{name}.json", [asdict(row) for row in rows])
     if found.annotation:
         folder.write_json(ANNOTATION_RESULTS, asdict(found.annotation))
+    if experiment.processes:
+        folder.write_json(TIMELINE, to_dict(experiment.processes))
     for name, card in described.items():
         (folder / CARDS).write_json(f"{name}.json", card)
     report.write(folder / REPORT, page(experiment, found, list(described.values())))

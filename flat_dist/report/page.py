@@ -14,6 +14,7 @@ from flat_dist.evaluation.result import Result
 from flat_dist.evaluation.substitutions import Replacement
 from flat_dist.evaluation.transfer import Transfer
 from flat_dist.evaluation.word_importance import Correlation, Words
+from flat_dist.runtime.timeline import Span
 
 
 @dataclass(frozen=True)
@@ -79,3 +80,5 @@ class Page:
     """What people said about the adversarial texts."""
     cards: Sequence[Mapping[str, Any]] = ()
     """The JSON card of each result."""
+    processes: Mapping[str, Sequence[Span]] = field(default_factory=dict)
+    """What the driver and the workers did, by name of the process."""

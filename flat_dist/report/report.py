@@ -8,6 +8,8 @@ from flat_dist.report.attack_notes import attack_notes, marked
 from flat_dist.report.charts import Chart
 from flat_dist.report.formatting import percent
 from flat_dist.report.page import Page
+from flat_dist.report.timeline_chart import timeline_charts
+from flat_dist.runtime.timeline import summarize
 from flat_dist.storage.folder import Folder
 
 
@@ -35,6 +37,7 @@ def _charts(page: Page) -> dict[str, list[Chart]]:
         "top_k": figures.top_k(tables.by_attack(page.results)),
         "scatters": figures.scatters(latest.words, latest.correlations) if latest and latest.words.words else [],
         "spread": [figures.spread(spreads)] if spreads else [],
+        "timeline": timeline_charts(page.processes),
     }
 
 
@@ -49,6 +52,7 @@ def _render(page: Page, charts: Mapping[str, Sequence[Chart]]) -> bytes:
         attack_notes=attack_notes(page.results),
         saliency=saliency.payload(page.saliencies, page.label_names),
         cards=tables.cards(page.cards),
+        timeline=summarize(page.processes).lines() if page.processes else [],
         top=TOP,
         min_count=word_tables.MIN_COUNT,
     )

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from flat_dist.runtime.timeline import Timeline
+
 
 class PlainConsole(Console):
     """A terminal or log that prints text literally: file names are not markup."""
@@ -136,7 +138,7 @@ def _duration(seconds: float) -> str:
 
 
 class Display:
-    """Shows progress; use it as a context manager.
+    """Shows progress, and keeps the run's timeline; use it as a context manager.
 
     Args:
         quiet: show nothing.
@@ -149,6 +151,7 @@ class Display:
         self.bars: Progress | None = None
         self.last_line = time.monotonic()
         """Time of the last line of a bar."""
+        self.timeline = Timeline()
 
     def __enter__(self) -> "Display":
         if self.console.is_terminal and not self.as_json:

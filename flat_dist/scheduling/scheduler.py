@@ -20,6 +20,7 @@ from flat_dist.runtime import capacity, ray_folder
 from flat_dist.runtime.progress import Bar, Display
 from flat_dist.scheduling.stage import ChunkedStage
 from flat_dist.scheduling.work_queue import ATTEMPTS, Chunk, WorkQueue
+from flat_dist.scheduling.worker import Answer
 from flat_dist.scheduling.worker_group import WorkerGroup
 from flat_dist.scheduling.worker_pool import CHECK_MACHINES, STARTS, PooledWorker, Task, UnitToWrite, WorkerPool
 
@@ -113,7 +114,7 @@ class Scheduler:
         worker = self.pool.calls.pop(reference)
         task, worker.task = worker.task, None
         try:
-            result = ray.get(reference)
+            answer = ray.get(reference)
         except (RayActorError, OutOfMemoryError) as error:
             self._handle_crash(worker, task, error)
         except RayTaskError as error:  # Ray wraps what the worker raised in its own traceback
@@ -122,19 +123,20 @@ class Scheduler:
             raise
         else:
             if task is None:
-                worker.node, self.pool.failed_starts = result, 0
+                worker.node, self.pool.failed_starts = answer, 0
             else:
-                self._keep(task, *result)
+                self.pool.display.timeline.add(answer.process, answer.spans, worker.asked)
+                self._keep(task, answer)
             self._hand_out(worker)
 
-    def _keep(self, task: Task, result: Any, seconds: dict[str, float]) -> None:
+    def _keep(self, task: Task, answer: Answer) -> None:
         stage = self.stages[task.stage]
         self.failed_loads = 0
-        stage.seconds.update(seconds)
+        stage.seconds.update(answer.seconds)
         if isinstance(task, Chunk) and not stage.is_unit(task):
-            self._keep_chunk(task, result)
+            self._keep_chunk(task, answer.result)
             return
-        stage.keep_unit(task.unit, result)
+        stage.keep_unit(task.unit, answer.result)
         stage.check_failures(stage.counts["error"], self.max_failures)
         self._show(task.stage, len(task) if isinstance(task, Chunk) else 0)
 

@@ -3,9 +3,10 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from flat_dist.runtime.malloc import return_freed_memory
+from flat_dist.runtime.timeline import Phase, Recorder
 from flat_dist.scheduling.stage import Job
 from flat_dist.scheduling.watchdog import Watchdog
 
@@ -13,8 +14,12 @@ from flat_dist.scheduling.watchdog import Watchdog
 class Session(ABC):
     """Processes examples of one job at a time. Consecutive calls for the same job load its model once."""
 
+    PHASE: ClassVar[Phase]
+    """What its work counts as in the run's timeline."""
+
     def __init__(self) -> None:
         self.watchdog = Watchdog()
+        self.recorder = Recorder()
         self.job: Any = None
         """The job that is loaded."""
         self.loading = False
@@ -51,5 +56,6 @@ class Session(ABC):
         if job != self.job:
             self.loading = True
             self.watchdog.seconds = job.stall_seconds
-            self.load(job)
+            with self.recorder.phase("data"):
+                self.load(job)
             self.job, self.loading = job, False

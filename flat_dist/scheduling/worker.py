@@ -2,18 +2,31 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import ray
 
 from flat_dist.config.errors import UserError
+from flat_dist.runtime.timeline import Span
 from flat_dist.scheduling.liveness import Heartbeat
 from flat_dist.scheduling.session import Session
 
-Seconds = dict[str, float]
-"""Seconds spent, by component; and counts of a stage."""
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker's call returns."""
+
+    result: Any
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Seconds spent in the call, by component; and counts of a stage."""
+    process: str = ""
+    """Name of the worker's process."""
+    spans: Sequence[Span] = ()
+    """What the process did since its last call."""
+
 
 OPTIONS: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"heartbeat": 1}}
 """How Ray runs a worker: one call after another, while a second thread answers `Worker.heartbeat`. Ray restarts and
@@ -25,8 +38,10 @@ class Worker(ABC):
 
     def __init__(self) -> None:
         self.error: UserError | None = None
+        began = time.time()
         try:
             self.session = self.make_session()
+            self.session.recorder.spans.append(Span("import", began, time.time()))
         except UserError as error:  # if it were raised here, Ray would wrap it in a traceback
             self.error = error
 
@@ -55,23 +70,21 @@ class Worker(ABC):
         """Time since the last progress. A stopped process does not answer."""
         return Heartbeat(time.monotonic() - self.session.watchdog.last_tick, self.session.loading)
 
-    def run(self, job: Any, number: int, examples: pa.Table) -> tuple[Any, Seconds]:
+    def run(self, job: Any, number: int, examples: pa.Table) -> Answer:
         """Process a whole unit and write it."""
-        before = self.session.seconds()
-        info = self.session.run(job, number, self.read(examples))
-        return info, self._since(before)
+        return self._measured(lambda: self.session.run(job, number, self.read(examples)))
 
-    def process(self, job: Any, examples: pa.Table) -> tuple[list[Any], Seconds]:
-        """Process a part of a unit."""
-        before = self.session.seconds()
-        results = self.session.process(job, self.read(examples))
-        return results, self._since(before)
+    def process(self, job: Any, examples: pa.Table) -> Answer:
+        """Process a part of a unit: the results of its examples."""
+        return self._measured(lambda: self.session.process(job, self.read(examples)))
 
-    def write(self, job: Any, number: int, results: Sequence[Any]) -> tuple[Any, Seconds]:
+    def write(self, job: Any, number: int, results: Sequence[Any]) -> Answer:
         """Write a unit that was processed in several chunks."""
-        before = self.session.seconds()
-        info = self.session.write(job, number, results)
-        return info, self._since(before)
+        return self._measured(lambda: self.session.write(job, number, results))
 
-    def _since(self, before: Seconds) -> Seconds:
-        return {name: seconds - before.get(name, 0.0) for name, seconds in self.session.seconds().items()}
+    def _measured(self, work: Callable[[], Any]) -> Answer:
+        before = self.session.seconds()
+        with self.session.recorder.phase(self.session.PHASE):
+            result = work()
+        seconds = {name: spent - before.get(name, 0.0) for name, spent in self.session.seconds().items()}
+        return Answer(result, seconds, *self.session.recorder.take())

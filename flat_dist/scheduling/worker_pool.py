@@ -47,6 +47,8 @@ class PooledWorker:
     task: Task | None = None
     since: float = field(default_factory=time.monotonic)
     """When it was started, or got its task."""
+    asked: float = field(default_factory=time.time)
+    """When it was started, in seconds since the epoch."""
     hung: bool = False
     """Whether the driver ended it because it made no progress."""
 

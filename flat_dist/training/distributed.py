@@ -21,6 +21,7 @@ from flat_dist.config.serialization import from_dict
 from flat_dist.runtime import capacity
 from flat_dist.runtime.progress import Bar
 from flat_dist.runtime.threads import in_threads
+from flat_dist.runtime.timeline import Recorder
 from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.training.job import (
@@ -162,13 +163,15 @@ def train_worker(settings: dict[str, Any]) -> None:
     output = Folder(settings["output"])
     config = from_dict(Config, job.config, job.name)
     torch.set_num_threads(config.training.cpus_per_worker)
-    checkpoint = load_start(job, config)
-    checkpoint.model.to(ray.train.torch.get_device())
+    recorder = Recorder()
+    with recorder.phase("data"):
+        checkpoint = load_start(job, config)
+        checkpoint.model.to(ray.train.torch.get_device())
+        data = load_data(job, config, checkpoint.encoder)
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     after_step = (lambda epochs: None) if rank else ProgressFile(output)
     worker = Worker(rank, world_size, ray.train.torch.prepare_model, after_step)
-    data = load_data(job, config, checkpoint.encoder)
     loop = Loop(checkpoint.model, data, config, job.name, job.learning_rate, worker)
     if previous := ray.train.get_checkpoint():
         with previous.as_directory() as folder:
@@ -183,6 +186,7 @@ def train_worker(settings: dict[str, Any]) -> None:
             loop.save(Folder(folder))
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
-    loop.run(job.epochs, report)
+    with recorder.phase("train"):
+        loop.run(job.epochs, report)
     if not rank:
-        write_best(loop, checkpoint, output)
+        write_best(loop, checkpoint, output, recorder)

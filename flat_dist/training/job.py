@@ -1,7 +1,7 @@
 """A training as plain values, and what every worker does before and after it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.checkpoint import Checkpoint
 from flat_dist.runtime.progress import Bar
 from flat_dist.runtime.seeds import derive_seed
+from flat_dist.runtime.timeline import Recorder, Span
 from flat_dist.storage.arrow import read_table
 from flat_dist.storage.folder import Folder
 from flat_dist.training import memory
@@ -28,7 +29,7 @@ HISTORY = "history.json"
 """Name of the file with the metrics of each epoch."""
 
 TIMINGS = "timings.json"
-"""Name of the file with the seconds of each epoch in the latest call, and the peak of GPU memory."""
+"""Name of the file with `Timings`."""
 
 WORKER_LOSSES = 2
 """Crashes of workers after which training resumes. Lost nodes do not count."""
@@ -98,18 +99,32 @@ def load_start(job: TrainingJob, config: Config) -> Checkpoint:
     return checkpoint
 
 
+@dataclass(frozen=True)
+class Timings:
+    """Where the time of the latest call of a training went, in its first worker."""
+
+    seconds: list[float]
+    """Of each epoch."""
+    peak_gpu_gib: float
+    process: str
+    """Name of the worker's process."""
+    spans: list[Span]
+
+
 def write_history(loop: Loop, output: Folder) -> None:
-    """Write the metrics and the timings of the epochs so far."""
+    """Write the metrics of the epochs so far."""
     output.write_json(HISTORY, loop.state.history)
-    output.write_json(TIMINGS, {"seconds": loop.seconds, "peak_gpu_gib": memory.peak_gib(loop.device)})
 
 
-def write_best(loop: Loop, checkpoint: Checkpoint, output: Folder) -> None:
-    """Write the best epoch's checkpoint.
+def write_best(loop: Loop, checkpoint: Checkpoint, output: Folder, recorder: Recorder) -> None:
+    """Write the best epoch's checkpoint, and the timings.
 
     If the training was interrupted after its last epoch, and its folder was deleted, the history is missing, too.
     """
-    if not output.exists(HISTORY):
-        write_history(loop, output)
-    loop.model.load_state_dict(loop.state.best_weights)
-    checkpoints.save(checkpoints.with_model(checkpoint, loop.model.cpu()), output)
+    peak = memory.peak_gib(loop.device)
+    with recorder.phase("write"):
+        if not output.exists(HISTORY):
+            write_history(loop, output)
+        loop.model.load_state_dict(loop.state.best_weights)
+        checkpoints.save(checkpoints.with_model(checkpoint, loop.model.cpu()), output)
+    output.write_json(TIMINGS, asdict(Timings(loop.seconds, peak, *recorder.take())))

@@ -10,6 +10,7 @@ from flat_dist.config.schema import Config
 from flat_dist.config.serialization import from_dict
 from flat_dist.runtime import tasks
 from flat_dist.runtime.progress import Bar
+from flat_dist.runtime.timeline import Recorder
 from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.training.job import (
@@ -52,10 +53,12 @@ def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str, name: str) ->
     output, kept = Folder(output_uri), Folder(kept_uri)
     config = from_dict(Config, job.config, job.name)
     torch.set_num_threads(config.training.cpus_per_worker)
-    checkpoint = load_start(job, config)
-    checkpoint.model.to(config.training.device)
-    progress.follow(checkpoint.model.output)
-    data, worker = load_data(job, config, checkpoint.encoder), Worker(after_step=ProgressFile(output))
+    recorder = Recorder()
+    with recorder.phase("data"):
+        checkpoint = load_start(job, config)
+        checkpoint.model.to(config.training.device)
+        progress.follow(checkpoint.model.output)
+        data, worker = load_data(job, config, checkpoint.encoder), Worker(after_step=ProgressFile(output))
     loop = Loop(checkpoint.model, data, config, job.name, job.learning_rate, worker)
     _resume(loop, kept)
 
@@ -65,8 +68,9 @@ def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str, name: str) ->
         kept.write_json(LATEST, f"epoch-{loop.state.epoch}")
         kept.remove(f"epoch-{loop.state.epoch - 1}")
 
-    loop.run(job.epochs, report)
-    write_best(loop, checkpoint, output)
+    with recorder.phase("train"):
+        loop.run(job.epochs, report)
+    write_best(loop, checkpoint, output, recorder)
 
 
 def _resume(loop: Loop, kept: Folder) -> None:

@@ -1,5 +1,6 @@
 """The stage of a training: which job it is, and what its result depends on."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ from flat_dist.models.artifact import model_notes
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Artifact, Output, Stage
-from flat_dist.training.job import HISTORY, Train, TrainingJob
+from flat_dist.training.job import HISTORY, TIMINGS, Timings, Train, TrainingJob
 
 ONLY_FLAT = ("beta", "initial_beta", "beta_decay", "gamma", "entropy", "pairs", "pieces")
 """Fields of `ObjectiveConfig` that no training without a word mask depends on, so that a search over them shares it."""
@@ -55,8 +56,11 @@ class Trainer:
     def fill(self, job: TrainingJob, title: str, folder: Folder, notes: dict[str, Any]) -> Output:
         """Train into a folder; an interrupted training continues after its last epoch."""
         state = self.storage / "ray_train"
+        asked = time.time()
         with self.display.stage(title, job.epochs) as bar:
             self.train(job, folder.name, state, folder, bar)
+        timings: Timings = folder.read_json(TIMINGS, Timings)
+        self.display.timeline.add(timings.process, timings.spans, asked)
         return Output(
             checkpoints.FILES,
             records=[HISTORY],

@@ -29,6 +29,8 @@ from flat_dist.storage.folder import Folder
 class AttackSession(Session):
     """Attacks examples of one job at a time."""
 
+    PHASE = "attack"
+
     def __init__(self) -> None:
         super().__init__()
         keep_freed_memory()
