@@ -178,7 +178,7 @@ def test_a_worker_reports_a_user_error_when_it_is_asked_whether_it_is_ready(monk
 def test_a_session_is_loading_until_it_has_what_its_job_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Heartbeat] = []
     worker = AttackWorker.__new__(AttackWorker)
-    worker.session = one = AttackSession.__new__(AttackSession)
+    worker.session = worker.current = one = AttackSession.__new__(AttackSession)
     one.watchdog, one.recorder, one.job, one.loading = Watchdog(), Recorder(), None, False
     one.watchdog.last_tick -= 100
     monkeypatch.setattr(AttackSession, "load", lambda self, job: seen.append(worker.heartbeat()))

@@ -1,8 +1,9 @@
-"""Benchmarks: attacks against stock TextAttack, scaling, memory of an attack worker, training against a plain loop,
-GPU memory, and attributions against captum and lime.
+"""Benchmarks: the main job, attacks against stock TextAttack, scaling, memory of an attack worker, training against a
+plain loop, GPU memory, and attributions against captum and lime.
 
-Each benchmark trains a small victim for a few epochs, unless a checkpoint is given.
+Each benchmark but the first trains a small victim for a few epochs, unless a checkpoint is given.
 
+  flat-dist bench job --json
   flat-dist bench attack --attack.name textfooler --model.name lstm --examples 200 --json
   flat-dist bench scale --examples 2000
   flat-dist bench train --preset minilm
@@ -122,7 +123,17 @@ class Similarity(Shared):
     """File of the STS benchmark, such as sts-test.csv."""
 
 
+@dataclass(frozen=True)
+class Job(Shared):
+    """The main job from nothing, its share of work, its memory; and the same command when nothing is left to do."""
+
+    examples: int = 100_000
+    """Maximum number of test texts to attack."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
 VERBS: dict[str, type[Shared]] = {
+    "job": Job,
     "attack": Attack,
     "scale": Scale,
     "memory": Memory,
@@ -213,6 +224,10 @@ def measure(command: Shared, config: Config, display: Display) -> Iterator[dict[
         yield pool_scaling.measure(
             config, command.checkpoint, command.examples, command.planned, command.in_flight, display
         )
+    elif isinstance(command, Job):
+        from flat_dist.benchmarks import main_job
+
+        yield main_job.measure(config, command.examples, display)
     elif isinstance(command, Train):
         yield training_benchmark.measure(config, command.examples, display)
     elif isinstance(command, Peak):

@@ -38,12 +38,21 @@ def job(arguments: Sequence[str]) -> None:
         show_plan(config, dataset, command.json)
         return
     with driver.phase("import"):
-        from flat_dist.pipeline import jobs, results
+        from flat_dist.pipeline import finished, results
+
+    title = f"{dataset.source}, {config.model.name}"
+    if ended := finished.find(config, dataset.fingerprint):
+        config, folder, run = ended
+        display.log_line("this run has ended, and nothing of it is missing: these are its results")
+        results.show_again(folder, config, run.hints, title, command.json)
+        return
+    with driver.phase("import"):
+        from flat_dist.pipeline import jobs
 
     ran = jobs.train(config, dataset, display)
     if config.profile:
         print(*summarize(display.timeline.processes()).lines(), sep="\n")
-    results.show(ran.found, ran.folder, ran.config, f"{dataset.source}, {config.model.name}", command.json)
+    results.show(ran.found, ran.folder, ran.config, title, command.json)
 
 
 def show_plan(config: Config, dataset: datasets.Dataset, as_json: bool) -> None:

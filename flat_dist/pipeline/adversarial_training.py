@@ -25,6 +25,7 @@ from flat_dist.pipeline.results import log_accuracies
 from flat_dist.pipeline.stages import RunStages
 from flat_dist.runtime.timeline import Recorder
 from flat_dist.storage.stage import Artifact
+from flat_dist.training.stage import TrainingInputs
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class AdversarialTraining:
         stages = self.stages
         display, driver = stages.environment.display, self._driver
         with driver.phase("explain"):
-            explained = evaluations.explain_pairs(stages.config, stages.executor, last.attacked, display)
+            explained = evaluations.explain_pairs(
+                stages.config, stages.executor, last.attacked, display, stages.environment.workers
+            )
         by_round = {
             (result.training, result.round): result for found in rounds for result in found.results if result.trained_on
         }
@@ -87,7 +90,7 @@ class AdversarialTraining:
             latest = stages.first_models(kinds)
         for number in range(last + 1):
             if number:
-                inputs = {
+                inputs: dict[str, TrainingInputs] = {
                     kind: stages.round_training(number, latest[kind], self._shards[kind]) for kind in trained_further
                 }
                 with self._driver.phase("train"):

@@ -23,10 +23,20 @@ from flat_dist.data.pairs import Pairs
 from flat_dist.evaluation import annotation_sheet
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import ModelArtifact, open_checkpoint
-from flat_dist.pipeline import adversarial_sets, evaluation, experiment, own_models, results, run_folder, sheets
+from flat_dist.pipeline import (
+    adversarial_sets,
+    evaluation,
+    experiment,
+    finished,
+    own_models,
+    results,
+    run_folder,
+    sheets,
+)
 from flat_dist.pipeline.adversarial_training import AdversarialTraining
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, Source
 from flat_dist.pipeline.plan import check_classes, hints
+from flat_dist.pipeline.run_worker import run_workers, train_in
 from flat_dist.pipeline.stages import Environment, RunStages
 from flat_dist.resources import synonym_file
 from flat_dist.runtime import cluster, hardware
@@ -36,6 +46,7 @@ from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.storage.stage import Executor
 from flat_dist.tracking import mlflow
+from flat_dist.training import distributed
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ def train(config: Config, dataset: Dataset, display: Display) -> Finished:
             ray_and_display.enter_context(cluster.connected())
         ray_and_display.enter_context(display)
         config, described = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
+        workers = run_workers(config)  # they start while this process goes on
         for line in (described, *datasets.describe(dataset), *hints(config, dataset)):
             display.log_line(line)
         settings = run_folder.identity(config, dataset.fingerprint)
@@ -79,12 +91,16 @@ def train(config: Config, dataset: Dataset, display: Display) -> Finished:
             exclusive_lock(folder, "this run", log_line=display.log_line),
             mlflow.tracked(config, name, settings, folder, display.log_line) as tracker,
         ):
-            environment = Environment(Folder(config.storage), tracker, display)
-            found = AdversarialTraining(RunStages(config, dataset, environment)).run()
+            train = train_in(workers) if workers and config.training.workers == 1 else distributed.train
+            environment = Environment(Folder(config.storage), tracker, display, train, workers)
+            stages = RunStages(config, dataset, environment)
+            found = AdversarialTraining(stages).run()
             with driver.phase("write"):
                 processes = display.timeline.processes() if config.profile else {}
                 source = experiment.source(config, dataset)
                 results.publish(folder, Experiment(config, settings, source, processes), found, tracker)
+        if not found.failures:
+            finished.record(folder, config, stages.executor.used, experiment.hints(found))
     return Finished(config, folder, found)
 
 

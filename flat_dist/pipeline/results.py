@@ -120,8 +120,37 @@ def _cards(experiment: Experiment, found: ExperimentResults) -> dict[str, dict[s
     return made
 
 
-def show(found: ExperimentResults, folder: Folder, config: Config, title: str, as_json: bool) -> None:
+def show_again(folder: Folder, config: Config, said: Sequence[str], title: str, as_json: bool) -> None:
+    """Print the results of a run that has ended.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        said: the warnings of the run.
+        title: of the table.
+        as_json: print one line of JSON at the end.
+    """
+    found = ExperimentResults(results=folder.read_json(RESULTS, list[Result]), attacked=(), explained=())
+    show(found, folder, config, title, as_json, said)
+
+
+def show(
+    found: ExperimentResults,
+    folder: Folder,
+    config: Config,
+    title: str,
+    as_json: bool,
+    said: Sequence[str] | None = None,
+) -> None:
     """Print the table, the paths of all outputs, and warnings; with `as_json`, one line of JSON at the end.
+
+    Args:
+        found: the results.
+        folder: of the run.
+        config: of the run.
+        title: of the table.
+        as_json: print one line of JSON at the end.
+        said: warnings; None: those of `found`.
 
     Raises:
         IncompleteError: an attack has no result.
@@ -136,7 +165,7 @@ def show(found: ExperimentResults, folder: Folder, config: Config, title: str, a
     ):
         PlainConsole().print(printed)
     print_server(config)
-    for hint in hints(found):
+    for hint in hints(found) if said is None else said:
         print(hint)
     if as_json:
         failures = {"failures": found.failures} if found.failures else {}

@@ -172,3 +172,27 @@ def to_dict(processes: Mapping[str, Sequence[Span]]) -> dict[str, list[list[Any]
         name: [[span.phase, round(span.start - zero, 2), round(span.end - zero, 2)] for span in spans]
         for name, spans in processes.items()
     }
+
+
+def work_seconds(processes: Mapping[str, Sequence[Span]], cores: int) -> float:
+    """Seconds that the steps of a run would take in warm processes on so many cores.
+
+    The steps follow each other as the driver's phases do. Attacks and explanations divide evenly among the cores. A
+    training uses one core, and trainings of the same phase run side by side. Starting, importing and reading models in
+    workers do not count; reading data, evaluating and writing count with the driver's time.
+    """
+    workers = [span for name, spans in processes.items() if name != DRIVER for span in spans]
+    total = 0.0
+    for step in processes[DRIVER]:
+        if step.phase in WORK:
+            own = [one.seconds for one in workers if one.phase == step.phase and step.start <= one.start < step.end]
+            longest = max(own, default=0.0) if step.phase == "train" else 0.0
+            total += max(longest, sum(own) / cores)
+        elif step.phase not in ("start", "import"):
+            total += step.seconds
+    return total
+
+
+def from_dict(kept: Mapping[str, Sequence[tuple[Phase, float, float]]]) -> dict[str, list[Span]]:
+    """The spans that `to_dict` has made plain."""
+    return {name: [Span(*span) for span in spans] for name, spans in kept.items()}

@@ -5,24 +5,39 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import pyarrow as pa
+
 from flat_dist.runtime.malloc import return_freed_memory
 from flat_dist.runtime.timeline import Phase, Recorder
 from flat_dist.scheduling.stage import Job
 from flat_dist.scheduling.watchdog import Watchdog
 
 
-class Session(ABC):
+class Watched:
+    """Work whose progress the driver watches, and whose time is recorded."""
+
+    def __init__(self) -> None:
+        self.watchdog = Watchdog()
+        self.recorder = Recorder()
+        self.loading = False
+        """Whether it still loads what it needs."""
+
+
+class Session(Watched, ABC):
     """Processes examples of one job at a time. Consecutive calls for the same job load its model once."""
 
     PHASE: ClassVar[Phase]
     """What its work counts as in the run's timeline."""
 
     def __init__(self) -> None:
-        self.watchdog = Watchdog()
-        self.recorder = Recorder()
+        super().__init__()
         self.job: Any = None
         """The job that is loaded."""
-        self.loading = False
+
+    def read(self, examples: pa.Table) -> Sequence[Any]:
+        """Examples as `process` takes them."""
+        rows: list[dict[str, Any]] = examples.to_pylist()
+        return rows
 
     @abstractmethod
     def load(self, job: Any) -> None:

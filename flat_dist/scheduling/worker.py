@@ -12,7 +12,7 @@ import ray
 from flat_dist.config.errors import UserError
 from flat_dist.runtime.timeline import Span
 from flat_dist.scheduling.liveness import Heartbeat
-from flat_dist.scheduling.session import Session
+from flat_dist.scheduling.session import Session, Watched
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Worker(ABC):
         began = time.time()
         try:
             self.session = self.make_session()
+            self.current: Watched = self.session
             self.session.recorder.spans.append(Span("import", began, time.time()))
         except UserError as error:  # if it were raised here, Ray would wrap it in a traceback
             self.error = error
@@ -49,10 +50,9 @@ class Worker(ABC):
     def make_session(self) -> Session:
         """Make the session of this process."""
 
-    def read(self, examples: pa.Table) -> Sequence[Any]:
-        """Examples as the session takes them."""
-        rows: list[dict[str, Any]] = examples.to_pylist()
-        return rows
+    def session_for(self, job: Any) -> Session:
+        """The session that processes a job."""
+        return self.session
 
     def ready(self) -> str:
         """Id of the worker's node, once it has started.
@@ -68,23 +68,24 @@ class Worker(ABC):
     @ray.method(concurrency_group="heartbeat")
     def heartbeat(self) -> Heartbeat:
         """Time since the last progress. A stopped process does not answer."""
-        return Heartbeat(time.monotonic() - self.session.watchdog.last_tick, self.session.loading)
+        return Heartbeat(time.monotonic() - self.current.watchdog.last_tick, self.current.loading)
 
     def run(self, job: Any, number: int, examples: pa.Table) -> Answer:
         """Process a whole unit and write it."""
-        return self._measured(lambda: self.session.run(job, number, self.read(examples)))
+        return self._measured(job, lambda session: session.run(job, number, session.read(examples)))
 
     def process(self, job: Any, examples: pa.Table) -> Answer:
         """Process a part of a unit: the results of its examples."""
-        return self._measured(lambda: self.session.process(job, self.read(examples)))
+        return self._measured(job, lambda session: session.process(job, session.read(examples)))
 
     def write(self, job: Any, number: int, results: Sequence[Any]) -> Answer:
         """Write a unit that was processed in several chunks."""
-        return self._measured(lambda: self.session.write(job, number, results))
+        return self._measured(job, lambda session: session.write(job, number, results))
 
-    def _measured(self, work: Callable[[], Any]) -> Answer:
-        before = self.session.seconds()
-        with self.session.recorder.phase(self.session.PHASE):
-            result = work()
-        seconds = {name: spent - before.get(name, 0.0) for name, spent in self.session.seconds().items()}
-        return Answer(result, seconds, *self.session.recorder.take())
+    def _measured(self, job: Any, work: Callable[[Session], Any]) -> Answer:
+        self.current = session = self.session_for(job)
+        before = session.seconds()
+        with session.recorder.phase(session.PHASE):
+            result = work(session)
+        seconds = {name: spent - before.get(name, 0.0) for name, spent in session.seconds().items()}
+        return Answer(result, seconds, *session.recorder.take())

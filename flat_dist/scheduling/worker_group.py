@@ -95,5 +95,12 @@ class WarmWorkers:
         """A group of `wanted` workers on CPUs."""
         return WorkerGroup("cpu", 0.0, wanted, self._start, release=self.idle.append)
 
+    def start_early(self, count: int) -> None:
+        """Ask for workers before there is work: they import packages while the driver prepares it."""
+        self.idle += [self._new() for _ in range(count)]
+
     def _start(self) -> Any:
-        return self.idle.pop() if self.idle else ray.remote(num_cpus=0, **OPTIONS)(self._worker).remote()
+        return self.idle.pop() if self.idle else self._new()
+
+    def _new(self) -> Any:
+        return ray.remote(num_cpus=0, **OPTIONS)(self._worker).remote()

@@ -23,6 +23,8 @@ VERSION = 3
 """Raised when a change of the code makes the results of older stages wrong."""
 
 MARKER = "stage.json"
+STAGES = "stages"
+"""Name of the folder of all stages in a storage."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Stage:
     def folder(self, storage: Folder) -> Folder:
         """Where the stage writes in a storage."""
         name = self.name.replace(":", "-")  # of an attack of the user
-        return storage / "stages" / f"{name}-{content_hash({'version': VERSION, **self.inputs})}"
+        return storage / STAGES / f"{name}-{content_hash({'version': VERSION, **self.inputs})}"
 
 
 S = TypeVar("S", bound=Stage)
@@ -135,6 +137,8 @@ class Executor:
 
     storage: Folder
     log_line: Callable[[str], None] = print
+    used: dict[str, str] = field(default_factory=dict)
+    """Fingerprint of each result so far, by the name of its folder."""
 
     def run(self, stage: Stage) -> Artifact:
         """The result of a stage, which is run if it is not complete."""
@@ -169,6 +173,7 @@ class Executor:
             artifact = results[folder.uri]
             if artifact is None:
                 raise RuntimeError(f"{stage.title}: {folder.uri} is not complete")
+            self.used[folder.name] = artifact.fingerprint
             stage.log(artifact)
             artifacts.append(artifact)
         return artifacts
@@ -203,12 +208,25 @@ def _artifact(opened: OpenStage[Any]) -> Artifact | None:
     folder = opened.folder
     try:
         marker = read_marker(folder)
-        complete = marker.inputs == _plain(opened.stage.inputs) and all(
-            folder.sha256(name) == digest for name, digest in (marker.files | marker.records).items()
-        )
+        complete = marker.inputs == _plain(opened.stage.inputs) and _has_all_files(folder, marker)
     except (FileNotFoundError, DamagedFileError):
         return None
     return Artifact(folder, content_hash(marker.files), marker.notes) if complete else None
+
+
+def is_intact(folder: Folder, fingerprint: str) -> bool:
+    """Whether a folder has the complete result of a stage, with this fingerprint.
+
+    Raises:
+        FileNotFoundError: its marker, or a file, is missing.
+        DamagedFileError: its marker is damaged.
+    """
+    marker = read_marker(folder)
+    return content_hash(marker.files) == fingerprint and _has_all_files(folder, marker)
+
+
+def _has_all_files(folder: Folder, marker: Marker) -> bool:
+    return all(folder.sha256(name) == digest for name, digest in (marker.files | marker.records).items())
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

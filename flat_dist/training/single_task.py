@@ -1,6 +1,7 @@
 """Training in a single Ray task, for models that train faster than Ray Train starts."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 
 import ray
@@ -49,7 +50,18 @@ def train_alone(job: TrainingJob, run_name: str, storage: Folder, output: Folder
 
 @ray.remote(max_retries=WORKER_LOSSES)
 def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str, name: str) -> None:
-    progress = tasks.ProgressReporter(name)
+    train_here(job, output_uri, kept_uri, tasks.ProgressReporter(name))
+
+
+def train_here(job: TrainingJob, output_uri: str, kept_uri: str, tick: Callable[..., None]) -> None:
+    """Train in this process.
+
+    Args:
+        job: what to train, and on what.
+        output_uri: folder of the result.
+        kept_uri: folder of the latest epoch's state, from which an interrupted training resumes.
+        tick: called at each answer of the model.
+    """
     output, kept = Folder(output_uri), Folder(kept_uri)
     config = from_dict(Config, job.config, job.name)
     torch.set_num_threads(config.training.cpus_per_worker)
@@ -57,7 +69,7 @@ def _train_alone(job: TrainingJob, output_uri: str, kept_uri: str, name: str) ->
     with recorder.phase("data"):
         checkpoint = load_start(job, config)
         checkpoint.model.to(config.training.device)
-        progress.follow(checkpoint.model.output)
+        checkpoint.model.output.register_forward_hook(lambda *_: tick())
         data, worker = load_data(job, config, checkpoint.encoder), Worker(after_step=ProgressFile(output))
     loop = Loop(checkpoint.model, data, config, job.name, job.learning_rate, worker)
     _resume(loop, kept)

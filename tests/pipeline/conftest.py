@@ -18,19 +18,16 @@ from typing import Any
 import pytest
 
 from flat_dist.attack.pool import run as attack_pool
-from flat_dist.attack.pool.actor import AttackWorker
 from flat_dist.commands.main import main
 from flat_dist.evaluation import attribution_worker
-from flat_dist.evaluation.attribution_worker import AttributionWorker
 from flat_dist.models.endpoint import TOKEN
 from flat_dist.pipeline import jobs
-from flat_dist.pipeline.stages import Environment
+from flat_dist.pipeline.run_worker import RunWorker
 from flat_dist.runtime import cluster
 from flat_dist.scheduling.worker_group import WarmWorkers
-from flat_dist.training.single_task import train_alone
 from tests.test_black_box import SECRET
 
-ATTACK_WORKERS, EXPLANATION_WORKERS = WarmWorkers(AttackWorker), WarmWorkers(AttributionWorker)
+WORKERS = WarmWorkers(RunWorker)
 """Workers on `local_ray` that stay from one test to the next."""
 
 Done = subprocess.CompletedProcess[str]
@@ -63,10 +60,9 @@ def run_here(local_ray: None, assets: object) -> Callable[..., Done]:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
             patch.setattr(sys, "argv", list(command_line))
             patch.setattr(cluster, "connected", nullcontext)
-            patch.setattr(attack_pool, "ray_group", lambda *asked: ATTACK_WORKERS.group(asked[-1] or 1))
-            patch.setattr(attribution_worker, "ray_group", lambda *_: EXPLANATION_WORKERS.group(1))
-            # Ray Train starts for seconds before the first epoch. `test_training.py` compares both ways to the bit.
-            patch.setattr(jobs, "Environment", partial(Environment, train=train_alone))
+            patch.setattr(jobs, "run_workers", lambda _: WORKERS.group(1))
+            patch.setattr(attack_pool, "ray_group", lambda *asked: WORKERS.group(asked[-1] or 1))
+            patch.setattr(attribution_worker, "ray_group", lambda *_: WORKERS.group(1))
             try:
                 program()
             except SystemExit as ended:

@@ -35,7 +35,7 @@ from flat_dist.runtime.progress import Display
 from flat_dist.scheduling.worker_group import ray_group
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import MARKER, Executor
-from tests.pipeline.conftest import EXPLANATION_WORKERS, Command, Done, printed
+from tests.pipeline.conftest import WORKERS, Command, Done, printed
 
 pytestmark = pytest.mark.ray
 
@@ -153,7 +153,7 @@ def test_a_finished_explanation_is_not_made_again(
     few = pairs_file_module.Pairs(pairs.file, pairs.originals.slice(0, 40), pairs.adversarials[:40])
     attacked = attacked_by(settings, victim, few)
     with Display(quiet=True) as display:
-        first = distributed.explain_pairs(settings, executor, attacked, display, EXPLANATION_WORKERS.group(1))
+        first = distributed.explain_pairs(settings, executor, attacked, display, WORKERS.group(1))
         monkeypatch.setattr(distributed, "run_stages", lambda stages, *rest: ran.append(len(stages)))
         again = distributed.explain_pairs(settings, executor, attacked, display)
     assert ran == []  # no stage is left to run

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from pyarrow import fs
 
 from flat_dist.models import checkpoint as checkpoints
+from flat_dist.pipeline import jobs
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.tracking.mlflow import database
@@ -238,11 +239,28 @@ def test_a_second_driver_on_the_same_folder_is_refused(flat_dist: Command, undis
     assert f"error: this run: {storage}/small is in use by process {os.getpid()} on " in done.stderr
 
 
-def test_the_same_command_again_repeats_nothing(flat_dist: Command, undisturbed: tuple[Path, dict]) -> None:
+def test_the_same_command_again_repeats_nothing(
+    flat_dist: Command, undisturbed: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
     storage, first = undisturbed
-    times = {path: path.stat().st_mtime_ns for path in storage.glob("stages/**/*")}
+    times = {path: path.stat().st_mtime_ns for path in storage.glob("**/*")}
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "train", None)  # not even its stages are looked at
+        assert printed(flat_dist(*arguments(storage, "--training.kinds", *KINDS))) == first
+    assert {path: path.stat().st_mtime_ns for path in storage.glob("**/*")} == times
+
+
+@pytest.mark.parametrize("missing", ["stages/attack-*/manifest.json", "small/report/index.html", "mlflow.db"])
+def test_a_run_of_which_something_is_missing_goes_through_its_stages_again(
+    flat_dist: Command, undisturbed: tuple[Path, dict], missing: str
+) -> None:
+    storage, first = undisturbed
+    file = sorted(storage.glob(missing))[0]
+    content = file.read_bytes()
+    file.unlink()
     assert printed(flat_dist(*arguments(storage, "--training.kinds", *KINDS))) == first
-    assert {path: path.stat().st_mtime_ns for path in storage.glob("stages/**/*")} == times
+    assert file.exists()
+    assert not missing.startswith("small") or file.read_bytes() == content
 
 
 @pytest.mark.slow

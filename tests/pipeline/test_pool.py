@@ -24,7 +24,7 @@ from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from tests.conftest import hear_interrupts
 from tests.pipeline import attack_driver
-from tests.pipeline.conftest import ATTACK_WORKERS
+from tests.pipeline.conftest import WORKERS
 
 pytestmark = pytest.mark.ray
 
@@ -47,7 +47,7 @@ def run_attack(
     """Attack with new workers of a class, or, without one, with those that tests share; the hashes of the shards."""
     plan = attack_driver.plan(victim.uri, str(output), examples, stall_seconds)
     config = AttackConfig(workers=workers, device="cpu", max_failures=max_failures)
-    groups = worker_groups(config, worker) if worker else [ATTACK_WORKERS.group(workers)]
+    groups = worker_groups(config, worker) if worker else [WORKERS.group(workers)]
     with Display() as display:
         attack_driver.run(plan, config, display, groups)
     return hashes(output)

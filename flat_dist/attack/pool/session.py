@@ -47,6 +47,10 @@ class AttackSession(Session):
         gc.collect()
         gc.freeze()  # the garbage collector need not look at the imported modules again
 
+    def read(self, examples: pa.Table) -> Sequence[Example]:
+        """The examples of a table with the columns example_id, text and label."""
+        return [Example(row["example_id"], row["text"], row["label"]) for row in examples.to_pylist()]
+
     def process(self, job: AttackJob, examples: Sequence[Example]) -> list[Record]:
         """Attack examples."""
         self.switch_to(job)
