@@ -79,7 +79,7 @@ class Hanging:
 def test_a_worker_that_hangs_is_ended_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[FakeActor] = []
     ended = iter([True, False, True, True, True])
-    """Whether a call has ended when the driver looks: the first actor's two calls, of which one hangs, and the second's."""
+    """Whether a call has ended when the driver looks. The first actor hangs in its second call."""
 
     def wait(calls: Sequence[Any], timeout: float) -> tuple[Sequence[Any], Sequence[Any]]:
         return (calls, ()) if next(ended) else ((), calls)

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from pyarrow import fs
 
 from flat_dist.models import checkpoint as checkpoints
-from flat_dist.pipeline import jobs
+from flat_dist.pipeline import finished, jobs
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.tracking.mlflow import database
@@ -233,6 +233,7 @@ def test_damaged_stages_are_made_again_and_the_results_are_the_same(
 
 def test_a_second_driver_on_the_same_folder_is_refused(flat_dist: Command, undisturbed: tuple[Path, dict]) -> None:
     storage = undisturbed[0]
+    (storage / "small" / finished.FILE).unlink()  # a run that has ended is only shown
     with exclusive_lock(Folder(storage / "small"), "the test"):
         done = flat_dist(*arguments(storage, "--training.kinds", *KINDS))
     assert done.returncode == 2

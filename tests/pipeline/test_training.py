@@ -24,15 +24,17 @@ from flat_dist.data import datasets, shards, substitutes
 from flat_dist.data.shards import Record, Swap
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.factory import initial
+from flat_dist.pipeline.run_worker import train_in
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.arrow import read_table, write_table
 from flat_dist.storage.folder import Folder
 from flat_dist.training import distributed
 from flat_dist.training import job as job_module
-from flat_dist.training.job import load_data
+from flat_dist.training.job import Train, load_data
 from flat_dist.training.loop import DivergenceError, Loop
 from flat_dist.training.single_task import train_alone
 from tests.pipeline import training_driver
+from tests.pipeline.conftest import WORKERS
 
 pytestmark = pytest.mark.ray
 
@@ -93,36 +95,55 @@ def test_training_under_ray_is_the_plain_loop_to_the_bit(stage: Folder, local_ra
     check_result(stage, train_plainly(stage, 3))
 
 
-def kill_a_training_worker_after(history: Path, epochs: int) -> None:
+def kill_a_training_worker_after(history: Path, epochs: int, title: str = "ray::RayTrainWorker") -> None:
     while not (history.exists() and len(json.loads(history.read_text())) >= epochs):
         time.sleep(0.02)
     (worker,) = (
         process
         for process in psutil.Process().children(recursive=True)
-        if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RayTrainWorker")
+        if process.cmdline()[:1] and process.cmdline()[0].startswith(title)
     )
     worker.kill()
 
 
+CPU = replace(training_driver.CONFIG, training=replace(training_driver.CONFIG.training, device="cpu"))
+
+
+@pytest.mark.parametrize("train", [train_alone, train_in(WORKERS.group(1))], ids=["task", "worker"])
 def test_training_alone_is_the_plain_loop_to_the_bit_and_goes_on_after_its_last_epoch(
-    stage: Folder, local_ray: None
+    train: Train, stage: Folder, local_ray: None
 ) -> None:
-    config = replace(training_driver.CONFIG, training=replace(training_driver.CONFIG.training, device="cpu"))
     with Display(quiet=True) as display:
         for epochs in (2, 3):  # the second call finds what the first one kept
-            job = replace(training_driver.job(stage, epochs), config=to_dict(config))
+            job = replace(training_driver.job(stage, epochs), config=to_dict(CPU))
             bar = display.bar("train", epochs)
-            train_alone(job, "stage", stage / "kept", stage / "result", bar)
+            train(job, "stage", stage / "kept", stage / "result", bar)
             assert bar.done == epochs
             check_result(stage, train_plainly(stage, epochs))
     assert [path.name for path in (Path(stage.uri) / "kept" / "stage").iterdir() if path.is_dir()] == ["epoch-3"]
 
 
-def test_a_user_is_told_in_one_sentence_that_training_alone_diverged(stage: Folder, local_ray: None) -> None:
-    config = replace(training_driver.CONFIG, training=replace(training_driver.CONFIG.training, device="cpu"))
-    job = replace(training_driver.job(stage, 2), config=to_dict(config), learning_rate=1e30)
+def test_after_a_crash_of_a_worker_another_one_trains_on(stage: Folder, local_ray: None) -> None:
+    epochs, folder = 40, stage.local
+    assert folder is not None
+    history = folder / "result" / "history.json"
+    arguments = history, 2, "ray::RunWorker.train"
+    killer = threading.Thread(target=kill_a_training_worker_after, args=arguments, daemon=True)
+    killer.start()
+    job = replace(training_driver.job(stage, epochs), config=to_dict(CPU))
+    train_in(WORKERS.group(1))(job, "stage", stage / "kept", stage / "result", Display(quiet=True).bar("", epochs))
+    killer.join(0)
+    assert not killer.is_alive()
+    check_result(stage, train_plainly(stage, epochs))
+
+
+@pytest.mark.parametrize("train", [train_alone, train_in(WORKERS.group(1))], ids=["task", "worker"])
+def test_a_user_is_told_in_one_sentence_that_training_alone_diverged(
+    train: Train, stage: Folder, local_ray: None
+) -> None:
+    job = replace(training_driver.job(stage, 2), config=to_dict(CPU), learning_rate=1e30)
     with pytest.raises(DivergenceError, match="training of flat-1 diverged in epoch 1"):
-        train_alone(job, "stage", stage / "kept", stage / "result", Display(quiet=True).bar("train", 2))
+        train(job, "stage", stage / "kept", stage / "result", Display(quiet=True).bar("train", 2))
 
 
 def test_what_a_user_can_mend_is_found_in_a_failure_of_training(tmp_path: Path) -> None:
