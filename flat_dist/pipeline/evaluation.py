@@ -25,6 +25,7 @@ from flat_dist.pipeline.results import log_accuracies
 from flat_dist.pipeline.run_folder import synonyms, users_parts
 from flat_dist.runtime.progress import Display
 from flat_dist.runtime.seeds import derive_seed
+from flat_dist.scheduling.worker_group import WorkerGroup
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.location import is_folder
 from flat_dist.storage.stage import Executor
@@ -142,6 +143,8 @@ class Environment:
     tracker: Tracker
     display: Display
     executor: Executor
+    workers: WorkerGroup | None = None
+    """Workers that stay, for attacks and explanations; None: each of the two has its own."""
 
 
 def on_dataset(
@@ -166,7 +169,7 @@ def on_dataset(
     texts = TextsToAttack(split, drawn, dataset.fingerprint)
     evaluation = config.evaluation
     targets = [Target(model, texts, evaluation.attacks, neighbours=evaluation.neighbours) for model in models]
-    attacker = Attacker(config, executor, environment.display)
+    attacker = Attacker(config, executor, environment.display, [environment.workers] if environment.workers else [])
     attacked, _ = attacker.measure(targets)
     data = executor.run(dataset_stage(dataset))
     predicted = distributed.predictions(attacked, data.folder, split, config)
@@ -191,7 +194,9 @@ def explain(
         results: one for each of them, in the same order.
         environment: where to work.
     """
-    explained = distributed.explain_pairs(config, environment.executor, attacked, environment.display)
+    explained = distributed.explain_pairs(
+        config, environment.executor, attacked, environment.display, environment.workers
+    )
     models = {each.model_name: each.model for each in attacked}
     return ExperimentResults(
         results=distributed.with_consistency(config, results, explained),

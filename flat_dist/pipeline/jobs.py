@@ -232,6 +232,7 @@ class Evaluation:
         judged = annotation_sheet.read_sheets(sheets_folder, self.annotated) if self.annotated else None
         with cluster.connected(), display:
             config, described = hardware.resolve(config, cluster.machine(config.hardware, display.log_line))
+            workers = run_workers(config) if isinstance(self.data, Dataset) else None
             for line in (described, *messages):
                 display.log_line(line)
             run_folder.open_folder(folder, settings)
@@ -240,7 +241,7 @@ class Evaluation:
                 mlflow.tracked(config, name, settings, folder, display.log_line) as tracker,
             ):
                 executor = Executor(Folder(config.storage), display.log_line)
-                environment = evaluation.Environment(tracker, display, executor)
+                environment = evaluation.Environment(tracker, display, executor, workers)
                 if isinstance(self.data, Dataset):
                     found = evaluation.on_dataset(config, self.models, self.data, self.trained_on, environment)
                 else:
