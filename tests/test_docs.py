@@ -83,11 +83,12 @@ SCRIPTS = {
     "jobs/report.py": "report",
     "jobs/bench.py": "bench",
     "jobs/prepare.py": "prepare",
+    "jobs/reproduce.py": "reproduce",
     "tuning/sweep.py": "tune",
 }
 """What each script is of `flat-dist`."""
 
-LONG_RUNNING = ("train", "tune")
+LONG_RUNNING = ("train", "tune", "reproduce")
 """Commands that can say what they would do."""
 
 SPLITS = ("train", "dev", "test")

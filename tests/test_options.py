@@ -156,7 +156,20 @@ def test_a_setting_has_one_name_in_every_command(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "evaluate", "attack", "predict", "export", "report", "bench", "prepare", "tune", "bench attack"]
+    "name",
+    [
+        "train",
+        "evaluate",
+        "attack",
+        "predict",
+        "export",
+        "report",
+        "bench",
+        "prepare",
+        "tune",
+        "reproduce",
+        "bench attack",
+    ],
 )
 def test_help_names_the_command_and_gives_an_example(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -23,6 +23,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.pipeline.experiment import ExperimentResults, MaskedModel
 from flat_dist.pipeline.results import log_accuracies
 from flat_dist.pipeline.stages import RunStages
+from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Artifact
 
 
@@ -43,6 +44,8 @@ class AdversarialTraining:
     """One run of the main job."""
 
     stages: RunStages
+    every_round: bool = True
+    """Whether models are measured after every round, or after the last one alone."""
     _shards: dict[str, list[Artifact]] = field(default_factory=lambda: defaultdict(list))
     """Attacked training examples of each kind of training, oldest round first."""
 
@@ -69,9 +72,13 @@ class AdversarialTraining:
                 for number, model in flat.items()
                 if checkpoints.describe(model.folder)["masked"]
             ],
-            shards={training: [each.folder for each in shards] for training, shards in self._shards.items()},
+            shards=self.attacked_texts(),
             failures=tuple(stages.failures),
         )
+
+    def attacked_texts(self) -> dict[str, list[Folder]]:
+        """Folders of the attacked training texts so far, by kind of training, oldest round first."""
+        return {training: [each.folder for each in shards] for training, shards in self._shards.items()}
 
     def rounds(self) -> Iterator[Round]:
         """Train, attack and measure every kind of training, round by round."""
@@ -85,7 +92,7 @@ class AdversarialTraining:
                 latest |= stages.train(
                     {kind: stages.round_training(number, latest[kind], self._shards[kind]) for kind in trained_further}
                 )
-            measured = kinds if number in (0, last) else trained_further
+            measured = kinds if number == last else self._measured_before_last(number)
             targets = [stages.test_attacks(number, latest[kind]) for kind in measured]
             attacks_next = stages.trains_on_attacks and number < last
             attacked_next = [kind for kind in kinds if kind in ADVERSARIAL and attacks_next]
@@ -97,6 +104,11 @@ class AdversarialTraining:
             new_shards = new_shards if together else stages.attacker.run(for_training)
             for kind, rows in zip(attacked_next, new_shards, strict=True):
                 self._shards[kind].append(rows)
+
+    def _measured_before_last(self, number: int) -> Sequence[str]:
+        """The kinds of training to measure after a round that is not the last one: base is trained once."""
+        kinds = self.stages.config.training.kinds
+        return [kind for kind in kinds if self.every_round and (not number or kind != "base")]
 
     def _measure(self, number: int, attacked: Sequence[AttackedModel]) -> Round:
         config = self.stages.config
