@@ -158,16 +158,7 @@ def test_a_setting_has_one_name_in_every_command(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "train",
-        "evaluate",
-        "attack",
-        "predict",
-        "export",
-        "report",
-        "bench",
-        "prepare",
-        "tune",
-        "reproduce",
+        *("train", "evaluate", "attack", "predict", "export", "report", "bench", "prepare", "tune", "reproduce"),
         "bench attack",
     ],
 )

@@ -114,8 +114,9 @@ class Count:
     of: int
     certain: int = 0
     """The interval excludes a difference that breaks the claim."""
-    significant: int = 0
-    """It holds, and p is below `SIGNIFICANT` in every seed."""
+    significant: int | None = None
+    """It holds, and p is below `SIGNIFICANT` in every seed; None of a claim that FLAT is not much worse, which the test
+    says nothing about."""
 
 
 def count(claim: Claim, differences: Iterable[Difference | None]) -> Count:
@@ -126,7 +127,7 @@ def count(claim: Claim, differences: Iterable[Difference | None]) -> Count:
         holds=len(held),
         of=len(known),
         certain=sum(claim.holds(one.interval.low) for one in known),
-        significant=sum(max(one.p_values) < SIGNIFICANT for one in held),
+        significant=None if claim.allowed else sum(max(one.p_values) < SIGNIFICANT for one in held),
     )
 
 

@@ -1,26 +1,21 @@
 """A reproduction as a command: it shows the plan, or runs what is missing on Ray and writes cards and page."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
+from typing import TYPE_CHECKING
 
 from flat_dist import cli
 from flat_dist.config.errors import IncompleteError, UserError
-from flat_dist.report.cards import VERSIONS
 from flat_dist.reproduction import cards
-from flat_dist.reproduction.cards import FORMAT, Card
-from flat_dist.reproduction.machine import this_machine
-from flat_dist.reproduction.plan import HOUR, Estimate, Order, Planned, estimate
+from flat_dist.reproduction.plan import FOLDER, Estimate, Order, Planned, estimate
 from flat_dist.reproduction.recipes import options_of
-from flat_dist.runtime import hardware
 from flat_dist.runtime.progress import Display
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 
-FOLDER = "reproduction"
-"""Folder in the storage: the lock, and a mark of each cell that was begun."""
+if TYPE_CHECKING:
+    from flat_dist.reproduction.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -64,65 +59,42 @@ class Reproduction:
             IncompleteError: a cell failed; the others were run.
         """
         from flat_dist.reproduction.publish import publish
+        from flat_dist.reproduction.runner import Runner
         from flat_dist.runtime import cluster
 
         planned = self.order.plan()
-        expected = estimate(planned)
         missing = [one for one in planned if not one.is_current]
         publish(self._results)
-        failed = {}
+        failed: dict[str, str] = {}
         if missing:
             lock = Folder(self.order.storage) / FOLDER
             with cluster.connected(), Display(as_json=self.as_json) as display:
                 machine = cluster.machine(self.order.hardware, display.log_line)
-                display.log_line(f"{len(missing)} of {len(planned)} cells are missing: {expected.describe()}")
                 with exclusive_lock(lock, "this reproduction", log_line=display.log_line):
-                    for number, one in enumerate(missing, 1):
-                        name = one.cell.name
-                        display.log_line(f"cell {number} of {len(missing)}: {name}, {_state(one, expected)}")
-                        try:
-                            self._run(one, expected.hours[name], machine, display)
-                        except UserError as error:  # the hours of the other cells must not be lost
-                            failed[name] = str(error)
-                            display.log_line(f"{name} failed: {error}")
-                            continue
-                        publish(self._results)
+                    runner = Runner(self.order.storage, machine, self.command, display)
+                    failed = self._run_all(missing, estimate(planned), runner)
         self._show(planned, failed)
 
-    def _run(self, one: Planned, expected: float, machine: hardware.Machine, display: Display) -> None:
-        """Run a cell, and write its card and pictures."""
-        from flat_dist.pipeline.stages import Environment
-        from flat_dist.reproduction.measure import CellRun
-        from flat_dist.reproduction.publish import write_pictures
-        from flat_dist.tracking.tracker import NoTracker
-        from flat_dist.training.single_task import train_alone
+    def _run_all(self, missing: Sequence[Planned], expected: Estimate, runner: "Runner") -> dict[str, str]:
+        """Run cells. Returns why some failed, by name: the others are run in any case."""
+        from flat_dist.reproduction.publish import publish, write_pictures
 
-        marks = Folder(self.order.storage) / FOLDER
-        resumed = marks.exists(one.mark)
-        marks.write_json(one.mark, {"cell": one.cell.name})
-        began = time.monotonic()
-        config, described = hardware.resolve(one.config, machine)
-        display.log_line(described)
-        environment = Environment(Folder(self.order.storage), NoTracker(), display, train_alone)
-        finding = CellRun(one.cell, config, one.dataset, environment).run()
-        write_pictures(self._results, finding.pictures)
-        gpu = machine.gpu if "cuda" in (config.training.device, config.attack.device) else None
-        card = Card(
-            format=FORMAT,
-            cell=one.cell,
-            identity=one.identity,
-            settings=dict(one.settings),
-            machine=this_machine(gpu),
-            hours=round((time.monotonic() - began) / HOUR, 4),
-            resumed=resumed,
-            estimated_hours=round(expected, 4),
-            command=self.command,
-            date=time.strftime("%Y-%m-%d"),
-            versions={name: metadata.version(name) for name in VERSIONS},
-            measured=finding.measured,
-        )
-        cards.write(self._results, card)
-        display.log_line(f"{one.cell.name}: {card.hours:.2f} hours")
+        log_line, failed = runner.display.log_line, {}
+        log_line(f"{len(missing)} cells to run: {expected.describe()}")
+        for number, one in enumerate(missing, 1):
+            name = one.cell.name
+            log_line(f"cell {number} of {len(missing)}: {name}, {_state(one, expected)}")
+            try:
+                card, pictures = runner.run(one, expected.hours[name])
+            except UserError as error:
+                failed[name] = str(error)
+                log_line(f"{name} failed: {error}")
+                continue
+            write_pictures(self._results, pictures)  # before the card, which says that the cell is complete
+            cards.write(self._results, card)
+            publish(self._results)
+            log_line(f"{name}: {card.hours:.2f} hours")
+        return failed
 
     def _show(self, planned: Sequence[Planned], failed: dict[str, str]) -> None:
         """Print where the page is, and what failed."""

@@ -19,6 +19,7 @@ from flat_dist.reproduction.cells import FIRST_SEED, Cell
 from flat_dist.reproduction.explained import changed_ids, explained_of
 from flat_dist.reproduction.outcomes import encode
 from flat_dist.reproduction.published import published
+from flat_dist.scheduling.worker_group import WorkerGroup
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep.variants import FLAT, TABLE_5, Variant, variants
 
@@ -54,12 +55,14 @@ class CellRun:
         config: its config, with hardware resolved.
         dataset: what to train and measure on.
         environment: where to work.
+        explainers: workers that explain pairs; None: new ones, which end with the work.
     """
 
     cell: Cell
     config: Config
     dataset: Dataset
     environment: Environment
+    explainers: WorkerGroup | None = None
 
     def run(self) -> Finding:
         """Train and measure.
@@ -126,7 +129,7 @@ class CellRun:
         config, environment = self.config, self.environment
         stages = RunStages(config, self.dataset, environment)
         attacked = [each for run in runs for each in run.last.attacked]
-        explained = evaluations.explain_pairs(config, stages.executor, attacked, environment.display)
+        explained = evaluations.explain_pairs(config, stages.executor, attacked, environment.display, self.explainers)
         results = [result for run in runs for result in run.last.results]
         right = {uri: own for run in runs for uri, own in run.last.correct.items()}
         dev = evaluations.predictions(attacked, stages.data.folder, "dev", config)

@@ -5,8 +5,9 @@ import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 
-from flat_dist.report.formatting import DASH, percent, significant
+from flat_dist.report.formatting import DASH, percent
 from flat_dist.report.formatting import fixed as decimal
+from flat_dist.report.formatting import significant as digits
 from flat_dist.report.paper import DATASETS, MODELS
 from flat_dist.report.table import Table
 from flat_dist.reproduction.cards import Card
@@ -136,7 +137,10 @@ def _of(found: Count) -> str:
 
 
 def _measured(found: Count) -> str:
-    return f"{found.holds} of {found.of}; {found.certain}; {found.significant}" if found.of else DASH
+    if not found.of:
+        return DASH
+    significant = DASH if found.significant is None else str(found.significant)
+    return f"{found.holds} of {found.of}; {found.certain}; {significant}"
 
 
 def _differences(main: Groups, known: Mapping[tuple[Claim, tuple[str, ...]], Difference | None]) -> Table:
@@ -155,7 +159,7 @@ def _differences(main: Groups, known: Mapping[tuple[Claim, tuple[str, ...]], Dif
 def _difference(claim: Claim, one: Difference, cards: Sequence[Card]) -> list[str]:
     to_text = percent if claim.quantity in ("accuracy", "after_attack") else decimal
     interval = f"{to_text(one.interval.low)} to {to_text(one.interval.high)}"
-    return [f"{to_text(one.mean)} ({interval})", ", ".join(map(significant, one.p_values)), str(len(cards))]
+    return [f"{to_text(one.mean)} ({interval})", ", ".join(map(digits, one.p_values)), str(len(cards))]
 
 
 def _pictures(names: Collection[str]) -> list[str]:

@@ -20,6 +20,9 @@ from flat_dist.storage.folder import Folder
 
 HOUR = 3600.0
 
+FOLDER = "reproduction"
+"""Folder in the storage: the lock, and a mark of each cell that was begun."""
+
 
 @dataclass(frozen=True)
 class Planned:
