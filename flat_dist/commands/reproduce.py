@@ -62,8 +62,8 @@ class Command:
     results: str = "docs/results"
     """Folder for cards, page and pictures."""
     readme: str | None = None
-    """A Markdown file: its table between the lines <!-- reproduction --> and <!-- end of reproduction --> is replaced by
-    that of the cards, and nothing is run."""
+    """A Markdown file: its table between the lines <!-- reproduction --> and <!-- end of reproduction --> is replaced
+    by that of the cards, and nothing is run."""
     hardware: Hardware = "auto"
     """Hardware profile: cpu, gtx1080, a100, h100, or auto: the cluster's GPUs if it has any, else its CPUs."""
     dry_run: bool = False

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Training
 
 Use = Literal["main", "ablation", "transfer", "words"]
 """What a cell measures. A use has the tables and figures of `USES`."""
@@ -17,7 +18,7 @@ TrainingAttack = Literal["textfooler", "pwws"]
 Recipe = Literal["released", "paper", "ours"]
 
 RECIPES: tuple[Recipe, ...] = ("released", "paper", "ours")
-TRAININGS = ("base", "adv", "flat")
+TRAININGS: tuple[Training, ...] = ("base", "adv", "flat")
 FIRST_SEED = 1111
 """Seed of the released code; the others follow it."""
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from flat_dist.evaluation.significance import Interval, bootstrap, compare
 from flat_dist.report.paper import Numbers
+from flat_dist.report.summary_table import METHODS
 from flat_dist.reproduction.cards import Card
 from flat_dist.reproduction.cells import FIRST_SEED
 from flat_dist.reproduction.outcomes import decode, decode_pairs
@@ -65,16 +66,19 @@ class Claim:
         return decode_pairs(explained.taus if self.quantity == "tau" else explained.tops, len(trained.right))
 
 
+QUANTITIES: Mapping[Quantity, str] = {"tau": "Kendall’s tau", "top_5": "top-5"}
+"""Quantities of explanations, and their names."""
+
 CLAIMS = (
     *(Claim(f"after-attack accuracy above {other}", "after_attack", other) for other in ("adv", "base")),
     *(
         Claim(f"{name} ({heading}) above {other}", quantity, other, method)
-        for method, heading in (("ig", "IG"), ("lime", "LIME"))
-        for name, quantity in (("Kendall’s tau", "tau"), ("top-5", "top_5"))
+        for method, heading in METHODS.items()
+        for quantity, name in QUANTITIES.items()
         for other in ("adv", "base")
     ),
     Claim("accuracy within one point of base", "accuracy", "base", allowed=0.01),
-)  # type: ignore[misc]
+)
 """What the paper says of FLAT (Tables 2, 3 and 8)."""
 
 

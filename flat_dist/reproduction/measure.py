@@ -109,7 +109,7 @@ class CellRun:
             IncompleteError: an attack has no result.
         """
         if self.cell.use == "ablation":
-            rows = variants(tuple(TABLE_5), 0.0)  # type: ignore[arg-type]
+            rows = variants(tuple(TABLE_5), 0.0)
             return [_renamed(self._run(row.config(self.config, self.config.seed)), row) for row in rows]
         return [self._run(self.config)]
 

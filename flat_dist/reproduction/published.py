@@ -24,7 +24,7 @@ def published(cell: Cell, training: str, attack: str) -> Numbers:
     """
     if cell.use != "ablation":
         return paper.numbers(cell.dataset, cell.model, training, attack, cell.attack)
-    accuracy, after_attack = paper.ablation(*TABLE_5[training])  # type: ignore[index]
+    accuracy, after_attack = paper.ablation(*TABLE_5[training])
     return Numbers(accuracy=accuracy, after_attack_accuracy=after_attack if attack == cell.attack else None)
 
 
