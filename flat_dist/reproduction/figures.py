@@ -33,7 +33,7 @@ def top_k_charts(groups: Mapping[tuple[str, ...], Sequence[Card]]) -> list[Chart
 
 def top_k_curves(cards: Sequence[Card]) -> dict[str, list[float]]:
     """The intersection for each k by training, means over seeds; empty unless every seed has them for all trainings."""
-    curves = {}
+    curves: dict[str, list[float]] = {}
     for training in TRAININGS:
         own = [card.measured.trainings[training].attacks[card.cell.attack].explained.get(METHOD) for card in cards]
         if not all(one is not None and one.top_k for one in own):
