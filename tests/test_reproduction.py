@@ -100,7 +100,8 @@ def test_every_config_is_valid(recipe: str, model: str, use: str) -> None:
     validate(found)
     assert found.data.folder == "some/sst2" and found.data.named == "sst2"
     assert (found.model.name, found.attack.name, found.seed) == (model, "textfooler", 1112)
-    assert found.training.kinds == ("base", "adv", "flat")
+    trained = ("flat",) if use in ("ablation", "words") else ("base", "adv", "flat")
+    assert found.training.kinds == trained
     assert found.evaluation.scores == ("probabilities", "margin")
     assert found.evaluation.attacks == (TRANSFER_ATTACKS if use == "transfer" else ("textfooler",))
     assert found.evaluation.explain == (("ig", "lime") if use == "main" else ())
@@ -551,7 +552,7 @@ def test_a_dry_run_lists_the_cells_and_the_hours(tmp_path: Path, capsys: pytest.
     [
         (["--tables", "10"], "unknown value of --tables '10'"),
         (["--pairs", "-1"], "--pairs is -1, but must be at least 0"),
-        (["--datasets", "trec", "--tables", "2", "--data", "."], "trec is not a folder: name one"),
+        (["--tables", "2", "--data", "elsewhere"], "--data.folder elsewhere/sst2 is not a folder: name one"),
         (["--results", "a_file"], "--results .*a_file cannot be used"),
     ],
 )
@@ -562,9 +563,7 @@ def test_bad_input_is_one_sentence(
     (tmp_path / "a_file").write_text("")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        reproduce.job(
-            ["--data", str(tmp_path), "--datasets", "sst2", *given, "--dry-run"][0 if "--data" not in given else 4 :]
-        )
+        reproduce.job(["--datasets", "sst2", "--data", str(tmp_path), "--dry-run", *given])
 
 
 def test_the_made_up_cards_are_about_the_trainings_that_they_name() -> None:

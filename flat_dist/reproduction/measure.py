@@ -109,7 +109,9 @@ class CellRun:
             IncompleteError: an attack has no result.
         """
         if self.cell.use == "ablation":
-            rows = variants(tuple(TABLE_5), 0.0)
+            rows = sorted(
+                variants(tuple(TABLE_5), 0.0), key=lambda row: TABLE_5[row.name], reverse=True
+            )  # as the paper
             return [_renamed(self._run(row.config(self.config, self.config.seed)), row) for row in rows]
         return [self._run(self.config)]
 

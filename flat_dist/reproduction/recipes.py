@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 from flat_dist import cli
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import Config, Hardware
+from flat_dist.config.schema import Config, Hardware, Training
 from flat_dist.reproduction.cells import TRAININGS, Cell, Use
+from flat_dist.sweep.variants import FLAT
 
 TRANSFER_ATTACKS = ("pwws", "genetic", "iga", "pso", "clare", "bae")
 """The attacks of Table 4, in the order of its columns. The paper calls genetic Gene."""
@@ -36,11 +37,16 @@ def presets_of(cell: Cell) -> str:
     return f"{cell.dataset},{of_recipe}"
 
 
+def kinds_of(cell: Cell) -> tuple[Training, ...]:
+    """The kinds of training of a cell's models."""
+    return (FLAT,) if cell.use in ("ablation", "words") else TRAININGS
+
+
 def options_of(cell: Cell) -> str:
     """The options of `flat-dist train` that train the models of a cell, apart from the data."""
     return (
         f"--preset {presets_of(cell)} --model.name {cell.model} --attack.name {cell.attack} --training.kinds "
-        f"{' '.join(TRAININGS)} --seed {cell.seed}"
+        f"{' '.join(kinds_of(cell))} --seed {cell.seed}"
     )
 
 
@@ -69,7 +75,7 @@ def config_of(
         config,
         data=replace(config.data, folder=None if data is None else f"{data.rstrip('/')}/{cell.dataset}"),
         model=replace(config.model, name=cell.model),
-        training=replace(config.training, kinds=TRAININGS),
+        training=replace(config.training, kinds=kinds_of(cell)),
         attack=replace(config.attack, name=cell.attack),
         evaluation=evaluation,
         tracking=replace(config.tracking, enabled=False),

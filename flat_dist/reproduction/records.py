@@ -107,7 +107,9 @@ class Shown:
             *(f"published{column.heading}" for column in self.published),
             *(f"{recipe}{column.heading}" for recipe in recipes for column in self.columns),
         ]
-        return Table(head, [self._row(labels, of, recipes) for labels, of in rows.items()], len(self.labels))
+        table = [self._row(labels, of, recipes) for labels, of in rows.items()]
+        count = len(self.labels)
+        return Table(head, [row for row in table if any(cell != DASH for cell in row[count:])], count)
 
     def _row(self, labels: tuple[str, ...], own: Sequence[Record], recipes: Sequence[str]) -> list[str]:
         cells = [*labels, *(column.to_text(own[0].published.get(column.key)) for column in self.published)]

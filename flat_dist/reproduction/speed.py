@@ -7,7 +7,8 @@ from typing import Any
 from flat_dist.config.schema import ADVERSARIAL, Config
 from flat_dist.data.datasets import Dataset
 from flat_dist.reproduction.cards import Card, Machine
-from flat_dist.reproduction.cells import TRAININGS, Cell
+from flat_dist.reproduction.cells import Cell
+from flat_dist.reproduction.recipes import kinds_of
 from flat_dist.sweep.variants import TABLE_5
 
 Key = tuple[Any, ...]
@@ -19,40 +20,37 @@ WORDS = 19.0
 
 @dataclass(frozen=True)
 class Speeds:
-    """Seconds of one core of an AMD EPYC (two cores, 2026-11-30), on SST-2."""
+    """Seconds of one core of an AMD EPYC (2026-11-30), on SST-2."""
 
     training: Mapping[str, float]
-    """A text in an epoch, by model: vectors frozen, no mask."""
+    """A text in an epoch, by model: vectors frozen."""
     substitutes: Mapping[str, float]
-    """A clean text in an epoch with its substitute, vectors trained."""
+    """A clean text in an epoch with its substitute, by model: vectors trained."""
     attack: Mapping[tuple[str, str], float]
-    """A text, by model and attack, on probabilities: mean over models that are easily fooled, as base."""
-    robust: float
-    """What a text of a robust model takes longer."""
-    margins: float
-    """Share of the time of an attack that the second one, on margins, adds for a robust model."""
+    """A text, by model and attack, on probabilities, if the model is easily fooled, as base is."""
+    robust: Mapping[str, float]
+    """How much longer the texts of adv and FLAT take, by recipe, with the second attack, on margins."""
     transfer: Mapping[str, float]
     """A text, by attack of Table 4, with both forms of scores."""
     explain: Mapping[str, float]
     """A pair, by model, with both methods."""
     start: float
-    """Start of the workers of a stage, and its end. Not by core."""
+    """Start and end of a stage, in seconds of wall time."""
 
 
 MEASURED = Speeds(
     training={"cnn": 0.9e-3, "lstm": 1.9e-3},
-    substitutes={"cnn": 3.4e-3, "lstm": 6.0e-3},
+    substitutes={"cnn": 2.9e-3, "lstm": 6.0e-3},
     attack={
-        ("cnn", "textfooler"): 1 / 74,
-        ("lstm", "textfooler"): 1 / 56,
-        ("cnn", "pwws"): 1 / 114,
-        ("lstm", "pwws"): 1 / 67,
+        ("cnn", "textfooler"): 0.018,
+        ("lstm", "textfooler"): 0.024,
+        ("cnn", "pwws"): 0.012,
+        ("lstm", "pwws"): 0.020,
     },
-    robust=1.6,
-    margins=0.5,
-    transfer={"pwws": 0.02, "genetic": 1.3, "iga": 0.6, "pso": 0.5, "clare": 4.0, "bae": 1.2},
+    robust={"released": 2.0, "paper": 1.3, "ours": 3.5},
+    transfer={"pwws": 0.03, "genetic": 1.3, "iga": 0.6, "pso": 0.5, "clare": 4.0, "bae": 1.2},
     explain={"cnn": 0.03, "lstm": 0.15},
-    start=6.0,
+    start=3.0,
 )
 
 
@@ -99,7 +97,7 @@ class CellWork:
 
     def seconds(self) -> dict[Key, float]:
         """Seconds of each piece of work, if nothing is done yet."""
-        rows = tuple(TABLE_5) if self.cell.use == "ablation" else TRAININGS
+        rows = tuple(TABLE_5) if self.cell.use == "ablation" else kinds_of(self.cell)
         found = self._clean_trainings(rows)
         for row in rows:
             if row != "base":
@@ -113,16 +111,16 @@ class CellWork:
     def _clean_trainings(self, rows: Sequence[str]) -> dict[Key, float]:
         training, model = self.config.training, self.cell.model
         seconds = self._train(self.texts.train, training.epochs, MEASURED.training[model])
-        found: dict[Key, float] = {("train", *self._place, "base"): seconds}
-        if training.init == "scratch":
-            kinds = [row for row in rows if row.startswith("flat")]
-            found |= {("train", *self._place, kind, 0): seconds for kind in kinds}
+        own = [row for row in rows if training.init == "scratch" and row.startswith("flat")]
+        found: dict[Key, float] = {("train", *self._place, row, 0): seconds for row in own}
+        if len(own) < len(rows):
+            found["train", *self._place, "base"] = seconds
         return found
 
     def _rounds(self, row: str) -> dict[Key, float]:
         """The attacks and trainings of the rounds of a model."""
         training, model, attack = self.config.training, self.cell.model, self.cell.attack
-        beside = 1 if self.cell.use == "ablation" else len(ADVERSARIAL)
+        beside = len(ADVERSARIAL) if "adv" in kinds_of(self.cell) else 1
         attacked = min(self.config.attack.sample or self.texts.train, self.texts.train)
         found: dict[Key, float] = {}
         for number in range(1, training.rounds + 1):
@@ -131,8 +129,7 @@ class CellWork:
             else:
                 own = number > 1 or (training.init == "scratch" and row.startswith("flat"))
                 of = (row, number) if own else ("base", 1)
-                seconds = MEASURED.attack[model, attack] * (MEASURED.robust if number > 1 else 1.0) * attacked
-                found["attack", *self._place, attack, *of] = self._spread(seconds)
+                found["attack", *self._place, attack, *of] = self._spread(MEASURED.attack[model, attack] * attacked)
                 per_text = MEASURED.training[model]
                 texts = self.texts.train + attacked * (number if training.shards == "accumulate" else 1)
             seconds = self._train(texts, training.epochs_per_round, per_text, beside)
@@ -153,8 +150,8 @@ class CellWork:
                 if self.cell.use == "transfer":
                     seconds = MEASURED.transfer[attack] * count
                 else:
-                    robust = 1.0 if row == "base" else MEASURED.robust
-                    seconds = MEASURED.attack[model, attack] * count * robust * (1 + MEASURED.margins)
+                    robust = 1.0 if row == "base" else MEASURED.robust[self.cell.recipe]
+                    seconds = MEASURED.attack[model, attack] * count * robust
                 trained_on = () if row == "base" else (self.cell.attack,)
                 found["test", *self._place, row, *trained_on, attack, count] = self._spread(seconds)
         if evaluation.explain:
