@@ -6,7 +6,6 @@ from flat_dist import cli
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, Hardware, Training
 from flat_dist.reproduction.cells import TRAININGS, Cell, Use
-from flat_dist.sweep.variants import FLAT
 
 TRANSFER_ATTACKS = ("pwws", "genetic", "iga", "pso", "clare", "bae")
 """The attacks of Table 4, in the order of its columns. The paper calls genetic Gene."""
@@ -39,7 +38,7 @@ def presets_of(cell: Cell) -> str:
 
 def kinds_of(cell: Cell) -> tuple[Training, ...]:
     """The kinds of training of a cell's models."""
-    return (FLAT,) if cell.use in ("ablation", "words") else TRAININGS
+    return ("flat",) if cell.use in ("ablation", "words") else TRAININGS
 
 
 def options_of(cell: Cell) -> str:
