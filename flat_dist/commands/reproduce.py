@@ -76,12 +76,12 @@ def job(arguments: Sequence[str]) -> None:
     """Parse, build, and run or show the plan."""
     command = CommandLine(Command, arguments).read(str(__doc__))
     reproduction = Reproduction(order_of(command), line_of(command), command.json)
-    if command.readme is not None:
+    if command.dry_run:
+        reproduction.show_plan()
+    elif command.readme is not None:
         from flat_dist.reproduction.publish import update_readme
 
         update_readme(Path(command.readme), Folder(command.results))
-    elif command.dry_run:
-        reproduction.show_plan()
     else:
         reproduction.run()
 
