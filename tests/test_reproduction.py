@@ -9,18 +9,20 @@ import pytest
 
 from flat_dist import cli
 from flat_dist.commands import reproduce
-from flat_dist.config.errors import UserError
+from flat_dist.config.errors import IncompleteError, UserError
 from flat_dist.config.schema import SubstitutesConfig
 from flat_dist.config.validation import validate
 from flat_dist.report import paper
 from flat_dist.reproduction import cards
-from flat_dist.reproduction.cards import CARDS
+from flat_dist.reproduction.cards import CARDS, Card
 from flat_dist.reproduction.cells import FIRST_SEED, RECIPES, USES, Cell, Selection
-from flat_dist.reproduction.claims import CLAIMS, Claim, Count, count, count_published, difference
+from flat_dist.reproduction.claims import CLAIMS, Claim, Count, Difference, count, count_published, differences
 from flat_dist.reproduction.figures import top_k_charts, top_k_curves
+from flat_dist.reproduction.job import Reproduction
 from flat_dist.reproduction.machine import this_machine
 from flat_dist.reproduction.outcomes import decode, decode_pairs, encode, encode_pairs
 from flat_dist.reproduction.page import FIGURES, PAGE, grouped, page, readme
+from flat_dist.reproduction.plan import Order, Planned, estimate
 from flat_dist.reproduction.publish import END, START, publish, update_readme, with_table, write_pictures
 from flat_dist.reproduction.recipes import TRANSFER_ATTACKS, Measures, config_of, options_of
 from flat_dist.reproduction.records import records
@@ -28,6 +30,7 @@ from flat_dist.reproduction.sections import SECTIONS
 from flat_dist.reproduction.speed import MEASURED, CellWork, Texts, calibration, missing_seconds
 from flat_dist.runtime.hardware import Machine as Gpu
 from flat_dist.runtime.hardware import resolve
+from flat_dist.runtime.progress import Display
 from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.sweep.variants import TABLE_5
@@ -209,6 +212,10 @@ def test_the_identity_depends_on_what_decides_the_numbers() -> None:
 # ---- claims
 
 
+def difference(claim: Claim, cards: list[Card]) -> Difference | None:
+    return differences(cards, (claim,)).get(claim)
+
+
 def find(quantity: str, other: str, method: str = "") -> Claim:
     return next(one for one in CLAIMS if (one.quantity, one.other, one.method) == (quantity, other, method))
 
@@ -226,6 +233,8 @@ def test_differences_are_over_the_texts_that_both_were_measured_on() -> None:
     clean = difference(find("accuracy", "base"), [card()])
     assert clean is not None and clean.mean == pytest.approx(0.0)  # each alone is right on one text
     assert clean.p_values == [1.0]
+    together = differences([card()])
+    assert list(together) == list(CLAIMS) and together[find("after_attack", "adv")] == after
 
 
 def test_differences_are_means_over_seeds() -> None:
@@ -571,3 +580,50 @@ def test_the_made_up_cards_are_about_the_trainings_that_they_name() -> None:
     cell = card().cell
     assert attacked(cell, "flat", "11").paper.after_attack_accuracy == 0.3707
     assert set(TAUS) == set(card().measured.trainings)
+
+
+class Failing:
+    """A runner whose first cell fails."""
+
+    display = Display(quiet=True)
+
+    def run(self, one: Planned, expected: float) -> tuple[Card, dict[str, bytes]]:
+        assert expected > 0
+        if one.cell.seed == FIRST_SEED:
+            raise UserError("training diverged")
+        return replace(card(one.cell.seed), cell=one.cell, identity=one.identity), {"some-spread": b"png"}
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sst2(tmp_path)
+    selection = Selection(("2",), ("cnn",), ("sst2",), ("textfooler",), ("ours",), seeds=2)
+    order = Order(selection, data=str(tmp_path), results=str(tmp_path / "results"), storage=str(tmp_path / "runs"))
+    reproduction, planned = Reproduction(order, "the command"), order.plan()
+    failed = reproduction._run_all(planned, estimate(planned), Failing())  # type: ignore[arg-type]
+    assert failed == {planned[0].cell.name: "training diverged"}
+    assert (tmp_path / "results" / FIGURES / "some-spread.png").exists()
+    with pytest.raises(IncompleteError, match=r"1 of 2 cells failed \(main-sst2-cnn-textfooler-ours-1111\)"):
+        reproduction._show(planned, failed)
+    assert "page:  " in capsys.readouterr().out
+    again = order.plan()
+    assert [one.is_current for one in again] == [False, True]
+    assert list(estimate(again).hours) == [planned[0].cell.name]
+    other = replace(order, measures=Measures(pairs=5)).plan()
+    assert [one.is_current for one in other] == [False, False] and other[1].known is not None
+
+
+def test_cards_are_in_the_order_of_the_paper() -> None:
+    def of(dataset: str, attack: str, recipe: str) -> Card:
+        own = card(recipe=recipe)
+        return replace(own, cell=replace(own.cell, dataset=dataset, attack=attack))  # type: ignore[arg-type]
+
+    known = [of("ag_news", "pwws", "ours"), of("trec", "pwws", "ours"), of("sst2", "pwws", "ours")]
+    known += [of("sst2", "textfooler", "ours"), of("sst2", "textfooler", "released"), other_card("words")]
+    assert [key[1:] for key in grouped(known)] == [
+        ("sst2", "cnn", "textfooler", "released"),
+        ("sst2", "cnn", "textfooler", "ours"),
+        ("sst2", "cnn", "pwws", "ours"),
+        ("trec", "cnn", "pwws", "ours"),
+        ("ag_news", "cnn", "pwws", "ours"),
+        ("sst2", "lstm", "textfooler", "paper"),
+    ]

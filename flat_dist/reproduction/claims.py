@@ -93,21 +93,33 @@ class Difference:
     """By seed: of the exact McNemar test; for numbers of explanations of the exact sign test."""
 
 
-def difference(claim: Claim, cards: Sequence[Card]) -> Difference | None:
-    """The difference of a claim over the seeds of a cell; None where a seed has no text for both models."""
+def differences(cards: Sequence[Card], claims: Sequence[Claim] = CLAIMS) -> dict[Claim, Difference]:
+    """The differences of claims over the seeds of a cell.
+
+    A claim is left out where a seed has no text that both models were measured on. All differences of a resample have
+    the same texts and seeds.
+    """
+    known = {claim: rows for claim in claims if (rows := _pairs(claim, cards)) is not None}
+    if not known:
+        return {}
+    values_KSN = np.stack([[this - other for this, other in rows] for rows in known.values()])
+    intervals = bootstrap(values_KSN, derive_seed(FIRST_SEED, "bootstrap"))
+    means_K = np.nanmean(values_KSN, axis=2).mean(axis=1).tolist()
+    return {
+        claim: Difference(mean, interval, [compare(this, other, interval).p_value for this, other in rows])
+        for (claim, rows), mean, interval in zip(known.items(), means_K, intervals, strict=True)
+    }
+
+
+def _pairs(claim: Claim, cards: Sequence[Card]) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """Values (N) of FLAT and of the other model, by seed; None where a seed has no text for both, or other data."""
     rows = []
     for card in cards:
         this, other = claim.values(card, "flat"), claim.values(card, claim.other)
         if this is None or other is None or np.isnan(this - other).all():
             return None
         rows.append((this, other))
-    differences_SN = np.stack([this - other for this, other in rows])
-    (interval,) = bootstrap(differences_SN[None], derive_seed(FIRST_SEED, "bootstrap"))
-    return Difference(
-        mean=float(np.nanmean(differences_SN, axis=1).mean()),
-        interval=interval,
-        p_values=[compare(this, other, interval).p_value for this, other in rows],
-    )
+    return rows if len({len(this) for this, _ in rows}) == 1 else None  # seeds on different data
 
 
 @dataclass(frozen=True)

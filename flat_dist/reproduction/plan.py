@@ -91,6 +91,7 @@ class Order:
             check(config)
         loaded = {config.data.name: config.data for _, config in pairs}
         read = {name: datasets.load(data) for name, data in loaded.items()}
+        sizes = {name: texts_of(read[name], data.max_length) for name, data in loaded.items()}
         known, cores = cards.read(Folder(self.results)), this_machine().cores
         return [
             Planned(
@@ -99,7 +100,7 @@ class Order:
                 dataset := read[config.data.name],
                 cards.settings_of(cell, config, dataset.fingerprint),
                 known.get(cell.name),
-                CellWork(cell, config, texts_of(dataset, config.data.max_length), cores).seconds(),
+                CellWork(cell, config, sizes[config.data.name], cores).seconds(),
             )
             for cell, config in pairs
         ]

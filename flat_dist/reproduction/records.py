@@ -1,5 +1,6 @@
 """The numbers of all cards as flat records, and tables of them with the paper's numbers beside."""
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -135,3 +136,12 @@ def markdown(table: Table) -> str:
     head = [name.replace("\n", " ") for name in table.header]
     rule = ["---"] * table.text_columns + ["---:"] * (len(head) - table.text_columns)
     return "".join(f"| {' | '.join(line)} |\n" for line in [head, rule, *table.rows])
+
+
+WIDTH = 120
+"""Maximum length of a line that is no table."""
+
+
+def wrapped(text: str) -> list[str]:
+    """A paragraph in lines of at most `WIDTH` letters; nothing for an empty text."""
+    return [textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)] if text else []
