@@ -42,14 +42,14 @@ MEASURED = Speeds(
     training={"cnn": 0.9e-3, "lstm": 1.9e-3},
     substitutes={"cnn": 2.9e-3, "lstm": 6.0e-3},
     attack={
-        ("cnn", "textfooler"): 0.018,
+        ("cnn", "textfooler"): 0.02,
         ("lstm", "textfooler"): 0.024,
         ("cnn", "pwws"): 0.012,
         ("lstm", "pwws"): 0.020,
     },
     robust={"released": 2.0, "paper": 1.3, "ours": 3.5},
     transfer={"pwws": 0.03, "genetic": 1.3, "iga": 0.6, "pso": 0.5, "clare": 4.0, "bae": 1.2},
-    explain={"cnn": 0.03, "lstm": 0.15},
+    explain={"cnn": 0.05, "lstm": 0.2},
     start=3.0,
 )
 
