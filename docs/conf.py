@@ -13,7 +13,7 @@ version = release = flat_dist.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "index"
 source_suffix = {".md": "markdown"}
-include_patterns = ["*.md", "reference/*.md"]
+include_patterns = ["*.md", "reference/*.md", "results/*.md"]
 
 myst_heading_anchors = 4
 default_role = "literal"  # one backtick in a docstring marks code, as in Markdown

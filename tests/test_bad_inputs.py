@@ -82,7 +82,7 @@ OPTIONS = [
     ("attack", "--checkpoint", "--checkpoint needs a value"),
     ("attack", f"{VICTIM} --attacks pwws", "unknown option '--attacks'"),
     ("attack", f"{VICTIM} IN/victim", "belongs to no option"),
-    ("attack", f"{VICTIM} --profile=yes", "takes no value"),
+    ("attack", f"{VICTIM} --attack.profile=yes", "takes no value"),
     ("predict", "", "--checkpoint is missing"),
     ("predict", f"{VICTIM} --batch-size 9999999999999999999999", "and at most"),
     ("predict", "--checkpoint", "--checkpoint needs a value"),

@@ -43,7 +43,7 @@ def test_help_has_one_line_for_each_command(
         (["evalute"], "did you mean 'evaluate'?"),
         (["TRAIN"], "unknown command 'TRAIN'"),
         (["--checkpoint", "x"], "unknown command '--checkpoint'"),
-        ([], "name a command: train, attack, evaluate, tune, predict, export, report, resources, bench"),
+        ([], "name a command: train, attack, evaluate, tune, reproduce, predict, export, report, resources, bench"),
         ([""], "name a command: "),
         (["attack"], "--checkpoint is missing: it is required"),
         (["resources", "lst"], "did you mean 'list'?"),

@@ -156,7 +156,11 @@ def test_a_setting_has_one_name_in_every_command(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "evaluate", "attack", "predict", "export", "report", "bench", "prepare", "tune", "bench attack"]
+    "name",
+    [
+        *("train", "evaluate", "attack", "predict", "export", "report", "bench", "prepare", "tune", "reproduce"),
+        "bench attack",
+    ],
 )
 def test_help_names_the_command_and_gives_an_example(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -178,7 +182,7 @@ def test_documented_short_forms_still_work() -> None:
     given = ["--checkpoint", "x", "--attacks", "textfooler,pwws", "--explain", "ig", "--ig-pairs", "45"]
     evaluation = CommandLine(evaluate.Command, given, evaluate.RENAMED).read("test").evaluation
     assert (evaluation.attacks, evaluation.explain, evaluation.ig_pairs) == (("textfooler", "pwws"), ("ig",), 45)
-    given = ["--checkpoint", "x", "--examples", "30", "--split", "dev", "--profile"]
+    given = ["--checkpoint", "x", "--examples", "30", "--split", "dev", "--attack.profile"]
     command = CommandLine(attack.Command, given, attack.RENAMED).read("test")
     assert (command.evaluation.sample, command.evaluation.split, command.attack.profile) == (30, "dev", True)
     line = CommandLine(report.Command, ["--run", "x", "--tracking-uri", "y"], report.RENAMED)

@@ -63,7 +63,6 @@ class Command:
 RENAMED = {
     "--split": "--evaluation.split",
     "--examples": "--evaluation.sample",
-    "--profile": "--attack.profile",
 }
 
 

@@ -1,7 +1,7 @@
-"""Benchmarks: the main job, attacks against stock TextAttack, scaling, memory of an attack worker, training against a
-plain loop, GPU memory, and attributions against captum and lime.
+"""Benchmarks: attacks against stock TextAttack, scaling, memory of an attack worker, training against a plain loop,
+GPU memory, attributions against captum and lime, and the whole main job.
 
-Each benchmark but the first trains a small victim for a few epochs, unless a checkpoint is given.
+Each benchmark but `job` trains a small victim for a few epochs, unless a checkpoint is given.
 
   flat-dist bench job --json
   flat-dist bench attack --attack.name textfooler --model.name lstm --examples 200 --json
@@ -133,7 +133,6 @@ class Job(Shared):
 
 
 VERBS: dict[str, type[Shared]] = {
-    "job": Job,
     "attack": Attack,
     "scale": Scale,
     "memory": Memory,
@@ -141,6 +140,7 @@ VERBS: dict[str, type[Shared]] = {
     "peak": Peak,
     "interpret": Interpret,
     "similarity": Similarity,
+    "job": Job,
 }
 
 SECTIONS = ("data", "model", "training", "attack", "evaluation")

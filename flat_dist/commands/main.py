@@ -28,6 +28,7 @@ VERBS = {
     "attack": Verb("attack a checkpoint on the texts of a dataset, or on one text"),
     "evaluate": Verb("measure checkpoints: accuracy, accuracy under attack, consistency of attributions"),
     "tune": Verb("search hyperparameters, or compare FLAT with parts left out (--ablation)"),
+    "reproduce": Verb("train and measure the cells of the paper's tables, and write them beside its numbers"),
     "predict": Verb("predict the classes of texts, and explain them", "the predictions written so far are complete"),
     "export": Verb("write a model for transformers, for MLflow, or as a folder that flat_dist loads elsewhere"),
     "report": Verb("print the table of a finished run, or send what it kept for MLflow"),

@@ -24,6 +24,7 @@ from flat_dist.pipeline.experiment import ExperimentResults, MaskedModel
 from flat_dist.pipeline.results import log_accuracies
 from flat_dist.pipeline.stages import RunStages
 from flat_dist.runtime.timeline import Recorder
+from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Artifact
 from flat_dist.training.stage import TrainingInputs
 
@@ -45,6 +46,8 @@ class AdversarialTraining:
     """One run of the main job."""
 
     stages: RunStages
+    every_round: bool = True
+    """Whether models are measured after every round, or after the last one alone."""
     _shards: dict[str, list[Artifact]] = field(default_factory=lambda: defaultdict(list))
     """Attacked training examples of each kind of training, oldest round first."""
 
@@ -75,9 +78,13 @@ class AdversarialTraining:
                 for number, model in flat.items()
                 if checkpoints.describe(model.folder)["masked"]
             ],
-            shards={training: [each.folder for each in shards] for training, shards in self._shards.items()},
+            shards=self.attacked_texts(),
             failures=tuple(stages.failures),
         )
+
+    def attacked_texts(self) -> dict[str, list[Folder]]:
+        """Folders of the attacked training texts so far, by kind of training, oldest round first."""
+        return {training: [each.folder for each in shards] for training, shards in self._shards.items()}
 
     def rounds(self) -> Iterator[Round]:
         """Train, attack and measure every kind of training, round by round."""
@@ -95,7 +102,7 @@ class AdversarialTraining:
                 }
                 with self._driver.phase("train"):
                     latest |= stages.train(inputs)
-            measured = kinds if number in (0, last) else trained_further
+            measured = kinds if number == last else self._measured_before_last(number)
             targets = [stages.test_attacks(number, latest[kind]) for kind in measured]
             attacks_next = stages.trains_on_attacks and number < last
             attacked_next = [kind for kind in kinds if kind in ADVERSARIAL and attacks_next]
@@ -113,6 +120,11 @@ class AdversarialTraining:
     @property
     def _driver(self) -> Recorder:
         return self.stages.environment.display.timeline.driver
+
+    def _measured_before_last(self, number: int) -> Sequence[str]:
+        """The kinds of training to measure after a round that is not the last one: base is trained once."""
+        kinds = self.stages.config.training.kinds
+        return [kind for kind in kinds if self.every_round and (not number or kind != "base")]
 
     def _measure(self, number: int, attacked: Sequence[AttackedModel]) -> Round:
         config = self.stages.config

@@ -1,4 +1,4 @@
-"""The paper's numbers, to compare with measured ones (Chen & Ji, AAAI 2022; Tables 2 to 5, 8 and 9)."""
+"""The paper's numbers, to compare with measured ones (Chen & Ji, AAAI 2022; Tables 2 to 5 and 7 to 9)."""
 
 import csv
 from collections.abc import Mapping
@@ -31,6 +31,8 @@ class Numbers:
     """By method: ig (Table 3), lime (Table 8)."""
     top_5: Mapping[str, float] = field(default_factory=dict)
     """By method: ig (Table 3), lime (Table 8)."""
+    dev_accuracy: float | None = None
+    """On the development set (Table 7)."""
 
 
 def source(dataset: str) -> str | None:
@@ -53,6 +55,7 @@ def numbers(dataset: str, model: str, training: str, attack: str, trained_on: st
     seen = "" if training == "base" else trained_on
     published = ATTACKS.get(attack, attack)
     clean = _find("table2_test_accuracy", **row, train_attack=seen)
+    dev = _find("table7_validation_accuracy", **row, train_attack=seen)
     robust = lime = transfer = None
     if training == "base" or attack == trained_on:
         robust = _find("table3_robustness_ig", **row, attack=attack)
@@ -65,6 +68,7 @@ def numbers(dataset: str, model: str, training: str, attack: str, trained_on: st
         after_attack_accuracy=_share(robust or transfer, "after_attack_accuracy"),
         kendall_tau={name: float(found["kendall_tau"]) for name, found in methods.items()},
         top_5={name: float(found["top5_intersection"]) for name, found in methods.items()},
+        dev_accuracy=_share(dev, "accuracy"),
     )
 
 

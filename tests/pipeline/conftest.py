@@ -23,6 +23,7 @@ from flat_dist.evaluation import attribution_worker
 from flat_dist.models.endpoint import TOKEN
 from flat_dist.pipeline import jobs
 from flat_dist.pipeline.run_worker import RunWorker
+from flat_dist.reproduction import runner
 from flat_dist.runtime import cluster
 from flat_dist.scheduling.worker_group import WarmWorkers
 from tests.test_black_box import SECRET
@@ -60,7 +61,8 @@ def run_here(local_ray: None, assets: object) -> Callable[..., Done]:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
             patch.setattr(sys, "argv", list(command_line))
             patch.setattr(cluster, "connected", nullcontext)
-            patch.setattr(jobs, "run_workers", lambda _: WORKERS.group(1))
+            for module in (jobs, runner):
+                patch.setattr(module, "run_workers", lambda _: WORKERS.group(1))
             patch.setattr(attack_pool, "ray_group", lambda *asked: WORKERS.group(asked[-1] or 1))
             patch.setattr(attribution_worker, "ray_group", lambda *_: WORKERS.group(1))
             try:

@@ -24,7 +24,7 @@ def test_the_attack_job_says_where_the_time_went_and_finds_its_shards_again(
     flat_dist: Command, victim: Folder, tmp_path: Path
 ) -> None:
     arguments = ["attack", "--checkpoint", victim.uri, *FILM_REVIEWS, "--examples", "30", "--storage", str(tmp_path)]
-    done = flat_dist(*arguments, "--profile", "--json")
+    done = flat_dist(*arguments, "--attack.profile", "--json")
     first = printed(done)
     manifest = json.loads((Path(first["shards"]) / "manifest.json").read_text())
     timings = manifest["timings"]
@@ -33,7 +33,7 @@ def test_the_attack_job_says_where_the_time_went_and_finds_its_shards_again(
     assert timings["worker_seconds"] == pytest.approx(sum(timings["profile"].values()), abs=0.01)
     assert all(f"{name} " in done.stderr for name in COMPONENTS)
     assert sum(first["counts"].values()) == 30
-    assert printed(flat_dist(*arguments, "--profile", "--json")) == first
+    assert printed(flat_dist(*arguments, "--attack.profile", "--json")) == first
 
 
 @pytest.mark.slow

@@ -1,0 +1,132 @@
+"""The cells of a reproduction: which models are trained and measured for which tables of the paper."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Training
+
+Use = Literal["main", "ablation", "transfer", "words"]
+"""What a cell measures. A use has the tables and figures of `USES`."""
+
+TableNumber = Literal["2", "3", "4", "5", "7", "8", "9"]
+Model = Literal["cnn", "lstm"]
+DatasetName = Literal["sst2", "trec", "ag_news", "imdb"]
+TrainingAttack = Literal["textfooler", "pwws"]
+Recipe = Literal["released", "paper", "ours"]
+
+RECIPES: tuple[Recipe, ...] = ("released", "paper", "ours")
+TRAININGS: tuple[Training, ...] = ("base", "adv", "flat")
+FIRST_SEED = 1111
+"""Seed of the released code; the others follow it."""
+
+
+@dataclass(frozen=True)
+class UseEntry:
+    """What the tables of a use are about."""
+
+    tables: tuple[TableNumber, ...]
+    figures: tuple[str, ...]
+    models: tuple[Model, ...] = ("cnn", "lstm")
+    """Models that the paper's tables have."""
+    datasets: tuple[DatasetName, ...] = ("sst2",)
+    attacks: tuple[TrainingAttack, ...] = ("textfooler",)
+    """Attacks in training."""
+
+
+USES: Mapping[Use, UseEntry] = {
+    "main": UseEntry(
+        ("2", "3", "7", "8"), ("6",), datasets=("sst2", "trec", "ag_news", "imdb"), attacks=("textfooler", "pwws")
+    ),
+    "ablation": UseEntry(("5",), ("5",), models=("lstm",)),
+    "transfer": UseEntry(("4",), ()),
+    "words": UseEntry(("9",), ("4",), models=("lstm",)),
+}
+"""The tables and figures of the paper by use, in the order in which they are run."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Models that are trained and measured together; one card."""
+
+    use: Use
+    dataset: DatasetName
+    model: Model
+    attack: TrainingAttack
+    """The attack in training."""
+    recipe: Recipe
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its card."""
+        return "-".join((*self.group, str(self.seed)))
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """What the seeds of a cell have in common."""
+        return self.use, self.dataset, self.model, self.attack, self.recipe
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The part of the paper to reproduce."""
+
+    tables: Sequence[TableNumber]
+    models: Sequence[Model]
+    datasets: Sequence[DatasetName]
+    attacks: Sequence[TrainingAttack]
+    recipes: Sequence[Recipe]
+    seeds: int
+    """Number of seeds of each cell, from `FIRST_SEED` on."""
+
+    def cells(self) -> list[Cell]:
+        """The cells, in the order in which they are run.
+
+        Raises:
+            UserError: nothing is selected, a value is there twice, or a table has no model, dataset and attack of
+                those that are selected.
+        """
+        self._check()
+        found = []
+        for use, entry in USES.items():
+            tables = [table for table in entry.tables if table in self.tables]
+            of_use = [
+                [value for value in selected if value in known]
+                for selected, known in (
+                    (self.datasets, entry.datasets),
+                    (self.models, entry.models),
+                    (self.attacks, entry.attacks),
+                )
+            ]
+            if tables and not all(of_use):
+                raise UserError(
+                    f"--tables {tables[0]} is about {_listed(entry.models)} on {_listed(entry.datasets)}, trained "
+                    f"against {_listed(entry.attacks)}: add these to --models, --datasets and --attacks, or leave the "
+                    "table out"
+                )
+            if tables:
+                seeds = range(FIRST_SEED, FIRST_SEED + self.seeds)
+                points = itertools.product(*of_use, self.recipes, seeds)
+                found += [Cell(use, *point) for point in points]  # type: ignore[arg-type]
+        return found
+
+    def _check(self) -> None:
+        lists = {
+            "--tables": self.tables,
+            "--models": self.models,
+            "--datasets": self.datasets,
+            "--attacks": self.attacks,
+            "--recipes": self.recipes,
+        }
+        for name, values in lists.items():
+            if not values or len(set(values)) < len(values):
+                raise UserError(f"{name} is {', '.join(values) or 'empty'}: name at least one value, each once")
+        if not 1 <= self.seeds <= 1000:
+            raise UserError(f"--seeds is {self.seeds}, but must be from 1 to 1000: it is the number of seeds")
+
+
+def _listed(values: Sequence[str]) -> str:
+    return " or ".join(values)

@@ -1,0 +1,204 @@
+"""Trains and measures the models of a cell, with the cached stages of the main job: nothing complete is run again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from flat_dist.config.errors import IncompleteError
+from flat_dist.config.schema import Config
+from flat_dist.data.datasets import Dataset
+from flat_dist.data.shards import read_shards
+from flat_dist.evaluation import distributed as evaluations
+from flat_dist.evaluation.comparison import AFTER, by_example
+from flat_dist.evaluation.result import AttackedModel, PairAttributions, Result
+from flat_dist.pipeline.adversarial_training import AdversarialTraining, Round
+from flat_dist.pipeline.stages import Environment, RunStages
+from flat_dist.report import figures
+from flat_dist.reproduction import words
+from flat_dist.reproduction.cards import Attacked, Measured, Trained
+from flat_dist.reproduction.cells import FIRST_SEED, Cell
+from flat_dist.reproduction.explained import changed_ids, explained_of
+from flat_dist.reproduction.outcomes import encode
+from flat_dist.reproduction.published import published
+from flat_dist.storage.folder import Folder
+from flat_dist.sweep.variants import FLAT, TABLE_5, Variant, variants
+
+
+@dataclass(frozen=True)
+class Run:
+    """The last round of a run of the main job."""
+
+    last: Round
+    attacked_texts: Mapping[str, Sequence[Folder]]
+    """Shards of attacked training texts, by kind of training."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a cell gave."""
+
+    measured: Measured
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    """PNG files by name, without the ending."""
+
+
+FIGURE_5 = (FLAT, "flat-gamma-0")
+"""The models of the paper's Figure 5, in the order of its boxes."""
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """One cell.
+
+    Args:
+        cell: what to train and measure.
+        config: its config, with hardware resolved.
+        dataset: what to train and measure on.
+        environment: where to work.
+    """
+
+    cell: Cell
+    config: Config
+    dataset: Dataset
+    environment: Environment
+
+    def run(self) -> Finding:
+        """Train and measure.
+
+        Raises:
+            UserError: training diverged, or an attack cannot run.
+            IncompleteError: an attack has no result.
+        """
+        runs = self.runs()
+        measured = self.measure(runs)
+        if self.cell.use == "words":
+            return self._with_correlations(measured, runs[0])
+        return self._with_spreads(measured, runs) if self.cell.use == "ablation" else Finding(measured)
+
+    def _with_correlations(self, measured: Measured, run: Run) -> Finding:
+        """Table 9, and Figure 4 of the first seed."""
+        (attacked,) = (each for each in run.last.attacked if each.model_name == FLAT)
+        tables, counted_in = words.attacked_tables(run.attacked_texts.get(FLAT, ()), attacked)
+        known = words.importance_of(attacked.model, self._texts, tables)
+        pictures = words.scatter_pictures(known, self.cell.name) if self.cell.seed == FIRST_SEED else {}
+        return Finding(replace(measured, correlations=words.table_9(known), counted_in=counted_in), pictures)
+
+    def _with_spreads(self, measured: Measured, runs: Sequence[Run]) -> Finding:
+        """Figure 5: FLAT with and without gamma."""
+        models = {each.model_name: each.model for run in runs for each in run.last.attacked}
+        known = {name: words.importance_of(models[name], self._texts) for name in FIGURE_5}
+        spreads = words.spreads_of(known, self.config)
+        pictures = {}
+        if self.cell.seed == FIRST_SEED and all(map(len, spreads.values())):
+            pictures[f"{self.cell.name}-spread"] = figures.spread(spreads).png
+        quartiles = {name: words.quartiles(spread) for name, spread in spreads.items()}
+        return Finding(replace(measured, spreads=quartiles), pictures)
+
+    @property
+    def _texts(self) -> list[str]:
+        texts: list[str] = self.dataset.train["text"].to_pylist()
+        return texts
+
+    def runs(self) -> list[Run]:
+        """Train and attack the models: those of an ablation one after the other, others side by side.
+
+        Raises:
+            UserError: training diverged, or an attack cannot run.
+            IncompleteError: an attack has no result.
+        """
+        if self.cell.use == "ablation":
+            in_the_papers_order = sorted(TABLE_5, key=lambda name: TABLE_5[name], reverse=True)
+            rows = [row for name in in_the_papers_order for row in variants([name], 0.0)]
+            return [_renamed(self._run(row.config(self.config, self.config.seed)), row) for row in rows]
+        return [self._run(self.config)]
+
+    def _run(self, config: Config) -> Run:
+        training = AdversarialTraining(RunStages(config, self.dataset, self.environment), every_round=False)
+        *_, last = training.rounds()
+        if failures := training.stages.failures:
+            raise IncompleteError("; ".join(f"no result: {failure.describe()}" for failure in failures))
+        return Run(last, training.attacked_texts())
+
+    def measure(self, runs: Sequence[Run]) -> Measured:
+        """Explain pairs if the cell asks for it, and collect all numbers.
+
+        Args:
+            runs: result of `runs`.
+        """
+        config, environment = self.config, self.environment
+        stages = RunStages(config, self.dataset, environment)
+        attacked, display = [each for run in runs for each in run.last.attacked], environment.display
+        explained = evaluations.explain_pairs(config, stages.executor, attacked, display, environment.workers)
+        results = [result for run in runs for result in run.last.results]
+        right = {uri: own for run in runs for uri, own in run.last.correct.items()}
+        dev = evaluations.predictions(attacked, stages.data.folder, "dev", config)
+        numbers = _Numbers(
+            self,
+            list(zip(evaluations.with_consistency(config, results, explained), attacked, strict=True)),
+            explained,
+            {uri: dict(zip(self._ids("test"), own.astype(float).tolist(), strict=True)) for uri, own in right.items()},
+            {uri: float(one.right.mean()) for uri, one in dev.items()},
+        )
+        return Measured(
+            trainings={name: numbers.trained(name) for name in dict.fromkeys(result.training for result in results)},
+            stand_ins={result.attack: list(result.stand_ins) for result in results},
+            texts={split: len(self._ids(split)) for split in ("train", "dev", "test")},
+        )
+
+    def _ids(self, split: str) -> list[str]:
+        ids: list[str] = getattr(self.dataset, split)["example_id"].to_pylist()
+        return ids
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Everything that was measured of a cell's models."""
+
+    run: CellRun
+    results: Sequence[tuple[Result, AttackedModel]]
+    explained: Sequence[PairAttributions]
+    right: Mapping[str, Mapping[str, float]]
+    """Whether each test text is right, by the checkpoint's URI."""
+    dev: Mapping[str, float]
+    """Accuracy on dev, by the checkpoint's URI."""
+
+    def trained(self, name: str) -> Trained:
+        """The numbers of a model."""
+        own = [(result, attacked) for result, attacked in self.results if result.training == name]
+        (result, attacked), ids = own[0], self.run._ids("test")
+        uri = attacked.model.folder.uri
+        return Trained(
+            round=result.round,
+            accuracy=result.accuracy,
+            dev_accuracy=self.dev[uri],
+            right=encode(self.right[uri], ids),
+            attacks={result.attack: self._attacked(result, each) for result, each in own},
+        )
+
+    def _attacked(self, result: Result, attacked: AttackedModel) -> Attacked:
+        rows, ids = read_shards(attacked.shards.folder), self.run._ids("test")
+        reported = result.after_attack_accuracy is not None
+        pairs = {one.method.name: one.pairs for one in self.explained if one.attacked == attacked}
+        changed = changed_ids(rows, self.run.config.evaluation.pairs)
+        return Attacked(
+            after_attack_accuracy=result.after_attack_accuracy,
+            probabilities=result.after_attack_accuracy_probabilities,
+            saturated=result.saturated,
+            failed_unchanged=result.failed_unchanged,
+            success_rate=result.attack_success_rate,
+            mean_queries=result.mean_queries,
+            words_changed=result.words_changed,
+            n=result.n,
+            outcomes=encode(by_example(rows, AFTER), ids) if reported else "",
+            paper=published(self.run.cell, result.training, result.attack),
+            explained={
+                method: explained_of(consistency, pairs[method], changed, ids)
+                for method, consistency in result.interpretations.items()
+            },
+        )
+
+
+def _renamed(run: Run, row: Variant) -> Run:
+    """The run, with the name of an ablation's row in the place of the kind of training."""
+    attacked = [replace(each, model=replace(each.model, model_name=row.name)) for each in run.last.attacked]
+    results = [replace(result, training=row.name) for result in run.last.results]
+    return replace(run, last=replace(run.last, attacked=attacked, results=results))

@@ -1,0 +1,89 @@
+"""The settings of a cell: presets of its dataset, recipe and model, and what the tables need."""
+
+from dataclasses import dataclass, replace
+
+from flat_dist import cli
+from flat_dist.config.errors import UserError
+from flat_dist.config.schema import Config, Hardware, Training
+from flat_dist.reproduction.cells import TRAININGS, Cell, Use
+
+TRANSFER_ATTACKS = ("pwws", "genetic", "iga", "pso", "clare", "bae")
+"""The attacks of Table 4, in the order of its columns. The paper calls genetic Gene."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What to measure, the same for all cells."""
+
+    sample: int = 0
+    """Test texts that the attack in training gets; 0: all."""
+    transfer_sample: int = 200
+    """Test texts that each attack of Table 4 gets; 0: all. Most of these attacks are a hundred times slower."""
+    pairs: int = 300
+    """Pairs of each model to explain with each method; 0: all."""
+
+    def check(self) -> None:
+        """Raise UserError for a negative number."""
+        options = {"--sample": self.sample, "--transfer-sample": self.transfer_sample, "--pairs": self.pairs}
+        for name, value in options.items():
+            if value < 0:
+                raise UserError(f"{name} is {value}, but must be at least 0 (0: all)")
+
+
+def presets_of(cell: Cell) -> str:
+    """The presets of a cell, separated by commas, as `--preset` takes them."""
+    of_recipe = f"robust,robust_{cell.model}" if cell.recipe == "ours" else cell.recipe
+    return f"{cell.dataset},{of_recipe}"
+
+
+def kinds_of(cell: Cell) -> tuple[Training, ...]:
+    """The kinds of training of a cell's models."""
+    return ("flat",) if cell.use in ("ablation", "words") else TRAININGS
+
+
+def options_of(cell: Cell) -> str:
+    """The options of `flat-dist train` that train the models of a cell, apart from the data."""
+    return (
+        f"--preset {presets_of(cell)} --model.name {cell.model} --attack.name {cell.attack} --training.kinds "
+        f"{' '.join(kinds_of(cell))} --seed {cell.seed}"
+    )
+
+
+def config_of(
+    cell: Cell, data: str | None, measures: Measures, storage: str = "runs", hardware: Hardware = "auto"
+) -> Config:
+    """The config of a cell.
+
+    Args:
+        cell: what to train and measure.
+        data: folder that has the folder of each dataset; None: the Hugging Face hub.
+        measures: how much to measure.
+        storage: folder of the stages.
+        hardware: profile.
+    """
+    config = cli.load_preset(presets_of(cell))
+    evaluation = replace(
+        config.evaluation,
+        attacks=_attacks(cell),
+        sample=measures.transfer_sample if cell.use == "transfer" else measures.sample,
+        explain=("ig", "lime") if cell.use == "main" else (),
+        ig_pairs=measures.pairs,
+        lime_pairs=measures.pairs,
+    )
+    return replace(
+        config,
+        data=replace(config.data, folder=None if data is None else f"{data.rstrip('/')}/{cell.dataset}"),
+        model=replace(config.model, name=cell.model),
+        training=replace(config.training, kinds=kinds_of(cell)),
+        attack=replace(config.attack, name=cell.attack),
+        evaluation=evaluation,
+        tracking=replace(config.tracking, enabled=False),
+        storage=storage,
+        hardware=hardware,
+        seed=cell.seed,
+    )
+
+
+def _attacks(cell: Cell) -> tuple[str, ...]:
+    by_use: dict[Use, tuple[str, ...]] = {"transfer": TRANSFER_ATTACKS}
+    return by_use.get(cell.use, (cell.attack,))
