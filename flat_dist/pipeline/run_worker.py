@@ -13,6 +13,7 @@ from flat_dist.config.schema import Config
 from flat_dist.config.serialization import from_dict
 from flat_dist.evaluation.attribution_stage import AttributionJob
 from flat_dist.runtime import capacity
+from flat_dist.runtime.malloc import return_freed_memory
 from flat_dist.runtime.progress import Bar
 from flat_dist.scheduling.session import Session, Watched
 from flat_dist.scheduling.worker import Worker
@@ -67,6 +68,7 @@ class RunWorker(Worker):
                 train_here(job, output, kept, tick)
             finally:
                 torch.set_num_threads(1)  # attacks and attributions must not depend on the number of threads
+                return_freed_memory()
 
 
 def run_workers(config: Config) -> WorkerGroup | None:

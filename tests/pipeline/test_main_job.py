@@ -267,6 +267,20 @@ def test_a_run_of_which_something_is_missing_goes_through_its_stages_again(
     assert missing.startswith("stages") or file.read_bytes() == content
 
 
+def test_a_profile_is_printed_and_shown_in_the_report(flat_dist: Command, undisturbed: tuple[Path, dict]) -> None:
+    storage, first = undisturbed
+    stage = sorted(storage.glob("stages/train-adv-1-*/stage.json"))[0]
+    stage.unlink()  # so that a worker trains
+    done = flat_dist(*arguments(storage, "--training.kinds", *KINDS, "--profile"))
+    assert printed(done) == first
+    assert "no worker computed in" in done.stdout and "train" in done.stdout
+    timeline = json.loads((storage / "small" / "timeline.json").read_text())
+    spans = {name: {phase for phase, _, _ in spans} for name, spans in timeline.items()}
+    assert spans.pop("driver") >= {"data", "train", "attack", "evaluate", "explain"}
+    assert any("train" in phases for phases in spans.values())
+    assert "Where the time went" in (storage / "small" / "report" / "index.html").read_text()
+
+
 @pytest.mark.slow
 def test_a_transformer_goes_all_the_way_and_its_checkpoint_predicts(
     private_token: None, encoder_folder: Path, tmp_path: Path
