@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from flat_dist import cli
@@ -12,11 +13,13 @@ from flat_dist.commands import reproduce
 from flat_dist.config.errors import IncompleteError, UserError
 from flat_dist.config.schema import SubstitutesConfig
 from flat_dist.config.validation import validate
+from flat_dist.data import shards
 from flat_dist.report import paper
 from flat_dist.reproduction import cards
 from flat_dist.reproduction.cards import CARDS, Card
 from flat_dist.reproduction.cells import FIRST_SEED, RECIPES, USES, Cell, Selection
 from flat_dist.reproduction.claims import CLAIMS, Claim, Count, Difference, count, count_published, differences
+from flat_dist.reproduction.explained import KEPT, kept_ids, pair_tops
 from flat_dist.reproduction.figures import top_k_charts, top_k_curves
 from flat_dist.reproduction.job import Reproduction
 from flat_dist.reproduction.machine import this_machine
@@ -467,7 +470,7 @@ def test_the_time_of_a_cell_is_that_of_its_parts() -> None:
     assert found["train", *place, "textfooler", "flat", 1] == found["train", *place, "textfooler", "adv", 1]
     assert found["train", *place, "textfooler", "flat", 1] == pytest.approx(own)
     assert not any(key[0] == "attack" for key in found)
-    explained = start + 200 * 3 * speeds.explain["lstm"] / 2  # fewer texts than 300 pairs
+    explained = start + 200 * 3 * speeds.explain["lstm"] / 2  # all pairs
     assert found["explain", *place, "textfooler"] == pytest.approx(explained)
     assert len([key for key in found if key[0] == "test"]) == 3
 
@@ -627,3 +630,34 @@ def test_cards_are_in_the_order_of_the_paper() -> None:
         ("ag_news", "cnn", "pwws", "ours"),
         ("sst2", "lstm", "textfooler", "paper"),
     ]
+
+
+def attack_rows(changed: str, texts: int = 400) -> pa.Table:
+    """Rows of an attack that changed the texts whose number ends with one of these digits."""
+    swaps = [[{"index": 0, "original": "a", "substitute": "b"}] if str(n)[-1] in changed else [] for n in range(texts)]
+    return pa.table(
+        {"example_id": [f"t{n}" for n in range(texts)], "status": ["failed"] * texts, "swaps": swaps},
+        schema=pa.schema([(name, SHARD.field(name).type if name != "status" else pa.string()) for name in COLUMNS]),
+    )
+
+
+SHARD, COLUMNS = shards.SCHEMA, ("example_id", "status", "swaps")
+
+
+def test_a_card_keeps_pairs_that_all_models_have() -> None:
+    rows = [attack_rows("0123456789"), attack_rows("012345678")]
+    every = pa.table({"pair_id": [f"t{n}" for n in range(400)]})
+    fewer = pa.table({"pair_id": [f"t{n}" for n in range(20)]})
+    assert kept_ids(rows, [every, fewer], "changed", 0) == {f"t{n}" for n in range(20) if n not in (9, 19)}
+    drawn = kept_ids(rows, [every, every], "changed", 0)
+    assert len(drawn) == KEPT and not any(name.endswith("9") for name in drawn)
+    assert drawn != kept_ids(rows, [every, every], "changed", 1)
+    assert kept_ids([attack_rows(""), rows[0]], [every, every], "changed", 0) == set()
+
+
+def test_the_top_5_of_a_pair_is_the_mean_over_its_classes() -> None:
+    tops = {
+        "pair_id": ["a", "b", "c"],
+        "top_k": [[[0.1 * k for k in range(1, 11)], [1.0] * 10], [[], []], [[1.0] * 10]],
+    }
+    assert pair_tops(pa.table(tops), {"a", "b"}) == {"a": pytest.approx((0.5 + 1.0) / 2)}

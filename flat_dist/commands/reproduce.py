@@ -56,7 +56,8 @@ class Command:
     transfer_sample: int = Measures.transfer_sample
     """Test texts that each attack of Table 4 gets, drawn by the seed. 0: all, which takes hours for each cell."""
     pairs: int = Measures.pairs
-    """Pairs of each model to explain with each method, drawn by the seed. 0: all."""
+    """Pairs of each model to explain with each method, drawn by the seed. 0: all. With fewer, there may be no mean over
+    all texts, as the paper has it."""
     storage: str = "runs"
     """Folder for the finished steps; an absolute path when run by `ray job submit`."""
     results: str = "docs/results"

@@ -47,9 +47,9 @@ class Explained:
     """On the common pairs, for k from 1 to 10; empty if there is none."""
     all_top_k: list[float]
     taus: str
-    """tau of each pair of the model, as `flat_dist.reproduction.outcomes.encode_pairs` writes it."""
+    """tau of at most 300 of the common pairs, as `flat_dist.reproduction.outcomes.encode_pairs` writes it."""
     tops: str
-    """Top-5 intersection of each pair of the model."""
+    """Top-5 intersection of the same pairs."""
 
 
 @dataclass(frozen=True)

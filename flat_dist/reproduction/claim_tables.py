@@ -33,8 +33,8 @@ def claim_parts(groups: Groups) -> list[str]:
     about = (
         "In how many cells of Tables 2, 3 and 8 a claim holds. *certain*: the 95 % interval over seeds and texts "
         "excludes a difference that breaks the claim; *p < 0.05*: it holds, and the exact test (McNemar; of "
-        "explanations, the sign test) says so in every seed. Consistency is over the texts that the attack changed for "
-        "both models."
+        "explanations, the sign test) says so in every seed. Consistency is over at most 300 texts a seed that the "
+        "attack changed for all three models."
     )
     parts = [*wrapped(about), markdown(Table(head, rows)).rstrip()]
     return parts + (["### Differences", markdown(_differences(main, known)).rstrip()] if main else [])

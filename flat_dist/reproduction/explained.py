@@ -5,21 +5,26 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from flat_dist.data.datasets import sample
 from flat_dist.evaluation.model_consistency import ModelConsistency
-from flat_dist.evaluation.pair_choice import chosen_and_changed
+from flat_dist.evaluation.pair_choice import common_ids
 from flat_dist.evaluation.top_k import KS, TOP
 from flat_dist.reproduction.cards import Explained
 from flat_dist.reproduction.outcomes import encode_pairs
+from flat_dist.runtime.seeds import derive_seed
 from flat_dist.sweep.ablation import pair_taus
 
+KEPT = 300
+"""Pairs of a cell whose numbers its card keeps, from which differences between models are computed."""
 
-def explained_of(found: ModelConsistency, pairs: pa.Table, changed: Collection[str], ids: Sequence[str]) -> Explained:
-    """The numbers of one model under one attack, by one method; the paper's are not filled in.
+
+def explained_of(found: ModelConsistency, pairs: pa.Table, kept: Collection[str], ids: Sequence[str]) -> Explained:
+    """The numbers of one model under one attack, by one method.
 
     Args:
         found: consistency on common pairs and over all texts.
         pairs: rows of `flat_dist.evaluation.attributions.SCHEMA`.
-        changed: ids of the pairs that the attack changed.
+        kept: ids of the pairs whose numbers are kept.
         ids: of all texts of the split.
     """
     everything = found.all_texts
@@ -32,14 +37,24 @@ def explained_of(found: ModelConsistency, pairs: pa.Table, changed: Collection[s
         unchanged=everything.unchanged if everything else None,
         top_k=_in_order(found.common.top_k),
         all_top_k=_in_order(everything.top_k if everything else {}),
-        taus=encode_pairs(pair_taus(pairs, changed), ids),
-        tops=encode_pairs(pair_tops(pairs, changed), ids),
+        taus=encode_pairs(pair_taus(pairs, kept), ids),
+        tops=encode_pairs(pair_tops(pairs, kept), ids),
     )
 
 
-def changed_ids(attacked: pa.Table, which: str) -> set[str]:
-    """Ids of the pairs that an attack changed, among those that `evaluation.pairs` chooses."""
-    return set(chosen_and_changed(attacked, which))
+def kept_ids(attacked: Sequence[pa.Table], explained: Sequence[pa.Table], which: str, seed: int) -> set[str]:
+    """Ids of the pairs whose numbers a card keeps: at most `KEPT` of those that the attack changed for all models.
+
+    Args:
+        attacked: rows of `flat_dist.data.shards.SCHEMA`, of one attack on each model.
+        explained: pairs of each model and method.
+        which: pairs that count as changed, by `evaluation.pairs`.
+        seed: of the draw.
+    """
+    known = set(common_ids(attacked, which)).intersection(*(table["pair_id"].to_pylist() for table in explained))
+    return set(
+        sample(pa.table({"example_id": sorted(known)}), KEPT, derive_seed(seed, "kept pairs"))["example_id"].to_pylist()
+    )
 
 
 def pair_tops(explained: pa.Table, ids: Collection[str]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from flat_dist.report import figures
 from flat_dist.reproduction import words
 from flat_dist.reproduction.cards import Attacked, Measured, Trained
 from flat_dist.reproduction.cells import FIRST_SEED, Cell
-from flat_dist.reproduction.explained import changed_ids, explained_of
+from flat_dist.reproduction.explained import explained_of, kept_ids
 from flat_dist.reproduction.outcomes import encode
 from flat_dist.reproduction.published import published
 from flat_dist.storage.folder import Folder
@@ -174,11 +174,17 @@ class _Numbers:
             attacks={result.attack: self._attacked(result, each) for result, each in own},
         )
 
+    def _kept(self, attack: str) -> set[str]:
+        """Ids of the pairs whose numbers the card keeps, the same for all models and methods."""
+        own = [one for one in self.explained if one.attacked.attack == attack]
+        rows = [read_shards(one.attacked.shards.folder) for one in own]
+        config = self.run.config
+        return kept_ids(rows, [one.pairs for one in own], config.evaluation.pairs, config.seed)
+
     def _attacked(self, result: Result, attacked: AttackedModel) -> Attacked:
         rows, ids = read_shards(attacked.shards.folder), self.run._ids("test")
         reported = result.after_attack_accuracy is not None
         pairs = {one.method.name: one.pairs for one in self.explained if one.attacked == attacked}
-        changed = changed_ids(rows, self.run.config.evaluation.pairs)
         return Attacked(
             after_attack_accuracy=result.after_attack_accuracy,
             probabilities=result.after_attack_accuracy_probabilities,
@@ -191,7 +197,7 @@ class _Numbers:
             outcomes=encode(by_example(rows, AFTER), ids) if reported else "",
             paper=published(self.run.cell, result.training, result.attack),
             explained={
-                method: explained_of(consistency, pairs[method], changed, ids)
+                method: explained_of(consistency, pairs[method], self._kept(attacked.attack), ids)
                 for method, consistency in result.interpretations.items()
             },
         )

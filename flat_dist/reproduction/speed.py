@@ -49,7 +49,7 @@ MEASURED = Speeds(
     },
     robust={"released": 2.0, "paper": 1.3, "ours": 3.5},
     transfer={"pwws": 0.03, "genetic": 1.3, "iga": 0.6, "pso": 0.5, "clare": 4.0, "bae": 1.2},
-    explain={"cnn": 0.05, "lstm": 0.2},
+    explain={"cnn": 0.035, "lstm": 0.15},
     start=3.0,
 )
 
