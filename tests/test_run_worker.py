@@ -9,7 +9,7 @@ from flat_dist.config.schema import AttackConfig, Config, TrainingConfig
 from flat_dist.evaluation.attribution_session import AttributionSession
 from flat_dist.evaluation.attribution_stage import AttributionJob
 from flat_dist.pipeline import run_worker
-from flat_dist.pipeline.run_worker import RunWorker, run_workers
+from flat_dist.pipeline.run_worker import EARLY, RunWorker, run_workers
 from flat_dist.runtime import capacity
 from flat_dist.scheduling.worker_group import WarmWorkers
 
@@ -26,10 +26,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_there_is_a_worker_for_each_cpu_or_as_many_as_the_user_wants(asked: list[int]) -> None:
+def test_a_worker_for_each_cpu_starts_early_or_as_many_as_the_user_wants_but_not_a_crowd(asked: list[int]) -> None:
     assert run_workers(CPU) is not None
     assert run_workers(replace(CPU, attack=replace(CPU.attack, workers=3))) is not None
-    assert asked == [4, 3]
+    assert run_workers(replace(CPU, attack=replace(CPU.attack, workers=64))) is not None
+    assert asked == [4, 3, EARLY]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,10 @@ from flat_dist.training.job import LEAST_STALL_SECONDS, Train, TrainingJob
 from flat_dist.training.progress import shown
 
 
+EARLY = 4
+"""Workers that start before there is work. On larger machines, others follow when there is enough for them."""
+
+
 class RunWorker(Worker):
     """Attacks texts, explains pairs, and trains models, one after another."""
 
@@ -81,7 +85,7 @@ def run_workers(config: Config) -> WorkerGroup | None:
         return None
     warm = WarmWorkers(RunWorker)
     group = warm.group(config.attack.workers)
-    warm.start_early(config.attack.workers or group.capacity(capacity.total()))
+    warm.start_early(min(config.attack.workers or group.capacity(capacity.total()), EARLY))
     return group
 
 
