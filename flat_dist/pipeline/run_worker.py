@@ -23,7 +23,6 @@ from flat_dist.storage.folder import Folder
 from flat_dist.training.job import LEAST_STALL_SECONDS, Train, TrainingJob
 from flat_dist.training.progress import shown
 
-
 EARLY = 4
 """Workers that start before there is work. On larger machines, others follow when there is enough for them."""
 
