@@ -9,6 +9,7 @@ import pytest
 
 from flat_dist.config.schema import Config, TrainingConfig
 from flat_dist.pipeline.adversarial_training import AdversarialTraining, Round
+from flat_dist.runtime.progress import Display
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class FakeStages:
     adversaries: str = "attack"
     trained: list[tuple[str, int, int]] = field(default_factory=list)
     """Kind, round, and number of attacks on training texts that it learns from."""
-    environment: Any = field(default_factory=lambda: SimpleNamespace(workers=None))
+    environment: Any = field(default_factory=lambda: SimpleNamespace(workers=None, display=Display(quiet=True)))
 
     def __post_init__(self) -> None:
         training = TrainingConfig(kinds=self.kinds, rounds=self.rounds, adversaries=self.adversaries)

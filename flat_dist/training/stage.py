@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from flat_dist.config.serialization import stage_values, to_dict
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models.artifact import model_notes
 from flat_dist.runtime.progress import Display
+from flat_dist.storage.file_validation import DamagedFileError
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Artifact, Output, Stage
 from flat_dist.training.job import HISTORY, TIMINGS, Timings, Train, TrainingJob
@@ -59,8 +61,9 @@ class Trainer:
         asked = time.time()
         with self.display.stage(title, job.epochs) as bar:
             self.train(job, folder.name, state, folder, bar)
-        timings: Timings = folder.read_json(TIMINGS, Timings)
-        self.display.timeline.add(timings.process, timings.spans, asked)
+        with suppress(FileNotFoundError, DamagedFileError):  # no result depends on them
+            timings: Timings = folder.read_json(TIMINGS, Timings)
+            self.display.timeline.add(timings.process, timings.spans, asked)
         return Output(
             checkpoints.FILES,
             records=[HISTORY],
