@@ -36,7 +36,7 @@ from flat_dist.pipeline import (
 from flat_dist.pipeline.adversarial_training import AdversarialTraining
 from flat_dist.pipeline.experiment import Experiment, ExperimentResults, Source
 from flat_dist.pipeline.plan import check_classes, hints
-from flat_dist.pipeline.run_worker import run_workers, train_in
+from flat_dist.pipeline.run_worker import run_workers, trainer
 from flat_dist.pipeline.stages import Environment, RunStages
 from flat_dist.resources import synonym_file
 from flat_dist.runtime import cluster, hardware
@@ -46,7 +46,6 @@ from flat_dist.storage.folder import Folder
 from flat_dist.storage.lock import exclusive_lock
 from flat_dist.storage.stage import Executor
 from flat_dist.tracking import mlflow
-from flat_dist.training import distributed
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,7 @@ def train(config: Config, dataset: Dataset, display: Display) -> Finished:
             exclusive_lock(folder, "this run", log_line=display.log_line),
             mlflow.tracked(config, name, settings, folder, display.log_line) as tracker,
         ):
-            train = train_in(workers) if workers and config.training.workers == 1 else distributed.train
-            environment = Environment(Folder(config.storage), tracker, display, train, workers)
+            environment = Environment(Folder(config.storage), tracker, display, trainer(config, workers), workers)
             stages = RunStages(config, dataset, environment)
             found = AdversarialTraining(stages).run()
             with driver.phase("write"):

@@ -20,6 +20,7 @@ from flat_dist.scheduling.worker import Worker
 from flat_dist.scheduling.worker_call import call_worker
 from flat_dist.scheduling.worker_group import WarmWorkers, WorkerGroup
 from flat_dist.storage.folder import Folder
+from flat_dist.training import distributed
 from flat_dist.training.job import LEAST_STALL_SECONDS, Train, TrainingJob
 from flat_dist.training.progress import shown
 
@@ -86,6 +87,11 @@ def run_workers(config: Config) -> WorkerGroup | None:
     group = warm.group(config.attack.workers)
     warm.start_early(min(config.attack.workers or group.capacity(capacity.total()), EARLY))
     return group
+
+
+def trainer(config: Config, workers: WorkerGroup | None) -> Train:
+    """Trains in one of the workers that stay; with several training workers, or without such workers, by Ray Train."""
+    return train_in(workers) if workers and config.training.workers == 1 else distributed.train
 
 
 def train_in(group: WorkerGroup) -> Train:

@@ -44,7 +44,8 @@ class Environment:
     train: Train = distributed.train
     """Trains a stage, as `distributed.train` does."""
     workers: WorkerGroup | None = None
-    """Attack workers that stay warm. Training texts are then attacked only when the next round is asked for."""
+    """Workers that stay, for attacks and explanations; None: each phase has its own. With them, training texts are
+    attacked only when the next round is asked for."""
     contents: Mapping[str, str | None] | None = None
     """As `run_folder.contents`; None: computed, for which the user's files must be on this machine."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 
 from flat_dist.config.schema import Config
-from flat_dist.pipeline.run_worker import run_workers, train_in
+from flat_dist.pipeline.run_worker import run_workers, trainer
 from flat_dist.pipeline.stages import Environment
 from flat_dist.report.cards import VERSIONS
 from flat_dist.reproduction.cards import FORMAT, Card
@@ -18,7 +18,6 @@ from flat_dist.runtime.progress import Display
 from flat_dist.scheduling.worker_group import WorkerGroup
 from flat_dist.storage.folder import Folder
 from flat_dist.tracking.tracker import NoTracker
-from flat_dist.training import distributed
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Runner:
         config, described = hardware.resolve(one.config, self.machine)
         self.display.log_line(described)
         workers = self._workers_for(config)
-        train = train_in(workers) if workers else distributed.train
+        train = trainer(config, workers)
         environment = Environment(Folder(self.storage), NoTracker(), self.display, train, workers)
         finding = CellRun(one.cell, config, one.dataset, environment).run()
         gpu = self.machine.gpu if "cuda" in (config.training.device, config.attack.device) else None
