@@ -1,5 +1,6 @@
 """A report's page as a run makes it, of made-up numbers: for tests that need no model."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -53,6 +54,7 @@ def pair(
     }
 
 
+@functools.cache
 def saliency(training: str, attack: str, method: str, count: int, seed: int, words: int = 20) -> Saliency:
     """Pairs of texts in which a third of the words that have a substitute are replaced; originals go by pair alone."""
     rows = []

@@ -1,5 +1,6 @@
 import json
 import re
+from collections import defaultdict
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -18,7 +19,7 @@ from flat_dist.evaluation.substitutions import Replacement
 from flat_dist.evaluation.transfer import Transfer
 from flat_dist.evaluation.validity import Validity
 from flat_dist.evaluation.word_importance import Words
-from flat_dist.report import charts, figures, paper, word_tables
+from flat_dist.report import charts, figures, paper, report, word_tables
 from flat_dist.report import saliency as saliency_payload
 from flat_dist.report.formatting import fixed, percent, significant, standard_error
 from flat_dist.report.page import Page, Saliency
@@ -42,8 +43,22 @@ def table(html: str, section: str) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def html(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return written(tmp_path_factory.mktemp("report"), pages.page())
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Report of the page that most tests look at."""
+    found = tmp_path_factory.mktemp("report")
+    written(found, pages.page())
+    return found
+
+
+@pytest.fixture(scope="module")
+def html(folder: Path) -> str:
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of the tables alone: a page has sixteen charts, which take seconds."""
+    monkeypatch.setattr(report, "_charts", lambda page: defaultdict(list))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +122,7 @@ def test_formatted_numbers() -> None:
     assert standard_error(0.5, 0) is None
 
 
-def test_curves_over_strength_are_charts_and_tables(html: str, tmp_path: Path) -> None:
+def test_curves_over_strength_are_charts_and_tables(html: str, folder: Path, tmp_path: Path) -> None:
     head, *rows = table(html, "strength")
     assert head == ["attack", "training", "sees", *(f"{share} %" for share in range(0, 101, 10))]
     assert rows[0][:5] == ["textfooler", "base", "probabilities", "74.5", "68.5"]
@@ -116,8 +131,7 @@ def test_curves_over_strength_are_charts_and_tables(html: str, tmp_path: Path) -
     section = html[html.index('<section id="strength">') :].split("</section>")[0]
     names = ["strength-changed-textfooler", "strength-neighbours-textfooler", "strength-changed-pwws"]
     assert re.findall(r'<svg [^>]*class="([^"]*)"', section) == names
-    written(tmp_path, pages.page())
-    assert all((tmp_path / "figures" / f"{name}.png").stat().st_size for name in names)
+    assert all((folder / "figures" / f"{name}.png").stat().st_size for name in names)
     found = table(section[section.index("<h3>") :].replace("<h3>", '<section id="n">', 1), "n")
     assert found[0] == ["attack", "training", "1", "8", "50"]
     assert found[3] == ["textfooler", "flat", "60.0", "32.0", "10.0"]
@@ -138,6 +152,7 @@ def test_the_table_of_models_includes_the_papers_numbers(html: str) -> None:
     assert "The paper has no numbers for rotten_tomatoes_sample" in html
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_without_a_known_training_attack_only_base_has_the_papers_numbers(tmp_path: Path) -> None:
     results = [replace(row, trained_on=None) for row in pages.results(("pwws",))]
     _, *rows = table(written(tmp_path, pages.page(results=results, rounds=())), "models")
@@ -181,6 +196,7 @@ def test_consistency_by_outcome_and_over_all_texts(html: str) -> None:
     assert rows[-1] == ["pwws, unseen", "flat", "LIME", "0.81", "–", "0.87", "–", "25.0", "400"]
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_without_the_shown_size_there_are_dashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (consistency, top_k):
         monkeypatch.setattr(module, "TOP", 11)
@@ -191,6 +207,7 @@ def test_without_the_shown_size_there_are_dashes(tmp_path: Path, monkeypatch: py
     assert set(data["attacks"][0]["rows"]["ig"]["flat"]["0"]["top"]) == {None}
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_without_the_papers_numbers_there_are_no_columns_for_them(tmp_path: Path) -> None:
     html = written(tmp_path, pages.page(dataset="mine", model="encoder"))
     assert not [name for name in table(html, "models")[0] + table(html, "consistency")[0] if "paper" in name]
@@ -304,6 +321,7 @@ def test_pairs_that_all_models_have_come_first() -> None:
     assert row["values"][0] == [pytest.approx(of_class, rel=1e-3) for of_class in expected["original_attributions"]]
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_the_first_sentences_of_pairs_are_shown(tmp_path: Path) -> None:
     shown = replace(pages.saliency("base", "pwws", "ig", 2, 0), first_sentences={"1": "a premise", "other": "none"})
     data = saliency_payload.payload([shown], pages.LABELS)
@@ -355,6 +373,7 @@ def test_base_which_is_trained_once_is_a_level_line_through_all_rounds() -> None
     }
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_transfer_sets_validity_and_peoples_answers_have_sections(tmp_path: Path) -> None:
     direct = Transfer("pwws", "base", "base", 0, 9, 0.2, 0.75, 5, 0.6, 3, 1.0, 40.0)
     across = replace(direct, model="flat", accuracy=0.5, transferred=0.25)

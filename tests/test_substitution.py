@@ -16,8 +16,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from flat_dist.attack.substitutes import make_table
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import (
+    AttackConfig,
     Config,
     DataConfig,
     ModelConfig,
@@ -338,18 +340,17 @@ print(make_table(AttackConfig("pwws"), ["a good film", "the great people"]).to_p
 
 
 def test_the_candidates_of_pwws_are_alike_in_every_process_and_those_of_textattack(assets: Assets) -> None:
-    found = []
-    for seed in ("1", "2"):
-        environment = os.environ | {"PYTHONHASHSEED": seed}
-        command = [sys.executable, "-c", SUBSTITUTES_OF_GOOD]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-        found.append(ast.literal_eval(done.stdout.splitlines()[-1]))
-    assert found[0] == found[1]
-    assert found[0]["word"] == ["film", "good", "great", "people"]
+    """In this process and in one whose strings have other hashes."""
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-c", SUBSTITUTES_OF_GOOD]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    found = make_table(AttackConfig("pwws"), ["a good film", "the great people"]).to_pydict()
+    assert ast.literal_eval(done.stdout.splitlines()[-1]) == found
+    assert found["word"] == ["film", "good", "great", "people"]
     textattack_setup.activate(assets)
     from textattack.transformations import WordSwapWordNet
 
-    for word, candidates in zip(found[0]["word"], found[0]["candidates"], strict=True):
+    for word, candidates in zip(found["word"], found["candidates"], strict=True):
         assert set(candidates) == set(WordSwapWordNet()._get_replacement_words(word)) - {word}
 
 

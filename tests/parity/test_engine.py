@@ -51,7 +51,8 @@ def texts(sentences: Dataset, model: str = "cnn", real: int = REAL) -> list[tupl
     if model == "four_classes":
         found = [(text, label_of_four(text, label)) for text, label in found]
     if model == "minilm":
-        return found[: real // 5] + [(text, number % 2) for number, text in enumerate(ODD_TEXTS)]
+        odd = ODD_TEXTS if real > REAL else ODD_TEXTS[::2]
+        return found[: real // 5] + [(text, number % 2) for number, text in enumerate(odd)]
     return found + [(text, label) for text in [" ".join(words[: 3 * real]), *ODD_TEXTS] for label in (0, 1)]
 
 
