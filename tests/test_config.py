@@ -16,6 +16,7 @@ from flat_dist.config.schema import (
     BY_CONTENT,
     NOT_IN_RESULT,
     PLAN,
+    UNLESS_DEFAULT,
     AttackConfig,
     Config,
     DataConfig,
@@ -34,7 +35,7 @@ from flat_dist.config.serialization import (
 from flat_dist.config.validation import ATTACK_NAMES, BELOW_ONE, DISTINCT, FILLED, LOWEST, MOST, POSITIVE, validate
 from flat_dist.data.datasets import Dataset
 from flat_dist.pipeline import run_folder
-from flat_dist.pipeline.plan import hints
+from flat_dist.pipeline.plan import check, hints
 from flat_dist.storage.folder import Folder
 
 
@@ -206,7 +207,9 @@ def test_the_identity_of_a_run_depends_on_the_content_of_the_users_files(tmp_pat
     assert known[0] == known[2] != known[1]
     words.write_text('{"good": ["nice"]}')
     assert run_folder.identity(config, "these") != known[2]
-    assert run_folder.identity(Config(), "these")["model"] == to_dict(ModelConfig())  # built-in ones go by their names
+    assert run_folder.identity(Config(), "these")["model"] == result_values(
+        ModelConfig()
+    )  # built-in ones go by their names
 
 
 # ---- which fields a result depends on
@@ -275,8 +278,8 @@ def test_a_field_changes_the_identity_of_a_run_unless_it_is_marked(name: str, hi
         assert (after == before) == (metadata == NOT_IN_RESULT)
 
 
-def test_the_metadata_of_a_field_is_one_of_three() -> None:
-    assert all(metadata in ({}, NOT_IN_RESULT, PLAN, BY_CONTENT) for _, _, metadata in ALL_FIELDS)
+def test_the_metadata_of_a_field_is_known() -> None:
+    assert all(metadata in ({}, NOT_IN_RESULT, PLAN, BY_CONTENT, UNLESS_DEFAULT) for _, _, metadata in ALL_FIELDS)
 
 
 def test_stages_depend_on_all_fields_but_those_that_are_marked() -> None:
@@ -287,6 +290,33 @@ def test_stages_depend_on_all_fields_but_those_that_are_marked() -> None:
         assert {f"{section}.{name}" for name in values} == unmarked
     assert {"device", "precision", "micro_batch", "batch_size"} <= stage_values(config.training).keys()
     assert not {"kinds", "rounds", "checkpointing", "memory_gib"} & stage_values(config.training).keys()
+
+
+def test_a_field_counts_only_with_another_value_than_its_default_if_it_is_marked(tmp_path: Path) -> None:
+    config = Config(training=TrainingConfig(kinds=("base",)))
+    grouped = replace(config, model=replace(config.model, group_masks=10))
+    for values in (result_values, stage_values):
+        assert "group_masks" not in values(config.model) and values(grouped.model)["group_masks"] == 10
+    assert result_values(config, defaults=True)["model"] == to_dict(config.model)
+    first, second = (run_folder.identity(one, "these") for one in (config, grouped))
+    for name, old, new, message in (("a", first, second, "was 0, now 10"), ("b", second, first, "was 10, now None")):
+        folder = Folder(tmp_path / name)
+        run_folder.open_folder(folder, old)
+        run_folder.check_folder(folder, old)
+        with pytest.raises(UserError, match=f"model.group_masks {message}"):
+            run_folder.check_folder(folder, new)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--model.name", "minilm", "--training.kinds", "base"], "but minilm reads word pieces"),
+        ([], "not available in flat, which has a word mask of its own"),
+    ],
+)
+def test_group_masks_are_refused_where_they_have_no_place(given: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check(parse("--preset", "customer_reviews", "--model.group-masks", "10", *given))
 
 
 def test_resolving_the_hardware_does_not_change_the_run(tmp_path: Path) -> None:

@@ -140,11 +140,13 @@ def files(tokenizer: BertTokenizerFast, tmp_path_factory: pytest.TempPathFactory
 
 def write_texts(folder: Path) -> None:
     csv = "text,label\n" + "".join(f"{text},{label}\n" for text, label in sentences(2))
-    sst2 = folder / "path" / "to" / "sst2"
-    sst2.mkdir(parents=True)
+    for name in ("sst2", "ag_news"):
+        (folder / "path" / "to" / name).mkdir(parents=True)
     for own, split in zip(("a.csv", "b.csv", "c.csv"), SPLITS, strict=True):
         (folder / own).write_text(csv)
-        (sst2 / f"{split}.csv").write_text(csv)
+        (folder / "path" / "to" / "sst2" / f"{split}.csv").write_text(csv)
+        news = "text,label\n" + "".join(f"{text},{label}\n" for text, label in sentences(4))
+        (folder / "path" / "to" / "ag_news" / f"{split}.csv").write_text(news)
     for whole in ("all.csv", "texts.csv"):
         (folder / whole).write_text(csv)
     (folder / "my_data").mkdir()

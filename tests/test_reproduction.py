@@ -17,7 +17,7 @@ from flat_dist.data import shards
 from flat_dist.report import paper
 from flat_dist.reproduction import cards
 from flat_dist.reproduction.cards import CARDS, Card
-from flat_dist.reproduction.cells import FIRST_SEED, RECIPES, USES, Cell, Selection
+from flat_dist.reproduction.cells import FIRST_SEED, RECIPES, TABLE_10, USES, Cell, Selection
 from flat_dist.reproduction.claims import CLAIMS, Claim, Count, Difference, count, count_published, differences
 from flat_dist.reproduction.explained import KEPT, kept_ids, pair_tops
 from flat_dist.reproduction.figures import top_k_charts, top_k_curves
@@ -58,7 +58,7 @@ ALL = Selection(
 def test_the_cells_of_all_tables() -> None:
     found = ALL.cells()
     counts = {use: sum(cell.use == use for cell in found) for use in USES}
-    assert counts == {"main": 2 * 2 * 2 * 9, "ablation": 9, "transfer": 2 * 9, "words": 9}
+    assert counts == {"main": 2 * 2 * 2 * 9, "ablation": 9, "transfer": 2 * 9, "words": 9, "groups": 0}
     assert len({cell.name for cell in found}) == len(found)
     assert [cell.name for cell in found[:4]] == [
         f"main-sst2-cnn-textfooler-{recipe}-{seed}"
@@ -67,6 +67,15 @@ def test_the_cells_of_all_tables() -> None:
     assert {(cell.dataset, cell.model, cell.attack) for cell in found if cell.use == "ablation"} == {
         ("sst2", "lstm", "textfooler")
     }
+
+
+def test_of_all_tables_those_without_a_cell_are_left_out() -> None:
+    every = replace(ALL, tables=(*ALL.tables, "10"))
+    assert every.cells() == ALL.cells()
+    on_news = replace(every, datasets=("ag_news",), seeds=1)
+    uses = [(cell.use, cell.model, cell.attack) for cell in on_news.cells() if cell.recipe == "paper"]
+    assert uses[-1] == ("groups", "cnn", "textfooler") and {use for use, _, _ in uses[:-1]} == {"main"}
+    assert [cell.use for cell in replace(on_news, tables=("10",)).cells()] == ["groups"] * 3
 
 
 @pytest.mark.parametrize("table", ["2", "3", "7", "8"])
@@ -83,6 +92,7 @@ def test_tables_of_the_same_models_are_the_same_cells(table: str) -> None:
         ({"models": ("cnn", "cnn")}, "--models is cnn, cnn: name at least one value, each once"),
         ({"models": ("cnn",)}, "--tables 5 is about lstm on sst2, trained against textfooler: add these"),
         ({"tables": ("4",), "datasets": ("trec",)}, "--tables 4 is about cnn or lstm on sst2"),
+        ({"tables": ("2", "10")}, "--tables 10 is about cnn on ag_news, trained against textfooler: add these"),
     ],
 )
 def test_a_selection_without_cells_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -106,8 +116,8 @@ def test_every_config_is_valid(recipe: str, model: str, use: str) -> None:
     validate(found)
     assert found.data.folder == "some/sst2" and found.data.named == "sst2"
     assert (found.model.name, found.attack.name, found.seed) == (model, "textfooler", 1112)
-    trained = ("flat",) if use in ("ablation", "words") else ("base", "adv", "flat")
-    assert found.training.kinds == trained
+    trained = {"ablation": ("flat",), "words": ("flat",), "groups": ("base",)}
+    assert found.training.kinds == trained.get(use, ("base", "adv", "flat"))
     assert found.evaluation.scores == ("probabilities", "margin")
     assert found.evaluation.attacks == (TRANSFER_ATTACKS if use == "transfer" else ("textfooler",))
     assert found.evaluation.explain == (("ig", "lime") if use == "main" else ())
@@ -342,7 +352,7 @@ def test_recipes_are_columns_and_a_missing_number_is_a_dash() -> None:
     assert table_of("Table 3: after", both)["SST-2", "CNN", "textfooler", "base"]["released, worst"] == "–"
 
 
-def test_tables_4_5_and_9_have_their_published_numbers() -> None:
+def test_tables_4_5_9_and_10_have_their_published_numbers() -> None:
     transfer = table_of("Table 4", [other_card("transfer")])
     assert transfer["SST-2", "LSTM", "flat", "genetic"] == {"published": "33.4", "paper": "33.3"}
     assert transfer["SST-2", "LSTM", "base", "pwws"]["published"] == "11.6"
@@ -358,17 +368,25 @@ def test_tables_4_5_and_9_have_their_published_numbers() -> None:
         "paper, p": "0.25",
     }
     assert len(words) == 1  # models have no correlation
+    groups = table_of("Table 10", [other_card("groups")])
+    columns = ("published", "published, after", "paper", "paper, after")
+    numbers = {row[3]: tuple(cells[column] for column in columns) for row, cells in groups.items()}
+    assert numbers == {"base": ("91.3", "8.7", "50.0", "33.3"), "groups-20": ("91.0", "1.9", "50.0", "33.3")}
+    assert [paper.group_masks(count).after_attack_accuracy for count in TABLE_10.values()] == [
+        *(None, 0.012, 0.0192, 0.014, 0.0146, 0.0138)
+    ]
 
 
 def test_the_page_has_all_tables_and_says_what_was_not_run() -> None:
-    known = [card(), card(1112), *map(other_card, ("transfer", "ablation", "words"))]
+    known = [card(), card(1112), *map(other_card, ("transfer", "ablation", "words", "groups"))]
     text = page(known, ["words-x-scatter-importance.png", "sst2-cnn-textfooler-ours-top-k-ig.png"])
     for section in SECTIONS:
         assert f"## {section.title}\n" in text
     assert "| 2, 3, 7, 8 | SST-2 | CNN | textfooler | – | – | 2 |" in text
     assert "| 2, 3, 7, 8 | TREC | DeBERTa | pwws | – | – | – |" in text
     assert "| 4 | SST-2 | LSTM | textfooler | – | 1 | – |" in text
-    assert "5 cards, 2.5 hours on a processor, 2 cores; 2026-11-30." in text
+    assert "| 10 | AG News | CNN | textfooler | – | 1 | – |" in text
+    assert "6 cards, 3.0 hours on a processor, 2 cores; 2026-11-30." in text
     assert text.index("### Figure 4") < text.index("words-x-scatter") < text.index("### Figure 6")
     assert f"({FIGURES}/sst2-cnn-textfooler-ours-top-k-ig.png)" in text
     assert [line for line in text.splitlines() if len(line) > 120 and line[0] not in "|!"] == []
@@ -380,6 +398,7 @@ def test_a_page_without_cards_has_the_papers_claims_and_no_table() -> None:
     text = page([], [])
     assert "No cell has been run yet." in text and "32 of 32" in text
     assert "## Table" not in text and "## Figures" not in text
+    assert "| 10 | AG News | CNN | textfooler | – | – | – |" in text
 
 
 def test_hours_of_continued_cells_are_said_to_be_more() -> None:
@@ -495,6 +514,19 @@ def test_rounds_attack_and_train_on_more_texts() -> None:
     ) in released  # its own first model
 
 
+def test_models_with_groups_are_trained_and_attacked_like_base() -> None:
+    cell = Cell("groups", "ag_news", "cnn", "textfooler", "released", FIRST_SEED)
+    found = CellWork(cell, config_of(cell, None, Measures()), SST2, 2).seconds()
+    trainings = [key for key in found if key[0] == "train"]
+    assert len(trainings) == len(found) / 2 == len(TABLE_10) and not any(key[0] == "attack" for key in found)
+    for kind in ("train", "test"):
+        seconds = [value for key, value in found.items() if key[0] == kind]
+        assert seconds == [seconds[0]] * len(TABLE_10)
+    main = replace(cell, use="main")
+    shared = CellWork(main, config_of(main, None, Measures()), SST2, 2).seconds().keys() & found.keys()
+    assert {key[5] for key in shared} == {"base"} and len(shared) == 2  # base's training and its attack
+
+
 def test_shorter_texts_and_more_cores_take_less_time() -> None:
     whole = sum(work("paper").seconds().values())
     assert sum(work("paper", texts=replace(SST2, words=9.5)).seconds().values()) < whole
@@ -563,7 +595,7 @@ def test_a_dry_run_lists_the_cells_and_the_hours(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--tables", "10"], "unknown value of --tables '10'"),
+        (["--tables", "11"], "unknown value of --tables '11'"),
         (["--pairs", "-1"], "--pairs is -1, but must be at least 0"),
         (["--tables", "2", "--data", "elsewhere"], "--data.folder elsewhere/sst2 is not a folder: name one"),
         (["--results", "a_file"], "--results .*a_file cannot be used"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flat_dist.attack.plan import TextsToAttack, plan_attack
-from flat_dist.config.schema import BY_CONTENT, NOT_IN_RESULT, PLAN, Config
+from flat_dist.config.schema import BY_CONTENT, NOT_IN_RESULT, PLAN, UNLESS_DEFAULT, Config
 from flat_dist.data import shards
 from flat_dist.data.datasets import Dataset
 from flat_dist.evaluation.plan import plan_attributions
@@ -66,7 +66,7 @@ def test_a_field_changes_the_inputs_of_a_stage_unless_it_is_marked(
     if name in ("attack.concurrent", "attack.device"):  # they decide the default of --attack.unit-size, a shard's size
         assert before["attack"]["settings"].pop("unit_size") != after["attack"]["settings"].pop("unit_size")
     changed = {stage for stage in before.keys() & after.keys() if before[stage] != after[stage]}
-    if not metadata:
+    if not metadata or metadata == UNLESS_DEFAULT:
         assert changed
     elif metadata == NOT_IN_RESULT:
         assert not changed

@@ -3,7 +3,8 @@
 The docstring under a field is its `--help`; it names the source of the default. Values marked "released code" reproduce
 the paper's code (UVa-NLP/FLAT, commit 5094803); the defaults follow the paper.
 
-A field is part of a run's result, unless its metadata say otherwise: `NOT_IN_RESULT`, `PLAN` or `BY_CONTENT`.
+A field is part of a run's result, unless its metadata say otherwise: `NOT_IN_RESULT`, `PLAN`, `BY_CONTENT` or
+`UNLESS_DEFAULT`.
 """
 
 from collections.abc import Callable
@@ -22,6 +23,10 @@ but not of the inputs of a single stage."""
 BY_CONTENT = {"result": "content"}
 """The field says where the user's data or files are. Their content, not the field, is part of the run's identity and of
 the inputs of its stages."""
+
+UNLESS_DEFAULT = {"result": "unless default"}
+"""The field is part of the run's identity and of the inputs of its stages only with another value than its default. So
+results from before the field stay current."""
 
 Training = Literal["base", "continued", "adv", "flat"]
 """Kinds of training."""
@@ -186,6 +191,10 @@ class ModelConfig:
     initial_importance: float = 0.0
     """Importance of every word when the word mask is added, in (0, 1), nearly the same for all words. 0: as the mask's
     random weights have it, about 0.5 (released code). Near 1, FLAT starts from what the base model has learned."""
+    group_masks: int = field(default=0, metadata=UNLESS_DEFAULT)
+    """CNN, LSTM, in all kinds of training but flat: number of groups of similar words. The words of a group share a
+    mask, a trained number that starts as 1 and multiplies their vectors (paper, Appendix D, Table 10). The groups are
+    clusters of the vectors behind `attack.synonyms`; words without one keep the mask 1. 0: no groups."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import yaml
 
 from flat_dist.config.choices import literals
 from flat_dist.config.errors import UserError, unknown
-from flat_dist.config.schema import BY_CONTENT, NOT_IN_RESULT, PLAN, Config
+from flat_dist.config.schema import BY_CONTENT, NOT_IN_RESULT, PLAN, UNLESS_DEFAULT, Config
 
 T = TypeVar("T")
 
@@ -150,9 +150,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def result_values(config: Any) -> dict[str, Any]:
-    """The fields of a config, or of one section of it, that are part of the result, as nested plain values."""
-    return _without(config, (NOT_IN_RESULT,))
+def result_values(config: Any, defaults: bool = False) -> dict[str, Any]:
+    """The fields of a config, or of one section of it, that are part of the result, as nested plain values.
+
+    Args:
+        config: a dataclass.
+        defaults: whether fields that are `UNLESS_DEFAULT` are there with their default, too.
+    """
+    return _without(config, (NOT_IN_RESULT,), defaults)
 
 
 def stage_values(section: Any) -> dict[str, Any]:
@@ -160,14 +165,16 @@ def stage_values(section: Any) -> dict[str, Any]:
     return _without(section, (NOT_IN_RESULT, PLAN, BY_CONTENT))
 
 
-def _without(config: Any, left_out: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """The fields of a dataclass without those that have certain metadata."""
+def _without(config: Any, left_out: Sequence[Mapping[str, str]], defaults: bool = False) -> dict[str, Any]:
+    """The fields of a dataclass without those that have certain metadata, and as in `result_values`."""
     plain = to_dict(config)
     values = {}
     for field in dataclasses.fields(config):
-        if field.metadata not in left_out:
-            inner = getattr(config, field.name)
-            values[field.name] = _without(inner, left_out) if dataclasses.is_dataclass(inner) else plain[field.name]
+        inner = getattr(config, field.name)
+        optional = field.metadata == UNLESS_DEFAULT and inner == field.default and not defaults
+        if field.metadata not in left_out and not optional:
+            is_section = dataclasses.is_dataclass(inner)
+            values[field.name] = _without(inner, left_out, defaults) if is_section else plain[field.name]
     return values
 
 

@@ -18,6 +18,7 @@ LOWEST: dict[str, float] = {
     "model.kernel_widths": 1,
     "model.hidden_size": 1,
     "model.mask_hidden_size": 1,
+    "model.group_masks": 0,
     "objective.beta": 0,
     "objective.gamma": 0,
     "objective.adversarial_weight": 0,

@@ -12,7 +12,7 @@ from safetensors.torch import save as save_tensors
 
 from flat_dist.config.errors import unknown
 from flat_dist.config.schema import ModelConfig
-from flat_dist.config.serialization import content_hash, to_dict
+from flat_dist.config.serialization import content_hash, result_values, to_dict
 from flat_dist.data.batches import Batch, to_batch
 from flat_dist.data.encoder import Encoder, encoder_of
 from flat_dist.data.preprocessing import Vocabulary
@@ -34,6 +34,7 @@ from flat_dist.models.checkpoint_format import (
 )
 from flat_dist.models.classifier import TextClassifier, WordClassifier
 from flat_dist.models.cnn import CNN
+from flat_dist.models.group_masks import GroupMasks
 from flat_dist.models.lstm import LSTM
 from flat_dist.models.margins import margins
 from flat_dist.models.mask import WordMask
@@ -43,6 +44,9 @@ from flat_dist.storage.folder import Folder
 
 LENGTH_MULTIPLE = 8
 """On a CPU, texts of whole words are padded to a multiple of this, because each length is checked by itself."""
+
+GROUPS = "groups.group_V"
+"""Tensor of a model with group masks: the group of each word."""
 
 WordModel = Callable[[ModelConfig, int, int], WordClassifier]
 """Makes a model from its config, the size of its vocabulary and the number of its classes."""
@@ -138,14 +142,19 @@ class Checkpoint:
 
 
 def build(config: ModelConfig, vocabulary_size: int, classes: int) -> WordClassifier:
-    """A model of whole words without a mask; its weights are drawn from torch's global generator.
+    """A model of whole words without a word mask; its weights are drawn from torch's global generator.
+
+    With group masks, no word is in a group yet.
 
     Raises:
         UserError: the architecture is unknown.
     """
     if config.name not in WORD_MODELS:
         raise unknown("model", config.name, (*WORD_MODELS, *encoders.TRANSFORMERS))
-    return WORD_MODELS[config.name](config, vocabulary_size, classes)
+    model = WORD_MODELS[config.name](config, vocabulary_size, classes)
+    if config.group_masks:
+        model.groups = GroupMasks(vocabulary_size, config.group_masks)
+    return model
 
 
 @torch.no_grad()
@@ -163,7 +172,7 @@ def save(checkpoint: Checkpoint, folder: Folder) -> None:
     description = {
         "format": FORMAT,
         "weights": digest,
-        "model": asdict(encoders.portable(checkpoint.config)),
+        "model": result_values(encoders.portable(checkpoint.config)),
         "masked": checkpoint.model.mask is not None,
         "label_names": checkpoint.label_names,
         "max_length": checkpoint.encoder.max_length,
@@ -240,6 +249,9 @@ def _build(
     if largest >= model.embedding.num_embeddings:
         sizes = f"its vocabulary has {largest + 1} pieces, the embedding {model.embedding.num_embeddings}"
         raise damaged(folder, DESCRIPTION, sizes)
+    group_V = tensors.get(GROUPS, torch.zeros(1))
+    if group_V.min() < 0 or group_V.max() > config.group_masks:
+        raise damaged(folder, WEIGHTS, f"{GROUPS} has other groups than 0 to {config.group_masks}")
     return encoder, model
 
 

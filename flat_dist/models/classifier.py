@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from flat_dist.models.group_masks import GroupMasks
 from flat_dist.models.mask import WordMask
 
 
@@ -108,10 +109,18 @@ class TextClassifier(nn.Module, ABC):
 class WordClassifier(TextClassifier):
     """Classifier of whole words; word 0 is padding, with a zero vector."""
 
+    groups: GroupMasks | None
+
     def __init__(self, vocabulary_size: int, embedding_dim: int, features: int, classes: int, dropout: float):
         super().__init__(dropout)
+        self.groups = None
         self.embedding = nn.Embedding(vocabulary_size, embedding_dim, padding_idx=0)
         self.output = nn.Linear(features, classes)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Word vectors (..., D) of words (...), times the masks of their groups, before the word mask."""
+        embedded = self.embedding(ids)
+        return embedded if self.groups is None else self.groups(ids).unsqueeze(-1) * embedded
 
     @abstractmethod
     def features(self, selected_BTD: Tensor, real_BT: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.models import encoders, pretrained, vectors
 from flat_dist.models.artifact import model_notes
 from flat_dist.models.checkpoint import Checkpoint
+from flat_dist.models.word_groups import group_words
 from flat_dist.runtime.seeds import derive_seed
 from flat_dist.storage.folder import Folder
 from flat_dist.storage.stage import Output, Stage
@@ -28,7 +29,7 @@ def initial_stage(
         config: data, model and seed.
         dataset: its training texts make up the vocabulary.
         masked: whether the model has a word mask.
-        contents: fingerprints of the vectors and of the encoder, by these names.
+        contents: fingerprints of what the model starts from, by field of its config.
         log_line: prints what the model was made of.
     """
 
@@ -55,7 +56,8 @@ def initial(config: Config, dataset: Dataset, masked: bool) -> tuple[Checkpoint,
 
     Raises:
         UserError: the file of vectors is missing or malformed, its vectors have another size than the config's, or
-            the encoder or classifier cannot be had, or has other classes than the dataset.
+            the encoder or classifier cannot be had, or has other classes than the dataset; or fewer words have a
+            vector to cluster than there are groups.
     """
     torch.manual_seed(derive_seed(config.seed, "init"))
     if config.model.name == encoders.CLASSIFIER:
@@ -105,5 +107,9 @@ def _word_model(config: Config, dataset: Dataset) -> tuple[Checkpoint, str]:
     initial_VD, found = vectors.initial_vectors(config.model, vocabulary.words, seed)
     model.embedding.weight.data.copy_(torch.from_numpy(initial_VD))
     made_of = f"vocabulary: {len(vocabulary)} words, {found} with pretrained vectors"
+    if model.groups is not None:
+        group_V, grouped = group_words(vocabulary.words, config)
+        model.groups.group_V.copy_(torch.from_numpy(group_V))
+        made_of += f"; {grouped}"
     encoder = Encoder(vocabulary, config.data.max_length)
     return Checkpoint(model, config.model, encoder, dataset.label_names), made_of

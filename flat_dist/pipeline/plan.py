@@ -45,8 +45,25 @@ def check(config: Config) -> None:
             f"--substitutes.smoothing moves the vectors of words, but {config.model.name} reads word pieces: set it to "
             "0, or choose a preset for transformers, such as --preset customer_reviews,transformer"
         )
+    _check_groups(config)
     mlflow.check(config)
     check_run(config)
+
+
+def _check_groups(config: Config) -> None:
+    """Raise UserError for group masks in a model that has no place for them."""
+    if not config.model.group_masks:
+        return
+    if config.model.name in encoders.TRANSFORMERS:
+        raise UserError(
+            f"--model.group-masks multiplies the vectors of words, but {config.model.name} reads word pieces: leave it "
+            "out, or choose --model.name cnn or lstm"
+        )
+    if "flat" in config.training.kinds:
+        raise UserError(
+            "--model.group-masks is not available in flat, which has a word mask of its own: name other kinds of "
+            "training, such as --training.kinds base"
+        )
 
 
 def resolve(config: Config) -> Config:

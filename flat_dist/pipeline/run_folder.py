@@ -69,12 +69,14 @@ def identity(config: Config, fingerprint: str) -> dict[str, Any]:
 
 
 def contents(config: Config) -> dict[str, str | None]:
-    """Fingerprints of the vectors and the encoder that a model starts from, by field of its config."""
+    """Fingerprints of what a model starts from, by field of its config: vectors and encoder; and with groups of words,
+    the source of synonyms, whose vectors are clustered."""
     model = config.model
     folder = bool(model.encoder) and Path(str(model.encoder)).is_dir()
     return {
         "vectors": vectors.fingerprint(model),
         "encoder": encoders.fingerprint(model) if folder else model.encoder,
+        **({"synonyms": synonyms(config)} if model.group_masks else {}),
     }
 
 
@@ -156,7 +158,7 @@ def _in_current_format(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -
     Fields that no longer belong to the result are left out. New fields get their defaults; if the default is `auto`,
     they get the values of `wanted`.
     """
-    all_fields, in_result = to_dict(Config()), result_values(Config())
+    all_fields, in_result = to_dict(Config()), result_values(Config(), defaults=True)
     found = {}
     for name, value in settings.items():
         inner = wanted.get(name)
@@ -167,7 +169,8 @@ def _in_current_format(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -
         elif isinstance(in_result.get(name), dict):  # a section
             defaults = {key: one for key, one in in_result[name].items() if key in inner}
             new = {key: inner[key] if one == AUTO else one for key, one in defaults.items()}
-            found[name] = new | {key: one for key, one in value.items() if key in new or key not in all_fields[name]}
+            outdated = all_fields[name].keys() - in_result[name].keys()
+            found[name] = new | {key: one for key, one in value.items() if key not in outdated}
         else:
             found[name] = value
     return found

@@ -1,4 +1,4 @@
-"""The paper's numbers, to compare with measured ones (Chen & Ji, AAAI 2022; Tables 2 to 5 and 7 to 9)."""
+"""The paper's numbers, to compare with measured ones (Chen & Ji, AAAI 2022; Tables 2 to 5 and 7 to 10)."""
 
 import csv
 from collections.abc import Mapping
@@ -76,6 +76,14 @@ def correlations() -> dict[str, tuple[float, float]]:
     """Table 9: Pearson's r and p by pair. The paper has them for LSTM-FLAT on SST-2 only."""
     rows = _read("table9_correlations_lstm_sst2")
     return {row["pair"]: (float(row["pearson_r"]), float(row["p_value"])) for row in rows}
+
+
+def group_masks(groups: int) -> Numbers:
+    """Table 10: a CNN on AG News whose words share masks in groups, under TextFooler."""
+    row = _find("table10_group_masks_cnn_ag_news", groups=str(groups))
+    return Numbers(
+        accuracy=_share(row, "standard_accuracy"), after_attack_accuracy=_share(row, "after_attack_accuracy")
+    )
 
 
 def ablation(beta: bool, gamma: bool) -> tuple[float, float]:

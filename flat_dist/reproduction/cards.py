@@ -116,7 +116,7 @@ class Measured:
     """The numbers of a cell."""
 
     trainings: dict[str, Trained]
-    """By base, adv and flat; of an ablation by the name of its row."""
+    """By base, adv and flat; or by the name of a row of Table 5 or 10."""
     stand_ins: dict[str, list[str]]
     """Resources of each attack that stood in for TextAttack's."""
     texts: dict[str, int]
@@ -127,6 +127,9 @@ class Measured:
     """Table 9: the attacked texts in which replaced words were counted."""
     spreads: dict[str, list[float]] = field(default_factory=dict)
     """Figure 5: minimum, quartiles and maximum of the difference of importance between a word and its synonyms."""
+
+    clustered: str = ""
+    """Table 10: the vectors by which words were put into groups."""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,15 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Training
 
-Use = Literal["main", "ablation", "transfer", "words"]
+Use = Literal["main", "ablation", "transfer", "words", "groups"]
 """What a cell measures. A use has the tables and figures of `USES`."""
 
-TableNumber = Literal["2", "3", "4", "5", "7", "8", "9"]
+TableNumber = Literal["2", "3", "4", "5", "7", "8", "9", "10"]
 Model = Literal["cnn", "lstm"]
 DatasetName = Literal["sst2", "trec", "ag_news", "imdb"]
 TrainingAttack = Literal["textfooler", "pwws"]
@@ -19,6 +19,9 @@ Recipe = Literal["released", "paper", "ours"]
 
 RECIPES: tuple[Recipe, ...] = ("released", "paper", "ours")
 TRAININGS: tuple[Training, ...] = ("base", "adv", "flat")
+TABLE_10: Mapping[str, int] = {"base": 0, **{f"groups-{groups}": groups for groups in (10, 20, 30, 40, 50)}}
+"""The models of the paper's Table 10, and base: number of groups of words that share a mask."""
+
 FIRST_SEED = 1111
 """Seed of the released code; the others follow it."""
 
@@ -43,6 +46,7 @@ USES: Mapping[Use, UseEntry] = {
     "ablation": UseEntry(("5",), ("5",), models=("lstm",)),
     "transfer": UseEntry(("4",), ()),
     "words": UseEntry(("9",), ("4",), models=("lstm",)),
+    "groups": UseEntry(("10",), (), models=("cnn",), datasets=("ag_news",)),
 }
 """The tables and figures of the paper by use, in the order in which they are run."""
 
@@ -85,11 +89,14 @@ class Selection:
     def cells(self) -> list[Cell]:
         """The cells, in the order in which they are run.
 
+        If all tables are selected, those without a selected model, dataset and attack are left out.
+
         Raises:
-            UserError: nothing is selected, a value is there twice, or a table has no model, dataset and attack of
-                those that are selected.
+            UserError: nothing is selected, a value is there twice, or one of some tables has no model, dataset and
+                attack of those that are selected.
         """
         self._check()
+        all_tables = set(self.tables) == set(get_args(TableNumber))
         found = []
         for use, entry in USES.items():
             tables = [table for table in entry.tables if table in self.tables]
@@ -101,13 +108,13 @@ class Selection:
                     (self.attacks, entry.attacks),
                 )
             ]
-            if tables and not all(of_use):
+            if tables and not all(of_use) and not all_tables:
                 raise UserError(
                     f"--tables {tables[0]} is about {_listed(entry.models)} on {_listed(entry.datasets)}, trained "
                     f"against {_listed(entry.attacks)}: add these to --models, --datasets and --attacks, or leave the "
                     "table out"
                 )
-            if tables:
+            if tables and all(of_use):
                 seeds = range(FIRST_SEED, FIRST_SEED + self.seeds)
                 points = itertools.product(*of_use, self.recipes, seeds)
                 found += [Cell(use, *point) for point in points]  # type: ignore[arg-type]

@@ -15,12 +15,13 @@ from flat_dist.pipeline.stages import Environment, RunStages
 from flat_dist.report import figures
 from flat_dist.reproduction import words
 from flat_dist.reproduction.cards import Attacked, Measured, Trained
-from flat_dist.reproduction.cells import FIRST_SEED, Cell
+from flat_dist.reproduction.cells import FIRST_SEED, TABLE_10, Cell
 from flat_dist.reproduction.explained import explained_of, kept_ids
 from flat_dist.reproduction.outcomes import encode
 from flat_dist.reproduction.published import published
+from flat_dist.resources import assets, synonyms
 from flat_dist.storage.folder import Folder
-from flat_dist.sweep.variants import FLAT, TABLE_5, Variant, variants
+from flat_dist.sweep.variants import FLAT, TABLE_5, variants
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ class CellRun:
         measured = self.measure(runs)
         if self.cell.use == "words":
             return self._with_correlations(measured, runs[0])
+        if self.cell.use == "groups":
+            space = synonyms.provenance(self.config.attack.synonyms, assets.prepare())["detail"]
+            return Finding(replace(measured, clustered=space))
         return self._with_spreads(measured, runs) if self.cell.use == "ablation" else Finding(measured)
 
     def _with_correlations(self, measured: Measured, run: Run) -> Finding:
@@ -99,7 +103,7 @@ class CellRun:
         return texts
 
     def runs(self) -> list[Run]:
-        """Train and attack the models: those of an ablation one after the other, others side by side.
+        """Train and attack the models: those of Tables 5 and 10 one after the other, others side by side.
 
         Raises:
             UserError: training diverged, or an attack cannot run.
@@ -108,7 +112,9 @@ class CellRun:
         if self.cell.use == "ablation":
             in_the_papers_order = sorted(TABLE_5, key=lambda name: TABLE_5[name], reverse=True)
             rows = [row for name in in_the_papers_order for row in variants([name], 0.0)]
-            return [_renamed(self._run(row.config(self.config, self.config.seed)), row) for row in rows]
+            return [_renamed(self._run(row.config(self.config, self.config.seed)), row.name) for row in rows]
+        if self.cell.use == "groups":
+            return [_renamed(self._run(_with_groups(self.config, count)), row) for row, count in TABLE_10.items()]
         return [self._run(self.config)]
 
     def _run(self, config: Config) -> Run:
@@ -203,8 +209,13 @@ class _Numbers:
         )
 
 
-def _renamed(run: Run, row: Variant) -> Run:
-    """The run, with the name of an ablation's row in the place of the kind of training."""
-    attacked = [replace(each, model=replace(each.model, model_name=row.name)) for each in run.last.attacked]
-    results = [replace(result, training=row.name) for result in run.last.results]
+def _with_groups(config: Config, groups: int) -> Config:
+    """The config of a row of Table 10."""
+    return replace(config, model=replace(config.model, group_masks=groups))
+
+
+def _renamed(run: Run, row: str) -> Run:
+    """The run, with the name of a table's row in the place of the kind of training."""
+    attacked = [replace(each, model=replace(each.model, model_name=row)) for each in run.last.attacked]
+    results = [replace(result, training=row) for result in run.last.results]
     return replace(run, last=replace(run.last, attacked=attacked, results=results))

@@ -125,8 +125,8 @@ FIGURE_TITLES = {
 """Part of the names of the pictures, and title, by the number of the paper's figure."""
 
 COVERAGE = (
-    "Number of seeds that were run. A dash: not run. BERT and DeBERTa need their weights and a GPU, and Table 10 is no "
-    "part of the command."
+    "Number of seeds that were run. A dash: not run. BERT and DeBERTa need their weights and a GPU, and are no part of "
+    "the command."
 )
 
 

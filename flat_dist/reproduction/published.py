@@ -4,7 +4,7 @@ from itertools import product
 
 from flat_dist.report import paper
 from flat_dist.report.paper import Numbers
-from flat_dist.reproduction.cells import TRAININGS, USES, Cell
+from flat_dist.reproduction.cells import TABLE_10, TRAININGS, USES, Cell
 from flat_dist.sweep.variants import TABLE_5
 
 CellKey = tuple[str, str, str]
@@ -19,9 +19,11 @@ def published(cell: Cell, training: str, attack: str) -> Numbers:
 
     Args:
         cell: of the model.
-        training: base, adv or flat; of an ablation the name of its row.
+        training: base, adv or flat; or the name of a row of Table 5 or 10.
         attack: on test texts.
     """
+    if cell.use == "groups" and attack == cell.attack and TABLE_10[training]:
+        return paper.group_masks(TABLE_10[training])
     if cell.use != "ablation":
         return paper.numbers(cell.dataset, cell.model, training, attack, cell.attack)
     accuracy, after_attack = paper.ablation(*TABLE_5[training])

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from flat_dist import cli
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Config, Hardware, Training
-from flat_dist.reproduction.cells import TRAININGS, Cell, Use
+from flat_dist.reproduction.cells import TABLE_10, TRAININGS, Cell, Use
+from flat_dist.sweep.variants import TABLE_5
 
 TRANSFER_ATTACKS = ("pwws", "genetic", "iga", "pso", "clare", "bae")
 """The attacks of Table 4, in the order of its columns. The paper calls genetic Gene."""
@@ -39,7 +40,14 @@ def presets_of(cell: Cell) -> str:
 
 def kinds_of(cell: Cell) -> tuple[Training, ...]:
     """The kinds of training of a cell's models."""
-    return ("flat",) if cell.use in ("ablation", "words") else TRAININGS
+    by_use: dict[Use, tuple[Training, ...]] = {"ablation": ("flat",), "words": ("flat",), "groups": ("base",)}
+    return by_use.get(cell.use, TRAININGS)
+
+
+def rows_of(cell: Cell) -> tuple[str, ...]:
+    """Names of a cell's models: kinds of training, or rows of Table 5 or 10."""
+    by_use: dict[Use, tuple[str, ...]] = {"ablation": tuple(TABLE_5), "groups": tuple(TABLE_10)}
+    return by_use.get(cell.use, kinds_of(cell))
 
 
 def options_of(cell: Cell) -> str:

@@ -113,5 +113,11 @@ SECTIONS: Sequence[Section] = (
             (Column("r", lambda value: fixed(value, 3), ", r"), Column("p", significant, ", p")),
         ),
     ),
+    Section(
+        "Table 10: masks shared by groups of similar words",
+        "In percent. Training on clean texts: base without masks, the others with as many groups as their names say. "
+        "Each card names the vectors by which words were grouped.",
+        Shown("groups", SUMMARY.columns, PLACE, SUMMARY.published),
+    ),
 )
 """The tables in the order of the page."""

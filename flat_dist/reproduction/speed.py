@@ -7,9 +7,8 @@ from typing import Any
 from flat_dist.config.schema import ADVERSARIAL, Config
 from flat_dist.data.datasets import Dataset
 from flat_dist.reproduction.cards import Card, Machine
-from flat_dist.reproduction.cells import Cell
-from flat_dist.reproduction.recipes import kinds_of
-from flat_dist.sweep.variants import TABLE_5
+from flat_dist.reproduction.cells import TABLE_10, Cell
+from flat_dist.reproduction.recipes import kinds_of, rows_of
 
 Key = tuple[Any, ...]
 """A piece of work: a stage, or stages that run together. Cells that share it have the same key."""
@@ -97,10 +96,10 @@ class CellWork:
 
     def seconds(self) -> dict[Key, float]:
         """Seconds of each piece of work, if nothing is done yet."""
-        rows = tuple(TABLE_5) if self.cell.use == "ablation" else kinds_of(self.cell)
+        rows = rows_of(self.cell)
         found = self._clean_trainings(rows)
         for row in rows:
-            if row != "base":
+            if row.startswith(ADVERSARIAL):
                 found |= self._rounds(row)
         return found | self._measurements(rows)
 
@@ -111,7 +110,7 @@ class CellWork:
     def _clean_trainings(self, rows: Sequence[str]) -> dict[Key, float]:
         training, model = self.config.training, self.cell.model
         seconds = self._train(self.texts.train, training.epochs, MEASURED.training[model])
-        own = [row for row in rows if training.init == "scratch" and row.startswith("flat")]
+        own = [row for row in rows if (training.init == "scratch" and row.startswith("flat")) or TABLE_10.get(row)]
         found: dict[Key, float] = {("train", *self._place, row, 0): seconds for row in own}
         if len(own) < len(rows):
             found["train", *self._place, "base"] = seconds
@@ -150,9 +149,9 @@ class CellWork:
                 if self.cell.use == "transfer":
                     seconds = MEASURED.transfer[attack] * count
                 else:
-                    robust = 1.0 if row == "base" else MEASURED.robust[self.cell.recipe]
+                    robust = MEASURED.robust[self.cell.recipe] if row.startswith(ADVERSARIAL) else 1.0
                     seconds = MEASURED.attack[model, attack] * count * robust
-                trained_on = () if row == "base" else (self.cell.attack,)
+                trained_on = (self.cell.attack,) if row.startswith(ADVERSARIAL) else ()
                 found["test", *self._place, row, *trained_on, attack, count] = self._spread(seconds)
         if evaluation.explain:
             pairs = min(evaluation.ig_pairs or count, count) * len(rows)

@@ -63,6 +63,25 @@ def neighbours(source: str, assets: Assets) -> dict[str, list[str]]:
     return read_table(Path(source))
 
 
+def vectors_of(words: Sequence[str], source: str, assets: Assets) -> tuple[list[int], np.ndarray]:
+    """Vectors (N, D) of the space in which neighbours are near, and their rows in `words`; a JSON table has none.
+
+    Args:
+        words: some of them may have no vector.
+        source: as in `embedding`.
+        assets: inputs of counter-fitted GloVe.
+
+    Raises:
+        UserError: as in `embedding`.
+    """
+    from flat_dist.resources.textattack_setup import activate
+
+    activate(assets)
+    known = embedding(source, assets)
+    found = {row: vector_D for row, word in enumerate(words) if (vector_D := known[word]) is not None}
+    return list(found), np.array(list(found.values()))
+
+
 def _neighbours_in(vectors: "WordEmbedding", count: int) -> dict[str, list[str]]:
     return {
         vectors.index2word(index): [vectors.index2word(other) for other in vectors.nearest_neighbours(index, count)]

@@ -194,6 +194,6 @@ def _changed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str
     for name, value in values.items():
         if isinstance(value, dict):
             changed[name] = _changed(value, defaults[name])
-        elif value != defaults[name]:
+        elif value != defaults.get(name):
             changed[name] = value
     return changed

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from flat_dist.evaluation.significance import mcnemar
+from flat_dist.models import checkpoint as checkpoints
 from flat_dist.reproduction import cards
+from flat_dist.reproduction.cells import TABLE_10
 from flat_dist.reproduction.claims import CLAIMS, differences
 from flat_dist.reproduction.outcomes import decode
 from flat_dist.storage.folder import Folder
@@ -104,6 +106,46 @@ def test_a_card_of_other_settings_is_made_again(finished: Path, flat_dist: Comma
     done = flat_dist("reproduce", *other, "--dry-run")
     assert printed(done)["cells"][0]["current"] is False
     assert printed(flat_dist("reproduce", *arguments(finished), "--dry-run"))["cells"][0]["current"] is True
+
+
+TOPICS = (
+    "war army peace minister president treaty border troops election vote protest iraq china russia bomb police",
+    "game team coach season player goal match win score league cup race final record ball football",
+    "market stock profit price bank oil trade company shares sales dollar economy investor growth deal merger",
+    "software computer internet phone space science research web online network virus chip satellite video data search",
+)
+
+
+def write_news(folder: Path) -> None:
+    """Texts of eight words of one topic; each word of the training texts is frequent enough to be known."""
+    (folder / "ag_news").mkdir()
+    for split, count in (("train", 160), ("dev", 16), ("test", 16)):
+        rows = []
+        for n in range(count):
+            words = TOPICS[n % 4].split()
+            rows.append(f"{' '.join(words[(n // 4 + 3 * k) % 16] for k in range(8))} {split}{n},{n % 4}")
+        (folder / "ag_news" / f"{split}.csv").write_text("\n".join(["text,label", *rows]))
+
+
+def test_table_10_is_one_card_of_models_with_more_and_more_groups(flat_dist: Command, tmp_path: Path) -> None:
+    write_news(tmp_path)
+    options = "--tables 10 --models cnn --datasets ag_news --recipes ours --seeds 1 --sample 6 --json --hardware cpu"
+    given = options.split()
+    for option, name in (("data", ""), ("storage", "runs"), ("results", "results")):
+        given += [f"--{option}", str(tmp_path / name)]
+    done = flat_dist("reproduce", *given)
+    name = "groups-ag_news-cnn-textfooler-ours-1111"
+    assert printed(done)["cells"] == [name]
+    card = cards.read(Folder(tmp_path / "results"))[name]
+    assert list(card.measured.trainings) == list(TABLE_10)
+    assert card.measured.clustered.startswith("GloVe 6B 50d counter-fitted")
+    assert len({stage for stage in stages(tmp_path) if stage.startswith("train-base-0-")}) == len(TABLE_10)
+    models = [Folder(path) for path in (tmp_path / "runs" / "stages").glob("train-base-0-*")]
+    groups = {model.config.group_masks: model.model.groups for model in map(checkpoints.load, models)}
+    assert sorted(groups) == list(TABLE_10.values())
+    assert all(len(masks.values_G) == count and (masks.values_G != 1).any() for count, masks in groups.items() if count)
+    assert "| AG News | CNN | textfooler | groups-50 | 91.1 | 1.4 |" in (tmp_path / "results" / "README.md").read_text()
+    assert "cell 1 of" not in flat_dist("reproduce", *given).stderr
 
 
 @pytest.mark.slow
