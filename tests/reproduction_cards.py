@@ -2,8 +2,18 @@
 
 from collections.abc import Mapping
 
-from flat_dist.reproduction.cards import FORMAT, Attacked, Card, Correlated, Explained, Machine, Measured, Trained
-from flat_dist.reproduction.cells import FIRST_SEED, Cell, Use
+from flat_dist.reproduction.cards import (
+    FORMAT,
+    Attacked,
+    Card,
+    Correlated,
+    Explained,
+    Machine,
+    Measured,
+    Spent,
+    Trained,
+)
+from flat_dist.reproduction.cells import FIRST_SEED, Cell, DatasetName, Use
 from flat_dist.reproduction.published import published
 
 MACHINE = Machine("a processor", 2)
@@ -78,6 +88,36 @@ def other_card(use: Use) -> Card:
     }
     correlations = {"importance-word_frequency": Correlated(-0.5, 0.25, 9, -0.028, 0.001)} if use == "words" else {}
     return finished(cell, Measured(trainings, {}, {"train": 9, "dev": 5, "test": 6}, correlations))
+
+
+GROWN = {
+    "base": "100000",
+    "adv-attack-1": "110000",
+    "flat-attack-1": "110000",
+    "adv-attack-2": "111000",
+    "flat-attack-2": "11110-",
+    "adv-gradient-1": "111100",
+    "flat-gradient-1": "111110",
+    "adv-gradient-2": "111100",
+    "flat-gradient-2": "111110",
+}
+"""Outcomes of two rounds of growing data, by row."""
+
+
+def growing_card(
+    seed: int = FIRST_SEED, dataset: DatasetName = "customer_reviews", after: Mapping[str, str] = GROWN
+) -> Card:
+    """A card about growing data: two rounds of a CNN."""
+    cell = Cell("growing", dataset, "cnn", "textfooler", "ours", seed)
+    trainings, spent = {}, {}
+    for row, outcomes in after.items():
+        number = 0 if row == "base" else int(row[-1])
+        found = {"textfooler": attacked(cell, row, outcomes, methods=())}
+        trainings[row] = Trained(number, 5 / 6, 0.75, "111110", found)
+        if number:
+            spent[row] = Spent(12 * number, 10.0 * number, 30.0 * number if "attack" in row else 0.0)
+    texts = {"train": 9, "dev": 5, "test": 6}
+    return finished(cell, Measured(trainings, {"textfooler": ["synonyms"]}, texts, spent=spent))
 
 
 def finished(cell: Cell, measured: Measured, hours: float = 0.5, resumed: bool = False) -> Card:

@@ -58,7 +58,7 @@ ALL = Selection(
 def test_the_cells_of_all_tables() -> None:
     found = ALL.cells()
     counts = {use: sum(cell.use == use for cell in found) for use in USES}
-    assert counts == {"main": 2 * 2 * 2 * 9, "ablation": 9, "transfer": 2 * 9, "words": 9, "groups": 0}
+    assert counts == {"main": 2 * 2 * 2 * 9, "ablation": 9, "transfer": 2 * 9, "words": 9, "groups": 0, "growing": 0}
     assert len({cell.name for cell in found}) == len(found)
     assert [cell.name for cell in found[:4]] == [
         f"main-sst2-cnn-textfooler-{recipe}-{seed}"
@@ -93,6 +93,11 @@ def test_tables_of_the_same_models_are_the_same_cells(table: str) -> None:
         ({"models": ("cnn",)}, "--tables 5 is about lstm on sst2, trained against textfooler: add these"),
         ({"tables": ("4",), "datasets": ("trec",)}, "--tables 4 is about cnn or lstm on sst2"),
         ({"tables": ("2", "10")}, "--tables 10 is about cnn on ag_news, trained against textfooler: add these"),
+        (
+            {"tables": ("growing",), "recipes": ("paper",)},
+            "--tables growing is about cnn on customer_reviews or sst2, trained against textfooler by the recipe ours",
+        ),
+        ({"datasets": ("customer_reviews",)}, "--tables 2 is about cnn or lstm on sst2 or trec or ag_news or imdb"),
     ],
 )
 def test_a_selection_without_cells_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -494,14 +499,17 @@ def test_the_time_of_a_cell_is_that_of_its_parts() -> None:
     assert len([key for key in found if key[0] == "test"]) == 3
 
 
-def test_rounds_attack_and_train_on_more_texts() -> None:
+def test_rounds_attack_and_train_on_attacked_texts() -> None:
     found = work("paper").seconds()
     attacks = [key for key in found if key[0] == "attack"]
     assert [key[-2:] for key in attacks] == [("base", 1), ("adv", 2), ("adv", 3), ("flat", 2), ("flat", 3)]
     place = "sst2", "lstm", "paper", FIRST_SEED, "textfooler"
     rounds = [found["train", *place, "adv", number] - MEASURED.start for number in (1, 2, 3)]
-    assert rounds == pytest.approx([rounds[0], rounds[0] * 3 / 2, rounds[0] * 4 / 2])
+    # as many attacked texts as clean ones in each step, however many there are
+    assert rounds == pytest.approx([2 * 1000 * 10 * MEASURED.training["lstm"] / 2] * 3)
     released = work("released").seconds()
+    of_released = released["train", "sst2", "lstm", "released", FIRST_SEED, "textfooler", "adv", 2]
+    assert of_released == pytest.approx(rounds[0] + MEASURED.start)  # each text once: 1,000 clean and 1,000 attacked
     assert (
         "attack",
         "sst2",

@@ -112,11 +112,28 @@ class Correlated:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """The work in all rounds of a model so far, without base and without measurements."""
+
+    steps: int
+    """Optimiser steps."""
+    training_seconds: float | None
+    """Of the training worker. None: a training was interrupted after its last epoch, and its time is not known."""
+    attack_seconds: float
+    """On training texts, added up over the workers."""
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all workers."""
+        return None if self.training_seconds is None else self.training_seconds + self.attack_seconds
+
+
+@dataclass(frozen=True)
 class Measured:
     """The numbers of a cell."""
 
     trainings: dict[str, Trained]
-    """By base, adv and flat; or by the name of a row of Table 5 or 10."""
+    """By base, adv and flat; or by the name of a row of Table 5 or 10, or of `flat_dist.reproduction.growing`."""
     stand_ins: dict[str, list[str]]
     """Resources of each attack that stood in for TextAttack's."""
     texts: dict[str, int]
@@ -130,6 +147,9 @@ class Measured:
 
     clustered: str = ""
     """Table 10: the vectors by which words were put into groups."""
+
+    spent: dict[str, Spent] = field(default_factory=dict)
+    """Growing data: the work behind each model."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The cells of a reproduction: which models are trained and measured for which tables of the paper."""
+"""The cells of a reproduction: which models are trained and measured for which tables of the paper, and beside it."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,17 @@ from typing import Literal, get_args
 from flat_dist.config.errors import UserError
 from flat_dist.config.schema import Training
 
-Use = Literal["main", "ablation", "transfer", "words", "groups"]
+Use = Literal["main", "ablation", "transfer", "words", "groups", "growing"]
 """What a cell measures. A use has the tables and figures of `USES`."""
 
 TableNumber = Literal["2", "3", "4", "5", "7", "8", "9", "10"]
+"""Tables of the paper."""
+TableName = Literal[TableNumber, "growing"]
+"""What can be asked for. growing is no table of the paper: after-attack accuracy by rounds of training, and beside it
+that of substitutes on the fly."""
+
 Model = Literal["cnn", "lstm"]
-DatasetName = Literal["sst2", "trec", "ag_news", "imdb"]
+DatasetName = Literal["sst2", "trec", "ag_news", "imdb", "customer_reviews"]
 TrainingAttack = Literal["textfooler", "pwws"]
 Recipe = Literal["released", "paper", "ours"]
 
@@ -30,13 +35,19 @@ FIRST_SEED = 1111
 class UseEntry:
     """What the tables of a use are about."""
 
-    tables: tuple[TableNumber, ...]
+    tables: tuple[TableName, ...]
     figures: tuple[str, ...]
     models: tuple[Model, ...] = ("cnn", "lstm")
     """Models that the paper's tables have."""
     datasets: tuple[DatasetName, ...] = ("sst2",)
     attacks: tuple[TrainingAttack, ...] = ("textfooler",)
     """Attacks in training."""
+    recipes: tuple[Recipe, ...] = RECIPES
+
+    @property
+    def of_the_paper(self) -> bool:
+        """Whether the paper has these tables."""
+        return set(self.tables) <= set(get_args(TableNumber))
 
 
 USES: Mapping[Use, UseEntry] = {
@@ -47,8 +58,9 @@ USES: Mapping[Use, UseEntry] = {
     "transfer": UseEntry(("4",), ()),
     "words": UseEntry(("9",), ("4",), models=("lstm",)),
     "groups": UseEntry(("10",), (), models=("cnn",), datasets=("ag_news",)),
+    "growing": UseEntry(("growing",), (), models=("cnn",), datasets=("customer_reviews", "sst2"), recipes=("ours",)),
 }
-"""The tables and figures of the paper by use, in the order in which they are run."""
+"""The tables and figures by use, in the order in which they are run."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ class Cell:
 class Selection:
     """The part of the paper to reproduce."""
 
-    tables: Sequence[TableNumber]
+    tables: Sequence[TableName]
     models: Sequence[Model]
     datasets: Sequence[DatasetName]
     attacks: Sequence[TrainingAttack]
@@ -92,8 +104,8 @@ class Selection:
         If all tables are selected, those without a selected model, dataset and attack are left out.
 
         Raises:
-            UserError: nothing is selected, a value is there twice, or one of some tables has no model, dataset and
-                attack of those that are selected.
+            UserError: nothing is selected, a value is there twice, or one of some tables has no model, dataset, attack
+                and recipe of those that are selected.
         """
         self._check()
         all_tables = set(self.tables) == set(get_args(TableNumber))
@@ -106,18 +118,23 @@ class Selection:
                     (self.datasets, entry.datasets),
                     (self.models, entry.models),
                     (self.attacks, entry.attacks),
+                    (self.recipes, entry.recipes),
                 )
             ]
             if tables and not all(of_use) and not all_tables:
+                recipe = "" if entry.recipes == RECIPES else f" by the recipe {_listed(entry.recipes)}"
                 raise UserError(
                     f"--tables {tables[0]} is about {_listed(entry.models)} on {_listed(entry.datasets)}, trained "
-                    f"against {_listed(entry.attacks)}: add these to --models, --datasets and --attacks, or leave the "
-                    "table out"
+                    f"against {_listed(entry.attacks)}{recipe}: add these to --models, --datasets, --attacks and "
+                    "--recipes, or leave the table out"
                 )
             if tables and all(of_use):
                 seeds = range(FIRST_SEED, FIRST_SEED + self.seeds)
-                points = itertools.product(*of_use, self.recipes, seeds)
-                found += [Cell(use, *point) for point in points]  # type: ignore[arg-type]
+                found += [Cell(use, *point) for point in itertools.product(*of_use, seeds)]  # type: ignore[arg-type]
+        if not found:
+            raise UserError(
+                f"no table of the paper is about {_listed(self.datasets)}: name another dataset, or --tables growing"
+            )
         return found
 
     def _check(self) -> None:

@@ -48,7 +48,8 @@ class Reproduction:
             cli.print_json({"cells": rows, "hours": expected.total, "calibrated_by": expected.finished})
             return
         for number, one in enumerate(planned, 1):
-            print(f"{number}. {one.cell.name}: {_state(one, expected)} ({options_of(one.cell)})")
+            options = options_of(one.cell, self.order.measures.rounds)
+            print(f"{number}. {one.cell.name}: {_state(one, expected)} ({options})")
         print(f"{len(expected.hours)} of {len(planned)} cells are missing: {expected.describe()}")
 
     def run(self) -> None:

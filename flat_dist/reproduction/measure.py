@@ -14,9 +14,11 @@ from flat_dist.pipeline.adversarial_training import AdversarialTraining, Round
 from flat_dist.pipeline.stages import Environment, RunStages
 from flat_dist.report import figures
 from flat_dist.reproduction import words
-from flat_dist.reproduction.cards import Attacked, Measured, Trained
+from flat_dist.reproduction.cards import Attacked, Measured, Spent, Trained
 from flat_dist.reproduction.cells import FIRST_SEED, TABLE_10, Cell
 from flat_dist.reproduction.explained import explained_of, kept_ids
+from flat_dist.reproduction.growing import configs
+from flat_dist.reproduction.growing_measure import renamed, spent_by
 from flat_dist.reproduction.outcomes import encode
 from flat_dist.reproduction.published import published
 from flat_dist.resources import assets, synonyms
@@ -26,11 +28,13 @@ from flat_dist.sweep.variants import FLAT, TABLE_5, variants
 
 @dataclass(frozen=True)
 class Run:
-    """The last round of a run of the main job."""
+    """A round of a run of the main job: the last one, or of growing data any."""
 
     last: Round
     attacked_texts: Mapping[str, Sequence[Folder]]
     """Shards of attacked training texts, by kind of training."""
+    spent: Mapping[str, Spent] = field(default_factory=dict)
+    """Growing data: the work behind each model of all rounds."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ class CellRun:
         return texts
 
     def runs(self) -> list[Run]:
-        """Train and attack the models: those of Tables 5 and 10 one after the other, others side by side.
+        """Train and attack the models: those of Tables 5 and 10 one after the other, others side by side; of growing
+        data after each round.
 
         Raises:
             UserError: training diverged, or an attack cannot run.
@@ -115,14 +120,25 @@ class CellRun:
             return [_renamed(self._run(row.config(self.config, self.config.seed)), row.name) for row in rows]
         if self.cell.use == "groups":
             return [_renamed(self._run(_with_groups(self.config, count)), row) for row, count in TABLE_10.items()]
+        if self.cell.use == "growing":
+            return [run for config in configs(self.config) for run in self._grown(config)]
         return [self._run(self.config)]
 
     def _run(self, config: Config) -> Run:
-        training = AdversarialTraining(RunStages(config, self.dataset, self.environment), every_round=False)
-        *_, last = training.rounds()
+        return self._rounds(config, every_round=False)[-1]
+
+    def _grown(self, config: Config) -> list[Run]:
+        """All rounds of a source of adversarial texts, with the names of the card's rows."""
+        runs = self._rounds(config, every_round=True)
+        spent = spent_by([run.last for run in runs], runs[-1].attacked_texts, config, self.dataset.train.num_rows)
+        return [replace(run, last=renamed(run.last, config), spent=spent) for run in runs]
+
+    def _rounds(self, config: Config, every_round: bool) -> list[Run]:
+        training = AdversarialTraining(RunStages(config, self.dataset, self.environment), every_round)
+        rounds = list(training.rounds())
         if failures := training.stages.failures:
             raise IncompleteError("; ".join(f"no result: {failure.describe()}" for failure in failures))
-        return Run(last, training.attacked_texts())
+        return [Run(one, training.attacked_texts()) for one in rounds]
 
     def measure(self, runs: Sequence[Run]) -> Measured:
         """Explain pairs if the cell asks for it, and collect all numbers.
@@ -148,6 +164,7 @@ class CellRun:
             trainings={name: numbers.trained(name) for name in dict.fromkeys(result.training for result in results)},
             stand_ins={result.attack: list(result.stand_ins) for result in results},
             texts={split: len(self._ids(split)) for split in ("train", "dev", "test")},
+            spent={name: spent for run in runs for name, spent in run.spent.items()},
         )
 
     def _ids(self, split: str) -> list[str]:

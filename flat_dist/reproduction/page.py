@@ -10,6 +10,7 @@ from flat_dist.report.table import Table
 from flat_dist.reproduction.cards import Card
 from flat_dist.reproduction.cells import RECIPES, USES
 from flat_dist.reproduction.claim_tables import Groups, claim_parts
+from flat_dist.reproduction.growing_page import growing_parts, growing_readme
 from flat_dist.reproduction.records import WIDTH, markdown, records, wrapped
 from flat_dist.reproduction.sections import SECTIONS, SUMMARY
 
@@ -18,6 +19,9 @@ PAGE = "README.md"
 
 FIGURES = "figures"
 """Folder of the pictures in that of the results."""
+
+RESULTS = "docs/results"
+"""Folder of the results, as the README names it."""
 
 HEAD_ROWS = 6
 """Rows of the summary that the README shows."""
@@ -60,20 +64,21 @@ def page(cards: Sequence[Card], pictures: Collection[str]) -> str:
         cards: all cards.
         pictures: names of the files in `FIGURES`.
     """
-    groups, found = grouped(cards), records(_in_order(cards))
+    groups, found = grouped(cards), records(_of_the_paper(cards))
     parts = ["# Reproduction of the paper", *wrapped(ABOUT), *wrapped(provenance(cards))]
     parts += [*([commands(cards)] if cards else []), "## Claims", *claim_parts(groups)]
     for section in SECTIONS:
         table = section.shown.table(found)
         if table.rows:
             parts += [f"## {section.title}", *wrapped(section.about), markdown(table).rstrip()]
-    parts += _pictures(pictures)
+    parts += [*_pictures(pictures), *growing_parts(groups, FIGURES)]
     parts += ["## Cells", *wrapped(COVERAGE), markdown(_coverage(groups)).rstrip()]
     return "\n\n".join(parts) + "\n"
 
 
-def _in_order(cards: Sequence[Card]) -> list[Card]:
-    return [card for own in grouped(cards).values() for card in own]
+def _of_the_paper(cards: Sequence[Card]) -> list[Card]:
+    """The cards of the paper's tables, in their order."""
+    return [card for own in grouped(cards).values() for card in own if USES[card.cell.use].of_the_paper]
 
 
 def provenance(cards: Sequence[Card]) -> str:
@@ -108,13 +113,13 @@ def _folded(command: str) -> str:
 
 
 def _pictures(names: Collection[str]) -> list[str]:
-    parts = ["## Figures"] if names else []
+    parts = []
     for number, (mark, title) in FIGURE_TITLES.items():
         own = [name for name in sorted(names) if mark in name]
         if own:
             parts += [f"### Figure {number}: {title}"]
             parts += [f"![{name.removesuffix('.png')}]({FIGURES}/{name})" for name in own]
-    return parts
+    return ["## Figures", *parts] if parts else []
 
 
 FIGURE_TITLES = {
@@ -134,6 +139,8 @@ def _coverage(groups: Groups) -> Table:
     """The number of seeds of each cell of the paper."""
     rows = []
     for use, entry in USES.items():
+        if not entry.of_the_paper:
+            continue
         models = tuple(MODELS) if use in ("main", "transfer") else entry.models
         title = f"{', '.join(entry.tables)}"
         for dataset, model, attack in product(entry.datasets, models, entry.attacks):
@@ -144,9 +151,11 @@ def _coverage(groups: Groups) -> Table:
 
 
 def readme(cards: Sequence[Card]) -> str:
-    """The part of the page that the README shows: the head of the summary, and what made it."""
-    table = SUMMARY.table(records(_in_order(cards)))
+    """The part of the page that the README shows: the head of the summary, what made it, and the first figure about
+    growing data."""
+    table = SUMMARY.table(records(_of_the_paper(cards)))
     head = Table(table.header, table.rows[:HEAD_ROWS], table.text_columns)
     parts = [markdown(head).rstrip()] if head.rows else []
     parts += wrapped(provenance(cards)) + ([commands(cards)] if cards else [])
+    parts += growing_readme(grouped(cards), RESULTS, PAGE, FIGURES)
     return "\n\n".join(parts)

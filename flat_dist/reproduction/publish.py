@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flat_dist.config.errors import UserError
-from flat_dist.reproduction import cards
+from flat_dist.reproduction import cards, growing_page
 from flat_dist.reproduction.figures import top_k_charts
+from flat_dist.reproduction.growing_numbers import growths
 from flat_dist.reproduction.page import FIGURES, PAGE, grouped, page, readme
 from flat_dist.storage.folder import Folder
 
@@ -16,7 +17,9 @@ START, END = "<!-- reproduction -->", "<!-- end of reproduction -->"
 def publish(results: Folder) -> None:
     """Write the page and the pictures that follow from the cards. The same cards give the same bytes."""
     known = list(cards.read(results).values())
-    write_pictures(results, {chart.name: chart.png for chart in top_k_charts(grouped(known))})
+    groups = grouped(known)
+    charts = [*top_k_charts(groups), *map(growing_page.chart, growths(groups))]
+    write_pictures(results, {chart.name: chart.png for chart in charts})
     names = [name for name in (results / FIGURES).names() if name.endswith(".png")]
     results.write(PAGE, page(known, names).encode())
 

@@ -19,9 +19,11 @@ def published(cell: Cell, training: str, attack: str) -> Numbers:
 
     Args:
         cell: of the model.
-        training: base, adv or flat; or the name of a row of Table 5 or 10.
+        training: base, adv or flat; or the name of a row of Table 5 or 10, or of growing data.
         attack: on test texts.
     """
+    if not USES[cell.use].of_the_paper:
+        return Numbers()
     if cell.use == "groups" and attack == cell.attack and TABLE_10[training]:
         return paper.group_masks(TABLE_10[training])
     if cell.use != "ablation":

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from flat_dist import cli
 from flat_dist.config.errors import UserError
-from flat_dist.config.schema import Config, Hardware, Training
+from flat_dist.config.schema import BUILT_IN, Config, Hardware, Training
 from flat_dist.reproduction.cells import TABLE_10, TRAININGS, Cell, Use
 from flat_dist.sweep.variants import TABLE_5
 
@@ -23,17 +23,26 @@ class Measures:
     pairs: int = 0
     """Pairs of each model to explain with each method; 0: all. With fewer, the mean over all texts, as in the paper, is
     not known where the attack changed more texts for all models."""
+    rounds: int = 8
+    """Rounds of the models of `--tables growing`."""
 
     def check(self) -> None:
-        """Raise UserError for a negative number."""
+        """Raise UserError for a number that is too small."""
         options = {"--sample": self.sample, "--transfer-sample": self.transfer_sample, "--pairs": self.pairs}
         for name, value in options.items():
             if value < 0:
                 raise UserError(f"{name} is {value}, but must be at least 0 (0: all)")
+        if self.rounds < 1:
+            raise UserError(f"--rounds is {self.rounds}, but must be at least 1")
 
 
 def presets_of(cell: Cell) -> str:
-    """The presets of a cell, separated by commas, as `--preset` takes them."""
+    """The presets of a cell, separated by commas, as `--preset` takes them.
+
+    The built-in data has those of the main job: robust_cnn was chosen on SST-2.
+    """
+    if cell.dataset == BUILT_IN:
+        return f"{BUILT_IN},robust"
     of_recipe = f"robust,robust_{cell.model}" if cell.recipe == "ours" else cell.recipe
     return f"{cell.dataset},{of_recipe}"
 
@@ -50,11 +59,13 @@ def rows_of(cell: Cell) -> tuple[str, ...]:
     return by_use.get(cell.use, kinds_of(cell))
 
 
-def options_of(cell: Cell) -> str:
-    """The options of `flat-dist train` that train the models of a cell, apart from the data."""
+def options_of(cell: Cell, rounds: int = Measures.rounds) -> str:
+    """The options of `flat-dist train` that train the models of a cell, apart from the data; of a cell about growing
+    data, those on attacked texts."""
+    grown = f" --training.adversaries attack --training.rounds {rounds} --attack.sample 0"
     return (
         f"--preset {presets_of(cell)} --model.name {cell.model} --attack.name {cell.attack} --training.kinds "
-        f"{' '.join(kinds_of(cell))} --seed {cell.seed}"
+        f"{' '.join(kinds_of(cell))} --seed {cell.seed}{grown if cell.use == 'growing' else ''}"
     )
 
 
@@ -71,6 +82,8 @@ def config_of(
         hardware: profile.
     """
     config = cli.load_preset(presets_of(cell))
+    if cell.use == "growing":
+        config = _growing(config, measures.rounds)
     evaluation = replace(
         config.evaluation,
         attacks=_attacks(cell),
@@ -81,7 +94,7 @@ def config_of(
     )
     return replace(
         config,
-        data=replace(config.data, folder=None if data is None else f"{data.rstrip('/')}/{cell.dataset}"),
+        data=replace(config.data, folder=_folder(cell, data)),
         model=replace(config.model, name=cell.model),
         training=replace(config.training, kinds=kinds_of(cell)),
         attack=replace(config.attack, name=cell.attack),
@@ -90,6 +103,22 @@ def config_of(
         storage=storage,
         hardware=hardware,
         seed=cell.seed,
+    )
+
+
+def _folder(cell: Cell, data: str | None) -> str | None:
+    """Folder of a cell's dataset; None: built in, or from the hub."""
+    return None if data is None or cell.dataset == BUILT_IN else f"{data.rstrip('/')}/{cell.dataset}"
+
+
+def _growing(config: Config, rounds: int) -> Config:
+    """More rounds, in which all training texts are attacked. Without smoothed vectors, which attacked texts do not have
+    either: then models that train on the one or the other differ in nothing else."""
+    return replace(
+        config,
+        training=replace(config.training, rounds=rounds),
+        attack=replace(config.attack, sample=0),
+        substitutes=replace(config.substitutes, smoothing=0.0),
     )
 
 

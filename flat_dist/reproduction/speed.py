@@ -1,13 +1,14 @@
 """How long cells take: a list of their work, and measured speeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flat_dist.config.schema import ADVERSARIAL, Config
 from flat_dist.data.datasets import Dataset
 from flat_dist.reproduction.cards import Card, Machine
 from flat_dist.reproduction.cells import TABLE_10, Cell
+from flat_dist.reproduction.growing import configs
 from flat_dist.reproduction.recipes import kinds_of, rows_of
 
 Key = tuple[Any, ...]
@@ -96,12 +97,26 @@ class CellWork:
 
     def seconds(self) -> dict[Key, float]:
         """Seconds of each piece of work, if nothing is done yet."""
+        if self.cell.use == "growing":
+            return self._growing()
         rows = rows_of(self.cell)
         found = self._clean_trainings(rows)
         for row in rows:
             if row.startswith(ADVERSARIAL):
                 found |= self._rounds(row)
         return found | self._measurements(rows)
+
+    def _growing(self) -> dict[Key, float]:
+        """Base, then the rounds of each source of adversarial texts, with an attack on test texts after each."""
+        found = self._clean_trainings(("base",)) | self._measurements(("base",))
+        for config in configs(self.config):
+            source = config.training.adversaries
+            for row in ADVERSARIAL:
+                found |= {(source, *key): value for key, value in replace(self, config=config)._rounds(row).items()}
+                tests = self._measurements((row,)).items()
+                rounds = range(1, config.training.rounds + 1)
+                found |= {(source, number, *key): value for number in rounds for key, value in tests}
+        return found
 
     def _train(self, texts: float, epochs: int, per_text: float, beside: int = 1) -> float:
         """Seconds of a training; `beside` is the number of trainings that run at the same time."""
@@ -130,7 +145,9 @@ class CellWork:
                 of = (row, number) if own else ("base", 1)
                 found["attack", *self._place, attack, *of] = self._spread(MEASURED.attack[model, attack] * attacked)
                 per_text = MEASURED.training[model]
-                texts = self.texts.train + attacked * (number if training.shards == "accumulate" else 1)
+                texts = self.texts.train + float(attacked * (number if training.shards == "accumulate" else 1))
+                if self.config.objective.weighting == "balanced":
+                    texts = 2.0 * self.texts.train  # a step has as many adversarial texts as clean ones
             seconds = self._train(texts, training.epochs_per_round, per_text, beside)
             found["train", *self._place, attack, row, number] = seconds
         return found
