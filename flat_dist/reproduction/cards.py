@@ -150,6 +150,8 @@ class Measured:
 
     spent: dict[str, Spent] = field(default_factory=dict)
     """Growing data: the work behind each model."""
+    equal_compute: str = ""
+    """Growing data: what models of the same round have in common, whatever their source of adversarial texts."""
 
 
 @dataclass(frozen=True)

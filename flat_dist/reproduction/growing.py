@@ -14,6 +14,9 @@ from flat_dist.config.schema import Adversaries, Config
 SOURCES: Mapping[Adversaries, str] = {"attack": "attacked texts", "gradient": "on the fly"}
 """Where adversarial texts of training come from, and what the page calls it."""
 
+EQUAL_COMPUTE = "optimiser steps, each with as many adversarial texts as clean ones; attacks are not counted"
+"""What models of the same round have in common."""
+
 
 def configs(config: Config) -> list[Config]:
     """The configs of the sources: they differ in `training.adversaries` alone."""

@@ -17,7 +17,7 @@ from flat_dist.reproduction import words
 from flat_dist.reproduction.cards import Attacked, Measured, Spent, Trained
 from flat_dist.reproduction.cells import FIRST_SEED, TABLE_10, Cell
 from flat_dist.reproduction.explained import explained_of, kept_ids
-from flat_dist.reproduction.growing import configs
+from flat_dist.reproduction.growing import EQUAL_COMPUTE, configs
 from flat_dist.reproduction.growing_measure import renamed, spent_by
 from flat_dist.reproduction.outcomes import encode
 from flat_dist.reproduction.published import published
@@ -75,6 +75,8 @@ class CellRun:
         """
         runs = self.runs()
         measured = self.measure(runs)
+        if self.cell.use == "growing":
+            return Finding(replace(measured, equal_compute=EQUAL_COMPUTE))
         if self.cell.use == "words":
             return self._with_correlations(measured, runs[0])
         if self.cell.use == "groups":

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.reproduction import cards
 from flat_dist.reproduction.cells import TABLE_10
 from flat_dist.reproduction.claims import CLAIMS, differences
+from flat_dist.reproduction.growing import row_of
+from flat_dist.reproduction.growing_numbers import LINES
 from flat_dist.reproduction.outcomes import decode
 from flat_dist.storage.folder import Folder
 from tests.pipeline.conftest import Command, printed
@@ -146,6 +150,42 @@ def test_table_10_is_one_card_of_models_with_more_and_more_groups(flat_dist: Com
     assert all(len(masks.values_G) == count and (masks.values_G != 1).any() for count, masks in groups.items() if count)
     assert "| AG News | CNN | textfooler | groups-50 | 91.1 | 1.4 |" in (tmp_path / "results" / "README.md").read_text()
     assert "cell 1 of" not in flat_dist("reproduce", *given).stderr
+
+
+def test_growing_data_is_one_card_with_all_rounds_of_both_sources(flat_dist: Command, tmp_path: Path) -> None:
+    write_sst2(tmp_path)
+    options = "--tables growing --datasets sst2 --rounds 2 --seeds 1 --sample 6 --json --hardware cpu"
+    given = options.split()
+    for option, name in (("data", ""), ("storage", "runs"), ("results", "results")):
+        given += [f"--{option}", str(tmp_path / name)]
+    done = flat_dist("reproduce", *given)
+    name = "growing-sst2-cnn-textfooler-ours-1111"
+    assert printed(done)["cells"] == [name]
+    results, before = Folder(tmp_path / "results"), stages(tmp_path)
+    card = cards.read(results)[name]
+    rows = {row_of(kind, source, number) for source, kind in LINES for number in (0, 1, 2)}
+    assert card.measured.trainings.keys() == rows
+    for row, trained in card.measured.trainings.items():
+        assert trained.round == (0 if row == "base" else int(row[-1]))
+        outcomes = trained.attacks["textfooler"].outcomes
+        assert len(outcomes) == 16 and outcomes.count("-") == 10
+    # both sources and both kinds of training start from one base, which is attacked once
+    counts = Counter(re.split(r"-[0-9a-f]{16}$", stage)[0] for stage in before)
+    assert [counts[f"train-{each}"] for each in ("base-0", "adv-1", "adv-2", "flat-1", "flat-2")] == [1, 2, 2, 2, 2]
+    assert sum(count for stage, count in counts.items() if "training" in stage) == 3
+    spent, steps = card.measured.spent, 6  # of a round: 60 texts are one batch, for six epochs
+    for kind in ("adv", "flat"):
+        for number in (1, 2):
+            attack, gradient = (spent[row_of(kind, source, number)] for source in ("attack", "gradient"))
+            assert attack.steps == gradient.steps == number * steps
+            assert attack.attack_seconds > gradient.attack_seconds == 0
+            assert attack.training_seconds is not None and gradient.training_seconds is not None
+    assert "optimiser steps" in card.measured.equal_compute
+    (results / "cards").delete(f"{name}.json")
+    printed(flat_dist("reproduce", *given))
+    assert stages(tmp_path) == before and cards.read(results)[name].measured == card.measured
+    assert "## Growing data" in (tmp_path / "results" / "README.md").read_text()
+    assert [path.name for path in (tmp_path / "results" / "figures").iterdir()] == [f"{name[:-5]}.png"]
 
 
 @pytest.mark.slow
