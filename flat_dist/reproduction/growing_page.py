@@ -21,7 +21,7 @@ HEADING = "Growing data"
 LOOKS = {"attack": ("-", "o"), "gradient": ("--", "s")}
 """Dash and marker of a source. The colours are those of the kinds of training."""
 
-SIZE = (6.4, 3.8)
+SIZE = (6.4, 4.2)
 """Inches."""
 
 SHIFT = 0.08
@@ -37,7 +37,7 @@ ABOUT = (
     "Round 0 is base."
 )
 
-PAYS = "Differences in points of percent, on the same texts and seeds."
+PAYS = "Differences in percentage points, on the same texts and seeds:"
 
 
 def by_round(growth: Growth) -> Table:
@@ -98,7 +98,7 @@ def _draw(axes: Axes, growth: Growth) -> None:
         axes.axhline(100 * growth.shares["base"].mean, color=COLOURS["base"], linestyle=":", label="base")
     axes.set(title=growth.title, xlabel="round", ylabel="after-attack accuracy, %", xticks=range(1, growth.last + 1))
     axes.set_ylim(bottom=0)
-    axes.legend(ncols=2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)  # under the axes: it hides no line
 
 
 def growing_parts(groups: Groups, figures: str) -> list[str]:

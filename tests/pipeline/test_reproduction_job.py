@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flat_dist.data.shards import read_manifest
 from flat_dist.evaluation.significance import mcnemar
 from flat_dist.models import checkpoint as checkpoints
 from flat_dist.reproduction import cards
@@ -172,7 +173,8 @@ def test_growing_data_is_one_card_with_all_rounds_of_both_sources(flat_dist: Com
     # both sources and both kinds of training start from one base, which is attacked once
     counts = Counter(re.split(r"-[0-9a-f]{16}$", stage)[0] for stage in before)
     assert [counts[f"train-{each}"] for each in ("base-0", "adv-1", "adv-2", "flat-1", "flat-2")] == [1, 2, 2, 2, 2]
-    assert sum(count for stage, count in counts.items() if "training" in stage) == 3
+    manifests = [read_manifest(Folder(path)) for path in (tmp_path / "runs" / "stages").glob("attack-*")]
+    assert [manifest["rows"] for manifest in manifests if manifest].count(60) == 3  # of all training texts
     spent, steps = card.measured.spent, 6  # of a round: 60 texts are one batch, for six epochs
     for kind in ("adv", "flat"):
         for number in (1, 2):
