@@ -100,6 +100,10 @@ GROWN = {
     "flat-gradient-1": "111110",
     "adv-gradient-2": "111100",
     "flat-gradient-2": "111110",
+    "adv-smoothed-1": "111100",
+    "flat-smoothed-1": "111111",
+    "adv-smoothed-2": "111110",
+    "flat-smoothed-2": "111111",
 }
 """Outcomes of two rounds of growing data, by row."""
 

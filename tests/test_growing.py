@@ -53,18 +53,31 @@ def test_it_is_run_only_when_it_is_asked_for() -> None:
 
 def test_the_sources_differ_in_nothing_but_the_adversarial_texts() -> None:
     config = config_of(CELL, "elsewhere", Measures(rounds=3))
-    attack, gradient = (to_dict(one) for one in configs(config))
-    assert attack["training"].pop("adversaries") == "attack" and gradient["training"].pop("adversaries") == "gradient"
-    assert attack == gradient
-    for one in configs(config):
+    assert list(configs(config)) == list(SOURCES)
+    for one in configs(config).values():
         validate(one)
-    assert (config.training.rounds, config.attack.sample, config.substitutes.smoothing) == (3, 0, 0.0)
+    attack, gradient, smoothed = (to_dict(one) for one in configs(config).values())
+    assert attack["training"].pop("adversaries") == "attack" and gradient["training"]["adversaries"] == "gradient"
+    assert (gradient["substitutes"].pop("smoothing"), smoothed["substitutes"].pop("smoothing")) == (0.0, 0.9)
+    assert gradient == smoothed  # the recipe's own models
+    del gradient["training"]["adversaries"], attack["substitutes"]["smoothing"]
+    assert attack == gradient
+    assert (config.training.rounds, config.attack.sample) == (3, 0)
     assert config.evaluation.scores == ("probabilities", "margin") and config.evaluation.explain == ()
     # a step has as many adversarial texts as clean ones from either source, which makes equal steps equal compute
     assert config.objective.weighting == "balanced" and config.training.shards == "accumulate"
     assert config.data.folder is None and config.data.name == "customer_reviews"  # built in
     assert "customer_reviews,robust --model" in options_of(CELL)
     assert options_of(CELL, 3).endswith("--training.adversaries attack --training.rounds 3 --attack.sample 0")
+
+
+def test_the_smoothed_models_of_round_1_are_those_of_the_recipe() -> None:
+    cell = replace(CELL, dataset="sst2")
+    main = config_of(replace(cell, use="main"), "some", Measures())
+    smoothed = configs(config_of(cell, "some", Measures()))["smoothed"]
+    assert replace(smoothed.training, rounds=1) == main.training
+    for section in ("data", "model", "objective", "substitutes", "attack", "seed"):
+        assert getattr(smoothed, section) == getattr(main, section)
 
 
 def test_the_number_of_rounds_makes_another_card_of_this_use_alone() -> None:
@@ -89,7 +102,7 @@ def test_a_dry_run_needs_no_data(assets: object, capsys: pytest.CaptureFixture[s
 def test_the_time_is_that_of_all_rounds() -> None:
     config = config_of(CELL, None, Measures(rounds=3))
     found = CellWork(CELL, config, Texts(train=1000, test=200, words=19.0), 2).seconds()
-    assert sum("test" in key for key in found) == 1 + 2 * 2 * 3  # base; sources, kinds and rounds
+    assert sum("test" in key for key in found) == 1 + 3 * 2 * 3  # base; sources, kinds and rounds
     assert sum(key[:2] == ("attack", "attack") for key in found) == 1 + 2 * 2  # base once for adv and flat
     assert sum(key[:2] == ("gradient", "attack") for key in found) == 0
     trained = found["gradient", "train", "customer_reviews", "cnn", "ours", FIRST_SEED, "textfooler", "flat", 3]
@@ -116,19 +129,18 @@ def names(one: Round) -> list[str]:
 
 
 def test_models_have_the_names_of_their_source_and_round() -> None:
-    attack, gradient = configs(config_of(CELL, None, Measures()))
-    assert names(renamed(a_round(0, "base", "adv", "flat"), attack)) == ["base"]
-    assert names(renamed(a_round(1, "adv", "flat"), gradient)) == ["adv-gradient-1", "flat-gradient-1"]
+    assert names(renamed(a_round(0, "base", "adv", "flat"), "attack")) == ["base"]
+    assert names(renamed(a_round(1, "adv", "flat"), "gradient")) == ["adv-gradient-1", "flat-gradient-1"]
     last = a_round(2, "adv", "flat")
     base = a_round(0, "base")
     last = replace(last, attacked=[*base.attacked, *last.attacked], results=[*base.results, *last.results])
-    assert names(renamed(last, attack)) == ["base", "adv-attack-2", "flat-attack-2"]
+    assert names(renamed(last, "attack")) == ["base", "adv-attack-2", "flat-attack-2"]
     rows = {row_of(kind, source, number) for source, kind in LINES for number in (0, 1, 2)}
     assert rows == set(GROWN)
 
 
 def test_the_work_behind_a_model_is_that_of_all_its_rounds(tmp_path: Path) -> None:
-    attack, gradient = configs(config_of(CELL, None, Measures()))
+    attack, gradient, _ = configs(config_of(CELL, None, Measures())).values()
     epochs = attack.training.epochs_per_round
     seconds = {"adv-1": [2.0] * epochs, "adv-2": [4.0] * 2, "flat-1": [1.0] * epochs, "flat-2": []}
     for name, own in seconds.items():  # adv-2 was continued with its last two epochs, flat-2 after its last one
@@ -138,7 +150,7 @@ def test_the_work_behind_a_model_is_that_of_all_its_rounds(tmp_path: Path) -> No
     texts = {"adv": [Folder(tmp_path / "base"), Folder(tmp_path / "adv")], "flat": [Folder(tmp_path / "base")] * 2}
     rounds = [a_round(0, "base", "adv", "flat"), *(a_round(n, "adv", "flat", place=tmp_path) for n in (1, 2))]
     texts_of_training = 3 * attack.training.batch_size - 1
-    found = spent_by(rounds, texts, attack, texts_of_training)
+    found = spent_by(rounds, texts, "attack", attack, texts_of_training)
     assert found == {
         "adv-attack-1": Spent(3 * epochs, 2.0 * epochs, 50.0),
         "adv-attack-2": Spent(6 * epochs, 6.0 * epochs, 120.0),
@@ -146,7 +158,7 @@ def test_the_work_behind_a_model_is_that_of_all_its_rounds(tmp_path: Path) -> No
         "flat-attack-2": Spent(6 * epochs, None, 100.0),
     }
     assert found["adv-attack-2"].seconds == 6.0 * epochs + 120.0 and found["flat-attack-2"].seconds is None
-    on_the_fly = spent_by(rounds, {}, gradient, texts_of_training)["adv-gradient-2"]
+    on_the_fly = spent_by(rounds, {}, "gradient", gradient, texts_of_training)["adv-gradient-2"]
     assert on_the_fly == Spent(6 * epochs, 6.0 * epochs, 0.0)
 
 
@@ -191,10 +203,15 @@ def test_the_tables_have_every_round_and_say_whether_it_pays() -> None:
         "flat, attacked texts: round 2 minus round 1": "40.0",  # on the five texts that both were measured on
         "adv, on the fly: round 2 minus round 1": "0.0",
         "flat, on the fly: round 2 minus round 1": "0.0",
+        "adv, on the fly, smoothed: round 2 minus round 1": "16.7",
+        "flat, on the fly, smoothed: round 2 minus round 1": "0.0",
         "adv, round 2: attacked texts minus on the fly": "−16.7",
+        "adv, round 2: attacked texts minus on the fly, smoothed": "−33.3",
         "flat, round 2: attacked texts minus on the fly": "−20.0",
+        "flat, round 2: attacked texts minus on the fly, smoothed": "−20.0",
         "attacked texts, round 2: flat minus adv": "20.0",
         "on the fly, round 2: flat minus adv": "16.7",
+        "on the fly, smoothed, round 2: flat minus adv": "16.7",
     }
 
 
@@ -208,7 +225,7 @@ def test_a_model_that_predicts_one_class_is_a_dash() -> None:
 def test_seeds_with_other_rounds_or_other_texts_are_not_mixed() -> None:
     first = {row: letters for row, letters in GROWN.items() if not row.endswith("2")}
     shorter = growth(growing_card(), growing_card(FIRST_SEED + 1, after=first))
-    assert shorter.last == 1 and len(by_round(shorter).rows) == 2 and len(pays(shorter).rows) == 4
+    assert shorter.last == 1 and len(by_round(shorter).rows) == 2 and len(pays(shorter).rows) == 7
     other = growing_card(FIRST_SEED + 1)
     other = replace(other, measured=replace(other.measured, texts={"train": 1, "dev": 1, "test": 1}))
     assert growth(growing_card(), other).cards == [growing_card()]

@@ -15,9 +15,8 @@ from flat_dist.storage.folder import Folder
 from flat_dist.training.job import TIMINGS, Timings
 
 
-def renamed(one: Round, config: Config) -> Round:
+def renamed(one: Round, source: str) -> Round:
     """A round whose models have the names of rows: base once, and the others from round 1 on."""
-    source = config.training.adversaries
     pairs = [
         (each, result)
         for each, result in zip(one.attacked, one.results, strict=True)
@@ -35,13 +34,14 @@ def renamed(one: Round, config: Config) -> Round:
 
 
 def spent_by(
-    rounds: Sequence[Round], attacked_texts: Mapping[str, Sequence[Folder]], config: Config, texts: int
+    rounds: Sequence[Round], attacked_texts: Mapping[str, Sequence[Folder]], source: str, config: Config, texts: int
 ) -> dict[str, Spent]:
     """The work behind each model, by the name of its row.
 
     Args:
         rounds: all rounds of a source, from 0.
         attacked_texts: shards of attacked training texts, by kind of training.
+        source: of the adversarial texts.
         config: of the source.
         texts: number of clean training texts.
     """
@@ -53,7 +53,7 @@ def spent_by(
         trainings = [_training_seconds(folder, epochs) for folder in folders]
         for number in range(1, len(rounds)):
             known = [seconds for seconds in trainings[:number] if seconds is not None]
-            found[row_of(kind, training.adversaries, number)] = Spent(
+            found[row_of(kind, source, number)] = Spent(
                 steps=number * epochs * steps,
                 training_seconds=round(sum(known), 1) if len(known) == number else None,
                 attack_seconds=round(sum(attacks[:number]), 1),

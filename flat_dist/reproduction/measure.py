@@ -123,17 +123,18 @@ class CellRun:
         if self.cell.use == "groups":
             return [_renamed(self._run(_with_groups(self.config, count)), row) for row, count in TABLE_10.items()]
         if self.cell.use == "growing":
-            return [run for config in configs(self.config) for run in self._grown(config)]
+            return [run for source, config in configs(self.config).items() for run in self._grown(source, config)]
         return [self._run(self.config)]
 
     def _run(self, config: Config) -> Run:
         return self._rounds(config, every_round=False)[-1]
 
-    def _grown(self, config: Config) -> list[Run]:
+    def _grown(self, source: str, config: Config) -> list[Run]:
         """All rounds of a source of adversarial texts, with the names of the card's rows."""
         runs = self._rounds(config, every_round=True)
-        spent = spent_by([run.last for run in runs], runs[-1].attacked_texts, config, self.dataset.train.num_rows)
-        return [replace(run, last=renamed(run.last, config), spent=spent) for run in runs]
+        rounds, texts = [run.last for run in runs], self.dataset.train.num_rows
+        spent = spent_by(rounds, runs[-1].attacked_texts, source, config, texts)
+        return [replace(run, last=renamed(run.last, source), spent=spent) for run in runs]
 
     def _rounds(self, config: Config, every_round: bool) -> list[Run]:
         training = AdversarialTraining(RunStages(config, self.dataset, self.environment), every_round)

@@ -112,14 +112,8 @@ def _folder(cell: Cell, data: str | None) -> str | None:
 
 
 def _growing(config: Config, rounds: int) -> Config:
-    """More rounds, in which all training texts are attacked. Without smoothed vectors, which attacked texts do not have
-    either: then models that train on the one or the other differ in nothing else."""
-    return replace(
-        config,
-        training=replace(config.training, rounds=rounds),
-        attack=replace(config.attack, sample=0),
-        substitutes=replace(config.substitutes, smoothing=0.0),
-    )
+    """More rounds, in which all training texts are attacked; `flat_dist.reproduction.growing` has the sources."""
+    return replace(config, training=replace(config.training, rounds=rounds), attack=replace(config.attack, sample=0))
 
 
 def _attacks(cell: Cell) -> tuple[str, ...]:

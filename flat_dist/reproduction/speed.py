@@ -109,8 +109,7 @@ class CellWork:
     def _growing(self) -> dict[Key, float]:
         """Base, then the rounds of each source of adversarial texts, with an attack on test texts after each."""
         found = self._clean_trainings(("base",)) | self._measurements(("base",))
-        for config in configs(self.config):
-            source = config.training.adversaries
+        for source, config in configs(self.config).items():
             for row in ADVERSARIAL:
                 found |= {(source, *key): value for key, value in replace(self, config=config)._rounds(row).items()}
                 tests = self._measurements((row,)).items()

@@ -18,7 +18,7 @@ from flat_dist.models import checkpoint as checkpoints
 from flat_dist.reproduction import cards
 from flat_dist.reproduction.cells import TABLE_10
 from flat_dist.reproduction.claims import CLAIMS, differences
-from flat_dist.reproduction.growing import row_of
+from flat_dist.reproduction.growing import SOURCES, row_of
 from flat_dist.reproduction.growing_numbers import LINES
 from flat_dist.reproduction.outcomes import decode
 from flat_dist.storage.folder import Folder
@@ -153,7 +153,7 @@ def test_table_10_is_one_card_of_models_with_more_and_more_groups(flat_dist: Com
     assert "cell 1 of" not in flat_dist("reproduce", *given).stderr
 
 
-def test_growing_data_is_one_card_with_all_rounds_of_both_sources(flat_dist: Command, tmp_path: Path) -> None:
+def test_growing_data_is_one_card_with_all_rounds_of_all_sources(flat_dist: Command, tmp_path: Path) -> None:
     write_sst2(tmp_path)
     options = "--tables growing --datasets sst2 --rounds 2 --seeds 1 --sample 6 --json --hardware cpu"
     given = options.split()
@@ -170,18 +170,18 @@ def test_growing_data_is_one_card_with_all_rounds_of_both_sources(flat_dist: Com
         assert trained.round == (0 if row == "base" else int(row[-1]))
         outcomes = trained.attacks["textfooler"].outcomes
         assert len(outcomes) == 16 and outcomes.count("-") == 10
-    # both sources and both kinds of training start from one base, which is attacked once
+    # all sources and both kinds of training start from one base, which is attacked once
     counts = Counter(re.split(r"-[0-9a-f]{16}$", stage)[0] for stage in before)
-    assert [counts[f"train-{each}"] for each in ("base-0", "adv-1", "adv-2", "flat-1", "flat-2")] == [1, 2, 2, 2, 2]
+    assert [counts[f"train-{each}"] for each in ("base-0", "adv-1", "adv-2", "flat-1", "flat-2")] == [1, 3, 3, 3, 3]
     manifests = [read_manifest(Folder(path)) for path in (tmp_path / "runs" / "stages").glob("attack-*")]
     assert [manifest["rows"] for manifest in manifests if manifest].count(60) == 3  # of all training texts
     spent, steps = card.measured.spent, 6  # of a round: 60 texts are one batch, for six epochs
     for kind in ("adv", "flat"):
         for number in (1, 2):
-            attack, gradient = (spent[row_of(kind, source, number)] for source in ("attack", "gradient"))
-            assert attack.steps == gradient.steps == number * steps
-            assert attack.attack_seconds > gradient.attack_seconds == 0
-            assert attack.training_seconds is not None and gradient.training_seconds is not None
+            attack, *on_the_fly = (spent[row_of(kind, source, number)] for source in SOURCES)
+            assert {one.steps for one in (attack, *on_the_fly)} == {number * steps}
+            assert attack.attack_seconds > 0 and all(one.attack_seconds == 0 for one in on_the_fly)
+            assert all(one.training_seconds is not None for one in (attack, *on_the_fly))
     assert "optimiser steps" in card.measured.equal_compute
     (results / "cards").delete(f"{name}.json")
     printed(flat_dist("reproduce", *given))
