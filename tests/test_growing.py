@@ -222,6 +222,13 @@ def test_a_model_that_predicts_one_class_is_a_dash() -> None:
     assert chart(one).png.startswith(b"\x89PNG")
 
 
+def test_a_card_without_one_of_the_sources_has_dashes() -> None:
+    one = growth(growing_card(after={row: letters for row, letters in GROWN.items() if "smoothed" not in row}))
+    assert by_round(one).rows[1][-2:] == ["–", "–"] and by_round(one).rows[1][2].startswith("33.3")
+    assert {row[0]: row[1:] for row in pays(one).rows}["on the fly, smoothed, round 2: flat minus adv"] == ["–", "–"]
+    assert chart(one).png.startswith(b"\x89PNG")
+
+
 def test_seeds_with_other_rounds_or_other_texts_are_not_mixed() -> None:
     first = {row: letters for row, letters in GROWN.items() if not row.endswith("2")}
     shorter = growth(growing_card(), growing_card(FIRST_SEED + 1, after=first))

@@ -91,7 +91,8 @@ class Growth:
     def _values(self, letters: Callable[[Card, str], str]) -> dict[str, np.ndarray]:
         rounds = range(1, self.last + 1)
         rows = ["base", *(row_of(kind, source, number) for number in rounds for source, kind in LINES)]
-        found = {row: [letters(card, row) for card in self.cards] for row in rows}
+        known = [row for row in rows if all(row in card.measured.trainings for card in self.cards)]
+        found = {row: [letters(card, row) for card in self.cards] for row in known}
         return {row: np.stack([decode(each) for each in own]) for row, own in found.items() if all(own)}
 
     @cached_property

@@ -52,6 +52,8 @@ def by_round(growth: Growth) -> Table:
 
 
 def _cell(growth: Growth, row: str) -> str:
+    if row not in growth.right:
+        return DASH
     after = growth.shares[row].text if row in growth.shares else DASH
     spent = "" if row == "base" else f"; {fixed(growth.seconds(row), 0)} s"
     return f"{after}; {percent(float(np.nanmean(growth.right[row])))}{spent}"
@@ -74,7 +76,7 @@ def differences(growth: Growth) -> Table:
         measure({title: own[this] - own[other] for title, (this, other) in pairs.items() if {this, other} <= set(own)})
         for own in (growth.after, growth.right)
     )
-    rows = [[title, after[title].text if title in after else DASH, right[title].text] for title in pairs]
+    rows = [[title, *(own[title].text if title in own else DASH for own in (after, right))] for title in pairs]
     return Table(("difference", "after attack", "accuracy"), rows, 1)
 
 
