@@ -120,7 +120,7 @@ class Spent:
     training_seconds: float | None
     """Of the training worker. None: a training was interrupted after its last epoch, and its time is not known."""
     attack_seconds: float
-    """On training texts, added up over the workers."""
+    """On training texts, added up over the workers; of an attack that was continued, since the interruption."""
 
     @property
     def seconds(self) -> float | None:
