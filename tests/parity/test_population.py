@@ -136,7 +136,7 @@ def test_the_result_of_a_long_text_is_stock_textattacks(
     recipe: str, every: int, linguistics: Any, sentences: Dataset
 ) -> None:
     """The queries have a limit, but TextAttack goes on to make the candidates of each word: for `iga`, a member of the
-    population for each, which takes it hours. So there, only every 20th of the 400 words has candidates."""
+    population for each, which did not end in half an hour. So there, only every 20th of the 400 words has some."""
     victim = word_weights()
     words = " ".join(sentences.test["text"].to_pylist()).split()[:400]
     text = " ".join(word if number % every == 0 else "qzx" for number, word in enumerate(words))

@@ -121,6 +121,11 @@ TOPICS = (
 )
 
 
+def places(folder: Path) -> list[str]:
+    """Options for data, finished steps and results below a folder."""
+    return ["--data", str(folder), "--storage", str(folder / "runs"), "--results", str(folder / "results")]
+
+
 def write_news(folder: Path) -> None:
     """Texts of eight words of one topic; each word of the training texts is frequent enough to be known."""
     (folder / "ag_news").mkdir()
@@ -135,9 +140,7 @@ def write_news(folder: Path) -> None:
 def test_table_10_is_one_card_of_models_with_more_and_more_groups(flat_dist: Command, tmp_path: Path) -> None:
     write_news(tmp_path)
     options = "--tables 10 --models cnn --datasets ag_news --recipes ours --seeds 1 --sample 6 --json --hardware cpu"
-    given = options.split()
-    for option, name in (("data", ""), ("storage", "runs"), ("results", "results")):
-        given += [f"--{option}", str(tmp_path / name)]
+    given = [*options.split(), *places(tmp_path)]
     done = flat_dist("reproduce", *given)
     name = "groups-ag_news-cnn-textfooler-ours-1111"
     assert printed(done)["cells"] == [name]
@@ -156,9 +159,7 @@ def test_table_10_is_one_card_of_models_with_more_and_more_groups(flat_dist: Com
 def test_growing_data_is_one_card_with_all_rounds_of_all_sources(flat_dist: Command, tmp_path: Path) -> None:
     write_sst2(tmp_path)
     options = "--tables growing --datasets sst2 --rounds 2 --seeds 1 --sample 6 --json --hardware cpu"
-    given = options.split()
-    for option, name in (("data", ""), ("storage", "runs"), ("results", "results")):
-        given += [f"--{option}", str(tmp_path / name)]
+    given = [*options.split(), *places(tmp_path)]
     done = flat_dist("reproduce", *given)
     name = "growing-sst2-cnn-textfooler-ours-1111"
     assert printed(done)["cells"] == [name]
